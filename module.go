@@ -1,0 +1,2 @@
+// Package pinegate is an inference gateway that is just Caddy.
+package pinegate
