@@ -1,0 +1,196 @@
+package pinegate
+
+import (
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+// App is the pinegate app: what all gates of one Caddy share. It exists with
+// its defaults where it is not configured.
+type App struct {
+	// Where usage is kept, and with it what quotas have used. Default: the
+	// embedded store in Caddy's data directory.
+	Store *StoreConfig `json:"store,omitempty"`
+
+	// What the metrics tell beside the defaults.
+	Metrics *MetricsConfig `json:"metrics,omitempty"`
+
+	appState
+}
+
+// StoreConfig says where usage is kept.
+type StoreConfig struct {
+	// `file` (the default): embedded and durable. `memory`: nothing survives
+	// the process.
+	Type string `json:"type,omitempty"`
+
+	// The directory of the embedded store; it belongs to one process.
+	// Default: `pinegate` in Caddy's data directory.
+	Dir string `json:"dir,omitempty"`
+
+	// How long usage by the day is kept. Default: 400 days. Zero means the
+	// default. Minutes and hours are kept for less: see the documentation of
+	// the usage package.
+	Retention caddy.Duration `json:"retention,omitempty"`
+}
+
+// MetricsConfig says what the metrics tell beside the defaults.
+type MetricsConfig struct {
+	// Adds the label `key`, the id of the key, to the counts of requests,
+	// tokens and cost. Off by default: it multiplies the number of series by
+	// that of the keys.
+	PerKey bool `json:"per_key,omitempty"`
+
+	// One series for all models, and no model names in spans and log fields
+	// either. Off by default.
+	HideModels bool `json:"hide_models,omitempty"`
+}
+
+// Handler is the gate (`http.handlers.pinegate`). It answers every request
+// that reaches it: what it does not know is refused, never passed on.
+//
+// A secret is written as `sha256:<64 hex digits>` or as a placeholder,
+// `{env.NAME}` or `{file./path}`; a file is read again when it changes. A clear
+// secret is refused here: Caddy shows its JSON config to whoever asks its admin
+// endpoint.
+type Handler struct {
+	// Secrets that open `GET /v1/usage`; it does not exist without one.
+	AdminKeys []string `json:"admin_keys,omitempty"`
+
+	// The callers' keys.
+	Keys []keys.Config `json:"keys,omitempty"`
+
+	// Files that hold keys as a JSON array of the same objects. They are read
+	// again when they change; a broken one keeps the keys that were there.
+	KeyFiles []string `json:"key_files,omitempty"`
+
+	// Teams, whose limits their keys share. A team that is named by a key but
+	// not declared here has no limits.
+	Teams []TeamConfig `json:"teams,omitempty"`
+
+	// Limits and prices by model. All that match a request's model apply, each
+	// with a counter of its own; the price is that of the longest literal
+	// prefix.
+	Models []ModelConfig `json:"models,omitempty"`
+
+	// Limits of each key that sets none of the same unit and window itself,
+	// as in `60 requests/minute burst 10`.
+	Limits []limiter.Limit `json:"limits,omitempty"`
+
+	// How many requests a client address may make before its keys are not even
+	// looked at. Default: 5 failures a second, with bursts of 100.
+	Throttle *ThrottleConfig `json:"throttle,omitempty"`
+
+	// The model servers, in the order in which they are tried.
+	Backends []*BackendConfig `json:"backends"`
+
+	// The largest request body in bytes. Default: 10 MB. Zero means the default.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// How long one answer may take; then it is ended in its dialect.
+	// Default: 30m. Zero means the default.
+	MaxStream caddy.Duration `json:"max_stream,omitempty"`
+
+	// The most output tokens of one answer: put into requests that name no cap
+	// and lowered where they name more. Zero, the default: none.
+	MaxOutputTokens int64 `json:"max_output_tokens,omitempty"`
+
+	// What one answer is expected to be at most, in output tokens: what rates
+	// reserve for a request without a cap. Default: 4096. Zero means the default.
+	ReserveOutputTokens int64 `json:"reserve_output_tokens,omitempty"`
+
+	handlerState
+}
+
+// TeamConfig is a team: a set of keys with limits in common.
+type TeamConfig struct {
+	// Its id: letters, digits, `.`, `_` and `-`.
+	ID string `json:"id"`
+
+	// Patterns of the models that its keys may use. A key's own patterns
+	// narrow them further. Default: every model that is configured.
+	Models []string `json:"models,omitempty"`
+
+	// Limits shared by all keys of the team.
+	Limits []limiter.Limit `json:"limits,omitempty"`
+}
+
+// ModelConfig is what holds for the models that match a pattern.
+type ModelConfig struct {
+	// The pattern; `*` stands for any run of characters.
+	Pattern string `json:"pattern"`
+
+	// Limits shared by all keys; one counter for all models that match.
+	Limits []limiter.Limit `json:"limits,omitempty"`
+
+	// What tokens cost, in USD per million of them, as in
+	// `input 2.50 output 10 cached 1.25 cache_write 3.75`. Default: unknown,
+	// which is told as null and never as nothing.
+	Price *usage.Price `json:"price,omitempty"`
+}
+
+// ThrottleConfig bounds what one client address may do before its key is
+// looked at. IPv6 addresses count by their /64.
+type ThrottleConfig struct {
+	// Turns the throttle off. Then nothing but the length of the secrets
+	// stands against guessing.
+	Off bool `json:"off,omitempty"`
+
+	// Counts every request, not only those that fail authentication.
+	All bool `json:"all,omitempty"`
+
+	// How many requests are let through in each window. Default: 5. Zero means
+	// the default.
+	Amount int64 `json:"amount,omitempty"`
+
+	// The window: `second`, `minute` or `hour`. Default: second.
+	Window limiter.Window `json:"window,omitempty"`
+
+	// How many may come at once. Default: 100 where the amount is the default,
+	// else the amount.
+	Burst int64 `json:"burst,omitempty"`
+}
+
+// BackendConfig is one model server, or a pool of equal ones.
+type BackendConfig struct {
+	// Its name: a label in metrics, logs and usage.
+	Name string `json:"name"`
+
+	// Patterns of the models that it serves, by their public names.
+	// Default: `*`.
+	Models []string `json:"models,omitempty"`
+
+	// Public model names and what the backend calls them.
+	Rename map[string]string `json:"rename,omitempty"`
+
+	// The backend's own capacity, shared by all callers.
+	Limits []limiter.Limit `json:"limits,omitempty"`
+
+	// Whether streams are asked for their usage, which is hidden again from
+	// callers who did not ask. Default: true.
+	IncludeUsage *bool `json:"include_usage,omitempty"`
+
+	// Asks vLLM for usage on every chunk, so that streams which end early are
+	// metered exactly. Default: false.
+	ContinuousUsage bool `json:"continuous_usage,omitempty"`
+
+	// The `http.handlers.reverse_proxy` that forwards to the backend. Its
+	// transport is `pinegate`, which holds the dialect, the credential and
+	// where may be dialled.
+	ProxyRaw json.RawMessage `json:"proxy" caddy:"namespace=http.handlers inline_key=handler"`
+}
+
+// AdminHandler is the control plane (`http.handlers.pinegate_admin`): usage,
+// health and metrics for a private listener. It refuses to be provisioned
+// without an admin key.
+type AdminHandler struct {
+	// Secrets that open it, written as in [Handler].
+	AdminKeys []string `json:"admin_keys"`
+
+	adminState
+}
