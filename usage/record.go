@@ -1,0 +1,104 @@
+package usage
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// Outcome is how a request ended.
+type Outcome string
+
+// The outcomes.
+const (
+	OK            Outcome = "ok"             // the whole answer was delivered
+	ClientClosed  Outcome = "client_closed"  // the caller left before the end
+	UpstreamError Outcome = "upstream_error" // the backend refused, broke off or answered nonsense; counts as an error
+	Timeout       Outcome = "timeout"        // the backend was too slow; counts as an error
+	StreamLimit   Outcome = "stream_limit"   // the gate ended a stream that ran longer than `max_stream`
+	Shutdown      Outcome = "shutdown"       // the gate ended the request because it stopped
+)
+
+// Failed tells whether the outcome is counted as an error: what a backend did
+// wrong, not what a caller or an operator chose.
+func (o Outcome) Failed() bool { return o == UpstreamError || o == Timeout }
+
+func (o Outcome) known() bool {
+	switch o {
+	case OK, ClientClosed, UpstreamError, Timeout, StreamLimit, Shutdown:
+		return true
+	}
+	return false
+}
+
+// Record is what one request that reached a backend used.
+type Record struct {
+	// ID is the request's, made by the gate and never by the caller: a ledger
+	// counts each only once.
+	ID string
+
+	// Start is when the request came in. It decides the minute, hour, day and
+	// month that are charged, also where the answer ended in a later one.
+	Start time.Time
+
+	Key      string // id of the key, never the key itself
+	Team     string // of the key; empty where it has none
+	Endpoint string // as wire.Endpoint prints it
+	Model    string // the one asked for
+	Backend  string // that answered
+	// UpstreamModel is the model that answered, as the backend names it; empty
+	// where it does not tell.
+	UpstreamModel string
+
+	Status int // HTTP status told to the caller; 0 where none was sent
+
+	// Tokens in wire's normal form: caches are parts of Input, Reasoning is a
+	// part of Output.
+	wire.Tokens
+
+	CostNano int64 // nano-USD; means nothing unless Priced
+	Priced   bool  // the model's price is known, and may be 0
+
+	FirstToken time.Duration // from Start to the first content; 0 where there was none
+	Duration   time.Duration // from Start to the end of the answer
+
+	Outcome   Outcome
+	Estimated bool // Tokens were counted by the gate: the backend reported none
+	Flagged   bool // the backend's usage was absurd or contradictory, and was clamped
+	Attempts  int  // backends tried, at least 1
+}
+
+// ErrInvalid is wrapped by the errors of records that no ledger takes.
+var ErrInvalid = errors.New("invalid usage record")
+
+// maxCount bounds each number of one record, so that eight million of the
+// largest still add up in an int64. The meter clamps far below it.
+const maxCount = 1 << 40
+
+// maxCost is the same for the cost: a million USD for one request.
+const maxCost = 1_000_000 * nano
+
+// Validate tells why no ledger takes the record; nil where they do. The error
+// wraps ErrInvalid.
+func (r *Record) Validate() error {
+	switch {
+	case r.ID == "":
+		return fmt.Errorf("%w: no id", ErrInvalid)
+	case r.Start.Unix() < 0 || r.Start.Unix() > maxUnix:
+		return fmt.Errorf("%w %s: start %v out of range", ErrInvalid, r.ID, r.Start)
+	case r.Endpoint == "":
+		return fmt.Errorf("%w %s: no endpoint", ErrInvalid, r.ID)
+	case !r.Outcome.known():
+		return fmt.Errorf("%w %s: unknown outcome %q", ErrInvalid, r.ID, r.Outcome)
+	case r.CostNano < 0 || r.CostNano > maxCost:
+		return fmt.Errorf("%w %s: cost of %d nano-USD out of range", ErrInvalid, r.ID, r.CostNano)
+	}
+	for _, n := range [...]int64{r.Input, r.CacheRead, r.CacheWrite, r.Output, r.Reasoning} {
+		if n < 0 || n > maxCount {
+			return fmt.Errorf("%w %s: %d tokens out of range", ErrInvalid, r.ID, n)
+		}
+	}
+	return nil
+}
