@@ -1,0 +1,135 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Limiter holds the counters of all limits, in memory or in a store shared by several gates. All
+// its methods may be called at the same time.
+type Limiter interface {
+	// Reserve checks all limits of a request and takes what it needs of each, for the first
+	// candidate with room, in one step that no other request sees a part of. The error is a
+	// [*Refusal] where a limit refuses, in which case nothing is taken anywhere; any other error
+	// means that the store can't decide, and nothing is taken either. A reservation must be
+	// settled, whatever becomes of the request.
+	Reserve(ctx context.Context, req Request) (Reservation, error)
+
+	// Peek returns the states of rules, in their order, and takes nothing.
+	Peek(ctx context.Context, rules []*Rule) ([]State, error)
+
+	// Close ends what the store does in the background. Reservations may be settled after it, but
+	// no new ones made.
+	Close() error
+}
+
+// Request is what is asked of the limits before a request is forwarded. The slices and rules are
+// read until the reservation is settled and must not be changed.
+//
+// Counts below zero are taken for zero, and those above MaxAmount for MaxAmount.
+type Request struct {
+	// ID names the reservation: unique for each request over all gates of a store. A store that is
+	// reached over a network settles by it, so that a repeated call is harmless.
+	ID string
+
+	// Rules are those of the key, its team and the model. Where two have the same name, the first
+	// is the one that counts.
+	Rules []*Rule
+
+	// Candidates are the rules of each backend that may serve the request, in the order in which
+	// they shall be tried. Empty: one candidate without limits.
+	Candidates [][]*Rule
+
+	// Input is the estimate of the input, in tokens.
+	Input int64
+
+	// Output is what rates reserve of output, in tokens for all answers together; 0 where the
+	// endpoint generates none.
+	Output int64
+
+	// MaxOutput is the most that the answers can come to, in tokens for all of them together: what
+	// quotas reserve. -1 where the request has no cap; then quotas reserve Output.
+	MaxOutput int64
+
+	// N is the number of answers over which a lowered cap is divided. Below 1 it is taken for 1.
+	N int64
+
+	// InputCost is the price of Input in nano-USD, for usd limits.
+	InputCost int64
+
+	// OutputPrice is the price of one token of output in pico-USD, for usd limits.
+	OutputPrice int64
+}
+
+// Actual is what became of a request. The zero value is a request that never left the gate.
+type Actual struct {
+	// Dispatched is false where nothing was sent to a backend: then everything returns, also the
+	// request that was counted.
+	Dispatched bool
+
+	// Failed is true where the backend failed before the first byte of an answer: tokens and money
+	// return, the request stays counted.
+	Failed bool
+
+	// Input and Output are the tokens that were used: the whole input, caches included, and the
+	// whole output, reasoning included.
+	Input, Output int64
+
+	// Cost is what they cost, in nano-USD.
+	Cost int64
+}
+
+// Reservation is what one request holds of its limits.
+//
+// It has no deadline that a caller must mind and nothing to renew: a store outside of the process
+// gives a reservation a deadline of its own and moves it on for as long as the process lives and
+// the reservation is not settled, so that what a dead gate held becomes free.
+type Reservation interface {
+	// Candidate is the index of the candidate that is taken; 0 where there are none.
+	Candidate() int
+
+	// Cap is the most tokens that each answer may have, where a quota or budget has less left than
+	// the request may use: the cap to be sent to the backend. -1: leave the request's as it is.
+	Cap() int64
+
+	// Move gives up the part of the present candidate and takes that of another, for the next
+	// attempt at the same request; nothing else of the reservation changes, but the cap, which may
+	// become lower. The attempt that is given up counts as one that failed: its tokens, money and
+	// lease return, and its request stays counted against that backend's capacity. Moving to the
+	// present candidate, or to another that shares its rules, counts one more request. The error is
+	// a [*Refusal] where the candidate has no room, and then the old one stays taken; [ErrSettled]
+	// after Settle.
+	Move(ctx context.Context, candidate int) error
+
+	// Settle replaces what is reserved by what was used, and frees the leases. What was not used
+	// returns at once. What was used beyond the reservation is charged: to a rate as a debt, which
+	// is never more than a day's refill, so that one absurd report can't block for longer; to a
+	// quota in the window in which the request was admitted, even if that has passed. Only the
+	// first call does anything; it may come from any goroutine, and while ctx is done.
+	Settle(ctx context.Context, used Actual)
+
+	// States returns the states of the request's rules and of those of its candidate, in order, as
+	// they were right after the admission or the last move.
+	States() []State
+}
+
+// ErrSettled is returned by Move of a reservation that was settled.
+var ErrSettled = errors.New("the reservation is settled")
+
+// State is what one limit has left.
+type State struct {
+	Rule *Rule
+
+	// Limit is the limit's amount, in its unit (nano-USD for usd).
+	Limit int64
+
+	// Remaining is how much of it is left, never below 0: the level of a rate's bucket rounded down
+	// (which a burst above the amount may put above Limit), what a quota has neither used nor
+	// reserved, the free places of a concurrent limit.
+	Remaining int64
+
+	// Reset is the time until a rate's bucket is full or a quota's window turns; 0 for a concurrent
+	// limit.
+	Reset time.Duration
+}

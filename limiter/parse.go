@@ -1,0 +1,197 @@
+package limiter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	limitForm  = "<n> <unit>[/<window>] [burst <n>], such as 60 requests/minute burst 10"
+	unitList   = "requests, tokens, input_tokens, output_tokens, usd or concurrent"
+	windowList = "second, minute, hour, day, week or month (s, m, h, d, w, mo)"
+	countForm  = "a whole number above zero, such as 60, 100k, 1.5M or 2G"
+	usdForm    = "dollars above zero, such as 25 or 0.5"
+)
+
+// windowShort has the short words of the windows.
+var windowShort = [...]string{"", "s", "m", "h", "d", "w", "mo"}
+
+// ParseLimit reads a limit in the words of the configuration:
+//
+//	<n> <unit>[/<window>] [burst <n>]
+//
+// as in {"60", "requests/minute", "burst", "10"}, {"100k", "tokens/m"}, {"25", "usd/month"} or
+// {"8", "concurrent"}. Counts may end in k, M or G (thousands, decimal) and have decimals where the
+// result is whole; usd is in dollars, down to a nano-dollar. The error repeats the words and says
+// what was expected.
+func ParseLimit(words []string) (Limit, error) {
+	l, err := parseLimit(words)
+	if err != nil {
+		return Limit{}, fmt.Errorf("limit %q: %w", strings.Join(words, " "), err)
+	}
+	return l, nil
+}
+
+// UnmarshalText reads what [Limit.MarshalText] writes: the words of [ParseLimit], between spaces.
+func (l *Limit) UnmarshalText(text []byte) error {
+	parsed, err := ParseLimit(strings.Fields(string(text)))
+	if err != nil {
+		return err
+	}
+	*l = parsed
+	return nil
+}
+
+func parseLimit(words []string) (Limit, error) {
+	var l Limit
+	if len(words) < 2 {
+		return l, errors.New("expected " + limitForm)
+	}
+	unit, window, slash := strings.Cut(words[1], "/")
+	var err error
+	if l.Unit, err = parseUnit(unit); err != nil {
+		return l, err
+	}
+	if slash {
+		if l.Unit == Concurrent {
+			return l, fmt.Errorf("window %q: concurrent takes no window, it counts requests in flight", window)
+		}
+		if l.Window, err = parseWindow(window); err != nil {
+			return l, err
+		}
+	}
+	if l.Amount, err = parseAmount("amount", words[0], l.Unit); err != nil {
+		return l, err
+	}
+	if l.Burst, err = parseBurst(words[2:], l); err != nil {
+		return l, err
+	}
+	return l, l.check()
+}
+
+func parseUnit(word string) (Unit, error) {
+	for u, name := range unitNames {
+		if word == name {
+			return Unit(u), nil
+		}
+	}
+	return 0, fmt.Errorf("unknown unit %q: expected %s", word, unitList)
+}
+
+func parseWindow(word string) (Window, error) {
+	for w := Second; w <= Month; w++ {
+		if word == windowNames[w] || word == windowShort[w] {
+			return w, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown window %q: expected %s", word, windowList)
+}
+
+// parseBurst reads what follows the unit: nothing, or "burst <n>" where l is a rate.
+func parseBurst(words []string, l Limit) (int64, error) {
+	switch {
+	case len(words) == 0:
+		return 0, nil
+	case words[0] != "burst":
+		return 0, fmt.Errorf("unexpected %q: expected %s", words[0], limitForm)
+	case l.Unit == Concurrent || l.Window.Quota():
+		return 0, errors.New("burst is for rates (second, minute or hour): a quota or concurrent limit takes none")
+	case len(words) == 1:
+		return 0, errors.New("burst: expected " + countForm)
+	case len(words) > 2:
+		return 0, fmt.Errorf("unexpected %q after the burst: expected %s", words[2], limitForm)
+	}
+	return parseAmount("burst", words[1], Requests)
+}
+
+// parseAmount reads a count, or for USD an amount of money; what names it in the error.
+func parseAmount(what, word string, unit Unit) (int64, error) {
+	form, scale := countForm, int64(1)
+	if unit == USD {
+		form, scale = usdForm, NanoUSD
+	}
+	number, ok := strings.CutSuffix(word, "G")
+	if ok {
+		scale *= 1_000_000_000
+	} else if number, ok = strings.CutSuffix(word, "M"); ok {
+		scale *= 1_000_000
+	} else if number, ok = strings.CutSuffix(word, "k"); ok {
+		scale *= 1000
+	}
+	whole, fraction, point := strings.Cut(number, ".")
+	if whole == "" || !digits(whole) || point && (fraction == "" || !digits(fraction)) {
+		return 0, fmt.Errorf("bad %s %q: expected %s", what, word, form)
+	}
+
+	// Decimal digits are added up exactly, one power of ten at a time: no float rounds 0.1 away.
+	var n int64
+	for _, d := range whole {
+		if n = n*10 + int64(d-'0'); n > MaxAmount/scale {
+			return 0, tooLargeAmount(what, word, unit)
+		}
+	}
+	n *= scale
+	for _, d := range fraction {
+		if scale%10 != 0 && d != '0' {
+			return 0, fmt.Errorf("bad %s %q: too many decimals, expected %s", what, word, form)
+		}
+		scale /= 10
+		n += int64(d-'0') * scale
+	}
+	if n > MaxAmount {
+		return 0, tooLargeAmount(what, word, unit)
+	}
+	if n < 1 {
+		return 0, fmt.Errorf("bad %s %q: expected %s", what, word, form)
+	}
+	return n, nil
+}
+
+func tooLargeAmount(what, word string, unit Unit) error {
+	most := fmt.Sprint(MaxAmount)
+	if unit == USD {
+		most = FormatUSD(MaxAmount)
+	}
+	return fmt.Errorf("%s %q is too large: expected at most %s", what, word, most)
+}
+
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// Validate reports what is wrong with a limit that was not parsed, in the words of [ParseLimit].
+func (l Limit) Validate() error {
+	if err := l.check(); err != nil {
+		return fmt.Errorf("limit %q: %w", l.String(), err)
+	}
+	return nil
+}
+
+// check is where the rules between the parts of a limit stand.
+func (l Limit) check() error {
+	switch {
+	case l.Unit > Concurrent:
+		return fmt.Errorf("unknown unit %q: expected %s", l.Unit, unitList)
+	case l.Window > Month:
+		return fmt.Errorf("unknown window %q: expected %s", l.Window, windowList)
+	case l.Unit == Concurrent && l.Window != NoWindow:
+		return errors.New("concurrent takes no window, it counts requests in flight")
+	case l.Unit == USD && !l.Window.Quota():
+		return errors.New("usd needs a calendar window: expected usd/day, usd/week or usd/month")
+	case l.Unit != Concurrent && l.Window == NoWindow:
+		return fmt.Errorf("missing window: expected %s/<window>, one of %s", l.Unit, windowList)
+	case l.Amount < 1 || l.Amount > MaxAmount:
+		return fmt.Errorf("amount %d: expected 1 to %d", l.Amount, MaxAmount)
+	case l.Burst != 0 && !l.Window.Rate():
+		return errors.New("burst is for rates (second, minute or hour): a quota or concurrent limit takes none")
+	case l.Burst < 0 || l.Burst > MaxAmount:
+		return fmt.Errorf("burst %d: expected 1 to %d", l.Burst, MaxAmount)
+	}
+	return nil
+}
