@@ -1,0 +1,127 @@
+package pinegate
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/metrics"
+)
+
+// appState is what an App holds besides its configuration.
+type appState struct {
+	logger  *zap.Logger
+	state   *state
+	metrics *metrics.Metrics
+
+	// What each key, team, model and backend was defined as: it is one thing
+	// by its id, in all sites.
+	definitions map[definition][]byte
+
+	// The keys of each gate, to be watched once the configuration runs.
+	keyStores []*keys.Store
+}
+
+type definition struct{ kind, id string }
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "pinegate", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision finds the state that this configuration shares with the one before.
+// It opens nothing: see [state].
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.definitions = make(map[definition][]byte)
+	var err error
+	perKey := a.Metrics != nil && a.Metrics.PerKey
+	if a.metrics, err = metrics.For(ctx.GetMetricsRegistry(), perKey); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if a.Store != nil && a.Store.Retention < 0 {
+		return fmt.Errorf("store retention %s: expected a positive duration", time.Duration(a.Store.Retention))
+	}
+	a.state, err = stateFor(a.Store, a.logger)
+	return err
+}
+
+// Start opens the store and begins to watch the files that keys come from.
+func (a *App) Start() error {
+	_, err := a.state.Ledger()
+	a.metrics.StoreUp(a.storeType(), err == nil)
+	if err != nil {
+		return err
+	}
+	for _, store := range a.keyStores {
+		store.Start()
+	}
+	return nil
+}
+
+// Stop does nothing: requests may still be in flight, and Caddy stops apps in
+// no particular order. What there is to close is closed with the last lease.
+func (a *App) Stop() error { return nil }
+
+// Cleanup lets go of the shared state. When the process exits, streams that
+// outlived the grace period are told to end first, so that they settle.
+func (a *App) Cleanup() error {
+	if a.state == nil {
+		return nil // provisioning failed
+	}
+	if caddy.Exiting() {
+		a.state.settleAll(settleWait)
+	}
+	a.state.drop()
+	return nil
+}
+
+// settleWait bounds how long an exit waits for streams to settle.
+const settleWait = 2 * time.Second
+
+// define notes what a key, team, model or backend is. It fails if another site
+// said something else of the same id: its counters could not follow both.
+func (a *App) define(kind, id string, config any) error {
+	text, err := json.Marshal(config)
+	if err != nil {
+		return fmt.Errorf("encoding %s %q: %w", kind, id, err)
+	}
+	d := definition{kind, id}
+	if before, ok := a.definitions[d]; ok && !bytes.Equal(before, text) {
+		return fmt.Errorf("%s %q is defined twice, and differently: it is one %s with one set of counters in all sites", kind, id, kind)
+	}
+	a.definitions[d] = text
+	return nil
+}
+
+func (a *App) storeType() string {
+	if a.Store == nil || a.Store.Type == "" {
+		return "file"
+	}
+	return a.Store.Type
+}
+
+// appFrom returns the app, made with its defaults where it is not configured.
+func appFrom(ctx caddy.Context) (*App, error) {
+	module, err := ctx.App("pinegate")
+	if err != nil {
+		return nil, fmt.Errorf("loading the pinegate app: %w", err)
+	}
+	app, ok := module.(*App)
+	if !ok {
+		return nil, errors.New("the app named pinegate is another module")
+	}
+	return app, nil
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,152 @@
+package pinegate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// provision loads the backend's reverse_proxy and makes of both what the
+// gateway routes to.
+func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backend, error) {
+	if err := keys.CheckID(b.Name); err != nil {
+		return nil, fmt.Errorf("its name: %w", err)
+	}
+	if err := app.define("backend", b.Name, b); err != nil {
+		return nil, err
+	}
+	if len(b.ProxyRaw) == 0 {
+		return nil, errors.New("it has no proxy to forward with")
+	}
+	module, err := ctx.LoadModule(b, "ProxyRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading its proxy: %w", err)
+	}
+	proxy, ok := module.(*reverseproxy.Handler)
+	if !ok {
+		return nil, fmt.Errorf("its proxy is a %T: expected the handler reverse_proxy", module)
+	}
+	transport, ok := proxy.Transport.(*backends.Transport)
+	if !ok {
+		return nil, errors.New("its proxy's transport is not pinegate, which sets the credential and meters")
+	}
+	if err := checkUpstreams(proxy, transport); err != nil {
+		return nil, err
+	}
+	backend := &handlers.Backend{
+		Name:            b.Name,
+		API:             transport.API,
+		Rename:          b.Rename,
+		IncludeUsage:    b.IncludeUsage == nil || *b.IncludeUsage,
+		ContinuousUsage: b.ContinuousUsage,
+		PassHeaders:     transport.PassHeaders,
+		CompletionCap:   isOpenAI(proxy),
+		Proxy:           caddyhttp.MiddlewareHandler(proxy),
+	}
+	serves := b.Models
+	if len(serves) == 0 {
+		serves = []string{"*"}
+	}
+	if backend.Models, err = pattern.ParseList(serves); err != nil {
+		return nil, fmt.Errorf("models: %w", err)
+	}
+	for public, upstream := range b.Rename {
+		if public == "" || upstream == "" {
+			return nil, errors.New("rename: a name is empty")
+		}
+	}
+	backend.Rules, err = rules(limiter.ScopeBackend, b.Name, b.Limits)
+	return backend, err
+}
+
+// checkUpstreams refuses addresses outside dial_allow while loading, where they
+// stand in the config; names are judged when they are dialled.
+func checkUpstreams(proxy *reverseproxy.Handler, transport *backends.Transport) error {
+	if transport.API == "echo" {
+		return nil // answers by itself
+	}
+	if len(proxy.Upstreams) == 0 && proxy.DynamicUpstreams == nil {
+		return errors.New("it has no upstream: say where it is, as in `backend vllm 127.0.0.1:8000`")
+	}
+	policy, err := backends.ParseDialAllow(transport.DialAllow)
+	if err != nil {
+		return err
+	}
+	for _, upstream := range proxy.Upstreams {
+		if err := policy.CheckUpstream(upstream.Dial); err != nil {
+			return fmt.Errorf("upstream %s: %w", upstream.Dial, err)
+		}
+	}
+	return nil
+}
+
+// isOpenAI tells whether a backend is OpenAI's or Azure's own: they cap chats
+// by another field than everybody else.
+func isOpenAI(proxy *reverseproxy.Handler) bool {
+	for _, upstream := range proxy.Upstreams {
+		host, _, err := net.SplitHostPort(upstream.Dial)
+		if err != nil {
+			host = (&url.URL{Host: upstream.Dial}).Hostname()
+		}
+		host = strings.ToLower(host)
+		if host == "api.openai.com" || strings.HasSuffix(host, ".openai.azure.com") {
+			return true
+		}
+	}
+	return false
+}
+
+// modelNames lists the models that the config names, for `/v1/models`, and the
+// names and patterns that metrics may tell.
+func (h *Handler) modelNames(served []*handlers.Backend) (models []wire.Model, labels []pattern.Pattern) {
+	listed := make(map[string]bool)
+	add := func(p pattern.Pattern, owner string) {
+		if p.LiteralPrefix() > 0 {
+			labels = append(labels, p)
+		}
+		if p.Literal() && !listed[p.String()] {
+			listed[p.String()] = true
+			models = append(models, wire.Model{ID: p.String(), OwnedBy: owner})
+		}
+	}
+	for i, backend := range served {
+		if backend.API == "echo" {
+			echo, _ := pattern.Parse("echo")
+			add(echo, backend.Name)
+		}
+		for _, p := range backend.Models {
+			add(p, backend.Name)
+		}
+		for _, public := range sortedKeys(h.Backends[i].Rename) {
+			if p, err := pattern.Parse(public); err == nil && backend.Models.Match(public) {
+				add(p, backend.Name)
+			}
+		}
+	}
+	for _, block := range h.Models {
+		p, err := pattern.Parse(block.Pattern)
+		if err != nil {
+			continue // refused by policy
+		}
+		for _, backend := range served {
+			if backend.Models.Match(block.Pattern) || !p.Literal() {
+				add(p, backend.Name)
+				break
+			}
+		}
+	}
+	return models, labels
+}

@@ -1,0 +1,63 @@
+package handlers
+
+import (
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/throttle"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// Admin answers the control plane, on a listener of its own: usage, health and
+// metrics. All but health needs an admin key.
+type Admin struct {
+	Shared   Shared
+	Keys     *keys.Store // holds admin keys only
+	Throttle *throttle.Throttle
+	Logger   *zap.Logger
+	Metrics  http.Handler // in Prometheus' format
+}
+
+// ServeHTTP answers every request: what it does not know is refused.
+func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := a.serve(w, r); err != nil {
+		id := newRequestID()
+		a.Logger.Info("admin request refused", zap.String("request_id", id), zap.String("reason", err.Error()))
+		err.Write(w, wire.OpenAI, id)
+	}
+}
+
+func (a *Admin) serve(w http.ResponseWriter, r *http.Request) *wire.Error {
+	switch r.URL.Path {
+	case "/healthz", "/readyz", "/metrics", "/v1/usage":
+	default:
+		return wire.Errorf(wire.KindUnknownURL, "")
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		err := wire.Errorf(wire.KindMethod, "")
+		err.Allow = "GET, HEAD"
+		return err
+	}
+	switch r.URL.Path {
+	case "/healthz":
+		writeHealth(w)
+		return nil
+	case "/readyz":
+		if !ready(a.Shared, r) {
+			return wire.Errorf(wire.KindOverloaded, "")
+		}
+		writeHealth(w)
+		return nil
+	}
+	if err := authenticateAdmin(a.Keys, a.Throttle, r, time.Now()); err != nil {
+		return err
+	}
+	if r.URL.Path == "/metrics" {
+		a.Metrics.ServeHTTP(w, r)
+		return nil
+	}
+	return writeUsage(a.Shared, a.Logger, w, r)
+}

@@ -1,0 +1,129 @@
+package handlers
+
+import (
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// admit asks for room under every limit that applies, in one step: of the key,
+// its team, the model, and the first candidate with room.
+func (c *call) admit() *wire.Error {
+	policy := c.g.Policy.model(c.request.Model)
+	c.models = &policy
+	request := c.limits()
+	if usesMoney(request) && policy.price == nil {
+		return wire.Errorf(wire.KindNotPriced, "")
+	}
+	reservation, err := c.g.Shared.Limiter().Reserve(c.r.Context(), request)
+	if err == nil {
+		c.reservation = reservation
+		return nil
+	}
+	var refusal *limiter.Refusal
+	if errors.As(err, &refusal) {
+		c.answer.states = refusal.States
+		c.answer.scope = refusal.Rule.Kind.String()
+		setRateHeaders(c.w.Header(), c.dialect, refusal.States, time.Now())
+		return refusalError(refusal, c.request.Model)
+	}
+	c.g.Logger.Error("the limiter failed", zap.Error(err))
+	return wire.Errorf(wire.KindOverloaded, "")
+}
+
+// limits says what the request may use, for the limiter.
+func (c *call) limits() limiter.Request {
+	request := limiter.Request{
+		ID:        c.id,
+		Rules:     append(append(make([]*limiter.Rule, 0, 8), c.grants.rules...), c.models.rules...),
+		Input:     c.request.EstimateInput(),
+		MaxOutput: -1,
+		N:         c.request.N,
+	}
+	for _, candidate := range c.candidates {
+		request.Candidates = append(request.Candidates, candidate.Rules)
+	}
+	if c.endpoint.Generates() {
+		answer := c.g.ReserveOutput
+		if cap := c.outputCap(); cap >= 0 {
+			answer = min(answer, cap)
+			request.MaxOutput = times(cap, c.request.N)
+		}
+		request.Output = times(answer, c.request.N)
+	} else {
+		request.MaxOutput = 0
+	}
+	if price := c.models.price; price != nil {
+		request.InputCost = price.Cost(wire.Tokens{Input: request.Input})
+		request.OutputPrice = price.OutputPico()
+	}
+	return request
+}
+
+// outputCap is the cap of one answer that the request and the gate agree on,
+// -1 where neither has one.
+func (c *call) outputCap() int64 {
+	if c.g.MaxOutput > 0 && (c.request.Cap < 0 || c.request.Cap > c.g.MaxOutput) {
+		return c.g.MaxOutput
+	}
+	return c.request.Cap
+}
+
+// usesMoney tells whether a budget applies to the request.
+func usesMoney(request limiter.Request) bool {
+	if hasUnit(request.Rules, limiter.USD) {
+		return true
+	}
+	for _, rules := range request.Candidates {
+		if hasUnit(rules, limiter.USD) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasUnit(rules []*limiter.Rule, unit limiter.Unit) bool {
+	for _, rule := range rules {
+		if rule.Limit.Unit == unit {
+			return true
+		}
+	}
+	return false
+}
+
+// times multiplies two amounts that are not negative, up to the largest there
+// is: an overflow must never look small.
+func times(a, b int64) int64 {
+	const most = 1 << 60
+	if b > 0 && a > most/b {
+		return most
+	}
+	return a * b
+}
+
+// refusalError tells a caller which limit refused, in its dialect's words.
+func refusalError(r *limiter.Refusal, model string) *wire.Error {
+	kind := wire.KindRateLimited
+	limit := r.Rule.Limit
+	switch {
+	case limit.Unit == limiter.Concurrent, r.Reserved:
+		kind = wire.KindSlowDown
+	case limit.Window.Quota():
+		kind = wire.KindQuota
+	}
+	err := wire.Errorf(kind, "%s", r.Message(model))
+	err.RetryAfter = r.RetryAfter
+	err.Unit = "tokens"
+	if limit.Unit == limiter.Requests {
+		err.Unit = "requests"
+	}
+	err.Spend = limit.Unit == limiter.USD
+	if r.TooLarge {
+		err.NoRetry, err.RetryAfter = true, 0
+	}
+	return err
+}

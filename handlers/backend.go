@@ -1,0 +1,114 @@
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// Backend is a model server as the gate sees it.
+type Backend struct {
+	Name   string
+	API    string // openai, anthropic, echo
+	Models pattern.List
+	Rename map[string]string // public name → the backend's
+	Rules  []*limiter.Rule   // its own capacity
+
+	IncludeUsage    bool
+	ContinuousUsage bool
+	PassHeaders     []string
+
+	// CompletionCap says that chats cap their answers by
+	// max_completion_tokens: OpenAI and Azure; others know max_tokens.
+	CompletionCap bool
+
+	Proxy caddyhttp.MiddlewareHandler
+}
+
+// candidate is a backend that could answer a request.
+type candidate struct {
+	*Backend
+	model string // its own name of the model
+}
+
+// speaks tells whether the backend's API has the endpoint.
+func (b *Backend) speaks(e wire.Endpoint) bool {
+	switch b.API {
+	case "anthropic":
+		return e.Dialect() == wire.Anthropic
+	case "echo":
+		switch e {
+		case wire.Chat, wire.Completions, wire.Responses, wire.Embeddings, wire.Messages, wire.CountTokens:
+			return true
+		}
+		return false
+	default:
+		return e.Dialect() == wire.OpenAI
+	}
+}
+
+// upstreamModel returns what the backend calls a model.
+func (b *Backend) upstreamModel(public string) string {
+	if name, ok := b.Rename[public]; ok {
+		return name
+	}
+	return public
+}
+
+// capName is the field by which the backend caps an answer, for a request that
+// names none.
+func (b *Backend) capName(e wire.Endpoint) string {
+	switch {
+	case e == wire.Responses:
+		return "max_output_tokens"
+	case e == wire.Chat && b.CompletionCap:
+		return "max_completion_tokens"
+	case e == wire.Chat, e == wire.Completions, e == wire.Messages:
+		return "max_tokens"
+	}
+	return "" // images, audio: no such field
+}
+
+// route finds the backends that could answer, in the order written.
+func (c *call) route() *wire.Error {
+	for _, b := range c.g.Backends {
+		if b.speaks(c.endpoint) && b.Models.Match(c.request.Model) {
+			c.candidates = append(c.candidates, candidate{b, b.upstreamModel(c.request.Model)})
+		}
+	}
+	if len(c.candidates) == 0 {
+		return wire.Errorf(wire.KindModelNotFound, "The model does not exist or can't be used with this endpoint.")
+	}
+	return c.followConversation()
+}
+
+// followConversation narrows the candidates of a request that continues a
+// stored response to the backend that stored it, and refuses those of others:
+// all callers share the backend's account, which would hand them out.
+func (c *call) followConversation() *wire.Error {
+	id := c.request.PreviousResponse
+	if id == "" {
+		return nil
+	}
+	backend, ok := c.g.Shared.Conversations().Find(id, c.key.ID)
+	if ok {
+		for _, candidate := range c.candidates {
+			if candidate.Name == backend {
+				c.candidates = append(c.candidates[:0], candidate)
+				return nil
+			}
+		}
+	}
+	err := wire.Errorf(wire.KindBadRequest, "The previous response was not found.")
+	err.Param = "previous_response_id"
+	err.Code = "previous_response_not_found"
+	return err
+}
+
+// nothingNext ends a handler chain: whatever reverse_proxy does not answer
+// itself, nobody else will.
+var nothingNext = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })

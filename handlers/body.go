@@ -1,0 +1,140 @@
+package handlers
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// A body that has taken longer than bodyGrace must have come at bodyPace bytes
+// a second on average. Caddy's idle timeout ends a body that stands still; this
+// ends one that trickles and would hold its memory for hours.
+const (
+	bodyGrace = 15 * time.Second
+	bodyPace  = 1 << 10
+)
+
+// firstRead bounds what is set aside for a body whose length is only claimed,
+// or not known: memory follows what has really come.
+const firstRead = 64 << 10
+
+// readRequest reads the body and what the gate has to know of it.
+func (c *call) readRequest() *wire.Error {
+	contentType, err := c.checkContent()
+	if err != nil {
+		return err
+	}
+	waiting := time.Now()
+	c.body, err = readBody(c.r, c.g.MaxBody)
+	c.read = time.Since(waiting)
+	if err != nil {
+		return err
+	}
+	if c.endpoint.Multipart() {
+		c.request, err = wire.ScanMultipart(contentType, c.body)
+	} else {
+		c.request, err = wire.Scan(c.endpoint, c.body)
+	}
+	return err
+}
+
+// checkContent refuses content types and encodings that a backend might read
+// differently than the gate does.
+func (c *call) checkContent() (string, *wire.Error) {
+	h := c.r.Header
+	if len(h["Content-Type"]) > 1 || len(h["Content-Encoding"]) > 1 {
+		return "", wire.Errorf(wire.KindMediaType, "")
+	}
+	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return "", wire.Errorf(wire.KindMediaType, "Request bodies must not be compressed.")
+	}
+	want := "application/json"
+	if c.endpoint.Multipart() {
+		want = "multipart/form-data"
+	}
+	contentType := h.Get("Content-Type")
+	if media, params, err := mime.ParseMediaType(contentType); err != nil || media != want || !utf8Charset(params["charset"]) {
+		return "", wire.Errorf(wire.KindMediaType, "The content type must be %s.", want)
+	}
+	return contentType, nil
+}
+
+func utf8Charset(charset string) bool {
+	switch charset {
+	case "", "utf-8", "UTF-8", "utf8":
+		return true
+	}
+	return false
+}
+
+// readBody reads a body of at most limit bytes into one slice.
+func readBody(r *http.Request, limit int64) ([]byte, *wire.Error) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	size := r.ContentLength
+	if size < 0 || size > firstRead {
+		size = firstRead
+	}
+	body := make([]byte, 0, size+1) // one more, to see the end without growing
+	start := time.Now()
+	for {
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, tooLarge(limit)
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, readError(err, limit)
+		}
+		if elapsed := time.Since(start); elapsed > bodyGrace && float64(len(body)) < elapsed.Seconds()*bodyPace {
+			return nil, wire.Errorf(wire.KindBodyTimeout, "")
+		}
+		if len(body) == cap(body) {
+			body = grow(body, r.ContentLength)
+		}
+	}
+}
+
+// grow doubles the room, but goes to the claimed length at once when half of
+// that has really come.
+func grow(body []byte, claimed int64) []byte {
+	room := 2 * int64(cap(body))
+	if claimed > int64(cap(body)) && claimed <= 2*room {
+		room = claimed + 1
+	}
+	bigger := make([]byte, len(body), room)
+	copy(bigger, body)
+	return bigger
+}
+
+// readError tells what a failed read means for the caller.
+func readError(err error, limit int64) *wire.Error {
+	var timeout net.Error
+	var maxBytes *http.MaxBytesError
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return wire.Errorf(wire.KindBodyTimeout, "")
+	case errors.As(err, &maxBytes): // Caddy's request_body stands before the gate
+		return tooLarge(min(limit, maxBytes.Limit))
+	}
+	var handlerErr caddyhttp.HandlerError
+	if errors.As(err, &handlerErr) && handlerErr.StatusCode == http.StatusRequestEntityTooLarge {
+		return tooLarge(limit)
+	}
+	return wire.Errorf(wire.KindBadRequest, "The request body could not be read.")
+}
+
+func tooLarge(limit int64) *wire.Error {
+	return wire.Errorf(wire.KindTooLarge, "The request body is larger than %d bytes.", limit)
+}

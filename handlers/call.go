@@ -1,0 +1,160 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// call is one request on its way through the gate. One goroutine owns it.
+type call struct {
+	g     *Gateway
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time
+	id    string
+
+	endpoint wire.Endpoint
+	dialect  wire.Dialect
+	pathID   string // of /v1/models/{id}, /v1/responses/{id}
+
+	key    *keys.Key
+	grants *grants
+
+	body    []byte
+	request *wire.Request
+	read    time.Duration // spent waiting for the body
+	models  *modelPolicy  // what the policy says of the model asked for
+
+	candidates  []candidate
+	reservation limiter.Reservation
+	ledger      usage.Ledger
+
+	answer answer
+}
+
+// serveMetered runs steps 4 to 10 of a request that a backend answers.
+func (c *call) serveMetered() *wire.Error {
+	if err := c.readRequest(); err != nil {
+		return err
+	}
+	if err := c.authorise(); err != nil {
+		return err
+	}
+	if err := c.route(); err != nil {
+		return err
+	}
+	shared := c.g.Shared
+	shared.Acquire()
+	defer shared.Release()
+
+	ledger, err := shared.Ledger()
+	if err != nil {
+		c.g.Logger.Error("the store is away", zap.Error(err))
+		c.g.Metrics.StoreError("ledger")
+		return wire.Errorf(wire.KindOverloaded, "")
+	}
+	c.ledger = ledger
+	if refusal := c.admit(); refusal != nil {
+		return refusal
+	}
+	c.forward()
+	return nil
+}
+
+// authorise checks that the key may use the model.
+func (c *call) authorise() *wire.Error {
+	if c.request.Background {
+		refusal := wire.Errorf(wire.KindBadRequest, "background is not supported by this gateway.")
+		refusal.Param = "background"
+		return refusal
+	}
+	if !c.grants.allows(c.request.Model) {
+		return wire.Errorf(wire.KindModelForbidden, "")
+	}
+	return nil
+}
+
+// refuse answers with an error and tells log and metrics of it. The message is
+// the gate's own: it quotes nothing that a caller sent.
+func (c *call) refuse(err *wire.Error) {
+	c.countRefusal(err)
+	c.logFailure("request refused", err)
+	err.Write(c.w, c.dialect, c.id)
+}
+
+// countRefusal counts a refusal by its kind. Refusals for a limit have been
+// counted with their scope where it is known.
+func (c *call) countRefusal(err *wire.Error) {
+	reason, scope := refusalReason(err.Kind)
+	if c.answer.scope != "" {
+		scope = c.answer.scope
+	}
+	c.g.Metrics.Rejected(reason, scope)
+}
+
+// refusalReason names a kind for metrics: the reason, and whose doing it was
+// where no limit was involved.
+func refusalReason(k wire.Kind) (reason, scope string) {
+	switch k {
+	case wire.KindNoKey, wire.KindInvalidKey:
+		return "unauthenticated", "caller"
+	case wire.KindEndpointForbidden, wire.KindIPForbidden, wire.KindModelForbidden, wire.KindAdminOnly, wire.KindNotPriced:
+		return "forbidden", "key"
+	case wire.KindModelNotFound, wire.KindUnknownURL, wire.KindMethod:
+		return "not_found", "caller"
+	case wire.KindRateLimited:
+		return "rate_limit", "caller"
+	case wire.KindSlowDown:
+		return "slow_down", "caller"
+	case wire.KindQuota:
+		return "quota", "caller"
+	case wire.KindUpstream, wire.KindUpstreamTimeout:
+		return "upstream", "backend"
+	case wire.KindOverloaded, wire.KindInternal:
+		return "unavailable", "gate"
+	default:
+		return "bad_request", "caller"
+	}
+}
+
+// logFailure writes the one line of a request that failed. It is for operators:
+// ids and words of the config, never a secret or a prompt.
+func (c *call) logFailure(message string, err *wire.Error, fields ...zap.Field) {
+	level := zap.InfoLevel
+	if err.StatusCode() >= http.StatusInternalServerError {
+		level = zap.WarnLevel
+	}
+	entry := c.g.Logger.Check(level, message)
+	if entry == nil {
+		return
+	}
+	fields = append(fields,
+		zap.String("request_id", c.id),
+		zap.String("endpoint", c.endpoint.String()),
+		zap.Int("status", err.StatusCode()),
+		zap.String("reason", err.Error()))
+	if c.key != nil {
+		fields = append(fields, zap.String("key", c.key.ID), zap.String("team", c.key.Team))
+	}
+	if c.request != nil && !c.g.HideModels {
+		fields = append(fields, zap.String("model", c.request.Model))
+	}
+	entry.Write(fields...)
+}
+
+// detached returns a context for what must be done whether or not the caller
+// is still there.
+func (c *call) detached() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.r.Context()), settleTimeout)
+}
+
+// settleTimeout bounds what a store may take to settle one request.
+const settleTimeout = 5 * time.Second

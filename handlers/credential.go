@@ -1,0 +1,83 @@
+package handlers
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// maxSecret bounds a credential in bytes: longer ones are refused unhashed.
+const maxSecret = 512
+
+// carriers are the headers that carry a key, beside Authorization.
+var carriers = [...]string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
+
+// credential finds the key that a request carries. Some clients send the same
+// one in two carriers; two different ones are refused, since a gate and a
+// backend could take one each. A key in the query string is refused too: URLs
+// stand in logs.
+func credential(r *http.Request) (string, *wire.Error) {
+	secret, found, ok := bearer(r.Header["Authorization"])
+	if !ok {
+		return "", wire.Errorf(wire.KindInvalidKey, "")
+	}
+	for _, name := range carriers {
+		for _, value := range r.Header[name] {
+			value = strings.Trim(value, " \t")
+			if found && value != secret {
+				return "", wire.Errorf(wire.KindInvalidKey, "")
+			}
+			secret, found = value, true
+		}
+	}
+	if r.URL.RawQuery != "" && hasQueryKey(r.URL.RawQuery) {
+		return "", wire.Errorf(wire.KindInvalidKey, "")
+	}
+	if !found {
+		return "", wire.Errorf(wire.KindNoKey, "")
+	}
+	if secret == "" || len(secret) > maxSecret {
+		return "", wire.Errorf(wire.KindInvalidKey, "")
+	}
+	return secret, nil
+}
+
+// bearer reads the Authorization header: the scheme in any case, then blanks,
+// then the key without blanks in it. Anything else that is there is refused.
+func bearer(values []string) (secret string, found, ok bool) {
+	switch len(values) {
+	case 0:
+		return "", false, true
+	case 1:
+	default:
+		return "", false, false // a proxy could judge one and pass the other
+	}
+	const scheme = "bearer"
+	value := strings.Trim(values[0], " \t")
+	if len(value) <= len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+		return "", false, false
+	}
+	rest := strings.TrimLeft(value[len(scheme):], " \t")
+	if len(rest) == len(value)-len(scheme) || rest == "" || strings.ContainsAny(rest, " \t,") {
+		return "", false, false
+	}
+	return rest, true, true
+}
+
+// hasQueryKey tells whether a query holds a parameter in which some API takes
+// a key.
+func hasQueryKey(query string) bool {
+	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		name, _, _ := strings.Cut(pair, "=")
+		if decoded, err := url.QueryUnescape(name); err == nil {
+			name = decoded
+		}
+		switch strings.ToLower(strings.ReplaceAll(name, "-", "_")) {
+		case "key", "api_key", "apikey", "x_api_key", "access_token", "authorization":
+			return true
+		}
+	}
+	return false
+}

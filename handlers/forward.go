@@ -1,0 +1,224 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// maxAttempts bounds how many backends one request is tried at.
+const maxAttempts = 3
+
+// errStreamLimit is the cause that ends an answer which takes too long.
+var errStreamLimit = errors.New("the answer took longer than max_stream")
+
+// forward has the request answered by a backend, the next one while nothing
+// has been written, and settles whatever happens: reverse_proxy ends an answer
+// that breaks midway by a panic.
+func (c *call) forward() {
+	ctx, cancel := context.WithCancelCause(c.r.Context())
+	timer := time.AfterFunc(c.g.MaxStream, func() { cancel(errStreamLimit) })
+	unhook := context.AfterFunc(c.g.Shared.Exiting(), func() { cancel(ErrShutdown) })
+	defer func() {
+		timer.Stop()
+		unhook()
+		cancel(nil)
+		panicked := recover()
+		c.finish(ctx, panicked != nil)
+		if panicked != nil {
+			panic(panicked)
+		}
+	}()
+
+	c.setHeaders()
+	c.g.Metrics.Overhead(c.endpoint.String(), time.Since(c.start)-c.read)
+	c.answer.current = c.reservation.Candidate()
+	for {
+		err := c.attempt(ctx)
+		if err == nil {
+			return
+		}
+		c.answer.failure = err
+		if ctx.Err() != nil || !c.nextCandidate() {
+			c.failed(ctx, err)
+			return
+		}
+	}
+}
+
+// attempt sends the request to the current candidate. It returns nil once an
+// answer has been written.
+func (c *call) attempt(ctx context.Context) error {
+	chosen := c.candidates[c.answer.current]
+	a := &c.answer
+	a.attempts++
+	a.events, a.firstToken = 0, 0
+	a.meter = wire.NewMeter(wire.MeterConfig{
+		Endpoint:  c.endpoint,
+		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,
+		First:     func() { a.firstToken = time.Since(c.start) },
+		Final:     func() { c.settle(usage.OK) },
+		Fail:      func(err error) *wire.Error { return c.endStream(ctx, err) },
+	})
+	a.exchange = &backends.Exchange{
+		Endpoint:  c.endpoint,
+		Body:      c.request.Edit(c.body, c.edit(chosen)),
+		HasBody:   true,
+		Meter:     a.meter,
+		Fallback:  c.hasNext(),
+		OwnLimits: hasCallerLimit(c.reservation.States()),
+		RequestID: c.id,
+		Refused:   func() { c.settle(usage.UpstreamError) },
+	}
+	inflight := c.g.Metrics.Inflight(chosen.Name)
+	inflight.Inc()
+	defer inflight.Dec()
+
+	err := chosen.Proxy.ServeHTTP(c.w, c.upstreamRequest(ctx, chosen, a.exchange), nothingNext)
+	if err == nil {
+		a.failure = a.exchange.Err // the caller left, which reverse_proxy calls no error
+	}
+	a.dispatched = a.dispatched || a.exchange.Dispatched
+	c.g.Metrics.BackendUp(chosen.Name, err == nil || a.exchange.Status != 0 || ctx.Err() != nil)
+	return err
+}
+
+// upstreamRequest is what reverse_proxy is given: of the caller's request only
+// what may leave the gate.
+func (c *call) upstreamRequest(ctx context.Context, chosen candidate, exchange *backends.Exchange) *http.Request {
+	r := c.r.WithContext(backends.WithExchange(ctx, exchange))
+	r.Header = backends.ForwardHeader(c.r.Header, c.endpoint, chosen.PassHeaders)
+	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
+	return r
+}
+
+// edit is what must be changed in the request for a candidate.
+func (c *call) edit(chosen candidate) wire.Edit {
+	edit := wire.Edit{Cap: -1, IncludeUsage: c.asksUsage(chosen)}
+	edit.ContinuousUsage = edit.IncludeUsage && chosen.ContinuousUsage
+	if chosen.model != c.request.Model {
+		edit.Model = chosen.model
+	}
+	if cap := c.cap(); cap != c.request.Cap {
+		edit.Cap, edit.CapName = cap, chosen.capName(c.endpoint)
+	}
+	return edit
+}
+
+// cap is the cap of one answer that is sent: the caller's, or less where the
+// gate has a cap of its own or a quota is nearly used up; -1 for none.
+func (c *call) cap() int64 {
+	agreed := c.outputCap()
+	if lowered := c.reservation.Cap(); lowered >= 0 && (agreed < 0 || lowered < agreed) {
+		return lowered
+	}
+	return agreed
+}
+
+// asksUsage tells whether a stream is asked for its usage: only chats and
+// completions know the option.
+func (c *call) asksUsage(chosen candidate) bool {
+	return c.request.Stream && chosen.IncludeUsage && (c.endpoint == wire.Chat || c.endpoint == wire.Completions)
+}
+
+// setHeaders sets the gate's own headers of the answer.
+func (c *call) setHeaders() {
+	h := c.w.Header()
+	c.setID(h)
+	setRateHeaders(h, c.dialect, c.reservation.States(), c.start)
+}
+
+func (c *call) setID(h http.Header) {
+	h["X-Request-Id"] = []string{c.id}
+	if c.dialect == wire.Anthropic {
+		h["Request-Id"] = []string{c.id}
+	}
+}
+
+func (c *call) hasNext() bool {
+	return c.answer.attempts < maxAttempts && c.answer.current+1 < len(c.candidates)
+}
+
+// nextCandidate moves to the next candidate with room. Only the backend's part
+// of the reservation moves; where none has room the old one stays taken.
+func (c *call) nextCandidate() bool {
+	for next := c.answer.current + 1; c.answer.attempts < maxAttempts && next < len(c.candidates); next++ {
+		err := c.reservation.Move(c.r.Context(), next)
+		if err == nil {
+			c.answer.current = next
+			return true
+		}
+		var full *limiter.Refusal
+		if !errors.As(err, &full) {
+			c.g.Logger.Error("the limiter failed", zap.Error(err))
+			return false
+		}
+	}
+	return false
+}
+
+// failed tells the caller that no backend answered. What was used is settled
+// first, as with any answer.
+func (c *call) failed(ctx context.Context, err error) {
+	if c.r.Context().Err() != nil {
+		c.finish(ctx, false)
+		c.w.WriteHeader(statusClientClosed) // for the access log; nobody reads it
+		return
+	}
+	c.answer.refusal = failureError(ctx, err)
+	c.finish(ctx, false)
+	if !c.answer.dispatched {
+		c.countRefusal(c.answer.refusal)
+	}
+	c.answer.refusal.Write(c.w, c.dialect, c.id)
+}
+
+// statusClientClosed is nginx's, and Caddy's, for a caller who left.
+const statusClientClosed = 499
+
+// failureError maps what went wrong with the last backend to an error for the
+// caller. The cause may name addresses: it is for the log.
+func failureError(ctx context.Context, err error) *wire.Error {
+	var attempt *backends.AttemptError
+	var unavailable caddyhttp.HandlerError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(context.Cause(ctx), ErrShutdown):
+		return wire.Errorf(wire.KindOverloaded, "")
+	case errors.Is(context.Cause(ctx), errStreamLimit):
+		return wire.Errorf(wire.KindUpstreamTimeout, "")
+	case errors.As(err, &attempt):
+		kind := wire.KindUpstream
+		if attempt.Timeout() {
+			kind = wire.KindUpstreamTimeout
+		}
+		refusal := wire.Errorf(kind, "")
+		refusal.RetryAfter = attempt.RetryAfter
+		return refusal
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return wire.Errorf(wire.KindUpstreamTimeout, "")
+	case errors.As(err, &unavailable) && unavailable.StatusCode == http.StatusServiceUnavailable:
+		return wire.Errorf(wire.KindOverloaded, "") // no upstream of the pool is healthy
+	default:
+		return wire.Errorf(wire.KindUpstream, "")
+	}
+}
+
+// endStream tells a caller in the middle of a stream why it ends. A caller who
+// left is told nothing.
+func (c *call) endStream(ctx context.Context, err error) *wire.Error {
+	if c.r.Context().Err() != nil {
+		return nil
+	}
+	c.answer.failure = err
+	return failureError(ctx, err)
+}

@@ -1,0 +1,143 @@
+// Package handlers holds the HTTP paths of the gate. A request goes through
+// the steps of [Gateway.ServeHTTP] in order; each stands in a file of its own.
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/metrics"
+	"github.com/amanycodes/pine-gate/throttle"
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// Shared is what outlives a configuration. A request holds it from before its
+// admission until it has settled, so that a reload can't close it in between.
+type Shared interface {
+	Acquire()
+	Release()
+	// Exiting ends when the process is about to exit: requests must settle.
+	Exiting() context.Context
+	Limiter() limiter.Limiter
+	// Ledger fails while the store is away.
+	Ledger() (usage.Ledger, error)
+	Conversations() *Conversations
+}
+
+// ErrShutdown is the cause that ends requests in flight when the process exits.
+var ErrShutdown = errors.New("the gate is shutting down")
+
+// Gateway answers the data plane. Its fields are set once, before the first
+// request.
+type Gateway struct {
+	Shared   Shared
+	Keys     *keys.Store
+	Throttle *throttle.Throttle // nil: off
+	Metrics  *metrics.Metrics
+	Logger   *zap.Logger
+
+	Policy   *Policy
+	Backends []*Backend
+	Models   []wire.Model // what `/v1/models` lists, before it is filtered by key
+
+	MaxBody   int64         // bytes
+	MaxStream time.Duration // of one answer
+	// MaxOutput caps one answer in tokens; 0: no cap.
+	MaxOutput int64
+	// ReserveOutput is what an answer without a cap is expected to be at most.
+	ReserveOutput int64
+	// HideModels leaves model names out of metrics and log fields.
+	HideModels bool
+
+	warnedForwarded atomic.Bool
+}
+
+// ServeHTTP answers every request: what it does not know is refused. Refusals
+// are written here, in the caller's dialect, and nil is returned; an error
+// would go to Caddy's error log with the request in it.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := call{g: g, w: w, r: r, start: time.Now(), id: newRequestID()}
+	c.endpoint, c.pathID = wire.Match(r.URL.Path)
+	c.dialect = c.endpoint.Dialect()
+	if c.endpoint == wire.Unknown {
+		c.dialect = wire.DialectOf(r.URL.Path)
+	}
+	if err := c.serve(); err != nil {
+		c.refuse(err)
+	}
+}
+
+// serve runs the steps that every endpoint has in common and hands over to the
+// endpoint's own.
+func (c *call) serve() *wire.Error {
+	if err := c.checkProtocol(); err != nil {
+		return err
+	}
+	switch c.endpoint {
+	case wire.Unknown:
+		return wire.Errorf(wire.KindUnknownURL, "")
+	case wire.Health, wire.Ready, wire.Probe:
+		return c.serveHealth()
+	case wire.Usage:
+		return c.serveUsage()
+	}
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	switch c.endpoint {
+	case wire.Key:
+		return c.serveKey()
+	case wire.ListModels:
+		return c.serveModels()
+	case wire.GetModel:
+		return c.serveModel()
+	case wire.GetResponse:
+		return c.serveStored()
+	default:
+		return c.serveMetered()
+	}
+}
+
+// checkProtocol refuses what is no plain request to a route: another method,
+// and upgrades, which would be tunnels that nobody meters. Java's client offers
+// h2c on every plaintext request, which any server may ignore.
+func (c *call) checkProtocol() *wire.Error {
+	r := c.r
+	if c.endpoint != wire.Unknown && r.Method != c.endpoint.Method() {
+		if r.Method == http.MethodHead && c.endpoint.Method() == http.MethodGet {
+			return nil // as for any GET
+		}
+		err := wire.Errorf(wire.KindMethod, "")
+		err.Allow = c.endpoint.Method()
+		return err
+	}
+	if isUpgrade(r) {
+		return wire.Errorf(wire.KindBadRequest, "Protocol upgrades are not supported.")
+	}
+	return nil
+}
+
+// newRequestID makes the id under which a request is billed and logged. It
+// sorts by time.
+func newRequestID() string {
+	id, err := uuid.NewV7()
+	if err != nil {
+		id = uuid.New() // the clock went wrong; still unique
+	}
+	const hex = "0123456789abcdef"
+	var text [4 + 32]byte
+	copy(text[:], "req_")
+	for i, b := range id {
+		text[4+2*i], text[5+2*i] = hex[b>>4], hex[b&15]
+	}
+	return string(text[:])
+}

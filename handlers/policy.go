@@ -1,0 +1,137 @@
+package handlers
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+// Policy says what holds for which key and which model.
+type Policy struct {
+	Teams    map[string]*Team
+	Models   []*Model
+	Defaults []limiter.Limit // of each key that sets none of the same unit and window
+
+	// Names are the model names and patterns that metrics may tell.
+	Names []pattern.Pattern
+
+	cache atomic.Pointer[grantCache]
+}
+
+// Team is what the keys of a team have in common.
+type Team struct {
+	Models pattern.List // nil: all
+	Rules  []*limiter.Rule
+}
+
+// Model is what holds for the models that match a pattern.
+type Model struct {
+	Pattern pattern.Pattern
+	Rules   []*limiter.Rule
+	Price   *usage.Price // nil: unknown
+}
+
+// grants is what one key may do.
+type grants struct {
+	key   *keys.Key
+	team  pattern.List // what the team's keys may use; nil: all
+	rules []*limiter.Rule
+}
+
+// grantCache holds the grants of the keys in one ring, made when a key is first
+// seen. A new ring starts a new cache.
+type grantCache struct {
+	ring  *keys.Ring
+	byKey sync.Map // *keys.Key → *grants
+}
+
+// grants returns what a key of the ring may do.
+func (p *Policy) grants(ring *keys.Ring, key *keys.Key) *grants {
+	cache := p.cache.Load()
+	if cache == nil || cache.ring != ring {
+		cache = &grantCache{ring: ring}
+		p.cache.Store(cache)
+	}
+	if g, ok := cache.byKey.Load(key); ok {
+		return g.(*grants)
+	}
+	g, _ := cache.byKey.LoadOrStore(key, p.newGrants(key))
+	return g.(*grants)
+}
+
+func (p *Policy) newGrants(key *keys.Key) *grants {
+	g := &grants{key: key}
+	for _, limit := range key.Limits {
+		g.rules = append(g.rules, limiter.NewRule(limiter.ScopeKey, key.ID, limit))
+	}
+	for _, limit := range p.Defaults {
+		if !hasLimit(key.Limits, limit) {
+			g.rules = append(g.rules, limiter.NewRule(limiter.ScopeKey, key.ID, limit))
+		}
+	}
+	if team := p.Teams[key.Team]; key.Team != "" && team != nil {
+		g.team = team.Models
+		g.rules = append(g.rules, team.Rules...)
+	}
+	return g
+}
+
+// hasLimit tells whether the limits hold one of the same unit and window.
+func hasLimit(limits []limiter.Limit, like limiter.Limit) bool {
+	for _, l := range limits {
+		if l.Unit == like.Unit && l.Window == like.Window {
+			return true
+		}
+	}
+	return false
+}
+
+// allows tells whether both key and team allow the model.
+func (g *grants) allows(model string) bool {
+	return g.key.AllowsModel(model) && (g.team == nil || g.team.Match(model))
+}
+
+// modelPolicy is what holds for one model.
+type modelPolicy struct {
+	rules []*limiter.Rule
+	price *usage.Price
+}
+
+// model returns what holds for a model: all rules that match, and the price of
+// the most specific pattern that has one.
+func (p *Policy) model(name string) modelPolicy {
+	var m modelPolicy
+	best := -1
+	for _, block := range p.Models {
+		if !block.Pattern.Match(name) {
+			continue
+		}
+		m.rules = append(m.rules, block.Rules...)
+		if prefix := block.Pattern.LiteralPrefix(); block.Price != nil && prefix > best {
+			best, m.price = prefix, block.Price
+		}
+	}
+	return m
+}
+
+// OtherModel is the label of models that no configured name matches.
+const OtherModel = "other"
+
+// ModelLabel returns the label of a model in metrics: the configured name or
+// pattern that matched, so that callers can't make series.
+func (p *Policy) ModelLabel(name string) string {
+	label, best := OtherModel, -1
+	for _, n := range p.Names {
+		if n.Literal() && n.String() == name {
+			return name
+		}
+		if prefix := n.LiteralPrefix(); prefix > best && n.Match(name) {
+			label, best = n.String(), prefix
+		}
+	}
+	return label
+}

@@ -1,0 +1,263 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/metrics"
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// answer is what is known of a request's answer.
+type answer struct {
+	states []limiter.State
+	scope  string // of the limit that refused
+
+	current  int // candidate
+	attempts int
+	exchange *backends.Exchange
+	meter    *wire.Meter
+
+	firstToken time.Duration
+	dispatched bool        // some attempt may have reached its backend
+	failure    error       // why the last attempt failed
+	refusal    *wire.Error // what the caller is told where no backend answered
+	settled    bool
+}
+
+// finish settles a request that is over. An answer that came whole has been
+// settled before its last bytes were released.
+func (c *call) finish(ctx context.Context, panicked bool) {
+	if c.answer.settled {
+		return
+	}
+	c.settle(c.outcome(ctx, panicked))
+}
+
+// outcome tells how a request ended that has not settled by itself.
+func (c *call) outcome(ctx context.Context, panicked bool) usage.Outcome {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errStreamLimit):
+		return usage.StreamLimit
+	case errors.Is(cause, ErrShutdown):
+		return usage.Shutdown
+	case c.r.Context().Err() != nil:
+		return usage.ClientClosed
+	case c.answer.failure != nil:
+		var timeout interface{ Timeout() bool }
+		if errors.As(c.answer.failure, &timeout) && timeout.Timeout() {
+			return usage.Timeout
+		}
+		return usage.UpstreamError
+	case panicked:
+		// The answer broke off while the caller's connection stood: writing
+		// to it failed, or reading from the backend.
+		return usage.UpstreamError
+	case c.answer.exchange.Status >= 400:
+		return usage.UpstreamError
+	default:
+		return usage.OK
+	}
+}
+
+// settle turns the reservation into what was used, records it, and tells
+// metrics and logs: once, whichever way the request ends. It must not depend
+// on the caller still being there.
+func (c *call) settle(outcome usage.Outcome) {
+	a := &c.answer
+	if a.settled {
+		return
+	}
+	a.settled = true
+	ctx, cancel := c.detached()
+	defer cancel()
+
+	record := c.record(outcome)
+	actual := limiter.Actual{
+		Dispatched: a.dispatched || a.exchange.Dispatched,
+		Input:      record.Input,
+		Output:     record.Output,
+		Cost:       record.CostNano,
+	}
+	actual.Failed = actual.Dispatched && !delivered(a)
+	if actual.Failed {
+		actual.Input, actual.Output, actual.Cost = 0, 0, 0
+	}
+	c.reservation.Settle(ctx, actual)
+	if !actual.Dispatched {
+		c.logRequest(record, a.failure)
+		return
+	}
+	if err := c.ledger.Record(ctx, record); err != nil {
+		c.g.Metrics.StoreError("ledger")
+		c.g.Logger.Error("recording usage failed", zap.String("request_id", c.id), zap.Error(err))
+	}
+	c.remember(outcome)
+	c.observe(record)
+	c.logRequest(record, a.failure)
+}
+
+// delivered tells whether the backend gave an answer that counts: one below
+// status 400, of which at least the headers came. A caller who leaves before
+// that is charged its input; a backend that refuses costs nothing.
+func delivered(a *answer) bool {
+	if a.exchange.Status == 0 {
+		return a.failure == nil || errors.Is(a.failure, context.Canceled)
+	}
+	return a.exchange.Status < 400
+}
+
+// record says what the request used: as the backend reports it, else estimated
+// from what was delivered.
+func (c *call) record(outcome usage.Outcome) *usage.Record {
+	a := &c.answer
+	chosen := c.candidates[a.current]
+	record := &usage.Record{
+		ID:       c.id,
+		Start:    c.start,
+		Key:      c.key.ID,
+		Team:     c.key.Team,
+		Endpoint: c.endpoint.String(),
+		Model:    c.request.Model,
+		Backend:  chosen.Name,
+		Status:   c.status(),
+
+		FirstToken: a.firstToken,
+		Duration:   time.Since(c.start),
+		Outcome:    outcome,
+		Attempts:   a.attempts,
+	}
+	result := a.meter.Result()
+	if result.StreamError && outcome == usage.OK {
+		record.Outcome = usage.UpstreamError
+	}
+	record.UpstreamModel = result.Model
+	record.Flagged = result.Flagged || a.exchange.Flag != "" || outcome == usage.OK && !result.Complete
+	switch {
+	case !delivered(a):
+		// A backend that refused or failed before the first byte used nothing.
+	case result.Reported:
+		record.Tokens = result.Tokens
+	default:
+		record.Estimated = true
+		record.Tokens = c.estimate(result)
+	}
+	if price := c.models.price; price != nil {
+		record.Priced = true
+		record.CostNano = price.Cost(record.Tokens)
+	}
+	return record
+}
+
+// estimate guesses the tokens of an answer whose usage the backend did not
+// report: the input as it was reserved, the output from the text delivered,
+// four bytes a token.
+func (c *call) estimate(result wire.Result) wire.Tokens {
+	tokens := result.Tokens // what came before the end, as Anthropic's first event
+	if tokens.Input == 0 {
+		tokens.Input = c.request.EstimateInput()
+	}
+	if c.endpoint.Generates() {
+		tokens.Output = max(tokens.Output, (result.Delivered+3)/4)
+	}
+	return tokens
+}
+
+// status is the one that the caller got.
+func (c *call) status() int {
+	if status := c.answer.exchange.CallerStatus; status != 0 {
+		return status
+	}
+	if c.r.Context().Err() != nil {
+		return statusClientClosed
+	}
+	if c.answer.refusal != nil {
+		return c.answer.refusal.StatusCode()
+	}
+	return 0
+}
+
+// remember notes a stored response, for the requests that continue it.
+func (c *call) remember(outcome usage.Outcome) {
+	if c.endpoint == wire.Responses && outcome == usage.OK {
+		backend := c.candidates[c.answer.current].Name
+		c.g.Shared.Conversations().Remember(c.answer.meter.Result().ResponseID, c.key.ID, backend)
+	}
+}
+
+// observe counts the request in the metrics.
+func (c *call) observe(record *usage.Record) {
+	request := metrics.Request{
+		Endpoint:   record.Endpoint,
+		Backend:    record.Backend,
+		Model:      c.modelLabel(),
+		Key:        record.Key,
+		Status:     record.Status,
+		Input:      record.Input,
+		CacheRead:  record.CacheRead,
+		CacheWrite: record.CacheWrite,
+		Output:     record.Output,
+		Reasoning:  record.Reasoning,
+		CostUSD:    float64(record.CostNano) / 1e9,
+		Estimated:  record.Estimated,
+		Duration:   record.Duration,
+		FirstToken: record.FirstToken,
+	}
+	if events := c.answer.meter.Result().Events; events > 1 && record.FirstToken > 0 {
+		request.InterToken = (record.Duration - record.FirstToken) / time.Duration(events-1)
+	}
+	c.g.Metrics.Observe(request)
+}
+
+func (c *call) modelLabel() string {
+	if c.g.HideModels {
+		return "*"
+	}
+	return c.g.Policy.ModelLabel(c.request.Model)
+}
+
+// logRequest adds what the request used to the access log, and writes a line of
+// its own where it failed.
+func (c *call) logRequest(record *usage.Record, cause error) {
+	if extra, ok := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Add(zap.String("request_id", record.ID))
+		extra.Add(zap.String("key", record.Key))
+		extra.Add(zap.String("team", record.Team))
+		extra.Add(zap.String("backend", record.Backend))
+		if !c.g.HideModels {
+			extra.Add(zap.String("model", record.Model))
+		}
+		extra.Add(zap.Int64("input_tokens", record.Input))
+		extra.Add(zap.Int64("output_tokens", record.Output))
+		if record.Priced {
+			extra.Add(zap.Float64("cost_usd", float64(record.CostNano)/1e9))
+		}
+		extra.Add(zap.Duration("time_to_first_token", record.FirstToken))
+		extra.Add(zap.String("outcome", string(record.Outcome)))
+	}
+	if record.Outcome == usage.OK && c.answer.exchange.Flag == "" {
+		return
+	}
+	entry := c.g.Logger.Check(zap.InfoLevel, "request failed")
+	if record.Outcome.Failed() || c.answer.exchange.Flag != "" {
+		entry = c.g.Logger.Check(zap.WarnLevel, "request failed")
+	}
+	if entry == nil {
+		return
+	}
+	entry.Write(
+		zap.String("request_id", record.ID), zap.String("key", record.Key), zap.String("endpoint", record.Endpoint),
+		zap.String("backend", record.Backend), zap.String("outcome", string(record.Outcome)),
+		zap.Int("status", record.Status), zap.Int("backend_status", c.answer.exchange.Status),
+		zap.String("backend_request_id", c.answer.exchange.UpstreamRequestID),
+		zap.String("flag", string(c.answer.exchange.Flag)), zap.Int("attempts", record.Attempts),
+		zap.Duration("duration", record.Duration), zap.Error(cause))
+}

@@ -1,0 +1,50 @@
+package handlers
+
+import (
+	"context"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// serveStored answers `GET /v1/responses/{id}` from the backend that stores the
+// response, to the key that made it and to no other. It costs nothing: the
+// response was charged when it was made.
+func (c *call) serveStored() *wire.Error {
+	c.g.Shared.Acquire()
+	defer c.g.Shared.Release()
+
+	name, ok := c.g.Shared.Conversations().Find(c.pathID, c.key.ID)
+	if !ok {
+		return responseNotFound()
+	}
+	for _, b := range c.g.Backends {
+		if b.Name == name {
+			return c.fetchStored(b)
+		}
+	}
+	return responseNotFound() // the backend was taken out of the config
+}
+
+func (c *call) fetchStored(b *Backend) *wire.Error {
+	ctx, cancel := context.WithTimeout(c.r.Context(), c.g.MaxStream)
+	defer cancel()
+	exchange := &backends.Exchange{
+		Endpoint:  wire.GetResponse,
+		Path:      wire.GetResponse.Path() + c.pathID,
+		RequestID: c.id,
+	}
+	c.setID(c.w.Header())
+	err := b.Proxy.ServeHTTP(c.w, c.upstreamRequest(ctx, candidate{Backend: b}, exchange), nothingNext)
+	if err != nil {
+		return failureError(ctx, err)
+	}
+	return nil
+}
+
+func responseNotFound() *wire.Error {
+	err := wire.Errorf(wire.KindUnknownURL, "")
+	err.Message = "No response with this id was found."
+	err.Code = "response_not_found"
+	return err
+}

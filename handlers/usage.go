@@ -1,0 +1,64 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// serveUsage answers `GET /v1/usage` to the holder of an admin key.
+func (c *call) serveUsage() *wire.Error {
+	if err := authenticateAdmin(c.g.Keys, c.g.Throttle, c.r, c.start); err != nil {
+		return err
+	}
+	c.setID(c.w.Header())
+	return writeUsage(c.g.Shared, c.g.Logger, c.w, c.r)
+}
+
+// writeUsage answers a query of usage as JSON or CSV.
+func writeUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *http.Request) *wire.Error {
+	query, err := usage.ParseQuery(r.URL.Query(), time.Now())
+	if err != nil {
+		return paramError(err)
+	}
+	shared.Acquire()
+	defer shared.Release()
+	ledger, err := shared.Ledger()
+	if err != nil {
+		logger.Error("the store is away", zap.Error(err))
+		return wire.Errorf(wire.KindOverloaded, "")
+	}
+	page, err := ledger.Query(r.Context(), query)
+	if err != nil {
+		return paramError(err)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if query.CSV {
+		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+		w.Header().Set("Content-Disposition", `attachment; filename="usage.csv"`)
+		err = page.WriteCSV(w)
+	} else {
+		w.Header().Set("Content-Type", "application/json")
+		err = page.WriteJSON(w)
+	}
+	if err != nil {
+		logger.Debug("writing usage failed", zap.Error(err)) // the caller left
+	}
+	return nil
+}
+
+// paramError tells a caller which parameter makes no sense.
+func paramError(err error) *wire.Error {
+	var param *usage.ParamError
+	if !errors.As(err, &param) {
+		return wire.Errorf(wire.KindInternal, "")
+	}
+	refusal := wire.Errorf(wire.KindBadRequest, "%s", param.Message)
+	refusal.Param = param.Param
+	return refusal
+}

@@ -1,0 +1,200 @@
+// Package metrics holds the gate's Prometheus metrics. Their number of series
+// is bounded by the configuration, whatever callers send: labels are names
+// that an operator wrote, or fixed words.
+package metrics
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the collectors of a process. Caddy makes a registry for each
+// configuration; the collectors live on, so that a reload forgets no count.
+type Metrics struct {
+	perKey bool
+
+	requests  *prometheus.CounterVec
+	tokens    *prometheus.CounterVec
+	cost      *prometheus.CounterVec
+	rejected  *prometheus.CounterVec
+	estimated *prometheus.CounterVec
+
+	duration   *prometheus.HistogramVec
+	firstToken *prometheus.HistogramVec
+	interToken *prometheus.HistogramVec
+	overhead   *prometheus.HistogramVec
+
+	inflight    *prometheus.GaugeVec
+	storeUp     *prometheus.GaugeVec
+	storeErrors *prometheus.CounterVec
+	backendUp   *prometheus.GaugeVec
+}
+
+// seconds are the bounds for what may take as long as an answer does.
+var seconds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
+
+// fineSeconds are the bounds for what should take no time at all.
+var fineSeconds = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
+
+var (
+	mu        sync.Mutex
+	byPerKey  = map[bool]*Metrics{}
+	namespace = "pinegate"
+)
+
+// For returns the process's collectors, with the label `key` where perKey is
+// said, and registers them. The two kinds are separate collectors: a label
+// can't come and go.
+func For(registry prometheus.Registerer, perKey bool) (*Metrics, error) {
+	mu.Lock()
+	defer mu.Unlock()
+	m := byPerKey[perKey]
+	if m == nil {
+		m = newMetrics(perKey)
+		byPerKey[perKey] = m
+	}
+	for _, c := range m.collectors() {
+		var already prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func newMetrics(perKey bool) *Metrics {
+	withKey := func(labels ...string) []string {
+		if perKey {
+			labels = append(labels, "key")
+		}
+		return labels
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	return &Metrics{
+		perKey:    perKey,
+		requests:  counter("requests_total", "Requests that reached a backend, by the status the caller got.", withKey("endpoint", "backend", "model", "status")...),
+		tokens:    counter("tokens_total", "Tokens by type; cache_read and cache_write are parts of input, reasoning is a part of output.", withKey("backend", "model", "type")...),
+		cost:      counter("cost_usd_total", "Cost in USD of what has a price.", withKey("backend", "model")...),
+		rejected:  counter("rejected_total", "Requests that the gate refused, by reason and by whose limit it was.", "reason", "scope"),
+		estimated: counter("usage_estimated_total", "Records whose tokens were estimated, since the backend did not report them.", "backend", "model"),
+
+		duration:   histogram("request_duration_seconds", "Time from a request's arrival to the last byte of its answer.", seconds, "endpoint", "backend"),
+		firstToken: histogram("time_to_first_token_seconds", "Time from a request's arrival to the first content of its answer.", seconds, "endpoint", "backend"),
+		interToken: histogram("inter_token_seconds", "Mean time between two events of a stream.", seconds, "endpoint", "backend"),
+		overhead:   histogram("overhead_seconds", "Time that the gate itself added before it forwarded a request, without waiting for its body.", fineSeconds, "endpoint"),
+
+		inflight:    gauge("inflight_requests", "Requests that are being answered by a backend now.", "backend"),
+		storeUp:     gauge("store_up", "Whether the store answers (1) or not (0).", "store"),
+		storeErrors: counter("store_errors_total", "Operations that the store failed.", "store"),
+		backendUp:   gauge("backend_up", "Whether the last attempt at a backend reached it (1) or not (0).", "backend"),
+	}
+}
+
+func (m *Metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		m.requests, m.tokens, m.cost, m.rejected, m.estimated,
+		m.duration, m.firstToken, m.interToken, m.overhead,
+		m.inflight, m.storeUp, m.storeErrors, m.backendUp,
+	}
+}
+
+// Rejected counts a refusal. Both labels are words of the gate's own.
+func (m *Metrics) Rejected(reason, scope string) {
+	m.rejected.WithLabelValues(reason, scope).Inc()
+}
+
+// Inflight is the gauge of a backend's requests in flight.
+func (m *Metrics) Inflight(backend string) prometheus.Gauge {
+	return m.inflight.WithLabelValues(backend)
+}
+
+// BackendUp notes whether an attempt reached the backend.
+func (m *Metrics) BackendUp(backend string, up bool) {
+	m.backendUp.WithLabelValues(backend).Set(oneIf(up))
+}
+
+// StoreUp notes whether the store answers.
+func (m *Metrics) StoreUp(store string, up bool) {
+	m.storeUp.WithLabelValues(store).Set(oneIf(up))
+}
+
+// StoreError counts an operation that the store failed.
+func (m *Metrics) StoreError(store string) {
+	m.storeErrors.WithLabelValues(store).Inc()
+}
+
+// Overhead observes what the gate added before it forwarded a request.
+func (m *Metrics) Overhead(endpoint string, d time.Duration) {
+	m.overhead.WithLabelValues(endpoint).Observe(d.Seconds())
+}
+
+// Request is what is told of one request that reached a backend.
+type Request struct {
+	// Labels, each of a bounded set. Key is used where the metrics are per key.
+	Endpoint, Backend, Model, Key string
+	Status                        int
+
+	Input, CacheRead, CacheWrite, Output, Reasoning int64
+
+	CostUSD   float64 // zero where it is unknown
+	Estimated bool
+
+	Duration   time.Duration
+	FirstToken time.Duration // zero: none came
+	InterToken time.Duration // mean; zero: not a stream
+}
+
+// Observe counts one request.
+func (m *Metrics) Observe(r Request) {
+	m.requests.WithLabelValues(m.labels(r.Key, r.Endpoint, r.Backend, r.Model, strconv.Itoa(r.Status))...).Inc()
+	for _, t := range [...]struct {
+		name string
+		n    int64
+	}{
+		{"input", r.Input}, {"output", r.Output}, {"cache_read", r.CacheRead},
+		{"cache_write", r.CacheWrite}, {"reasoning", r.Reasoning},
+	} {
+		if t.n > 0 {
+			m.tokens.WithLabelValues(m.labels(r.Key, r.Backend, r.Model, t.name)...).Add(float64(t.n))
+		}
+	}
+	if r.CostUSD > 0 {
+		m.cost.WithLabelValues(m.labels(r.Key, r.Backend, r.Model)...).Add(r.CostUSD)
+	}
+	if r.Estimated {
+		m.estimated.WithLabelValues(r.Backend, r.Model).Inc()
+	}
+	m.duration.WithLabelValues(r.Endpoint, r.Backend).Observe(r.Duration.Seconds())
+	if r.FirstToken > 0 {
+		m.firstToken.WithLabelValues(r.Endpoint, r.Backend).Observe(r.FirstToken.Seconds())
+	}
+	if r.InterToken > 0 {
+		m.interToken.WithLabelValues(r.Endpoint, r.Backend).Observe(r.InterToken.Seconds())
+	}
+}
+
+func (m *Metrics) labels(key string, labels ...string) []string {
+	if m.perKey {
+		labels = append(labels, key)
+	}
+	return labels
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
