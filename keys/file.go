@@ -1,0 +1,209 @@
+package keys
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// keySet is what one source holds.
+type keySet struct {
+	keys       []*Key
+	entries    []entry     // of secrets that are written as hashes, or in clear
+	references []reference // of secrets that stand elsewhere
+	clear      bool        // holds a clear secret
+}
+
+// reference is a secret of a key that a placeholder stands for.
+type reference struct {
+	key         *Key // nil: an admin key
+	owner       string
+	placeholder spec
+}
+
+// add validates a key and its secrets and adds it. A secret is named by its
+// place in the list.
+func (set *keySet) add(c Config, clear bool) error {
+	key, err := c.Key()
+	if err != nil {
+		return err
+	}
+	if len(c.Secrets) == 0 {
+		return c.wrap("secrets", errors.New("it has none"))
+	}
+	specs := make([]spec, 0, len(c.Secrets))
+	for i, text := range c.Secrets {
+		parsed, err := parseSpec(text, clear)
+		if err == nil && slices.Contains(specs, parsed) {
+			err = errors.New("it is there twice")
+		}
+		if err != nil {
+			return c.wrap(fmt.Sprintf("secret %d of %d", i+1, len(c.Secrets)), err)
+		}
+		specs = append(specs, parsed)
+		if parsed.placeholder != "" {
+			set.references = append(set.references, reference{key, fmt.Sprintf("key %q", c.ID), parsed})
+		} else {
+			set.entries = append(set.entries, entry{parsed.hash, key})
+		}
+		set.clear = set.clear || parsed.clear
+	}
+	set.keys = append(set.keys, key)
+	return nil
+}
+
+// parseFile reads a keys file. The error names the line, the field and the
+// key. It quotes nothing that could be a secret, wherever one was put.
+func parseFile(content []byte) (*keySet, error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(content))
+	set := new(keySet)
+	var err error
+	switch d.PeekKind() {
+	case '[':
+		err = parseArray(d, content, set)
+	case '{':
+		err = parseObject(d, content, set)
+	default:
+		if _, err = d.ReadToken(); err == nil {
+			err = errors.New("expected an array of keys")
+		}
+	}
+	if err != nil {
+		return nil, locate(err, content)
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
+		return nil, fmt.Errorf("line %d: expected nothing after the keys", line(content, d.InputOffset()))
+	}
+	return set, nil
+}
+
+// parseObject reads {"keys": […]}.
+func parseObject(d *jsontext.Decoder, content []byte, set *keySet) error {
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	found := false
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		if name.String() != "keys" {
+			return fmt.Errorf("line %d: unknown field %s: expected keys", line(content, d.InputOffset()), quote(name.String()))
+		}
+		found = true
+		if err := parseArray(d, content, set); err != nil {
+			return err
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	if !found {
+		return errors.New("expected an array of keys, or an object with the field keys")
+	}
+	return nil
+}
+
+// parseArray reads […]. It decodes key by key, so that a file of a million
+// keys isn't held as configs too.
+func parseArray(d *jsontext.Decoder, content []byte, set *keySet) error {
+	if kind := d.PeekKind(); kind != '[' && kind != 0 {
+		return fmt.Errorf("line %d: expected an array of keys", line(content, d.InputOffset()))
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for {
+		kind := d.PeekKind()
+		if kind == ']' {
+			_, err := d.ReadToken()
+			return err
+		}
+		if kind != '{' && kind != 0 {
+			return fmt.Errorf("line %d: expected an object, which describes a key", line(content, start(d, content)))
+		}
+		begin := start(d, content)
+		var c Config
+		if err := json.UnmarshalDecode(d, &c, json.RejectUnknownMembers(true)); err != nil {
+			return err
+		}
+		if err := set.add(c, true); err != nil {
+			return fmt.Errorf("line %d: %w", line(content, begin), err)
+		}
+	}
+}
+
+// start returns the offset of the value that is to be read next.
+func start(d *jsontext.Decoder, content []byte) int64 {
+	offset := d.InputOffset()
+	return offset + int64(bytes.IndexFunc(content[offset:], func(r rune) bool { return !strings.ContainsRune(" \t\r\n,:", r) }))
+}
+
+// line returns the number of the line in which an offset lies.
+func line(content []byte, offset int64) int {
+	return 1 + bytes.Count(content[:min(int(offset), len(content))], []byte("\n"))
+}
+
+// quote quotes a name from a keys file, unless it is long enough to be a
+// secret that was put in the place of a name.
+func quote(name string) string {
+	if len(name) >= MinSecretLength {
+		return "(not shown: it is as long as a secret)"
+	}
+	return fmt.Sprintf("%q", name)
+}
+
+// locate says where in a file the decoder's error is, in words of our own:
+// the decoder's quote the value that they are about.
+func locate(err error, content []byte) error {
+	var semantic *json.SemanticError
+	var syntactic *jsontext.SyntacticError
+	var offset int64
+	var what string
+	var pointer jsontext.Pointer
+	switch {
+	case errors.As(err, &syntactic):
+		offset, pointer = syntactic.ByteOffset, syntactic.JSONPointer
+		what = "broken JSON"
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			what = fmt.Sprintf("field %s is there twice", quote(pointer.LastToken()))
+			pointer = pointer.Parent()
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			what = "it ends too early"
+		}
+	case errors.As(err, &semantic):
+		offset, pointer = semantic.ByteOffset, semantic.JSONPointer
+		switch {
+		case errors.Is(err, json.ErrUnknownName):
+			what = fmt.Sprintf("unknown field %s", quote(pointer.LastToken()))
+			pointer = pointer.Parent()
+		case semantic.Err != nil && slices.Contains(slices.Collect(pointer.Tokens()), "limits"):
+			what = semantic.Err.Error() // of the limit's own grammar
+		default:
+			what = "a value of the wrong type"
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		offset, what = int64(len(content)), "it ends too early"
+	default:
+		return err
+	}
+	where := ""
+	for token := range pointer.Tokens() {
+		if len(token) >= MinSecretLength {
+			token = "…"
+		}
+		where += "/" + token
+	}
+	if where != "" {
+		where = " in " + where
+	}
+	return fmt.Errorf("line %d, byte %d%s: %s", line(content, offset), offset, where, what)
+}

@@ -1,0 +1,186 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// slot holds what a file stood for when it was last good, and what it stands
+// for now where that is not yet part of the ring: because other files have to
+// be read first, or because it is at odds with them.
+type slot[T any] struct {
+	current, next T
+	pending       bool // next holds
+	trial         bool // build with next
+	fresh         bool // something changed since the last settling
+}
+
+// change is a slot of either kind.
+type change interface {
+	fmt.Stringer
+	state() (pending, fresh bool)
+	settled()
+	try(on bool)
+	take()
+}
+
+func (s *slot[T]) value() T {
+	if s.trial {
+		return s.next
+	}
+	return s.current
+}
+
+func (s *slot[T]) state() (pending, fresh bool) { return s.pending, s.fresh }
+func (s *slot[T]) settled()                     { s.fresh = false }
+func (s *slot[T]) try(on bool)                  { s.trial = on }
+func (s *slot[T]) offer(next T)                 { s.next, s.pending, s.fresh = next, true, true }
+
+// withdraw forgets what was offered: the file has changed again since.
+func (s *slot[T]) withdraw() {
+	if s.pending {
+		var none T
+		s.next, s.pending, s.fresh = none, false, true
+	}
+}
+
+func (s *slot[T]) take() {
+	s.current = s.next
+	s.withdraw()
+	s.trial, s.fresh = false, false
+}
+
+// source is the keys of the config, or of a keys file.
+type source struct {
+	slot[*keySet]
+	name   string
+	watch  watch // path empty: the config, which never changes
+	warned bool
+}
+
+func (s *source) String() string { return s.name }
+
+// secret is what a placeholder stands for. Several keys may name one.
+type secret struct {
+	slot[Hash]
+	name        string
+	placeholder string
+	watch       watch // path empty: the environment, which never changes
+}
+
+func (s *secret) String() string { return s.name }
+
+// readSource reads a keys file that has changed and offers what it holds now.
+// It returns an error once for each change.
+func (s *Store) readSource(src *source) error {
+	if !src.watch.changed(s.config.Now()) {
+		return nil
+	}
+	content, err := readFile(src.watch.path)
+	if err != nil {
+		// What hides the file may lie above it, where no look would find a
+		// change.
+		src.watch.unsure = true
+		src.withdraw()
+		if src.watch.note([]byte(err.Error())) {
+			return nil
+		}
+		return fmt.Errorf("reading %s: %w", src, err)
+	}
+	if src.watch.is(content) {
+		return nil
+	}
+	set, err := parseFile(content)
+	if err != nil {
+		src.withdraw()
+		src.watch.note(content)
+		return fmt.Errorf("reading %s: %w", src, err)
+	}
+	s.warnReadable(src, set)
+	if err := s.resolve(set.references); err != nil {
+		// The file itself is good, so it may become usable without a change.
+		src.watch.unsure = true
+		src.withdraw()
+		if src.watch.note(append(content, err.Error()...)) {
+			return nil
+		}
+		return fmt.Errorf("reading %s: %w", src, err)
+	}
+	src.watch.note(content)
+	src.offer(set)
+	return nil
+}
+
+// warnReadable warns of clear secrets that others on the machine can read.
+// Hashes may be read: nobody can turn one back into its secret.
+func (s *Store) warnReadable(src *source, set *keySet) {
+	if src.warned || !set.clear || s.config.OnWarning == nil || runtime.GOOS == "windows" {
+		return
+	}
+	if mode := src.watch.info.Mode().Perm(); mode&0o044 != 0 {
+		src.warned = true
+		s.config.OnWarning(fmt.Errorf("%s holds clear secrets and can be read by others (mode %04o): make it 0600, or write hashes", src, mode))
+	}
+}
+
+// resolve learns what placeholders stand for that were not used before.
+func (s *Store) resolve(references []reference) error {
+	for _, ref := range references {
+		placeholder := ref.placeholder.placeholder
+		if s.secrets[placeholder] != nil {
+			continue
+		}
+		sec := &secret{
+			name:        ref.owner + ": secret " + placeholder,
+			placeholder: placeholder,
+			watch:       watch{path: ref.placeholder.file()},
+		}
+		if sec.watch.path != "" {
+			sec.watch.changed(s.config.Now())
+		}
+		h, err := s.lookUp(sec)
+		if err != nil {
+			return fmt.Errorf("%s: %w", sec, err)
+		}
+		sec.current = h
+		sec.watch.note(h[:])
+		s.secrets[placeholder] = sec
+	}
+	return nil
+}
+
+// readSecret asks again what a placeholder stands for whose file has changed,
+// and offers it. It returns an error once for each change.
+func (s *Store) readSecret(sec *secret) error {
+	if sec.watch.path == "" || !sec.watch.changed(s.config.Now()) {
+		return nil
+	}
+	h, err := s.lookUp(sec)
+	if err != nil {
+		// Not where there is no file: its coming is seen without reading, and
+		// each try may be logged by the resolver.
+		sec.watch.unsure = sec.watch.info != nil
+		sec.withdraw()
+		if sec.watch.note([]byte(err.Error())) {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", sec, err)
+	}
+	if !sec.watch.note(h[:]) {
+		sec.offer(h)
+	}
+	return nil
+}
+
+// lookUp returns the hash of what a placeholder stands for.
+func (s *Store) lookUp(sec *secret) (Hash, error) {
+	if s.config.Resolve == nil {
+		return Hash{}, errors.New("placeholders can't be resolved here")
+	}
+	text, err := s.config.Resolve(sec.placeholder)
+	if err != nil {
+		return Hash{}, err
+	}
+	return parseResolved(text)
+}
