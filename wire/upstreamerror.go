@@ -1,6 +1,194 @@
 package wire
 
-// UpstreamError normalises the error body of a backend.
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds of what is passed on of a backend's error.
+const (
+	maxUpstreamMessage = 2 << 10 // bytes
+	maxUpstreamWord    = 64      // of a type or code
+)
+
+// UpstreamError turns the error of a backend into one for the caller.
+//
+// What is the caller's business (400, 404, 409, 413, 422 and 429) keeps its
+// status and, where it is told in JSON, its message, type, param and code. The
+// rest says that the backend failed and no more: a 401, 402 or 403 is about the
+// gate's own credential, and a 500 or a page of HTML may hold anything. So may
+// a body that holds one of the secrets. 503 and 529 become KindOverloaded, 408
+// and 504 KindUpstreamTimeout, all else KindUpstream.
+//
+// It reads the envelopes of OpenAI, Anthropic and vLLM, FastAPI's `detail` and
+// Ollama's `{"error":"…"}`. Codes that are numbers become null. The caller sets
+// RetryAfter from the backend's headers.
 func UpstreamError(d Dialect, status int, body []byte, secrets ...string) *Error {
-	return Errorf(KindUpstream, "")
+	kind := upstreamKind(status)
+	switch kind {
+	case KindUpstream, KindUpstreamTimeout, KindOverloaded:
+		return Errorf(kind, "")
+	}
+	told := parseUpstreamError(body)
+	if holdsSecret(string(body), secrets) || holdsSecret(told.Message+"\n"+told.Param+"\n"+told.Type+"\n"+told.Code, secrets) {
+		return Errorf(KindUpstream, "")
+	}
+	if kind == KindRateLimited && (told.Type == insufficientQuota || told.Code == insufficientQuota) {
+		kind = KindQuota
+	}
+	info := kind.info()
+	e := &Error{Kind: kind, Message: told.Message, Param: told.Param, Code: told.Code, Type: told.Type, foreign: told.Message != ""}
+	if status != info.status {
+		e.Status = status
+	}
+	if e.Message == "" {
+		e.Message = "The model server refused the request."
+	}
+	switch {
+	case d == Anthropic:
+		e.Type = anthropicTypeOf(status, told.Type)
+	case !isWord(e.Type):
+		e.Type = ""
+	}
+	return e
+}
+
+// upstreamKind returns the kind that a backend's status stands for.
+func upstreamKind(status int) Kind {
+	switch status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity:
+		return KindBadRequest
+	case http.StatusRequestEntityTooLarge:
+		return KindTooLarge
+	case http.StatusTooManyRequests:
+		return KindRateLimited
+	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+		return KindUpstreamTimeout
+	case http.StatusServiceUnavailable, 529: // Anthropic's own, for overload
+		return KindOverloaded
+	}
+	return KindUpstream
+}
+
+// anthropicTypeOf keeps a type that Anthropic's SDKs know, else takes the
+// status's own.
+func anthropicTypeOf(status int, told string) string {
+	switch told {
+	case invalidRequest, "not_found_error", "request_too_large", rateLimit:
+		return told
+	}
+	switch status {
+	case http.StatusNotFound:
+		return "not_found_error"
+	case http.StatusRequestEntityTooLarge:
+		return "request_too_large"
+	case http.StatusTooManyRequests:
+		return rateLimit
+	}
+	return invalidRequest
+}
+
+// toldError is what a backend says of an error.
+type toldError struct{ Message, Type, Param, Code string }
+
+// parseUpstreamError reads the envelopes that backends use; zero where the body
+// is none of them.
+func parseUpstreamError(body []byte) (told toldError) {
+	var envelope struct {
+		Error   json.RawMessage `json:"error"`
+		Detail  json.RawMessage `json:"detail"`
+		Message json.RawMessage `json:"message"`
+		Type    json.RawMessage `json:"type"`
+		Param   json.RawMessage `json:"param"`
+		Code    json.RawMessage `json:"code"`
+	}
+	if json.Unmarshal(body, &envelope) != nil {
+		return told
+	}
+	inner := envelope
+	told.Message = textOf(envelope.Error)
+	if told.Message == "" && json.Unmarshal(envelope.Error, &inner) != nil {
+		inner = envelope
+	}
+	if told.Message == "" {
+		told.Message = textOf(inner.Message)
+	}
+	if told.Message == "" {
+		told.Message = detailOf(envelope.Detail)
+	}
+	told.Message = cut(strings.Map(printable, told.Message), maxUpstreamMessage)
+	told.Type = wordOf(inner.Type)
+	told.Code = wordOf(inner.Code)
+	told.Param = cut(strings.Map(printable, textOf(inner.Param)), maxModelBytes)
+	return told
+}
+
+// detailOf reads FastAPI's detail: a text, or a list of faults whose first one
+// is told.
+func detailOf(raw json.RawMessage) string {
+	var faults []struct {
+		Message string `json:"msg"`
+	}
+	if json.Unmarshal(raw, &faults) == nil && len(faults) > 0 {
+		return faults[0].Message
+	}
+	return textOf(raw)
+}
+
+// textOf returns a JSON string's value; "" for anything else.
+func textOf(raw json.RawMessage) (text string) {
+	if json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// wordOf returns the value of a JSON string that is a type or code as the APIs
+// have them; "" for numbers and anything else.
+func wordOf(raw json.RawMessage) string {
+	if word := textOf(raw); isWord(word) {
+		return word
+	}
+	return ""
+}
+
+// isWord tells whether s is like invalid_request_error.
+func isWord(s string) bool {
+	if s == "" || len(s) > maxUpstreamWord {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '.' && c != '-'
+	}) && strings.ContainsFunc(s, func(c rune) bool { return 'a' <= c && c <= 'z' })
+}
+
+// printable keeps line breaks and turns other control characters into spaces:
+// a message is read in terminals.
+func printable(c rune) rune {
+	if c != '\n' && hasControl(string(c)) {
+		return ' '
+	}
+	return c
+}
+
+// cut shortens s to at most limit bytes, between two characters.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}
+
+func holdsSecret(s string, secrets []string) bool {
+	for _, secret := range secrets {
+		if secret != "" && strings.Contains(s, secret) {
+			return true
+		}
+	}
+	return false
 }
