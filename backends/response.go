@@ -1,0 +1,237 @@
+package backends
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+const (
+	maxErrorBody     = 64 << 10        // of an error's body, what is read
+	errorBodyTimeout = 5 * time.Second // for all of it: the caller is waiting for a status
+	maxRetryAfter    = 24 * time.Hour
+	maxRequestID     = 128
+)
+
+// Why an answer became an error, for logs.
+var (
+	errRedirect = errors.New("a redirect, which is never followed")
+	errUpgrade  = errors.New("an upgrade that nobody offered")
+)
+
+// inbound makes of a backend's answer what the caller may see, or an
+// *AttemptError where another backend is to be tried.
+func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) (*http.Response, error) {
+	ex.Status = res.StatusCode
+	ex.UpstreamRequestID = requestID(res.Header, secrets)
+	header, echoed := t.answerHeader(res.Header, ex.OwnLimits, secrets)
+	if echoed {
+		ex.Flag = FlagEcho
+	}
+
+	// A copy: net/http puts trailers into the original at the end of the body,
+	// and no trailer is passed on.
+	out := new(http.Response)
+	*out = *res
+	out.Header, out.Trailer, out.TransferEncoding = header, nil, nil
+	if len(secrets) > 0 {
+		out.Body = &scrubbedBody{out.Body, secrets}
+	}
+	meter := ex.Meter
+	if meter == nil || res.StatusCode < 200 || res.StatusCode >= 300 {
+		meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint}) // for what it decodes
+	}
+	out.Body = meter.Wrap(header, out.StatusCode, out.ContentLength, out.Body)
+	if meter.Editing() {
+		out.ContentLength = -1
+	}
+	if encoding := header.Get("Content-Encoding"); strings.EqualFold(encoding, "identity") {
+		delete(header, "Content-Encoding")
+	} else if encoding != "" {
+		ex.Flag = FlagEncoding
+	}
+
+	if res.StatusCode >= 200 && res.StatusCode < 300 {
+		if strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/html") {
+			ex.Flag = FlagHTML
+		}
+		return out, nil
+	}
+
+	status, cause := res.StatusCode, error(nil)
+	switch {
+	case status < 200:
+		ex.Flag, status, cause = FlagUpgrade, http.StatusBadGateway, errUpgrade
+	case status < 400:
+		ex.Flag, status, cause = FlagRedirect, http.StatusBadGateway, errRedirect
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		ex.Flag = FlagCredential
+	}
+	wait := retryAfter(res.Header, t.now())
+	var body []byte
+	if cause == nil {
+		body = readError(out.Body) // for a fallback too: the connection can be used again
+	} else {
+		_ = out.Body.Close() // a tunnel, or a page about the way elsewhere
+	}
+	if ex.Fallback && FallsBack(status) {
+		return nil, &AttemptError{Status: res.StatusCode, RetryAfter: wait, Err: cause}
+	}
+	if ex.Refused != nil {
+		ex.Refused()
+	}
+	e := wire.UpstreamError(ex.Endpoint.Dialect(), status, body, secrets...)
+	rewrite(out, e, wait, ex)
+	return out, nil
+}
+
+// rewrite makes an answer out of an error in the caller's dialect. Of the
+// backend's header stays what it says about limits where the error is about
+// limits, all of it where the error is the caller's business, else nothing.
+func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Exchange) {
+	status := e.StatusCode()
+	limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+	if limited {
+		e.RetryAfter = wait
+	}
+	w := &written{header: make(http.Header)}
+	e.Write(w, ex.Endpoint.Dialect(), ex.RequestID)
+	// The handler sets the ids itself, and reverse_proxy adds headers up.
+	delete(w.header, "X-Request-Id")
+	delete(w.header, "Request-Id")
+
+	if limited || status == ex.Status && status < 500 {
+		for name, values := range out.Header {
+			switch {
+			case strings.HasPrefix(name, "Content-"), name == "Cache-Control", name == "Retry-After", name == "Retry-After-Ms":
+			case name == "X-Should-Retry" && !limited:
+			default:
+				w.header[name] = values
+			}
+		}
+	}
+	out.StatusCode = status
+	out.Status = strconv.Itoa(status) + " " + http.StatusText(status)
+	out.Header = w.header
+	out.Body = io.NopCloser(bytes.NewReader(w.body))
+	out.ContentLength = int64(len(w.body))
+}
+
+// written is a ResponseWriter that keeps what it is given.
+type written struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (w *written) Header() http.Header    { return w.header }
+func (w *written) WriteHeader(status int) { w.status = status }
+func (w *written) Write(p []byte) (int, error) {
+	w.body = append(w.body, p...)
+	return len(p), nil
+}
+
+// answerHeader returns what of a backend's header the caller may see. It is a
+// list of what is known, not of what is known to be bad: what stands behind a
+// provider adds headers about accounts, hosts and caches as it likes. echoed
+// tells that a header was dropped because it holds a secret.
+func (t *Transport) answerHeader(in http.Header, ownLimits bool, secrets []string) (out http.Header, echoed bool) {
+	out = make(http.Header, len(in))
+	for name, values := range in {
+		if slices.ContainsFunc(values, func(v string) bool { return holdsSecret(v, secrets) }) {
+			echoed = true
+			continue
+		}
+		if answered(name, ownLimits) || slices.Contains(t.pass, name) {
+			out[name] = values
+		}
+	}
+	if len(out["Content-Type"]) > 1 { // the first is what is acted on
+		out["Content-Type"] = out["Content-Type"][:1]
+	}
+	return out, echoed
+}
+
+func answered(name string, ownLimits bool) bool {
+	switch name {
+	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control",
+		"Retry-After", "Retry-After-Ms", "X-Should-Retry", "X-Accel-Buffering", "Deprecation", "Sunset":
+		return true
+	}
+	if strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-") {
+		return !ownLimits
+	}
+	return (strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-")) && !namesAccount(name)
+}
+
+// requestID returns the backend's id of the request, "" where it has none that
+// can stand in a log.
+func requestID(h http.Header, secrets []string) string {
+	for _, name := range []string{"X-Request-Id", "Request-Id", "Apim-Request-Id"} {
+		id := h.Get(name)
+		if id == "" || len(id) > maxRequestID || holdsSecret(id, secrets) ||
+			strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			continue
+		}
+		return id
+	}
+	return ""
+}
+
+// retryAfter returns how long a backend asks to wait, 0 where it does not.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	if wait, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond); ok {
+		return wait
+	}
+	value := h.Get("Retry-After")
+	if wait, ok := parseWait(value, time.Second); ok {
+		return wait
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return min(at.Sub(now), maxRetryAfter)
+	}
+	return 0
+}
+
+func parseWait(value string, unit time.Duration) (time.Duration, bool) {
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(n >= 0) { // NaN is neither
+		return 0, false
+	}
+	if n > float64(maxRetryAfter/unit) {
+		return maxRetryAfter, true
+	}
+	return time.Duration(n * float64(unit)), true
+}
+
+// readError reads the body of an error, as much of it as comes in time and
+// counts, and closes it.
+func readError(body io.ReadCloser) []byte {
+	late := time.AfterFunc(errorBodyTimeout, func() { _ = body.Close() })
+	defer late.Stop()
+	b, _ := io.ReadAll(io.LimitReader(body, maxErrorBody)) // a part is told as well as the whole
+	_ = body.Close()
+	return b
+}
+
+// scrubbedBody keeps secrets out of read errors, which are logged: they may
+// quote what a backend sent.
+type scrubbedBody struct {
+	io.ReadCloser
+	secrets []string
+}
+
+func (b *scrubbedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = scrub(err, b.secrets)
+	}
+	return n, err
+}
