@@ -2,9 +2,12 @@ package limiter
 
 import (
 	"context"
-	"errors"
+	"sync"
 	"time"
 )
+
+// defaultSweep is how often idle counters are dropped by default.
+const defaultSweep = time.Minute
 
 // MemoryOptions are the options of [NewMemory]. The zero value is useful.
 type MemoryOptions struct {
@@ -13,33 +16,155 @@ type MemoryOptions struct {
 	Now func() time.Time
 
 	// Seed tells what a quota has used since the start of its window, for instance from a ledger,
-	// in the units of the rule's limit. It is asked once for a counter and window, before the first
-	// request is checked against it. Default: nothing was used.
+	// in the units of the rule's limit (nano-USD for usd). It is asked once for each counter and
+	// window, before the first request is checked against it; that request waits for the answer. It
+	// must not call the store. A counter that was dropped because nothing was used is asked for
+	// again. Default: nothing was used.
 	Seed func(rule *Rule, since time.Time) int64
 
-	// Sweep is how often counters that are full or unused are dropped. Default: 1 minute. Negative:
+	// Sweep is how often counters are dropped that are full or unused. Default: 1 minute. Negative:
 	// never.
 	Sweep time.Duration
 }
 
-// Memory is the Limiter of a single process. What it has counted is lost with the process, except
-// for quotas that are seeded.
-type Memory struct{ opts MemoryOptions }
+// Memory is the Limiter of a single process. What it has counted is lost with the process, but for
+// quotas that are seeded. Counters follow the names of rules, so that a Memory which is kept over a
+// reload forgets nothing.
+type Memory struct {
+	now   func() time.Time
+	start time.Time
+	seed  func(rule *Rule, since time.Time) int64
 
-// NewMemory returns an empty store. It must be closed.
-func NewMemory(opts MemoryOptions) *Memory { return &Memory{opts: opts} }
+	shards [shardCount]shard
 
-// Reserve implements [Limiter].
+	closing sync.Once
+	done    chan struct{} // closed by Close
+	swept   chan struct{} // closed when the sweeper has ended
+}
+
+// NewMemory returns an empty store. It sweeps in the background until it is closed.
+func NewMemory(opts MemoryOptions) *Memory {
+	m := &Memory{now: opts.Now, seed: opts.Seed, done: make(chan struct{}), swept: make(chan struct{})}
+	if m.now == nil {
+		m.now = time.Now
+	}
+	m.start = m.now()
+	if opts.Sweep == 0 {
+		opts.Sweep = defaultSweep
+	}
+	if opts.Sweep < 0 {
+		close(m.swept)
+	} else {
+		go m.sweepEvery(opts.Sweep)
+	}
+	return m
+}
+
+// instant reads the clocks.
+func (m *Memory) instant() instant {
+	now := m.now()
+	return instant{mono: int64(now.Sub(m.start)), wall: now.UnixNano()}
+}
+
+// Reserve implements [Limiter]. It does not wait, but for a seed.
 func (m *Memory) Reserve(ctx context.Context, req Request) (Reservation, error) {
-	return nil, errors.ErrUnsupported
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r := &reservation{store: m, req: req.normalised()}
+	if err := r.reserve(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Peek implements [Limiter].
 func (m *Memory) Peek(ctx context.Context, rules []*Rule) ([]State, error) {
-	return nil, errors.ErrUnsupported
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	out := make([]State, 0, len(rules))
+	for i := range rules {
+		var locks shardSet
+		locks.add(rules[i])
+		var h [1]hold
+		at := m.whileLocked(&locks, func(at instant) (unseeded *Rule) {
+			_, unseeded = m.enlist(h[:0], nil, rules[i:i+1], at)
+			return unseeded
+		})
+		out = states(out, h[:], at)
+	}
+	return out, nil
 }
 
-// Close implements [Limiter].
-func (m *Memory) Close() error { return nil }
+// Close ends the sweeping. It may be called more than once.
+func (m *Memory) Close() error {
+	m.closing.Do(func() { close(m.done) })
+	<-m.swept
+	return nil
+}
+
+// whileLocked calls f with the shards locked. Where f finds a quota that is not seeded, it must
+// change nothing and return its rule: then f is called again when that is done. It returns the time
+// of the last call.
+func (m *Memory) whileLocked(locks *shardSet, f func(at instant) (unseeded *Rule)) instant {
+	for {
+		at := m.instant()
+		m.lock(locks)
+		unseeded := f(at)
+		m.unlock(locks)
+		if unseeded == nil {
+			return at
+		}
+		m.askSeed(unseeded)
+	}
+}
+
+// enlist appends a hold for each rule to dst, with what its counter has room for, and takes nothing.
+// A counter that is in dst or seen already is left out: it counts a request once. Its shards must be
+// locked. It stops at a quota that is not seeded.
+func (m *Memory) enlist(dst, seen []hold, rules []*Rule, at instant) (holds []hold, unseeded *Rule) {
+next:
+	for _, r := range rules {
+		c := m.shard(r).get(r, at)
+		for i := range dst {
+			if dst[i].counter == c {
+				continue next
+			}
+		}
+		for i := range seen {
+			if seen[i].counter == c {
+				continue next
+			}
+		}
+		if q, ok := c.(*quota); ok && !q.seeded && m.seed != nil {
+			return dst, r
+		}
+		dst = append(dst, hold{rule: r, counter: c})
+		dst[len(dst)-1].look()
+	}
+	return dst, nil
+}
+
+// askSeed asks for what a rule's quota has used. It holds no lock that requests for other counters
+// need while the answer is made, and asks once where many requests come at the same time.
+func (m *Memory) askSeed(r *Rule) {
+	s := m.shard(r)
+	s.seeding.Lock()
+	defer s.seeding.Unlock()
+
+	s.mu.Lock()
+	q := s.get(r, m.instant()).(*quota)
+	start, seeded := q.start, q.seeded
+	s.mu.Unlock()
+	if seeded {
+		return
+	}
+	used := m.seed(r, time.Unix(0, start).UTC())
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.get(r, m.instant()).(*quota).seed(start, used)
+}
 
 var _ Limiter = (*Memory)(nil)

@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 )
@@ -161,7 +160,10 @@ func sharedBy(k ScopeKind) string {
 // formatWait writes a time to wait as one number of seconds or milliseconds, rounded up to the next
 // millisecond: the pattern in clients knows neither minutes nor two units.
 func formatWait(d time.Duration) string {
-	ms := int64(math.Ceil(float64(d) / float64(time.Millisecond)))
+	ms := d.Milliseconds()
+	if d%time.Millisecond > 0 {
+		ms++
+	}
 	switch {
 	case ms < 1:
 		return "1ms"

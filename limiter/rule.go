@@ -38,9 +38,12 @@ type Rule struct {
 	hash uint64 // of name
 }
 
-// NewRule returns the rule that limits the thing of that kind and id. The limit must be one that
-// [Limit.Validate] accepts.
+// NewRule returns the rule that limits the thing of that kind and id. It panics for a limit that
+// [Limit.Validate] refuses, which no parsed limit is: a rule that limits nothing must not come to be.
 func NewRule(kind ScopeKind, id string, limit Limit) *Rule {
+	if err := limit.Validate(); err != nil {
+		panic(err)
+	}
 	name := kind.String() + "/" + id + "/" + limit.Unit.String()
 	if limit.Window != NoWindow {
 		name += "/" + limit.Window.String()

@@ -1,0 +1,129 @@
+package limiter
+
+import "math/bits"
+
+// output is how much output a reservation has room for.
+type output struct {
+	total int64 // tokens, for all answers together
+	cap   int64 // of each answer; -1 where no quota has lowered it
+}
+
+// normalised returns the request with its counts within what the arithmetic is exact for.
+func (q Request) normalised() Request {
+	q.Input = clamp(q.Input)
+	q.Output = clamp(q.Output)
+	q.InputCost = clamp(q.InputCost)
+	q.OutputPrice = clamp(q.OutputPrice)
+	q.N = max(q.N, 1)
+	if q.MaxOutput < 0 {
+		q.MaxOutput = -1
+	} else {
+		q.MaxOutput = clamp(q.MaxOutput)
+	}
+	return q
+}
+
+// wanted is the output that the request asks quotas for.
+func (q *Request) wanted() output {
+	if q.MaxOutput < 0 {
+		return output{total: q.Output, cap: -1}
+	}
+	return output{total: q.MaxOutput, cap: -1}
+}
+
+// least is the output below which an answer is not worth asking for: a token each.
+func (q *Request) least() int64 { return min(q.N, q.wanted().total) }
+
+// need is what the request takes of a limit if its answers come to no more than total tokens, and
+// fits tells whether the limit, with nothing taken, has room for it.
+//
+// A rate must hold the input, and of the output what its bucket can hold: the rest becomes debt. A
+// quota must hold all of it.
+func (q *Request) need(l Limit, total int64) (n int64, fits bool) {
+	capacity := l.Capacity()
+	if l.Window.Rate() {
+		total = min(total, q.Output)
+	}
+	switch l.Unit {
+	case Requests, Concurrent:
+		n = 1
+	case InputTokens:
+		n = q.Input
+	case OutputTokens:
+		n = total
+	case Tokens:
+		n = clamp(q.Input + total)
+	case USD:
+		n = clamp(q.InputCost + mulDivUp(total, q.OutputPrice, 1000))
+	}
+	if l.Window.Rate() && n > capacity && (l.Unit == OutputTokens || l.Unit == Tokens && q.Input <= capacity) {
+		n = capacity
+	}
+	return n, n <= capacity
+}
+
+// lower lowers o to the output for which room of a quota is enough. It leaves o where the quota has
+// room for it, and where even the least does not fit.
+func (q *Request) lower(o output, l Limit, room int64) output {
+	if n, _ := q.need(l, o.total); n <= room {
+		return o
+	}
+	if n, _ := q.need(l, q.least()); n > room {
+		return o
+	}
+	total := o.total
+	switch l.Unit {
+	case OutputTokens:
+		total = room
+	case Tokens:
+		total = room - q.Input
+	case USD:
+		total = mulDiv(room-q.InputCost, 1000, q.OutputPrice)
+	}
+	each := total / q.N
+	return output{total: each * q.N, cap: each}
+}
+
+// charge is what a limit is charged for a request that had reserved an amount of it.
+func (a Actual) charge(u Unit, reserved int64) int64 {
+	switch {
+	case !a.Dispatched || u == Concurrent:
+		return 0
+	case u == Requests:
+		return reserved
+	case a.Failed:
+		return 0
+	case u == InputTokens:
+		return clamp(a.Input)
+	case u == OutputTokens:
+		return clamp(a.Output)
+	case u == Tokens:
+		return clamp(clamp(a.Input) + clamp(a.Output))
+	default:
+		return clamp(a.Cost)
+	}
+}
+
+// clamp brings a count into 0 to MaxAmount, so that sums of two can't overflow.
+func clamp(n int64) int64 { return min(max(n, 0), MaxAmount) }
+
+// mulDiv returns a*b/c rounded down, and MaxAmount where that is more; none is negative, c is not 0.
+func mulDiv(a, b, c int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	return divide(hi, lo, c)
+}
+
+// mulDivUp is mulDiv rounded up.
+func mulDivUp(a, b, c int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	lo, carry := bits.Add64(lo, uint64(c-1), 0)
+	return divide(hi+carry, lo, c)
+}
+
+func divide(hi, lo uint64, c int64) int64 {
+	if hi >= uint64(c) {
+		return MaxAmount
+	}
+	n, _ := bits.Div64(hi, lo, uint64(c))
+	return int64(min(n, uint64(MaxAmount)))
+}

@@ -1,0 +1,64 @@
+package limiter
+
+import "time"
+
+// sweepBatch is how many counters are looked at before requests get their turn at the lock.
+const sweepBatch = 256
+
+// sweepEvery drops idle counters until the store is closed.
+func (m *Memory) sweepEvery(interval time.Duration) {
+	defer close(m.swept)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-m.done:
+			return
+		case <-ticker.C:
+			m.sweep()
+		}
+	}
+}
+
+// sweep drops every counter that is idle: a full bucket, a quota of which nothing is used or whose
+// window has passed, a concurrent limit that nobody holds. It ends early when the store is closed.
+func (m *Memory) sweep() {
+	for i := range m.shards {
+		select {
+		case <-m.done:
+			return
+		default:
+			m.shards[i].sweep(m.instant())
+		}
+	}
+}
+
+func (s *shard) sweep(now instant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := 0
+	for name, c := range s.counters {
+		if c.idle(now) {
+			delete(s.counters, name)
+		}
+		// A map may change between two steps of a loop over it, so that the lock may be given up
+		// there.
+		if seen++; seen%sweepBatch == 0 {
+			s.mu.Unlock()
+			s.mu.Lock()
+		}
+	}
+	s.shrink()
+}
+
+// shrink makes a new map where the old one is mostly empty, because a map never gives memory back.
+func (s *shard) shrink() {
+	if s.peak < 64 || len(s.counters) > s.peak/4 {
+		return
+	}
+	counters := make(map[string]counter, len(s.counters))
+	for name, c := range s.counters {
+		counters[name] = c
+	}
+	s.counters, s.peak = counters, len(counters)
+}
