@@ -54,6 +54,10 @@ type Exchange struct {
 	// another one (401 becomes 502). Zero: no answer came.
 	Status int
 
+	// CallerStatus is the status that the caller is told. Zero: no answer is
+	// passed on.
+	CallerStatus int
+
 	// Dispatched is set once a connection was had, that is, when the request
 	// may have left the gate. A refused or forbidden dial leaves it false.
 	Dispatched bool

@@ -62,6 +62,7 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) 
 		if strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/html") {
 			ex.Flag = FlagHTML
 		}
+		ex.CallerStatus = out.StatusCode
 		return out, nil
 	}
 
@@ -84,11 +85,12 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) 
 	if ex.Fallback && FallsBack(status) {
 		return nil, &AttemptError{Status: res.StatusCode, RetryAfter: wait, Err: cause}
 	}
+	e := wire.UpstreamError(ex.Endpoint.Dialect(), status, body, secrets...)
+	rewrite(out, e, wait, ex)
+	ex.CallerStatus = out.StatusCode
 	if ex.Refused != nil {
 		ex.Refused()
 	}
-	e := wire.UpstreamError(ex.Endpoint.Dialect(), status, body, secrets...)
-	rewrite(out, e, wait, ex)
 	return out, nil
 }
 

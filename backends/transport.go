@@ -201,7 +201,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	ex.Attempts++
-	ex.Status, ex.Latency, ex.UpstreamRequestID, ex.Flag, ex.Err = 0, 0, "", "", nil
+	ex.Status, ex.CallerStatus, ex.Latency = 0, 0, 0
+	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
 
 	start := t.now()
 	out := t.outbound(req, ex)
