@@ -46,11 +46,8 @@ func UpstreamError(d Dialect, status int, body []byte, secrets ...string) *Error
 	if e.Message == "" {
 		e.Message = "The model server refused the request."
 	}
-	switch {
-	case d == Anthropic:
+	if d == Anthropic {
 		e.Type = anthropicTypeOf(status, told.Type)
-	case !isWord(e.Type):
-		e.Type = ""
 	}
 	return e
 }
@@ -93,30 +90,33 @@ func anthropicTypeOf(status int, told string) string {
 // toldError is what a backend says of an error.
 type toldError struct{ Message, Type, Param, Code string }
 
+// upstreamEnvelope is any of the envelopes, or what is in one.
+type upstreamEnvelope struct {
+	Error   json.RawMessage `json:"error"`
+	Detail  json.RawMessage `json:"detail"`
+	Message json.RawMessage `json:"message"`
+	Type    json.RawMessage `json:"type"`
+	Param   json.RawMessage `json:"param"`
+	Code    json.RawMessage `json:"code"`
+}
+
 // parseUpstreamError reads the envelopes that backends use; zero where the body
 // is none of them.
 func parseUpstreamError(body []byte) (told toldError) {
-	var envelope struct {
-		Error   json.RawMessage `json:"error"`
-		Detail  json.RawMessage `json:"detail"`
-		Message json.RawMessage `json:"message"`
-		Type    json.RawMessage `json:"type"`
-		Param   json.RawMessage `json:"param"`
-		Code    json.RawMessage `json:"code"`
-	}
-	if json.Unmarshal(body, &envelope) != nil {
+	var outer upstreamEnvelope
+	if json.Unmarshal(body, &outer) != nil {
 		return told
 	}
-	inner := envelope
-	told.Message = textOf(envelope.Error)
-	if told.Message == "" && json.Unmarshal(envelope.Error, &inner) != nil {
-		inner = envelope
+	var inner upstreamEnvelope
+	told.Message = textOf(outer.Error)
+	if json.Unmarshal(outer.Error, &inner) != nil {
+		inner = outer // vLLM of old has no envelope
 	}
 	if told.Message == "" {
 		told.Message = textOf(inner.Message)
 	}
 	if told.Message == "" {
-		told.Message = detailOf(envelope.Detail)
+		told.Message = detailOf(outer.Detail)
 	}
 	told.Message = cut(strings.Map(printable, told.Message), maxUpstreamMessage)
 	told.Type = wordOf(inner.Type)

@@ -1,0 +1,111 @@
+package wire
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestUpstreamErrorsAreNormalised(t *testing.T) {
+	const refused = "The model server refused the request."
+	for _, c := range []struct {
+		name    string
+		dialect Dialect
+		status  int
+		body    string
+		code    int
+		want    string // the envelope's inner object
+	}{
+		{"OpenAI's", OpenAI, 400, `{"error":{"message":"m","type":"invalid_request_error","param":"messages","code":"bad_value"}}`, 400,
+			`{"message":"m","type":"invalid_request_error","param":"messages","code":"bad_value"}`},
+		{"numeric code", OpenAI, 404, `{"error":{"message":"m","code":404}}`, 404, `{"message":"m","type":"invalid_request_error","param":null,"code":null}`},
+		{"vLLM's", OpenAI, 400, `{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}`, 400, `{"message":"m","type":"invalid_request_error","param":null,"code":null}`},
+		{"Ollama's", OpenAI, 404, `{"error":"model not found"}`, 404, `{"message":"model not found","type":"invalid_request_error","param":null,"code":null}`},
+		{"FastAPI's text", OpenAI, 422, `{"detail":"m"}`, 422, `{"message":"m","type":"invalid_request_error","param":null,"code":null}`},
+		{"FastAPI's list", OpenAI, 422, `{"detail":[{"loc":["body"],"msg":"m"}]}`, 422, `{"message":"m","type":"invalid_request_error","param":null,"code":null}`},
+		{"rate", OpenAI, 429, `{"error":{"message":"m","type":"tokens","code":"rate_limit_exceeded"}}`, 429, `{"message":"m","type":"tokens","param":null,"code":"rate_limit_exceeded"}`},
+		{"too large", OpenAI, 413, `{"error":{"message":"m"}}`, 413, `{"message":"m","type":"invalid_request_error","param":null,"code":"request_too_large"}`},
+		{"conflict", OpenAI, 409, `{"error":{"message":"m"}}`, 409, `{"message":"m","type":"invalid_request_error","param":null,"code":null}`},
+		{"HTML", OpenAI, 400, `<html>10.0.0.1</html>`, 400, `{"message":"` + refused + `","type":"invalid_request_error","param":null,"code":null}`},
+		{"empty", OpenAI, 400, ``, 400, `{"message":"` + refused + `","type":"invalid_request_error","param":null,"code":null}`},
+		{"an array", OpenAI, 400, `[1]`, 400, `{"message":"` + refused + `","type":"invalid_request_error","param":null,"code":null}`},
+		{"fields of other types", OpenAI, 400, `{"error":{"message":{"a":1},"type":3,"param":[],"code":{}}}`, 400, `{"message":"` + refused + `","type":"invalid_request_error","param":null,"code":null}`},
+		{"control characters", OpenAI, 400, `{"error":{"message":"a\u001b[31mb\nc","param":"x\ny"}}`, 400, `{"message":"a [31mb\nc","type":"invalid_request_error","param":"x\ny","code":null}`},
+		{"Anthropic's", Anthropic, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"m"}}`, 400, `{"type":"invalid_request_error","message":"m"}`},
+		{"Anthropic's not found", Anthropic, 404, `{"type":"error","error":{"type":"not_found_error","message":"m"}}`, 404, `{"type":"not_found_error","message":"m"}`},
+		{"a type that Anthropic does not have", Anthropic, 404, `{"error":{"type":"odd_error","message":"m"}}`, 404, `{"type":"not_found_error","message":"m"}`},
+		{"no type within Anthropic's envelope", OpenAI, 400, `{"type":"error","error":{"message":"m"}}`, 400, `{"message":"m","type":"invalid_request_error","param":null,"code":null}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := UpstreamError(c.dialect, c.status, []byte(c.body), "", "sk-canary")
+			if e.StatusCode() != c.code {
+				t.Errorf("status %d, want %d", e.StatusCode(), c.code)
+			}
+			var got struct {
+				Error json.RawMessage `json:"error"`
+			}
+			if err := json.Unmarshal(e.Body(c.dialect, ""), &got); err != nil {
+				t.Fatal(err)
+			}
+			if string(got.Error) != c.want {
+				t.Errorf("\n got %s\nwant %s", got.Error, c.want)
+			}
+		})
+	}
+}
+
+func TestUpstreamErrorsThatAreNotTheCallersBusinessAreGeneric(t *testing.T) {
+	body := `{"error":{"message":"canary at 10.0.0.1","type":"canary","param":"canary","code":"canary"}}`
+	for status, want := range map[int]int{
+		300: 502, 401: 502, 402: 502, 403: 502, 405: 502, 418: 502, 500: 502, 502: 502, 501: 502, 0: 502, 999: 502,
+		408: 504, 504: 504, 503: 503, 529: 503,
+	} {
+		for _, d := range []Dialect{OpenAI, Anthropic} {
+			e := UpstreamError(d, status, []byte(body))
+			if e.StatusCode() != want || strings.Contains(string(e.Body(d, "")), "canary") {
+				t.Errorf("%d: got %d %s", status, e.StatusCode(), e.Body(d, ""))
+			}
+		}
+	}
+}
+
+func TestUpstreamErrorsThatHoldASecretAreGeneric(t *testing.T) {
+	for _, body := range []string{
+		`{"error":{"message":"bad key sk-canary"}}`,
+		`{"error":{"message":"m","code":"sk-canary"}}`,
+		`{"error":{"message":"m","param":"sk-canary"}}`,
+		`{"error":{"message":"bad key sk\u002dcanary"}}`,
+		`<html>sk-canary`,
+		`{"elsewhere":"sk-canary","error":{"message":"m"}}`,
+	} {
+		e := UpstreamError(OpenAI, 400, []byte(body), "other", "sk-canary")
+		if e.Kind != KindUpstream || strings.Contains(string(e.Body(OpenAI, "")), "canary") {
+			t.Errorf("%s: got %s", body, e.Body(OpenAI, ""))
+		}
+	}
+}
+
+func TestUpstreamQuotaIsNotRetried(t *testing.T) {
+	e := UpstreamError(OpenAI, 429, []byte(`{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}`))
+	if e.Kind != KindQuota || e.StatusCode() != 429 {
+		t.Errorf("got kind %d, status %d", e.Kind, e.StatusCode())
+	}
+}
+
+func TestLongUpstreamMessagesAreCutBetweenCharacters(t *testing.T) {
+	e := UpstreamError(OpenAI, 400, []byte(`{"error":{"message":"a`+strings.Repeat("é", 5000)+`"}}`))
+	if len(e.Message) != maxUpstreamMessage-1 || !utf8.ValidString(e.Message) {
+		t.Errorf("%d bytes", len(e.Message))
+	}
+}
+
+func TestLogsDoNotQuoteUpstreamMessages(t *testing.T) {
+	e := UpstreamError(OpenAI, 400, []byte(`{"error":{"message":"you said: canary"}}`))
+	if strings.Contains(e.Error(), "canary") || !strings.HasPrefix(e.Error(), "400") {
+		t.Errorf("got %q", e.Error())
+	}
+	if got := Errorf(KindBadRequest, "m").Error(); got != "400: m" {
+		t.Errorf("got %q", got)
+	}
+}
