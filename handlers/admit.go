@@ -59,7 +59,7 @@ func (c *call) limits() limiter.Request {
 	}
 	if price := c.models.price; price != nil {
 		request.InputCost = price.Cost(wire.Tokens{Input: request.Input})
-		request.OutputPrice = price.OutputPico()
+		request.OutputPrice = price.Output
 	}
 	return request
 }

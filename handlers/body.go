@@ -28,7 +28,7 @@ const firstRead = 64 << 10
 
 // readRequest reads the body and what the gate has to know of it.
 func (c *call) readRequest() *wire.Error {
-	contentType, err := c.checkContent()
+	form, err := c.checkContent()
 	if err != nil {
 		return err
 	}
@@ -38,8 +38,8 @@ func (c *call) readRequest() *wire.Error {
 	if err != nil {
 		return err
 	}
-	if c.endpoint.Multipart() {
-		c.request, err = wire.ScanMultipart(contentType, c.body)
+	if form {
+		c.request, err = wire.ScanMultipart(c.r.Header.Get("Content-Type"), c.body)
 	} else {
 		c.request, err = wire.Scan(c.endpoint, c.body)
 	}
@@ -47,24 +47,28 @@ func (c *call) readRequest() *wire.Error {
 }
 
 // checkContent refuses content types and encodings that a backend might read
-// differently than the gate does.
-func (c *call) checkContent() (string, *wire.Error) {
+// differently than the gate does, and tells whether the body is a form.
+func (c *call) checkContent() (form bool, err *wire.Error) {
 	h := c.r.Header
 	if len(h["Content-Type"]) > 1 || len(h["Content-Encoding"]) > 1 {
-		return "", wire.Errorf(wire.KindMediaType, "")
+		return false, wire.Errorf(wire.KindMediaType, "")
 	}
 	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return "", wire.Errorf(wire.KindMediaType, "Request bodies must not be compressed.")
+		return false, wire.Errorf(wire.KindMediaType, "Request bodies must not be compressed.")
+	}
+	media, params, parseErr := mime.ParseMediaType(h.Get("Content-Type"))
+	switch {
+	case parseErr != nil || !utf8Charset(params["charset"]):
+	case media == "multipart/form-data" && c.endpoint.Form():
+		return true, nil
+	case media == "application/json" && (!c.endpoint.Form() || c.endpoint == wire.ImageEdits):
+		return false, nil
 	}
 	want := "application/json"
-	if c.endpoint.Multipart() {
+	if c.endpoint.Form() {
 		want = "multipart/form-data"
 	}
-	contentType := h.Get("Content-Type")
-	if media, params, err := mime.ParseMediaType(contentType); err != nil || media != want || !utf8Charset(params["charset"]) {
-		return "", wire.Errorf(wire.KindMediaType, "The content type must be %s.", want)
-	}
-	return contentType, nil
+	return false, wire.Errorf(wire.KindMediaType, "The content type must be %s.", want)
 }
 
 func utf8Charset(charset string) bool {

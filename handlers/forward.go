@@ -61,7 +61,7 @@ func (c *call) attempt(ctx context.Context) error {
 	chosen := c.candidates[c.answer.current]
 	a := &c.answer
 	a.attempts++
-	a.events, a.firstToken = 0, 0
+	a.firstToken = 0
 	a.meter = wire.NewMeter(wire.MeterConfig{
 		Endpoint:  c.endpoint,
 		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,

@@ -61,7 +61,7 @@ func (c *call) outcome(ctx context.Context, panicked bool) usage.Outcome {
 		// The answer broke off while the caller's connection stood: writing
 		// to it failed, or reading from the backend.
 		return usage.UpstreamError
-	case c.answer.exchange.Status >= 400:
+	case c.answer.exchange.Status >= 300:
 		return usage.UpstreamError
 	default:
 		return usage.OK
@@ -105,14 +105,14 @@ func (c *call) settle(outcome usage.Outcome) {
 	c.logRequest(record, a.failure)
 }
 
-// delivered tells whether the backend gave an answer that counts: one below
-// status 400, of which at least the headers came. A caller who leaves before
+// delivered tells whether the backend gave an answer that counts: one of
+// status 2xx, of which at least the headers came. A caller who leaves before
 // that is charged its input; a backend that refuses costs nothing.
 func delivered(a *answer) bool {
 	if a.exchange.Status == 0 {
 		return a.failure == nil || errors.Is(a.failure, context.Canceled)
 	}
-	return a.exchange.Status < 400
+	return a.exchange.Status >= 200 && a.exchange.Status < 300
 }
 
 // record says what the request used: as the backend reports it, else estimated
@@ -158,15 +158,15 @@ func (c *call) record(outcome usage.Outcome) *usage.Record {
 }
 
 // estimate guesses the tokens of an answer whose usage the backend did not
-// report: the input as it was reserved, the output from the text delivered,
-// four bytes a token.
+// report in full: what it did say, the input as it was reserved, and for the
+// text that was delivered since, four bytes a token.
 func (c *call) estimate(result wire.Result) wire.Tokens {
-	tokens := result.Tokens // what came before the end, as Anthropic's first event
+	tokens := result.Tokens
 	if tokens.Input == 0 {
 		tokens.Input = c.request.EstimateInput()
 	}
 	if c.endpoint.Generates() {
-		tokens.Output = max(tokens.Output, (result.Delivered+3)/4)
+		tokens.Output += (result.Unreported + 3) / 4
 	}
 	return tokens
 }

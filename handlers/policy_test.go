@@ -1,0 +1,118 @@
+package handlers
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+func limit(t *testing.T, words string) limiter.Limit {
+	t.Helper()
+	l, err := limiter.ParseLimit(strings.Fields(words))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func patternOf(t *testing.T, text string) pattern.Pattern {
+	t.Helper()
+	p, err := pattern.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestDefaultLimitsHoldForKeysWithoutOneOfTheSameKind(t *testing.T) {
+	p := &Policy{Defaults: []limiter.Limit{limit(t, "60 requests/minute"), limit(t, "8 concurrent")}}
+	own := limit(t, "5 requests/minute")
+	g := p.newGrants(&keys.Key{ID: "a", Limits: []limiter.Limit{own}})
+	var got []string
+	for _, rule := range g.rules {
+		got = append(got, rule.Limit.String())
+	}
+	if want := "5 requests/minute, 8 concurrent"; strings.Join(got, ", ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+}
+
+func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
+	rule := limiter.NewRule(limiter.ScopeTeam, "red", limit(t, "10 requests/minute"))
+	p := &Policy{Teams: map[string]*Team{"red": {Models: pattern.List{patternOf(t, "gpt-*")}, Rules: []*limiter.Rule{rule}}}}
+	g := p.newGrants(&keys.Key{ID: "a", Team: "red", Models: pattern.List{patternOf(t, "*-mini")}})
+	for model, want := range map[string]bool{"gpt-4o-mini": true, "gpt-4o": false, "llama-mini": false} {
+		if got := g.allows(model); got != want {
+			t.Errorf("allows(%q) = %t", model, got)
+		}
+	}
+	if len(g.rules) != 1 || g.rules[0] != rule {
+		t.Errorf("rules %v: the team's counter is not shared", g.rules)
+	}
+	if g := p.newGrants(&keys.Key{ID: "b", Team: "undeclared"}); !g.allows("anything") || len(g.rules) != 0 {
+		t.Error("an undeclared team limits")
+	}
+}
+
+func TestMostSpecificPatternSetsThePriceAndAllMatchingOnesLimit(t *testing.T) {
+	cheap, dear := &usage.Price{Input: 1}, &usage.Price{Input: 2}
+	p := &Policy{Models: []*Model{
+		{Pattern: patternOf(t, "gpt-4*"), Price: dear, Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeModel, "gpt-4*", limit(t, "1 concurrent"))}},
+		{Pattern: patternOf(t, "*"), Price: cheap, Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeModel, "*", limit(t, "2 concurrent"))}},
+		{Pattern: patternOf(t, "gpt-4o*")}, // no price: leaves that of gpt-4*
+	}}
+	m := p.model("gpt-4o")
+	if m.price != dear || len(m.rules) != 2 {
+		t.Errorf("price %v, %d rules", m.price, len(m.rules))
+	}
+	if m := p.model("llama"); m.price != cheap || len(m.rules) != 1 {
+		t.Errorf("price %v, %d rules", m.price, len(m.rules))
+	}
+}
+
+func TestModelLabelsAreConfiguredNames(t *testing.T) {
+	p := &Policy{Names: []pattern.Pattern{patternOf(t, "gpt-*"), patternOf(t, "gpt-4o"), patternOf(t, "gpt-4*")}}
+	for model, want := range map[string]string{
+		"gpt-4o": "gpt-4o", "gpt-4.1": "gpt-4*", "gpt-3.5": "gpt-*", "made-up-1": OtherModel, "": OtherModel,
+	} {
+		if got := p.ModelLabel(model); got != want {
+			t.Errorf("ModelLabel(%q) = %q, want %q", model, got, want)
+		}
+	}
+}
+
+func TestConversationsBelongToTheKeyThatMadeThem(t *testing.T) {
+	c := NewConversations(2)
+	c.Remember("r1", "alice", "one")
+	c.Remember("r1", "mallory", "two") // a second claim changes nothing
+	if b, ok := c.Find("r1", "alice"); !ok || b != "one" {
+		t.Errorf("alice finds %q, %t", b, ok)
+	}
+	if _, ok := c.Find("r1", "mallory"); ok {
+		t.Error("mallory finds alice's response")
+	}
+	c.Remember("r2", "alice", "one")
+	c.Remember("r3", "alice", "one")
+	if _, ok := c.Find("r1", "alice"); ok {
+		t.Error("more are remembered than there is room for")
+	}
+	if _, ok := c.Find("r3", "alice"); !ok {
+		t.Error("the newest is forgotten")
+	}
+}
+
+func TestResetsReadAsOpenAIWritesThem(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 12 * time.Millisecond: "12ms", 11500 * time.Microsecond: "12ms", time.Second: "1s",
+		1200 * time.Millisecond: "2s", 6 * time.Minute: "6m0s",
+	} {
+		if got := resetText(d); got != want {
+			t.Errorf("resetText(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
