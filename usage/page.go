@@ -1,20 +1,27 @@
 package usage
 
-import "io"
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // Page is an answer to a Query, and its JSON form that of `/v1/usage`.
 type Page struct {
-	Object   string   `json:"object"` // "page"
-	Data     []Bucket `json:"data"`   // oldest first
-	HasMore  bool     `json:"has_more"`
-	NextPage *string  `json:"next_page"` // the `page` that goes on where this one ends; nil at the end
+	Object   string   `json:"object"`    // "page"
+	Data     []Bucket `json:"data"`      // oldest first
+	HasMore  bool     `json:"has_more"`  // the range does not end here
+	NextPage *string  `json:"next_page"` // the `page` that goes on; nil at the end
 }
 
 // Bucket is a stretch of time with what was used in it.
 type Bucket struct {
 	Object    string   `json:"object"`     // "bucket"
 	StartTime int64    `json:"start_time"` // unix seconds
-	EndTime   int64    `json:"end_time"`   // unix seconds, the next bucket's start
+	EndTime   int64    `json:"end_time"`   // unix seconds: the next bucket's start
 	Results   []Result `json:"results"`    // sorted by what they are grouped by; empty where nothing was used
 }
 
@@ -38,8 +45,109 @@ type Result struct {
 	CostUSD           *USD    `json:"cost_usd"` // of what is priced; nil where nothing is
 }
 
-// WriteJSON writes the page as JSON, bucket by bucket.
-func (p *Page) WriteJSON(w io.Writer) error { return nil }
+// column is one number of a result, by its name in JSON and CSV.
+type column struct {
+	name  string
+	value func(*Result) int64
+}
 
-// WriteCSV writes the page as CSV with a header line.
-func (p *Page) WriteCSV(w io.Writer) error { return nil }
+// numbers are the columns of a result that are counts, in order.
+var numbers = []column{
+	{"requests", func(r *Result) int64 { return r.Requests }},
+	{"errors", func(r *Result) int64 { return r.Errors }},
+	{"input_tokens", func(r *Result) int64 { return r.InputTokens }},
+	{"input_cached_tokens", func(r *Result) int64 { return r.CachedTokens }},
+	{"input_cache_write_tokens", func(r *Result) int64 { return r.CacheWriteTokens }},
+	{"output_tokens", func(r *Result) int64 { return r.OutputTokens }},
+	{"reasoning_tokens", func(r *Result) int64 { return r.ReasoningTokens }},
+	{"estimated_requests", func(r *Result) int64 { return r.EstimatedRequests }},
+	{"unpriced_requests", func(r *Result) int64 { return r.UnpricedRequests }},
+}
+
+// labels are what a result may be grouped by, in the order of dimensions.
+func (r *Result) labels() [5]*string {
+	return [...]*string{r.Key, r.Team, r.Model, r.Backend, r.Endpoint}
+}
+
+// flushSize is how many bytes are gathered for one write.
+const flushSize = 32 << 10
+
+// WriteJSON writes the page as JSON. It is what json.Marshal answers, piece by
+// piece and without reflection: a page may hold 200,000 results. The error is
+// the writer's.
+func (p *Page) WriteJSON(w io.Writer) error {
+	b := append(make([]byte, 0, flushSize+4096), `{"object":"page","data":[`...)
+	for i := range p.Data {
+		bucket := &p.Data[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"object":"bucket","start_time":`...)
+		b = strconv.AppendInt(b, bucket.StartTime, 10)
+		b = append(b, `,"end_time":`...)
+		b = strconv.AppendInt(b, bucket.EndTime, 10)
+		b = append(b, `,"results":[`...)
+		for j := range bucket.Results {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = bucket.Results[j].append(b)
+			if len(b) >= flushSize {
+				if _, err := w.Write(b); err != nil {
+					return fmt.Errorf("writing a page of usage: %w", err)
+				}
+				b = b[:0]
+			}
+		}
+		b = append(b, "]}"...)
+	}
+	b = append(b, `],"has_more":`...)
+	b = strconv.AppendBool(b, p.HasMore)
+	b = append(b, `,"next_page":`...)
+	b = appendLabel(b, p.NextPage)
+	b = append(b, '}')
+	if _, err := w.Write(b); err != nil {
+		return fmt.Errorf("writing a page of usage: %w", err)
+	}
+	return nil
+}
+
+// MarshalJSON is what WriteJSON writes.
+func (p *Page) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	err := p.WriteJSON(&b)
+	return b.Bytes(), err
+}
+
+func (r *Result) append(b []byte) []byte {
+	b = append(b, `{"object":"usage.result"`...)
+	for i, label := range r.labels() {
+		b = append(b, `,"`...)
+		b = append(b, dimensions[i]...)
+		b = append(b, `":`...)
+		b = appendLabel(b, label)
+	}
+	for _, c := range numbers {
+		b = append(b, `,"`...)
+		b = append(b, c.name...)
+		b = append(b, `":`...)
+		b = strconv.AppendInt(b, c.value(r), 10)
+	}
+	b = append(b, `,"cost_usd":`...)
+	if r.CostUSD == nil {
+		b = append(b, "null"...)
+	} else {
+		b = r.CostUSD.append(b)
+	}
+	return append(b, '}')
+}
+
+func appendLabel(b []byte, label *string) []byte {
+	if label == nil {
+		return append(b, "null"...)
+	}
+	// Names with invalid UTF-8 are quoted with replacement characters, and that
+	// is the only error.
+	b, _ = jsontext.AppendQuote(b, *label)
+	return b
+}

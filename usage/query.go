@@ -1,12 +1,20 @@
 package usage
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
-const maxUnix = 253402300799 // the last second of the year 9999
+const (
+	maxUnix = 253402300799 // the last second of the year 9999
+
+	defaultRange = 30 * 24 * 60 * 60 // seconds
+)
 
 // Width is that of a bucket, in the words of `bucket_width`.
 type Width string
@@ -18,6 +26,50 @@ const (
 	Day    Width = "1d"
 	Month  Width = "1mo"
 )
+
+// maxBuckets is how many buckets a page holds at most, and by default.
+func (w Width) maxBuckets() int {
+	switch w {
+	case Minute:
+		return 1440
+	case Hour:
+		return 168
+	case Day:
+		return 31
+	case Month:
+		return 24
+	}
+	return 0
+}
+
+// level is that of the sums that a bucket is made of.
+func (w Width) level() level {
+	switch w {
+	case Minute:
+		return minutes
+	case Hour:
+		return hours
+	}
+	return days
+}
+
+// floor is the start of the bucket that a time lies in. Buckets begin at UTC's
+// minutes, hours, days and months.
+func (w Width) floor(unix int64) int64 {
+	if w != Month {
+		return floor(unix, levelSeconds[w.level()])
+	}
+	t := time.Unix(unix, 0).UTC()
+	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix()
+}
+
+// next is the start of the bucket after the one that starts then.
+func (w Width) next(start int64) int64 {
+	if w != Month {
+		return start + levelSeconds[w.level()]
+	}
+	return time.Unix(start, 0).UTC().AddDate(0, 1, 0).Unix()
+}
 
 // Dimension is what usage can be grouped by, in the words of `group_by`.
 type Dimension string
@@ -31,17 +83,21 @@ const (
 	ByEndpoint Dimension = "endpoint"
 )
 
-// Query asks a ledger for usage. Make one with ParseQuery, or fill all of it
-// but the filters.
+var dimensions = []Dimension{ByKey, ByTeam, ByModel, ByBackend, ByEndpoint}
+
+// Query asks a ledger for usage. ParseQuery makes one; one made by hand needs
+// Start and End.
 type Query struct {
-	Start, End time.Time   // the buckets that overlap [Start, End), whole
-	Width      Width       // of a bucket
+	Start, End time.Time   // the buckets that overlap [Start, End), each whole
+	Width      Width       // of a bucket; default a day
 	GroupBy    []Dimension // one result for each combination; none: one in all
-	Keys       []string    // only these; empty: all. So are Teams and Models.
-	Teams      []string
-	Models     []string
-	Limit      int  // most buckets in a page
-	CSV        bool // what format=csv asks for; ledgers don't care
+	Keys       []string    // only these ids; empty: all
+	Teams      []string    // only these; the empty name is that of keys without a team
+	Models     []string    // only these, as they were asked for
+	Limit      int         // most buckets in a page; 0: as many as there may be
+	CSV        bool        // format=csv was asked for; ledgers don't care
+
+	defaultStart bool // Start may move on to what is kept
 }
 
 // ParamError is a query parameter that makes no sense.
@@ -52,5 +108,173 @@ type ParamError struct {
 
 func (e *ParamError) Error() string { return fmt.Sprintf("%s: %s", e.Param, e.Message) }
 
-// ParseQuery reads the parameters of `/v1/usage`.
-func ParseQuery(values url.Values, now time.Time) (Query, error) { return Query{}, nil }
+func paramErrorf(param, format string, args ...any) *ParamError {
+	return &ParamError{param, fmt.Sprintf(format, args...)}
+}
+
+// ParseQuery reads the parameters of `/v1/usage`:
+//
+//	start_time, end_time   unix seconds; default: the 30 days before end_time, and now;
+//	                       buckets that they touch are answered whole
+//	bucket_width           1m, 1h, 1d or 1mo; default 1d
+//	group_by               key, team, model, backend, endpoint; repeated or separated by commas
+//	keys, teams, models    only these; repeated
+//	limit                  most buckets in a page: 1440 minutes, 168 hours, 31 days, 24 months; that is the default too
+//	page                   the next_page of the page before; it says the range too
+//	format                 json or csv; default json
+//
+// Those that may be repeated may end in []. The error is a *ParamError. An
+// unknown parameter is one, since a filter that is overlooked shows too much.
+func ParseQuery(values url.Values, now time.Time) (Query, error) {
+	q := Query{Width: Day}
+	for name, given := range values {
+		if len(given) == 0 {
+			continue
+		}
+		plain, list := strings.CutSuffix(name, "[]")
+		switch plain {
+		case "group_by", "keys", "teams", "models":
+			continue
+		case "start_time", "end_time", "bucket_width", "limit", "page", "format":
+			if list {
+				break
+			}
+			if len(given) > 1 {
+				return Query{}, paramErrorf(name, "is given more than once")
+			}
+			continue
+		}
+		return Query{}, paramErrorf(name, "is not a parameter of usage")
+	}
+	if values.Has("bucket_width") {
+		if q.Width = Width(values.Get("bucket_width")); q.Width == "" {
+			return Query{}, paramErrorf("bucket_width", "is empty")
+		}
+	}
+	for _, word := range list(values, "group_by") {
+		for name := range strings.SplitSeq(word, ",") {
+			if d := Dimension(strings.TrimSpace(name)); !slices.Contains(q.GroupBy, d) {
+				q.GroupBy = append(q.GroupBy, d)
+			}
+		}
+	}
+	q.Keys, q.Teams, q.Models = list(values, "keys"), list(values, "teams"), list(values, "models")
+	if values.Has("limit") {
+		n, err := strconv.Atoi(values.Get("limit"))
+		if err != nil || n < 1 {
+			return Query{}, paramErrorf("limit", "%q is not a number of buckets, 1 or more", values.Get("limit"))
+		}
+		q.Limit = n
+	}
+	switch format := values.Get("format"); {
+	case format == "csv":
+		q.CSV = true
+	case format != "json" && values.Has("format"):
+		return Query{}, paramErrorf("format", "%q is neither json nor csv", format)
+	}
+	if err := q.parseRange(values, now); err != nil {
+		return Query{}, err
+	}
+	if err := q.check(); err != nil {
+		return Query{}, err
+	}
+	return q, nil
+}
+
+func list(values url.Values, name string) []string {
+	return append(slices.Clone(values[name]), values[name+"[]"]...)
+}
+
+func (q *Query) parseRange(values url.Values, now time.Time) error {
+	end := now.Unix() + 1 // the range is open at its end: with this second
+	if values.Has("end_time") {
+		var err error
+		if end, err = parseUnix(values, "end_time"); err != nil {
+			return err
+		}
+	}
+	start := max(0, end-defaultRange)
+	if values.Has("start_time") {
+		var err error
+		if start, err = parseUnix(values, "start_time"); err != nil {
+			return err
+		}
+	} else {
+		q.defaultStart = true
+	}
+	if values.Has("page") {
+		c, ok := parseCursor(values.Get("page"))
+		if !ok {
+			return paramErrorf("page", "is not the next_page of a page")
+		}
+		if c.width != q.Width {
+			return paramErrorf("page", "is that of another bucket_width")
+		}
+		start, end, q.defaultStart = c.start, c.end, false
+	}
+	q.Start, q.End = time.Unix(start, 0), time.Unix(end, 0)
+	return nil
+}
+
+func parseUnix(values url.Values, name string) (int64, error) {
+	n, err := strconv.ParseInt(values.Get(name), 10, 64)
+	if err != nil || n < 0 || n > maxUnix {
+		return 0, paramErrorf(name, "%q is not a unix time in seconds", values.Get(name))
+	}
+	return n, nil
+}
+
+// check verifies what a query asks for, as far as that does not depend on what
+// is kept, and fills in the defaults.
+func (q *Query) check() error {
+	if q.Width == "" {
+		q.Width = Day
+	}
+	most := q.Width.maxBuckets()
+	if most == 0 {
+		return paramErrorf("bucket_width", "%q is none of 1m, 1h, 1d and 1mo", string(q.Width))
+	}
+	if q.Limit < 0 || q.Limit > most {
+		return paramErrorf("limit", "%d is more than the %d buckets that a page of bucket_width=%s holds", q.Limit, most, q.Width)
+	}
+	if q.Limit == 0 {
+		q.Limit = most
+	}
+	for _, d := range q.GroupBy {
+		if !slices.Contains(dimensions, d) {
+			return paramErrorf("group_by", "%q is none of key, team, model, backend and endpoint", string(d))
+		}
+	}
+	if start, end := q.Start.Unix(), q.End.Unix(); start < 0 || end > maxUnix+1 || start >= end {
+		return paramErrorf("start_time", "%d is not before end_time, %d", start, end)
+	}
+	return nil
+}
+
+// cursor is what a page token says: the range that is left. It holds the end
+// too, since by default that is the time of the request.
+type cursor struct {
+	width      Width
+	start, end int64
+}
+
+func (c cursor) String() string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s.%d.%d", c.width, c.start, c.end))
+}
+
+func parseCursor(text string) (cursor, bool) {
+	decoded, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return cursor{}, false
+	}
+	parts := strings.Split(string(decoded), ".")
+	if len(parts) != 3 {
+		return cursor{}, false
+	}
+	c := cursor{width: Width(parts[0])}
+	var startErr, endErr error
+	c.start, startErr = strconv.ParseInt(parts[1], 10, 64)
+	c.end, endErr = strconv.ParseInt(parts[2], 10, 64)
+	ok := startErr == nil && endErr == nil && c.width.maxBuckets() > 0 && 0 <= c.start && c.start < c.end && c.end <= maxUnix
+	return c, ok && c.width.floor(c.start) == c.start
+}

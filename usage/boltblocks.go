@@ -1,0 +1,161 @@
+package usage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"go.etcd.io/bbolt"
+)
+
+// The buckets of the file. Blocks lie in one for each level, named as in
+// levelNames, under the start of their bucket of time (8 bytes, big endian) and
+// their chunk (4): a range of time is a range of the file.
+var (
+	bucketMeta  = []byte("meta")
+	bucketNames = []byte("names") // tuples by id (4 bytes, big endian)
+
+	keyFormat = []byte("format") // fileFormat
+	keyBatch  = []byte("batch")  // number of the last batch that was written
+	keyNextID = []byte("next")   // first tuple id that was not given out
+)
+
+// fileFormat is the version of all this.
+const fileFormat = 1
+
+// deleteStep is how many blocks one transaction deletes at most.
+const deleteStep = 10_000
+
+// txBlocks are the blocks in the file, as a transaction sees them.
+type txBlocks struct{ tx *bbolt.Tx }
+
+func (t txBlocks) level(l level) *bbolt.Bucket { return t.tx.Bucket([]byte(levelNames[l])) }
+
+func (t txBlocks) get(s span, chunk uint32) []byte {
+	return t.level(s.level).Get(blockKey(s.start, chunk))
+}
+
+func (t txBlocks) put(s span, chunk uint32, block []byte) error {
+	return t.level(s.level).Put(blockKey(s.start, chunk), block)
+}
+
+func (t txBlocks) scan(l level, from, to int64, f func(uint32, []byte) error) error {
+	end := blockKey(to, 0)
+	c := t.level(l).Cursor()
+	for k, v := c.Seek(blockKey(from, 0)); k != nil && bytes.Compare(k, end) < 0; k, v = c.Next() {
+		if len(k) != len(end) {
+			return errBlock
+		}
+		if err := f(binary.BigEndian.Uint32(k[8:]), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func blockKey(start int64, chunk uint32) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 12), uint64(start))
+	return binary.BigEndian.AppendUint32(b, chunk)
+}
+
+// writeBatch adds a batch to the file, once: a commit that was told to have
+// failed may have reached the disk, and then the file knows the batch's number.
+func writeBatch(tx *bbolt.Tx, b *batch) error {
+	meta, tuples := tx.Bucket(bucketMeta), tx.Bucket(bucketNames)
+	if readNumber(meta, keyBatch) >= b.number {
+		return nil
+	}
+	if err := b.merge(txBlocks{tx}); err != nil {
+		return err
+	}
+	next := readNumber(meta, keyNextID)
+	for i := range b.names {
+		row := &b.names[i]
+		if err := tuples.Put(binary.BigEndian.AppendUint32(nil, row.id), row.encode()); err != nil {
+			return fmt.Errorf("writing a tuple: %w", err)
+		}
+		next = max(next, uint64(row.id)+1)
+	}
+	return errors.Join(writeNumber(meta, keyNextID, next), writeNumber(meta, keyBatch, b.number))
+}
+
+// deleteExpired deletes blocks before the oldest of each level, and tuples that
+// are forgotten, and tells whether blocks are left.
+func deleteExpired(tx *bbolt.Tx, oldest [numLevels]int64, forgotten []uint32) (more bool, err error) {
+	left := deleteStep
+	for l := range numLevels {
+		bucket := txBlocks{tx}.level(l)
+		end := blockKey(oldest[l], 0)
+		var keys [][]byte // gathered first: a cursor is lost by deleting
+		c := bucket.Cursor()
+		for k, _ := c.First(); k != nil && bytes.Compare(k, end) < 0 && len(keys) < left; k, _ = c.Next() {
+			keys = append(keys, k)
+		}
+		for _, k := range keys {
+			if err := bucket.Delete(k); err != nil {
+				return false, fmt.Errorf("deleting expired sums: %w", err)
+			}
+		}
+		left -= len(keys)
+	}
+	for _, id := range forgotten {
+		if err := tx.Bucket(bucketNames).Delete(binary.BigEndian.AppendUint32(nil, id)); err != nil {
+			return false, fmt.Errorf("deleting a tuple: %w", err)
+		}
+	}
+	return left == 0, nil
+}
+
+func readNumber(b *bbolt.Bucket, key []byte) uint64 {
+	if v := b.Get(key); len(v) == 8 {
+		return binary.BigEndian.Uint64(v)
+	}
+	return 0
+}
+
+func writeNumber(b *bbolt.Bucket, key []byte, n uint64) error {
+	if err := b.Put(key, binary.BigEndian.AppendUint64(nil, n)); err != nil {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	return nil
+}
+
+// encode lays a tuple out: its last day, its names with their lengths, and the
+// CRC-32C of all that.
+func (row *nameRow) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(row.lastDay))
+	for _, name := range [...]string{row.key, row.team, row.model, row.backend, row.endpoint} {
+		b = binary.AppendUvarint(b, uint64(len(name)))
+		b = append(b, name...)
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+var errName = errors.New("damaged tuple")
+
+func (row *nameRow) decode(b []byte) error {
+	if len(b) < 4 {
+		return errName
+	}
+	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return errName
+	}
+	day, n := binary.Uvarint(body)
+	if n <= 0 {
+		return errName
+	}
+	row.lastDay = int64(day)
+	body = body[n:]
+	for _, name := range [...]*string{&row.key, &row.team, &row.model, &row.backend, &row.endpoint} {
+		length, n := binary.Uvarint(body)
+		if n <= 0 || length > uint64(len(body)-n) {
+			return errName
+		}
+		*name = string(body[n : n+int(length)])
+		body = body[n+int(length):]
+	}
+	return nil
+}

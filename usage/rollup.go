@@ -1,0 +1,308 @@
+package usage
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// level is a width of the buckets that sums are kept in.
+type level int
+
+const (
+	minutes level = iota
+	hours
+	days
+	numLevels
+)
+
+var levelSeconds = [numLevels]int64{60, 3600, 86400}
+
+var levelNames = [numLevels]string{"minute", "hour", "day"}
+
+func floor(unix, seconds int64) int64 { return unix - unix%seconds }
+
+// span is one bucket of one level.
+type span struct {
+	level level
+	start int64 // unix seconds
+}
+
+// rollup adds records up. New sums are gathered in the open batch; from there
+// they are merged into blocks, by a ledger's own means. What is asked for is
+// the sum of the blocks and of the batches that are not yet merged.
+type rollup struct {
+	now       func() time.Time
+	retention [numLevels]time.Duration
+	maxCells  int // in batches that are not yet merged
+
+	mu      sync.Mutex
+	tuples  tuples
+	recent  recent
+	open    *batch   // what records go to
+	merging *batch   // what is being merged, or failed to be; nil: nothing
+	changed []*entry // tuples to be written with the next batch
+	oldest  [numLevels]int64
+	closed  bool
+}
+
+// batch holds what was added since the one before it.
+type batch struct {
+	number uint64 // ascending by one, over restarts too
+	deltas map[span]*delta
+	cells  int
+	names  []nameRow
+}
+
+// delta is what was added to one bucket.
+type delta struct {
+	index map[uint32]uint32 // of a tuple's cell
+	ids   []uint32
+	cells []counters
+}
+
+// nameRow is a tuple as it is to be written.
+type nameRow struct {
+	tuple
+	id      uint32
+	lastDay int64
+}
+
+func newRollup(retention time.Duration, maxCells int, now func() time.Time) *rollup {
+	if retention <= 0 {
+		retention = DefaultRetention
+	}
+	r := &rollup{
+		now:       now,
+		retention: [numLevels]time.Duration{min(MinuteRetention, retention), min(HourRetention, retention), retention},
+		maxCells:  maxCells,
+		tuples:    newTuples(),
+		recent:    newRecent(),
+	}
+	r.oldest = r.kept()
+	r.begin(1)
+	return r
+}
+
+// kept is the start of the first bucket of each level that is kept: that of a
+// day, so that what is gone does not move by the minute.
+func (r *rollup) kept() (oldest [numLevels]int64) {
+	now := r.now()
+	for l, retention := range r.retention {
+		oldest[l] = max(0, floor(now.Add(-retention).Unix(), 86400))
+	}
+	return oldest
+}
+
+func (r *rollup) begin(number uint64) {
+	r.open = &batch{number: number, deltas: map[span]*delta{}}
+}
+
+// record counts a record; see Ledger.
+func (r *rollup) record(rec *Record) error {
+	if err := rec.Validate(); err != nil {
+		return err
+	}
+	sums := rec.counters()
+	unix := rec.Start.Unix()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	id := r.recent.hash(rec.ID)
+	switch {
+	case r.closed:
+		return ErrClosed
+	case r.recent.has(id):
+		return nil
+	case unix < r.oldest[days]:
+		return fmt.Errorf("%w %s: start %v is before all that is kept", ErrInvalid, rec.ID, rec.Start)
+	case r.cells()+int(numLevels) > r.maxCells:
+		return ErrFull
+	}
+	r.recent.add(id)
+	e := r.tuples.find(rec)
+	for l := range numLevels {
+		start := floor(unix, levelSeconds[l])
+		if start < r.oldest[l] {
+			continue
+		}
+		p := &e.places[l]
+		if p.batch != r.open.number || p.start != start {
+			r.locate(e, l, start)
+		}
+		p.delta.cells[p.index].add(&sums)
+	}
+	return nil
+}
+
+// cells counts those that wait to be merged. It must be called with r.mu held.
+func (r *rollup) cells() int {
+	if r.merging == nil {
+		return r.open.cells
+	}
+	return r.open.cells + r.merging.cells
+}
+
+// locate finds or makes the cell of a tuple in the open batch. It must be
+// called with r.mu held.
+func (r *rollup) locate(e *entry, l level, start int64) {
+	s := span{l, start}
+	d := r.open.deltas[s]
+	if d == nil {
+		d = &delta{index: map[uint32]uint32{}}
+		r.open.deltas[s] = d
+	}
+	i, ok := d.index[e.id]
+	if !ok {
+		i = uint32(len(d.cells))
+		d.index[e.id] = i
+		d.ids = append(d.ids, e.id)
+		d.cells = append(d.cells, counters{})
+		r.open.cells++
+	}
+	e.places[l] = place{r.open.number, start, d, i}
+	if l == days && start > e.lastDay {
+		e.lastDay = start
+		if !e.changed {
+			e.changed = true
+			r.changed = append(r.changed, e)
+		}
+	}
+}
+
+func (r *Record) counters() counters {
+	c := counters{
+		countRequests:   1,
+		countInput:      r.Input,
+		countCached:     r.CacheRead,
+		countCacheWrite: r.CacheWrite,
+		countOutput:     r.Output,
+		countReasoning:  r.Reasoning,
+	}
+	if r.Outcome.Failed() {
+		c[countErrors] = 1
+	}
+	if r.Estimated {
+		c[countEstimated] = 1
+	}
+	if r.Priced {
+		c[countCost] = r.CostNano
+	} else {
+		c[countUnpriced] = 1
+	}
+	return c
+}
+
+// take closes the open batch and returns it, to be merged and then dropped by
+// merged. Where one is being merged already, because that failed, it returns
+// that one. It returns nil where there is nothing to merge. It must be called
+// with r.mu held.
+func (r *rollup) take() *batch {
+	if r.merging != nil {
+		return r.merging
+	}
+	if r.open.cells == 0 {
+		return nil
+	}
+	for _, e := range r.changed {
+		e.changed = false
+		r.open.names = append(r.open.names, nameRow{e.tuple, e.id, e.lastDay})
+	}
+	r.changed = r.changed[:0]
+	r.merging = r.open
+	r.begin(r.merging.number + 1)
+	return r.merging
+}
+
+// merged drops the batch that take returned: the blocks hold it now. It must be
+// called with r.mu held.
+func (r *rollup) merged() {
+	for _, d := range r.merging.deltas {
+		*d = delta{} // tuples that rest still point to it
+	}
+	r.merging = nil
+}
+
+// blocks are where a ledger keeps its blocks.
+type blocks interface {
+	// get returns nil where there is no such block.
+	get(s span, chunk uint32) []byte
+	// put keeps the block: it is not changed any more.
+	put(s span, chunk uint32, block []byte) error
+}
+
+// merge adds a batch to blocks.
+func (b *batch) merge(to blocks) error {
+	spans := make([]span, 0, len(b.deltas))
+	for s := range b.deltas {
+		spans = append(spans, s)
+	}
+	slices.SortFunc(spans, func(a, b span) int {
+		return cmp.Or(cmp.Compare(a.level, b.level), cmp.Compare(a.start, b.start))
+	})
+	var c chunk
+	for _, s := range spans {
+		d := b.deltas[s]
+		order := slices.Clone(d.ids)
+		slices.Sort(order)
+		for len(order) > 0 {
+			number := order[0] >> chunkBits
+			if err := c.load(to.get(s, number)); err != nil {
+				return fmt.Errorf("reading the sums of the %s at %s: %w", levelNames[s.level], stamp(s.start), err)
+			}
+			for len(order) > 0 && order[0]>>chunkBits == number {
+				c.add(uint8(order[0]), &d.cells[d.index[order[0]]])
+				order = order[1:]
+			}
+			if err := to.put(s, number, c.block()); err != nil {
+				return fmt.Errorf("writing the sums of the %s at %s: %w", levelNames[s.level], stamp(s.start), err)
+			}
+		}
+	}
+	return nil
+}
+
+func stamp(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
+
+// loose is what a batch holds for one bucket, copied for a query.
+type loose struct {
+	start int64
+	ids   []uint32
+	cells []counters
+}
+
+// snapshot is what a query reads of a level's buckets in [from, to), but for
+// the blocks. It must be called with r.mu held.
+func (r *rollup) snapshot(l level, from, to int64) *reading {
+	tuples := r.tuples.byID
+	reading := &reading{level: l, oldest: r.oldest[l], tuples: tuples[:len(tuples):len(tuples)]}
+	for _, b := range [...]*batch{r.merging, r.open} {
+		if b == nil {
+			continue
+		}
+		for s, d := range b.deltas {
+			if s.level == l && from <= s.start && s.start < to {
+				reading.loose = append(reading.loose, loose{s.start, slices.Clone(d.ids), slices.Clone(d.cells)})
+			}
+		}
+	}
+	return reading
+}
+
+// expire moves what is kept on by the clock. It returns whether that changed,
+// and the ids of the tuples that nothing is kept of any more. It must be called
+// with r.mu held.
+func (r *rollup) expire() (oldest [numLevels]int64, forgotten []uint32, changed bool) {
+	oldest = r.kept()
+	for l := range oldest {
+		oldest[l] = max(oldest[l], r.oldest[l]) // a clock that was set back brings nothing back
+	}
+	if oldest == r.oldest {
+		return oldest, nil, false
+	}
+	r.oldest = oldest
+	// A day more: what waits to be merged may be of the first day that is kept.
+	return oldest, r.tuples.forget(oldest[days] - 86400), true
+}
