@@ -1,0 +1,611 @@
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math/bits"
+)
+
+// extractor reads the few things that the meter wants to know out of a JSON
+// value that comes in pieces of any size. It is a push state machine: it keeps
+// the path to where it stands (of the containers that lead somewhere), counts
+// brackets in all others, and holds back nothing but a name, a number or a
+// short string that is cut in two by the end of a piece. Its memory does not
+// depend on the length of the value, nor on its depth.
+//
+// It is lenient, since it refuses nothing: a value that it does not understand
+// is not charged for by its own word and is flagged.
+type extractor struct {
+	found   *tally
+	payload payload
+
+	root  place
+	state scanState
+	here  place // where the value stands that is expected, or being read
+
+	depth  int8 // containers on the path
+	path   [maxPath]place
+	arrays uint16 // which of them are arrays
+
+	nested int  // brackets open in a value that is skipped
+	text   bool // the string or container being read is generated text
+
+	escape  bool   // the byte before was a backslash
+	hex     uint8  // digits of a \u escape that are still to come
+	unit    uint16 // and its value so far
+	held    []byte // the first part of a word that is cut in two
+	escaped bool   // the word holds a backslash
+	over    bool   // the word is too long to be kept
+	mark    uint8  // bytes of [DONE] seen
+
+	nameAt    int64 // of the member's name that was read last
+	lastComma int64 // between members of the outermost object; -1 for none
+}
+
+const (
+	// maxPath is the depth of the deepest place:
+	// choices[].delta.tool_calls[].function.arguments, and one to spare.
+	maxPath = 8
+	// maxWordBytes bounds what is kept of one string: model, id, type, a number.
+	maxWordBytes = 256
+)
+
+// payload is what was found in one JSON value: a whole answer, or the data of
+// one event. Offsets are those the caller of feed counts in.
+type payload struct {
+	kind       eventKind
+	closed     bool // it has ended
+	done       bool // it is [DONE]
+	broken     bool // it is not JSON
+	errored    bool // it has an error
+	hasChoices bool // it has choices,
+	choices    bool // which are not empty
+	usage      bool // it gave a number of usage
+	usageIsSet bool // its outermost usage is an object
+	text       int64
+
+	usageFrom, usageTo      int64 // the outermost member `usage`; -1 for none
+	commaBefore, commaAfter int64 // the commas around it; -1 for none
+}
+
+type scanState uint8
+
+const (
+	wantValue scanState = iota
+	wantName
+	wantColon
+	afterValue
+	inName
+	inText       // a string that is generated text
+	inWord       // a string that is kept
+	inString     // a string that is skipped
+	inScalar     // a number, true, false or null
+	inSkipped    // a container that is skipped
+	inSkippedStr // a string in it
+	inMark       // [DONE]
+	finished
+)
+
+const doneMark = "[DONE]"
+
+// reset prepares for the next value.
+func (x *extractor) reset() {
+	x.payload = payload{usageFrom: -1, usageTo: -1, commaBefore: -1, commaAfter: -1}
+	x.state, x.here, x.depth, x.arrays = wantValue, x.root, 0, 0
+	x.escape, x.hex, x.lastComma = false, 0, -1
+	x.clearWord()
+}
+
+// feed reads on. The offset at is that of b's first byte.
+func (x *extractor) feed(b []byte, at int64) {
+	for i := 0; i < len(b); {
+		switch x.state {
+		case wantName:
+			switch c := b[i]; {
+			case c == '"':
+				x.nameAt = at + int64(i)
+				x.state = inName
+			case c == '}':
+				x.pop(at + int64(i) + 1)
+			case !jsonSpace(c):
+				x.giveUp()
+			}
+			i++
+		case inName:
+			next, name, whole := x.word(b, i)
+			if i = next; whole {
+				x.named(name)
+				x.clearWord()
+				if x.state = wantColon; i < len(b) && b[i] == ':' {
+					x.state = wantValue
+					i++
+				}
+			}
+		case wantColon:
+			if c := b[i]; c == ':' {
+				x.state = wantValue
+			} else if !jsonSpace(c) {
+				x.giveUp()
+			}
+			i++
+		case wantValue:
+			i = x.begin(b, i, at)
+		case inString:
+			next, ended := x.skipString(b, i)
+			if i = next; ended {
+				x.ended(at + int64(i))
+			}
+		case inText:
+			next, ended := x.countText(b, i)
+			if i = next; ended {
+				x.ended(at + int64(i))
+			}
+		case inWord:
+			next, word, whole := x.word(b, i)
+			if i = next; whole {
+				x.wordRead(word)
+				x.clearWord()
+				x.ended(at + int64(i))
+			}
+		case inScalar:
+			i = x.scalar(b, i, at)
+		case afterValue:
+			x.separator(b[i], at+int64(i))
+			i++
+		case inSkipped, inSkippedStr:
+			from := i
+			i = x.skip(b, i)
+			if x.text {
+				x.addText(int64(i - from))
+			}
+			if x.nested == 0 {
+				x.ended(at + int64(i))
+			}
+		case inMark:
+			if b[i] != doneMark[x.mark] {
+				x.giveUp()
+			} else if x.mark++; int(x.mark) == len(doneMark) {
+				x.payload.done, x.payload.closed = true, true
+				x.state = finished
+			}
+			i++
+		case finished:
+			return
+		}
+	}
+}
+
+// giveUp ends the reading of what is not JSON.
+func (x *extractor) giveUp() {
+	x.payload.broken = true
+	x.state = finished
+}
+
+// named goes where a member leads.
+func (x *extractor) named(name []byte) {
+	in := x.path[x.depth-1]
+	x.here = placeElsewhere
+	if len(name) <= maxNameBytes {
+		x.here = in.member(name)
+	}
+	if x.depth > 1 {
+		return
+	}
+	switch x.here {
+	case placeUsage:
+		p := &x.payload
+		p.usageFrom, p.usageTo = x.nameAt, -1
+		p.commaBefore, p.commaAfter = x.lastComma, -1
+	case placeChoices, placeBodyChoices:
+		x.payload.hasChoices = true
+	}
+}
+
+// begin reads the first byte of a value and says how the rest is read.
+func (x *extractor) begin(b []byte, i int, at int64) (next int) {
+	c := b[i]
+	s := &shapes[x.here]
+	switch {
+	case x.depth == 0 && c != '{' && c != '[':
+		// Space and a byte order mark may stand before the value.
+		if !jsonSpace(c) && c != 0xEF && c != 0xBB && c != 0xBF {
+			x.giveUp()
+		}
+	case c == '"':
+		switch {
+		case s.text:
+			x.state = inText
+		case x.here == placeType, x.here == placeModel && x.found.model == "", x.here == placeID && x.found.id == "":
+			x.state = inWord
+		default:
+			x.odd()
+			x.state = inString
+		}
+	case c == '{':
+		if s.object && x.depth < maxPath {
+			x.opened()
+			x.push(0)
+			x.state = wantName
+		} else {
+			x.skipContainer(s)
+		}
+	case c == '[':
+		switch {
+		case x.depth == 0 && x.root == placeEvent:
+			x.state, x.mark = inMark, 1
+		case s.array && x.depth < maxPath:
+			x.push(1)
+			x.here = s.element
+		default:
+			x.skipContainer(s)
+		}
+	case c == ']' && x.depth > 0 && x.inArray():
+		x.pop(at + int64(i) + 1)
+	case c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || c == 'N' || c == 'I':
+		x.state = inScalar
+		return i // it is a part of the word
+	case !jsonSpace(c):
+		x.giveUp()
+	}
+	return i + 1
+}
+
+// opened notes an object whose mere being there says something.
+func (x *extractor) opened() {
+	switch x.here {
+	case placeChoice, placeBodyChoice:
+		x.payload.choices = true
+	case placeUsage:
+		if x.depth == 1 {
+			x.payload.usageIsSet = true
+		}
+	}
+}
+
+// odd notes a value of a kind that does not belong where it stands.
+func (x *extractor) odd() {
+	switch {
+	case x.here == placeError:
+		x.payload.errored = true // an object, or with some servers a string
+	case x.here == placeUsage:
+		x.found.flagged = true
+	case x.here.isCount():
+		x.found.usage.refuse(x.here)
+		x.found.flagged = true
+	}
+}
+
+func (x *extractor) skipContainer(s *shape) {
+	x.odd()
+	// Some servers give the arguments of a call as an object.
+	x.text = s.text
+	x.state, x.nested = inSkipped, 1
+}
+
+func (x *extractor) inArray() bool { return x.arrays&(1<<(x.depth-1)) != 0 }
+
+func (x *extractor) push(array uint16) {
+	x.path[x.depth] = x.here
+	x.arrays = x.arrays&^(1<<x.depth) | array<<x.depth
+	x.depth++
+}
+
+func (x *extractor) pop(at int64) {
+	x.depth--
+	x.here = x.path[x.depth]
+	x.ended(at)
+}
+
+// ended notes that a value ended before the offset at.
+func (x *extractor) ended(at int64) {
+	switch x.depth {
+	case 0:
+		x.payload.closed = true
+		x.state = finished
+		return
+	case 1:
+		if x.here == placeUsage {
+			x.payload.usageTo = at
+		}
+	}
+	x.state = afterValue
+}
+
+// separator reads what stands between two values or behind the last one.
+func (x *extractor) separator(c byte, at int64) {
+	switch {
+	case c == ',':
+		if x.depth == 1 {
+			x.lastComma = at
+			if p := &x.payload; p.usageTo >= 0 && p.commaAfter < 0 {
+				p.commaAfter = at
+			}
+		}
+		if x.inArray() {
+			x.here = shapes[x.path[x.depth-1]].element
+			x.state = wantValue
+		} else {
+			x.state = wantName
+		}
+	case c == '}' && !x.inArray(), c == ']' && x.inArray():
+		x.pop(at + 1)
+	case !jsonSpace(c):
+		x.giveUp()
+	}
+}
+
+// scalar reads a number, true, false or null up to what follows it.
+func (x *extractor) scalar(b []byte, i int, at int64) (next int) {
+	from := i
+	for i < len(b) && !scalarEnd(b[i]) {
+		i++
+	}
+	wanted := x.here.isCount() || x.here == placeSequence || x.here == placeUsage || x.here == placeError
+	if i == len(b) {
+		if wanted {
+			x.keep(b[from:])
+		}
+		return i
+	}
+	if wanted {
+		x.scalarRead(x.joined(b[from:i]))
+		x.clearWord()
+	}
+	x.ended(at + int64(i))
+	return i
+}
+
+func (x *extractor) scalarRead(word []byte) {
+	if string(word) == "null" {
+		return // absence: what was known stays
+	}
+	switch {
+	case x.here == placeSequence:
+		if n, ok, _ := parseCount(word); ok {
+			x.found.sequence = n
+		}
+	case x.here.isCount():
+		taken, exact := x.found.usage.set(x.here, word)
+		if taken {
+			x.payload.usage = true
+			x.found.unreported = 0
+		}
+		if !exact {
+			x.found.flagged = true
+		}
+	case string(word) != "false":
+		x.odd()
+	}
+}
+
+func (x *extractor) wordRead(word []byte) {
+	switch x.here {
+	case placeType:
+		x.payload.kind = kindOf(word)
+	case placeModel:
+		x.found.model = string(word)
+	case placeID:
+		x.found.id = string(word)
+	}
+}
+
+func (x *extractor) addText(n int64) {
+	if x.payload.kind == kindSound {
+		return // in base64
+	}
+	x.payload.text += n
+	x.found.delivered += n
+	x.found.unreported += n
+}
+
+// skipString reads to the end of a string.
+func (x *extractor) skipString(b []byte, i int) (next int, ended bool) {
+	for i < len(b) {
+		if x.escape {
+			x.escape = false
+			i++
+			continue
+		}
+		if i = stringBreak(b, i); i == len(b) {
+			break
+		}
+		if b[i] == '"' {
+			return i + 1, true
+		}
+		x.escape = true
+		i++
+	}
+	return i, false
+}
+
+// countText reads to the end of a string and counts its bytes in UTF-8.
+func (x *extractor) countText(b []byte, i int) (next int, ended bool) {
+	var n int64
+	for i < len(b) && !ended {
+		switch {
+		case x.hex > 0:
+			n += x.hexDigit(b[i])
+			i++
+		case x.escape:
+			x.escape = false
+			if b[i] == 'u' {
+				x.hex, x.unit = 4, 0
+			} else {
+				n++
+			}
+			i++
+		default:
+			j := stringBreak(b, i)
+			n += int64(j - i)
+			if i = j; i < len(b) {
+				ended = b[i] == '"'
+				x.escape = !ended
+				i++
+			}
+		}
+	}
+	x.addText(n)
+	return i, ended
+}
+
+// hexDigit reads a digit of a \u escape and, at its last, returns how many
+// bytes of UTF-8 it stands for; a surrogate is half of four.
+func (x *extractor) hexDigit(c byte) int64 {
+	digit := c & 0xf
+	if c > '9' {
+		digit += 9
+	}
+	x.unit = x.unit<<4 | uint16(digit&0xf)
+	if x.hex--; x.hex > 0 {
+		return 0
+	}
+	switch {
+	case x.unit < 0x80:
+		return 1
+	case x.unit < 0x800, x.unit >= 0xD800 && x.unit < 0xE000:
+		return 2
+	}
+	return 3
+}
+
+// skip reads on in a container that leads nowhere.
+func (x *extractor) skip(b []byte, i int) (next int) {
+	for i < len(b) {
+		if x.state == inSkippedStr {
+			next, ended := x.skipString(b, i)
+			if i = next; ended {
+				x.state = inSkipped
+			}
+			continue
+		}
+		if i = bracketOrQuote(b, i); i == len(b) {
+			break
+		}
+		switch b[i] {
+		case '"':
+			x.state = inSkippedStr
+		case '{', '[':
+			x.nested++
+		default:
+			x.nested--
+		}
+		if i++; x.nested == 0 {
+			break
+		}
+	}
+	return i
+}
+
+// word reads on in a string that is kept, and returns it once it is whole; nil
+// if it was too long.
+func (x *extractor) word(b []byte, i int) (next int, word []byte, whole bool) {
+	from := i
+	for i < len(b) {
+		if x.escape {
+			x.escape = false
+			i++
+			continue
+		}
+		if i = stringBreak(b, i); i == len(b) {
+			break
+		}
+		if b[i] == '"' {
+			return i + 1, x.unescaped(x.joined(b[from:i])), true
+		}
+		x.escape, x.escaped = true, true
+		i++
+	}
+	x.keep(b[from:])
+	return i, nil, false
+}
+
+// keep holds the first part of a word that goes on in the next piece.
+func (x *extractor) keep(part []byte) {
+	if len(x.held)+len(part) > maxWordBytes {
+		x.over = true
+		return
+	}
+	x.held = append(x.held, part...)
+}
+
+// joined returns the word whose last part this is: without a copy where it is
+// the only one.
+func (x *extractor) joined(part []byte) []byte {
+	if len(x.held) > 0 {
+		x.keep(part)
+		part = x.held
+	}
+	if x.over || len(part) > maxWordBytes {
+		return nil
+	}
+	return part
+}
+
+func (x *extractor) clearWord() {
+	x.held, x.escaped, x.over = x.held[:0], false, false
+}
+
+func (x *extractor) unescaped(word []byte) []byte {
+	if !x.escaped || word == nil {
+		return word
+	}
+	quoted := append(append([]byte{'"'}, word...), '"')
+	var s string
+	if json.Unmarshal(quoted, &s) != nil {
+		return nil
+	}
+	return []byte(s)
+}
+
+func jsonSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+func scalarEnd(c byte) bool { return c == ',' || c == '}' || c == ']' || jsonSpace(c) }
+
+// Eight bytes are looked at together: most of an answer is the inside of
+// strings and of containers that lead nowhere. A byte of w^(c·ones) is zero
+// where w has c; zeros(…) has the high bit of the first zero byte set, and
+// perhaps of later ones (Hacker's Delight, 6-1).
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+func zeros(w uint64) uint64 { return (w - ones) &^ w & highs }
+
+// stringBreak returns the offset, from i on, of the first quote or backslash;
+// len(b) if there is none.
+func stringBreak(b []byte, i int) int {
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		if m := zeros(w^ones*'"') | zeros(w^ones*'\\'); m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// bracketOrQuote returns the offset, from i on, of the first quote, bracket or
+// brace; len(b) if there is none. With bit 0x20 set a bracket is a brace.
+func bracketOrQuote(b []byte, i int) int {
+	for i < len(b) {
+		if i+8 <= len(b) {
+			w := binary.LittleEndian.Uint64(b[i:])
+			v := w | ones*0x20
+			m := zeros(w^ones*'"') | zeros(v^ones*'{') | zeros(v^ones*'}')
+			if m == 0 {
+				i += 8
+				continue
+			}
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		switch b[i] {
+		case '"', '[', ']', '{', '}':
+			return i
+		}
+		i++
+	}
+	return i
+}
