@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
-	"math/bits"
 	"slices"
 	"sort"
 	"strings"
@@ -14,15 +13,13 @@ import (
 // Ring is a snapshot of all keys. It is immutable, so a request that took one
 // sees one state of all keys from its start to its end.
 //
-// Hashes are uniform, so the leading bits of one are the bucket that it stands
-// in: one sorted slice and the bounds of its buckets take less memory than a
-// map, and a look-up touches two cache lines.
+// Secrets stand in an open-addressed table. Their hashes are uniform already, so
+// the leading bits of one say where it is; and unlike in a map the entry lies
+// there itself, so that a look-up among a million keys waits for memory once.
 type Ring struct {
-	entries []entry  // sorted by hash
-	bounds  []uint32 // bucket b is entries[bounds[b]:bounds[b+1]]
-	shift   int      // from the first 32 bits of a hash to its bucket
-	ids     []*Key   // sorted by id
-	admin   []Hash
+	table []entry // a third of it is empty, marked by no key
+	ids   []*Key  // sorted by id
+	admin []Hash
 }
 
 // entry is one secret of a key.
@@ -33,14 +30,21 @@ type entry struct {
 
 // Lookup returns the key that a secret belongs to, or nil. Each candidate is
 // compared whole and in constant time.
-func (r *Ring) Lookup(h Hash) *Key {
-	bucket := binary.BigEndian.Uint32(h[:]) >> r.shift
-	for i := r.bounds[bucket]; i < r.bounds[bucket+1]; i++ {
-		if e := &r.entries[i]; e.hash.Equal(h) {
-			return e.key
+func (r *Ring) Lookup(h Hash) *Key { return r.slot(h).key }
+
+// slot returns where a hash is, or the empty slot where it would be.
+func (r *Ring) slot(h Hash) *entry {
+	// The leading 32 bits, scaled from [0, 2^32) to the length of the table.
+	i := uint64(binary.BigEndian.Uint32(h[:])) * uint64(len(r.table)) >> 32
+	for {
+		e := &r.table[i]
+		if e.key == nil || e.hash.Equal(h) {
+			return e
+		}
+		if i++; i == uint64(len(r.table)) {
+			i = 0
 		}
 	}
-	return nil
 }
 
 // Admin tells whether a secret is one of the admin keys. All of them are
@@ -85,10 +89,10 @@ func (e *duplicateError) Error() string {
 	return message
 }
 
-// newRing makes a ring, and takes over the slices that it is made of. The same
-// secret twice in one key is one: while a rotation ends, two files may hold the
-// same. It fails where two keys share an id or a secret, or a key and an admin
-// key do: which one a caller means could not be told.
+// newRing makes a ring, and takes over the slices of keys and admin keys. The
+// same secret twice in one key is one: while a rotation ends, two files may hold
+// the same. It fails where two keys share an id or a secret, or a key and an
+// admin key do: which one a caller means could not be told.
 func newRing(keys []*Key, entries []entry, admin []Hash) (*Ring, error) {
 	slices.SortFunc(keys, func(a, b *Key) int { return cmp.Compare(a.ID, b.ID) })
 	for i := 1; i < len(keys); i++ {
@@ -96,38 +100,18 @@ func newRing(keys []*Key, entries []entry, admin []Hash) (*Ring, error) {
 			return nil, &duplicateError{id: keys[i].ID}
 		}
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return a.hash.compare(b.hash) })
-	for i := 1; i < len(entries); i++ {
-		if a, b := entries[i-1], entries[i]; a.hash == b.hash && a.key != b.key {
-			first, second := min(a.key.ID, b.key.ID), max(a.key.ID, b.key.ID)
-			return nil, fmt.Errorf("keys %q and %q have a secret in common", first, second)
+	r := &Ring{table: make([]entry, len(entries)+len(entries)/2+1), ids: keys, admin: admin}
+	for _, e := range entries {
+		slot := r.slot(e.hash)
+		if other := slot.key; other != nil && other != e.key {
+			return nil, fmt.Errorf("keys %q and %q have a secret in common", other.ID, e.key.ID)
 		}
+		*slot = e
 	}
-	r := &Ring{
-		entries: slices.CompactFunc(entries, func(a, b entry) bool { return a.hash == b.hash }),
-		ids:     keys,
-		admin:   admin,
-	}
-	r.index()
 	for _, h := range admin {
 		if k := r.Lookup(h); k != nil {
 			return nil, fmt.Errorf("key %q has a secret in common with an admin key", k.ID)
 		}
 	}
 	return r, nil
-}
-
-// index finds the bounds of the buckets: as many as the next power of two
-// above the number of entries, so that a bucket holds one entry or less on
-// average.
-func (r *Ring) index() {
-	width := bits.Len(uint(len(r.entries)))
-	r.shift = 32 - width
-	r.bounds = make([]uint32, 1<<width+1)
-	for i := range r.entries {
-		r.bounds[binary.BigEndian.Uint32(r.entries[i].hash[:])>>r.shift+1]++
-	}
-	for b := 1; b < len(r.bounds); b++ {
-		r.bounds[b] += r.bounds[b-1]
-	}
 }

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -63,10 +62,6 @@ func (h Hash) String() string { return hashPrefix + hex.EncodeToString(h[:]) }
 
 // Equal compares in constant time.
 func (h Hash) Equal(other Hash) bool { return subtle.ConstantTimeCompare(h[:], other[:]) == 1 }
-
-// compare orders hashes. It takes a time that depends on them: it is for
-// building rings, not for judging what callers present.
-func (h Hash) compare(other Hash) int { return bytes.Compare(h[:], other[:]) }
 
 // SealSecret puts a secret as it stands in a Caddyfile into the form in which
 // a JSON config may hold it: hashes and placeholders stay as they are, a clear
