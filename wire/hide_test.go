@@ -181,7 +181,7 @@ func TestHidingABrokenStreamShowsNoHalfEvent(t *testing.T) {
 	s := hideSetup()
 	s.config.Fail = func(error) *Error { return e }
 	body := inPieces([]byte("data: {\"choices\":[{}]}\n\ndata: {\"choices\":[{\"del"))
-	body.err = errBroken
+	body.err = errCutOff
 	got := readMetered(s, body)
 	want := "data: {\"choices\":[{}]}\n\n" + string(e.Event(Chat, 0))
 	if string(got.out) != want || got.err != io.EOF {

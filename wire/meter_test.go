@@ -342,7 +342,7 @@ func TestMeterCutShortAnywhere(t *testing.T) {
 	}
 }
 
-var errBroken = errors.New("connection reset")
+var errCutOff = errors.New("connection reset")
 
 func TestMeterEndsABrokenStreamInItsDialect(t *testing.T) {
 	const event = `data: {"choices":[{"delta":{"content":"x"}}]}`
@@ -364,10 +364,10 @@ func TestMeterEndsABrokenStreamInItsDialect(t *testing.T) {
 				s := setup{header: http.Header{"Content-Type": {"text/event-stream"}}, length: -1}
 				s.config = MeterConfig{Endpoint: endpoint, Fail: func(err error) *Error { asked = err; return e }}
 				body := inPieces([]byte(c.body))
-				body.err = errBroken
+				body.err = errCutOff
 				got := readMetered(s, body)
 				want := c.body + c.between + string(e.Event(endpoint, 0))
-				if string(got.out) != want || got.err != io.EOF || asked != errBroken {
+				if string(got.out) != want || got.err != io.EOF || asked != errCutOff {
 					t.Errorf("%q, %v, asked %v\nwant %q", got.out, got.err, asked, want)
 				}
 				if got.result.Complete || got.final >= 0 {
@@ -383,7 +383,7 @@ func TestMeterCountsTheEventsOfResponses(t *testing.T) {
 	e := Errorf(KindUpstreamTimeout, "")
 	s.config = MeterConfig{Endpoint: Responses, Fail: func(error) *Error { return e }}
 	body := inPieces([]byte("event: x\ndata: {\"type\":\"response.in_progress\",\"sequence_number\":41}\n\n"))
-	body.err = errBroken
+	body.err = errCutOff
 	if got := readMetered(s, body); !bytes.Contains(got.out, []byte(`"sequence_number":42`)) {
 		t.Errorf("%s", got.out)
 	}
@@ -396,15 +396,15 @@ func TestMeterPassesAnErrorOn(t *testing.T) {
 		want                    error
 		complete                bool
 	}{
-		{"no answer to it", "text/event-stream", "data: {}\n\n", func(error) *Error { return nil }, errBroken, false},
-		{"nobody to ask", "text/event-stream", "data: {}\n\n", nil, errBroken, false},
-		{"not a stream", "application/json", `{"a":`, func(error) *Error { panic("asked") }, errBroken, false},
+		{"no answer to it", "text/event-stream", "data: {}\n\n", func(error) *Error { return nil }, errCutOff, false},
+		{"nobody to ask", "text/event-stream", "data: {}\n\n", nil, errCutOff, false},
+		{"not a stream", "application/json", `{"a":`, func(error) *Error { panic("asked") }, errCutOff, false},
 		{"behind the end of a stream", "text/event-stream", "data: [DONE]\n\n", func(error) *Error { panic("asked") }, io.EOF, true},
 	} {
 		s := setup{header: http.Header{"Content-Type": {c.contentType}}, length: -1}
 		s.config = MeterConfig{Endpoint: Chat, Fail: c.fail}
 		body := inPieces([]byte(c.body))
-		body.err = errBroken
+		body.err = errCutOff
 		got := readMetered(s, body)
 		if got.err != c.want || string(got.out) != c.body || got.result.Complete != c.complete {
 			t.Errorf("%s: %v, %q, %+v", c.name, got.err, got.out, got.result)
