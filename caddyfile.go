@@ -1,0 +1,166 @@
+package pinegate
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/amanycodes/pine-gate/backends"
+)
+
+// parseHandler parses the directive `pinegate`. Syntax:
+//
+//	pinegate [<matcher>] {
+//		admin_key <secret>...
+//		key <id> <secret>... {
+//			team <name>
+//			models <pattern>...|none
+//			endpoints <name>...
+//			limit <n> <unit>[/<window>] [burst <n>]
+//			expires <date>
+//			allow_ip <cidr>...
+//			disabled
+//		}
+//		keys <file>
+//		team <name> {
+//			models <pattern>...
+//			limit <n> <unit>[/<window>] [burst <n>]
+//		}
+//		model <pattern> {
+//			limit <n> <unit>[/<window>] [burst <n>]
+//			price input <usd> [output <usd>] [cached <usd>] [cache_write <usd>]
+//		}
+//		limit <n> <unit>[/<window>] [burst <n>]
+//		throttle off | [all] <n>/<window> [burst <n>]
+//		backend <name> [<upstream>...] {
+//			to <upstream>...
+//			api openai|anthropic|echo
+//			api_key <placeholder>...
+//			models <pattern>...
+//			discover off
+//			rename <public> <upstream>
+//			limit <n> <unit>[/<window>] [burst <n>]
+//			on_disconnect cancel
+//			include_usage on|off
+//			continuous_usage
+//			pass_header <name>...
+//			<any subdirective of reverse_proxy>
+//		}
+//		dial_allow <cidr>|public|private|loopback...
+//		keepalive off
+//		max_body <size>
+//		max_stream <duration>
+//		estimate characters
+//		max_output_tokens <n>
+//		reserve_output_tokens <n>
+//	}
+//
+// A secret is `sha256:<64 hex digits>`, `{env.NAME}`, `{file./path}`, or clear
+// text, which is hashed while adapting. What the words mean is said at the
+// fields of [Handler] and of what it holds. Lists may be written on several
+// lines; everything else but the blocks, limit and keys stands once.
+func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next() // the directive's name
+	head := caddyfile.NewDispenser([]caddyfile.Token{h.Token()})
+	head.Next()
+	if h.NextArg() {
+		return nil, h.Errf("unexpected argument %q after %q: expected '{', or a matcher before it", h.Val(), head.Val())
+	}
+
+	p := &gateParser{
+		helper: h, gate: new(Handler), owners: make(secretOwners),
+		keys: make(definitions), teams: make(definitions), models: make(definitions), backends: make(definitions),
+	}
+	if err := parseBlock(h.Dispenser, p.words(), nil); err != nil {
+		return nil, err
+	}
+	for _, b := range p.proxies {
+		backend, err := b.finish(p.dialAllow)
+		if err != nil {
+			return nil, err
+		}
+		p.gate.Backends = append(p.gate.Backends, backend)
+	}
+	if len(p.gate.Keys) == 0 && len(p.gate.KeyFiles) == 0 {
+		return nil, head.Errf("%q has no keys, so that nobody could use it: expected key or keys", head.Val())
+	}
+	if len(p.gate.Backends) == 0 {
+		return nil, head.Errf("%q has nothing behind it: expected backend", head.Val())
+	}
+	return p.gate, nil
+}
+
+// gateParser is what the words of a gate's block have in common.
+type gateParser struct {
+	helper httpcaddyfile.Helper
+	gate   *Handler
+
+	owners                        secretOwners
+	keys, teams, models, backends definitions
+
+	// Backends are finished last: dial_allow, which each of them holds, may
+	// be written below them.
+	proxies   []*backendParser
+	dialAllow []string
+}
+
+func (p *gateParser) words() words {
+	gate := p.gate
+	nothing := func() {}
+	return words{
+		"admin_key": p.owners.adminKey(&gate.AdminKeys),
+		"keys":      {repeats: true, parse: p.parseKeyFile},
+		"key": {repeats: true, parse: func(d *caddyfile.Dispenser) error {
+			key, err := parseKey(d, p.keys, p.owners)
+			gate.Keys = append(gate.Keys, key)
+			return err
+		}},
+		"team": {repeats: true, parse: func(d *caddyfile.Dispenser) error {
+			team, err := parseTeam(d, p.teams)
+			gate.Teams = append(gate.Teams, team)
+			return err
+		}},
+		"model": {repeats: true, parse: func(d *caddyfile.Dispenser) error {
+			model, err := parseModel(d, p.models)
+			gate.Models = append(gate.Models, model)
+			return err
+		}},
+		"backend": {repeats: true, parse: func(d *caddyfile.Dispenser) error {
+			backend, err := parseBackend(p.helper, d, p.backends)
+			p.proxies = append(p.proxies, backend)
+			return err
+		}},
+		"limit": limitWord(&gate.Limits),
+		"throttle": {parse: func(d *caddyfile.Dispenser) (err error) {
+			gate.Throttle, err = parseThrottle(d)
+			return err
+		}},
+		"dial_allow": checked(listWord(&p.dialAllow, "networks, public, private or loopback", nil), func() error {
+			_, err := backends.ParseDialAllow(p.dialAllow)
+			return err
+		}),
+		"keepalive":             choiceWord(map[string]func(){"off": nothing}),
+		"max_body":              singleWord(&gate.MaxBody, aSize, parseSize),
+		"max_stream":            singleWord(&gate.MaxStream, aDuration, parseDuration),
+		"estimate":              choiceWord(map[string]func(){"characters": nothing}),
+		"max_output_tokens":     singleWord(&gate.MaxOutputTokens, aCount, parseCount),
+		"reserve_output_tokens": singleWord(&gate.ReserveOutputTokens, aCount, parseCount),
+	}
+}
+
+func (p *gateParser) parseKeyFile(d *caddyfile.Dispenser) error {
+	path, err := argument(d, "the path of a JSON file")
+	if err != nil {
+		return err
+	}
+	if err := notYet(d, "keys "+path); err != nil {
+		return err
+	}
+	for _, other := range p.gate.KeyFiles {
+		if other == path {
+			return d.Errf("keys: %q stands here already", path)
+		}
+	}
+	p.gate.KeyFiles = append(p.gate.KeyFiles, path)
+	return nil
+}

@@ -1,0 +1,284 @@
+package pinegate
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// backendParser takes a backend's block apart: its own words, and those of
+// reverse_proxy, which goes on with its own parser, so that all of its syntax
+// works and its messages keep their lines.
+type backendParser struct {
+	helper  httpcaddyfile.Helper
+	backend *BackendConfig
+
+	api                  string
+	apiKeys, passHeaders []string
+
+	upstreams upstreams
+	dynamic   bool
+
+	// What reverse_proxy gets: its directive with the upstreams, and the block.
+	head, rest  []caddyfile.Token
+	open, close caddyfile.Token
+	unknown     []string // the words at which lines in rest begin
+}
+
+// parseBackend reads a backend and its block. [backendParser.finish] makes its
+// configuration.
+func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definitions) (*backendParser, error) {
+	p := &backendParser{helper: h, backend: new(BackendConfig), api: "openai"}
+	p.head = []caddyfile.Token{d.Token()}
+	var err error
+	if p.backend.Name, err = names.add(d, "backend"); err != nil {
+		return nil, err
+	}
+	// Kept as the place of errors about the whole.
+	name := *d
+	for d.NextArg() {
+		token, err := p.upstreams.add(d)
+		if err != nil {
+			return nil, err
+		}
+		p.head = append(p.head, token)
+	}
+	p.findBraces(*d)
+	if err := parseBlock(d, p.words(), p.proxyWord); err != nil {
+		return nil, err
+	}
+
+	switch configured := p.upstreams.count > 0 || p.dynamic; {
+	case p.api == "echo" && configured:
+		return nil, name.Errf("backend %q: api echo answers by itself: expected no upstreams", p.backend.Name)
+	case p.api == "echo" && len(p.apiKeys) > 0:
+		return nil, name.Errf("backend %q: api echo calls nobody: expected no api_key", p.backend.Name)
+	case p.api == "echo":
+		p.head = append(p.head, sameLine(p.head[0], echoUpstream))
+	case !configured:
+		return nil, name.Errf("backend %q has no upstream: expected host:port, http(s)://host[:port][/path] or unix/path", p.backend.Name)
+	}
+	return p, nil
+}
+
+// findBraces keeps the tokens of the block's braces for reverse_proxy's block:
+// a token made from scratch would not belong to the same import. It gets the
+// dispenser by value and so moves nothing.
+func (p *backendParser) findBraces(d caddyfile.Dispenser) {
+	if d.Next() {
+		p.open = d.Token()
+	}
+	for d.Next() {
+		p.close = d.Token()
+	}
+}
+
+// sameLine is a token with another text, in the place of the first.
+func sameLine(token caddyfile.Token, text string) caddyfile.Token {
+	token.Text = text
+	return token
+}
+
+func (p *backendParser) words() words {
+	b := p.backend
+	set := func(to *string, value string) func() { return func() { *to = value } }
+	usage := func(on bool) func() { return func() { b.IncludeUsage = &on } }
+	w := words{
+		"api": choiceWord(map[string]func(){
+			"openai": set(&p.api, "openai"), "anthropic": set(&p.api, "anthropic"), "echo": set(&p.api, "echo"),
+		}),
+		"api_key":          listWord(&p.apiKeys, "{env.NAME} or {file./path}", parseCredential),
+		"models":           listWord(&b.Models, "patterns of models", aPattern),
+		"discover":         choiceWord(map[string]func(){"off": func() {}}),
+		"rename":           {repeats: true, parse: p.parseRename},
+		"limit":            limitWord(&b.Limits),
+		"on_disconnect":    choiceWord(map[string]func(){"cancel": func() {}}),
+		"include_usage":    choiceWord(map[string]func(){"on": usage(true), "off": usage(false)}),
+		"continuous_usage": flagWord(&b.ContinuousUsage),
+		"pass_header":      listWord(&p.passHeaders, "names of headers", checkPassHeader),
+		"to":               {repeats: true, parse: p.parseTo},
+		"dynamic":          {parse: p.parseDynamic},
+		"transport":        {parse: p.parseTransport},
+	}
+	for name, why := range map[string]string{
+		"flush_interval":   "events are flushed at once anyway, and anything else would hold them back",
+		"response_buffers": "it would hold back the events of a stream",
+		"request_buffers":  "the gate holds the body already, up to max_body, and sends it again for each retry",
+	} {
+		w[name] = word{parse: func(d *caddyfile.Dispenser) error {
+			return d.Errf("%q does not belong in a backend: %s", name, why)
+		}}
+	}
+	return w
+}
+
+// proxyWord keeps a line, with its block, for reverse_proxy.
+func (p *backendParser) proxyWord(segment caddyfile.Segment) error {
+	d := caddyfile.NewDispenser(segment)
+	d.Next()
+	if err := notYet(d, d.Val()); err != nil {
+		return err
+	}
+	p.unknown = append(p.unknown, d.Val())
+	p.rest = append(p.rest, segment...)
+	return nil
+}
+
+func (p *backendParser) parseTo(d *caddyfile.Dispenser) error {
+	tokens := []caddyfile.Token{d.Token()}
+	for d.NextArg() {
+		token, err := p.upstreams.add(d)
+		if err != nil {
+			return err
+		}
+		tokens = append(tokens, token)
+	}
+	if len(tokens) == 1 {
+		return d.Errf("%q lacks its arguments: expected upstreams", "to")
+	}
+	p.rest = append(p.rest, tokens...)
+	return nil
+}
+
+func (p *backendParser) parseDynamic(d *caddyfile.Dispenser) error {
+	p.dynamic = true
+	p.rest = append(p.rest, d.NextSegment()...)
+	return nil
+}
+
+// parseTransport lets reverse_proxy's default transport pass: the gate's own
+// has all of its options. No other one could meter what it carries.
+func (p *backendParser) parseTransport(d *caddyfile.Dispenser) error {
+	start := *d
+	name, err := argument(d, "http")
+	if err != nil {
+		return err
+	}
+	if name != "http" {
+		return d.Errf("transport: unknown word %q: expected http, whose options the gate's own transport has", name)
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() == "versions" {
+			for d.NextArg() {
+				if d.Val() == "3" {
+					return d.Errf("versions: HTTP/3 to a backend goes round dial_allow: expected 1.1, 2 or h2c")
+				}
+			}
+		}
+	}
+	p.rest = append(p.rest, start.NextSegment()...)
+	return nil
+}
+
+func (p *backendParser) parseRename(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Errf("rename: expected two arguments, the public name of a model and the backend's")
+	}
+	for _, arg := range args {
+		if err := aPattern(arg); err != nil || strings.Contains(arg, "*") {
+			return d.Errf("rename: %q is no name of a model: expected one without white space and '*'", arg)
+		}
+	}
+	if _, again := p.backend.Rename[args[0]]; again {
+		return d.Errf("rename: %q is renamed already", args[0])
+	}
+	if p.backend.Rename == nil {
+		p.backend.Rename = make(map[string]string)
+	}
+	p.backend.Rename[args[0]] = args[1]
+	return nil
+}
+
+// checkPassHeader asks the transport's own rule: a GET has no header that goes
+// through by itself and is none to be passed.
+func checkPassHeader(name string) error {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return fmt.Errorf("%q is no name of a header", name)
+	}
+	name = http.CanonicalHeaderKey(name)
+	header := http.Header{name: {""}}
+	if len(backends.ForwardHeader(header, wire.ListModels, []string{name})) == 0 {
+		return fmt.Errorf("%s is never passed on: set what the backend needs with api_key or header_up", name)
+	}
+	return nil
+}
+
+// finish runs reverse_proxy's parser and puts the gate's transport in place.
+func (p *backendParser) finish(dialAllow []string) (*BackendConfig, error) {
+	tokens := p.head
+	if len(p.rest) > 0 {
+		tokens = append(append(append(tokens, p.open), p.rest...), p.close)
+	}
+	proxy := new(reverseproxy.Handler)
+	err := proxy.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens))
+	if err == nil {
+		err = proxy.FinalizeUnmarshalCaddyfile(p.helper)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("backend %q: %w", p.backend.Name, p.expecting(err))
+	}
+	if proxy.TransportRaw, err = p.transport(proxy.TransportRaw, dialAllow); err != nil {
+		return nil, fmt.Errorf("backend %q: encoding its transport: %w", p.backend.Name, err)
+	}
+	var warnings []caddyconfig.Warning
+	p.backend.ProxyRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", &warnings)
+	if len(warnings) > 0 {
+		return nil, fmt.Errorf("backend %q: encoding its reverse_proxy: %s", p.backend.Name, warnings[0].Message)
+	}
+	return p.backend, nil
+}
+
+// expecting adds the backend's own words to reverse_proxy's message about a word
+// that it does not know: the mistake may be a slip in one of ours.
+func (p *backendParser) expecting(err error) error {
+	for _, name := range p.unknown {
+		if strings.HasPrefix(err.Error(), "unrecognized subdirective "+name+",") {
+			return fmt.Errorf("%w: expected a subdirective of reverse_proxy or one of %s", err, p.words())
+		}
+	}
+	return err
+}
+
+// transport turns reverse_proxy's transport into the gate's, which embeds it: the
+// TLS, timeouts and versions of the user, and the TLS of an https upstream, stay.
+func (p *backendParser) transport(raw json.RawMessage, dialAllow []string) (json.RawMessage, error) {
+	options := make(map[string]any)
+	if raw != nil {
+		decoder := json.NewDecoder(bytes.NewReader(raw))
+		decoder.UseNumber()
+		if err := decoder.Decode(&options); err != nil {
+			return nil, err
+		}
+		if options["protocol"] != "http" {
+			return nil, errors.New("expected the transport http")
+		}
+	}
+	options["protocol"] = "pinegate"
+	if p.api != "openai" {
+		options["api"] = p.api
+	}
+	if p.upstreams.basePath != "" {
+		options["base_path"] = p.upstreams.basePath
+	}
+	for name, values := range map[string][]string{
+		"api_keys": p.apiKeys, "dial_allow": dialAllow, "pass_headers": p.passHeaders,
+	} {
+		if len(values) > 0 {
+			options[name] = values
+		}
+	}
+	return json.Marshal(options)
+}

@@ -1,0 +1,86 @@
+package pinegate
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+// parseGlobalOption parses the global option `pinegate`. There is one app, so a
+// second block is an error: merged ones would leave open which line counts.
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option's name
+	if existing != nil {
+		return nil, d.Errf("%q stands here already: expected one block of it", d.Val())
+	}
+	app := new(App)
+	d.Reset()
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "pinegate", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from Caddyfile tokens. Everything is
+// optional. Syntax:
+//
+//	pinegate {
+//		store file [<dir>] {
+//			retention <duration>
+//		}
+//		store memory
+//		metrics {
+//			per_key
+//			hide_models
+//		}
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the option's name
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q after %q: expected '{'", d.Val(), "pinegate")
+	}
+	return parseBlock(d, words{
+		"store":   {parse: a.parseStore},
+		"metrics": {parse: a.parseMetrics},
+	}, nil)
+}
+
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	const expected = "file or memory"
+	kind, err := argument(d, expected)
+	if err != nil {
+		return err
+	}
+	a.Store = &StoreConfig{Type: kind}
+	switch kind {
+	case "memory":
+		return nil
+	case "file":
+		if d.NextArg() {
+			a.Store.Dir = d.Val()
+		}
+		if d.NextArg() {
+			return d.Errf("unexpected argument %q after the directory of %q", d.Val(), "store file")
+		}
+		return parseBlock(d, words{
+			"retention": singleWord(&a.Store.Retention, aDuration, parseDuration),
+		}, nil)
+	}
+	if err := notYet(d, "store "+kind); err != nil {
+		return err
+	}
+	return d.Errf("store: unknown word %q: expected %s", kind, expected)
+}
+
+func (a *App) parseMetrics(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q after %q: expected '{'", d.Val(), "metrics")
+	}
+	a.Metrics = new(MetricsConfig)
+	return parseBlock(d, words{
+		"per_key":     flagWord(&a.Metrics.PerKey),
+		"hide_models": flagWord(&a.Metrics.HideModels),
+	}, nil)
+}
+
+var _ caddyfile.Unmarshaler = (*App)(nil)

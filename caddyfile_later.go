@@ -1,0 +1,43 @@
+package pinegate
+
+import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+// later holds what the grammar knows and this version does not enforce yet, and
+// what to write meanwhile. A word that is accepted and then does nothing would
+// let its author trust in it, so these are refused.
+var later = map[string]string{
+	// global option
+	"store redis": `"store file" and "store memory" are`,
+	"sync":        "usage is written each second",
+	"prices":      `write "price" in "model" blocks`,
+	"webhook":     "",
+
+	// site
+	"keys store":      `"keys <file>" is; a file of that name is written ./store`,
+	"alert":           "",
+	"route":           `backends are tried in the order in which they are written`,
+	"estimate tokens": `"estimate characters" is`,
+	"keepalive":       `"keepalive off" is`,
+
+	// backend
+	"discover":            `"discover off" is, and the default`,
+	"max_inflight":        `"limit <n> concurrent" refuses what is beyond, without a queue`,
+	"queue":               "",
+	"first_token_timeout": `"response_header_timeout" of "transport http" is`,
+	"idle_timeout":        `"read_timeout" of "transport http" is`,
+	"on_disconnect drain": `"on_disconnect cancel" is`,
+}
+
+// notYet returns an error at d's token if the phrase, a word or a word and its
+// argument, is one that this version does not support.
+func notYet(d *caddyfile.Dispenser, phrase string) error {
+	instead, ok := later[phrase]
+	switch {
+	case !ok:
+		return nil
+	case instead == "":
+		return d.Errf("the word %q is not supported by this version yet", phrase)
+	default:
+		return d.Errf("the word %q is not supported by this version yet: %s", phrase, instead)
+	}
+}

@@ -1,0 +1,82 @@
+package pinegate
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+// aPattern checks a pattern of model names.
+func aPattern(text string) error {
+	_, err := pattern.Parse(text)
+	return err
+}
+
+// parseTeam reads a team and its block:
+//
+//	team <name> {
+//		models <pattern>...
+//		limit <n> <unit>[/<window>] [burst <n>]
+//	}
+func parseTeam(d *caddyfile.Dispenser, ids definitions) (TeamConfig, error) {
+	var team TeamConfig
+	var err error
+	if team.ID, err = ids.add(d, "team"); err != nil {
+		return team, err
+	}
+	head := *d
+	err = parseBlock(d, words{
+		"models": listWord(&team.Models, "patterns of models", aPattern),
+		"limit":  limitWord(&team.Limits),
+	}, nil)
+	if err == nil && len(team.Models) == 0 && len(team.Limits) == 0 {
+		// Most likely the brace was forgotten, and the lines that follow are
+		// now the gate's.
+		err = head.Errf("team %q holds nothing: expected '{' and models or limit", team.ID)
+	}
+	return team, err
+}
+
+// parseModel reads a pattern of models and its block:
+//
+//	model <pattern> {
+//		limit <n> <unit>[/<window>] [burst <n>]
+//		price input <usd> [output <usd>] [cached <usd>] [cache_write <usd>]
+//	}
+func parseModel(d *caddyfile.Dispenser, patterns definitions) (ModelConfig, error) {
+	var model ModelConfig
+	text, err := argument(d, "a pattern of models")
+	if err != nil {
+		return model, err
+	}
+	if err := aPattern(text); err != nil {
+		return model, d.Errf("model: %v", err)
+	}
+	if line, again := patterns[text]; again {
+		return model, d.Errf("model %q is defined already, in line %d", text, line)
+	}
+	patterns[text] = d.Line()
+	model.Pattern = text
+
+	head := *d
+	err = parseBlock(d, words{
+		"limit": limitWord(&model.Limits),
+		"price": {parse: func(d *caddyfile.Dispenser) error {
+			args, err := arguments(d, "input <usd> [output <usd>] [cached <usd>] [cache_write <usd>] per million tokens")
+			if err != nil {
+				return err
+			}
+			price, err := usage.ParsePrice(args)
+			if err != nil {
+				return d.WrapErr(err)
+			}
+			model.Price = &price
+			return nil
+		}},
+	}, nil)
+	if err == nil && len(model.Limits) == 0 && model.Price == nil {
+		err = head.Errf("model %q holds nothing: expected '{' and limit or price", text)
+	}
+	return model, err
+}
