@@ -101,7 +101,7 @@ func Scan(e Endpoint, body []byte) (*Request, *Error) {
 }
 
 // counts is what multiplies the answers of a request.
-type counts struct{ n, bestOf, prompts int64 }
+type counts struct{ n, bestOf, prompts int64 } // n and bestOf: 0 where the request has none
 
 // request reads the whole body.
 func (s *scanner) request(e Endpoint, r *Request) *Error {
@@ -113,7 +113,7 @@ func (s *scanner) request(e Endpoint, r *Request) *Error {
 		return Errorf(KindBadRequest, "The request body must be a JSON object.")
 	}
 	r.open = opening.end
-	c := counts{n: 1, bestOf: 1, prompts: 1}
+	c := counts{prompts: 1}
 	r.empty = true
 	for seen := (fieldSet(0)); ; r.empty = false {
 		f, more, err := s.name(objectBody, &seen)
@@ -127,7 +127,7 @@ func (s *scanner) request(e Endpoint, r *Request) *Error {
 			return err
 		}
 	}
-	r.N = multiply(max(c.n, c.bestOf), c.prompts)
+	r.N = multiply(max(c.n, c.bestOf, 1), c.prompts)
 	return s.trailing()
 }
 
