@@ -1,0 +1,22 @@
+package limiter
+
+import "fmt"
+
+// MarshalText returns the window's long word, which is its form in JSON. It
+// fails for what is no window.
+func (w Window) MarshalText() ([]byte, error) {
+	if w == NoWindow || w > Month {
+		return nil, fmt.Errorf("no window: expected %s", windowList)
+	}
+	return []byte(w.String()), nil
+}
+
+// UnmarshalText reads a window's long or short word.
+func (w *Window) UnmarshalText(text []byte) error {
+	parsed, err := parseWindow(string(text))
+	if err != nil {
+		return err
+	}
+	*w = parsed
+	return nil
+}
