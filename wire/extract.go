@@ -1,11 +1,5 @@
 package wire
 
-import (
-	"encoding/binary"
-	"encoding/json"
-	"math/bits"
-)
-
 // extractor reads the few things that the meter wants to know out of a JSON
 // value that comes in pieces of any size. It is a push state machine: it keeps
 // the path to where it stands (of the containers that lead somewhere), counts
@@ -34,6 +28,7 @@ type extractor struct {
 	hex     uint8  // digits of a \u escape that are still to come
 	unit    uint16 // and its value so far
 	held    []byte // the first part of a word that is cut in two
+	partial bool   // some of the word came in the piece before
 	escaped bool   // the word holds a backslash
 	over    bool   // the word is too long to be kept
 	mark    uint8  // bytes of [DONE] seen
@@ -101,25 +96,34 @@ func (x *extractor) feed(b []byte, at int64) {
 	for i := 0; i < len(b); {
 		switch x.state {
 		case wantName:
-			switch c := b[i]; {
-			case c == '"':
-				x.nameAt = at + int64(i)
-				x.state = inName
-			case c == '}':
-				x.pop(at + int64(i) + 1)
-			case !jsonSpace(c):
-				x.giveUp()
-			}
+			c := b[i]
 			i++
+			if c != '"' {
+				if c == '}' {
+					x.pop(at + int64(i))
+				} else if !jsonSpace(c) {
+					x.giveUp()
+				}
+				continue
+			}
+			x.nameAt = at + int64(i) - 1
+			x.state = inName
+			fallthrough
 		case inName:
-			next, name, whole := x.word(b, i)
-			if i = next; whole {
+			if j := stringBreak(b, i); j < len(b) && b[j] == '"' && !x.partial {
+				x.named(b[i:j]) // the short way, which nearly all names go
+				i = j + 1
+			} else {
+				next, name, whole := x.word(b, i)
+				if i = next; !whole {
+					continue
+				}
 				x.named(name)
 				x.clearWord()
-				if x.state = wantColon; i < len(b) && b[i] == ':' {
-					x.state = wantValue
-					i++
-				}
+			}
+			if x.state = wantColon; i < len(b) && b[i] == ':' {
+				x.state = wantValue
+				i++
 			}
 		case wantColon:
 			if c := b[i]; c == ':' {
@@ -398,214 +402,6 @@ func (x *extractor) addText(n int64) {
 	x.found.unreported += n
 }
 
-// skipString reads to the end of a string.
-func (x *extractor) skipString(b []byte, i int) (next int, ended bool) {
-	for i < len(b) {
-		if x.escape {
-			x.escape = false
-			i++
-			continue
-		}
-		if i = stringBreak(b, i); i == len(b) {
-			break
-		}
-		if b[i] == '"' {
-			return i + 1, true
-		}
-		x.escape = true
-		i++
-	}
-	return i, false
-}
-
-// countText reads to the end of a string and counts its bytes in UTF-8.
-func (x *extractor) countText(b []byte, i int) (next int, ended bool) {
-	var n int64
-	for i < len(b) && !ended {
-		switch {
-		case x.hex > 0:
-			n += x.hexDigit(b[i])
-			i++
-		case x.escape:
-			x.escape = false
-			if b[i] == 'u' {
-				x.hex, x.unit = 4, 0
-			} else {
-				n++
-			}
-			i++
-		default:
-			j := stringBreak(b, i)
-			n += int64(j - i)
-			if i = j; i < len(b) {
-				ended = b[i] == '"'
-				x.escape = !ended
-				i++
-			}
-		}
-	}
-	x.addText(n)
-	return i, ended
-}
-
-// hexDigit reads a digit of a \u escape and, at its last, returns how many
-// bytes of UTF-8 it stands for; a surrogate is half of four.
-func (x *extractor) hexDigit(c byte) int64 {
-	digit := c & 0xf
-	if c > '9' {
-		digit += 9
-	}
-	x.unit = x.unit<<4 | uint16(digit&0xf)
-	if x.hex--; x.hex > 0 {
-		return 0
-	}
-	switch {
-	case x.unit < 0x80:
-		return 1
-	case x.unit < 0x800, x.unit >= 0xD800 && x.unit < 0xE000:
-		return 2
-	}
-	return 3
-}
-
-// skip reads on in a container that leads nowhere.
-func (x *extractor) skip(b []byte, i int) (next int) {
-	for i < len(b) {
-		if x.state == inSkippedStr {
-			next, ended := x.skipString(b, i)
-			if i = next; ended {
-				x.state = inSkipped
-			}
-			continue
-		}
-		if i = bracketOrQuote(b, i); i == len(b) {
-			break
-		}
-		switch b[i] {
-		case '"':
-			x.state = inSkippedStr
-		case '{', '[':
-			x.nested++
-		default:
-			x.nested--
-		}
-		if i++; x.nested == 0 {
-			break
-		}
-	}
-	return i
-}
-
-// word reads on in a string that is kept, and returns it once it is whole; nil
-// if it was too long.
-func (x *extractor) word(b []byte, i int) (next int, word []byte, whole bool) {
-	from := i
-	for i < len(b) {
-		if x.escape {
-			x.escape = false
-			i++
-			continue
-		}
-		if i = stringBreak(b, i); i == len(b) {
-			break
-		}
-		if b[i] == '"' {
-			return i + 1, x.unescaped(x.joined(b[from:i])), true
-		}
-		x.escape, x.escaped = true, true
-		i++
-	}
-	x.keep(b[from:])
-	return i, nil, false
-}
-
-// keep holds the first part of a word that goes on in the next piece.
-func (x *extractor) keep(part []byte) {
-	if len(x.held)+len(part) > maxWordBytes {
-		x.over = true
-		return
-	}
-	x.held = append(x.held, part...)
-}
-
-// joined returns the word whose last part this is: without a copy where it is
-// the only one.
-func (x *extractor) joined(part []byte) []byte {
-	if len(x.held) > 0 {
-		x.keep(part)
-		part = x.held
-	}
-	if x.over || len(part) > maxWordBytes {
-		return nil
-	}
-	return part
-}
-
-func (x *extractor) clearWord() {
-	x.held, x.escaped, x.over = x.held[:0], false, false
-}
-
-func (x *extractor) unescaped(word []byte) []byte {
-	if !x.escaped || word == nil {
-		return word
-	}
-	quoted := append(append([]byte{'"'}, word...), '"')
-	var s string
-	if json.Unmarshal(quoted, &s) != nil {
-		return nil
-	}
-	return []byte(s)
-}
-
 func jsonSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 func scalarEnd(c byte) bool { return c == ',' || c == '}' || c == ']' || jsonSpace(c) }
-
-// Eight bytes are looked at together: most of an answer is the inside of
-// strings and of containers that lead nowhere. A byte of w^(c·ones) is zero
-// where w has c; zeros(…) has the high bit of the first zero byte set, and
-// perhaps of later ones (Hacker's Delight, 6-1).
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-func zeros(w uint64) uint64 { return (w - ones) &^ w & highs }
-
-// stringBreak returns the offset, from i on, of the first quote or backslash;
-// len(b) if there is none.
-func stringBreak(b []byte, i int) int {
-	for ; i+8 <= len(b); i += 8 {
-		w := binary.LittleEndian.Uint64(b[i:])
-		if m := zeros(w^ones*'"') | zeros(w^ones*'\\'); m != 0 {
-			return i + bits.TrailingZeros64(m)>>3
-		}
-	}
-	for i < len(b) && b[i] != '"' && b[i] != '\\' {
-		i++
-	}
-	return i
-}
-
-// bracketOrQuote returns the offset, from i on, of the first quote, bracket or
-// brace; len(b) if there is none. With bit 0x20 set a bracket is a brace.
-func bracketOrQuote(b []byte, i int) int {
-	for i < len(b) {
-		if i+8 <= len(b) {
-			w := binary.LittleEndian.Uint64(b[i:])
-			v := w | ones*0x20
-			m := zeros(w^ones*'"') | zeros(v^ones*'{') | zeros(v^ones*'}')
-			if m == 0 {
-				i += 8
-				continue
-			}
-			return i + bits.TrailingZeros64(m)>>3
-		}
-		switch b[i] {
-		case '"', '[', ']', '{', '}':
-			return i
-		}
-		i++
-	}
-	return i
-}

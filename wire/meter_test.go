@@ -96,7 +96,7 @@ var transcripts = []transcript{
 	}, `27.5}}`},
 }
 
-func (tr transcript) read(t *testing.T) []byte {
+func (tr transcript) read(t testing.TB) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", "meter", tr.file))
 	if err != nil {
