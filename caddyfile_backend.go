@@ -95,7 +95,7 @@ func (p *backendParser) words() words {
 	b := p.backend
 	set := func(to *string, value string) func() { return func() { *to = value } }
 	usage := func(on bool) func() { return func() { b.IncludeUsage = &on } }
-	w := words{
+	return words{
 		"api": choiceWord(map[string]func(){
 			"openai": set(&p.api, "openai"), "anthropic": set(&p.api, "anthropic"), "echo": set(&p.api, "echo"),
 		}),
@@ -112,16 +112,13 @@ func (p *backendParser) words() words {
 		"dynamic":          {parse: p.parseDynamic},
 		"transport":        {parse: p.parseTransport},
 	}
-	for name, why := range map[string]string{
-		"flush_interval":   "events are flushed at once anyway, and anything else would hold them back",
-		"response_buffers": "it would hold back the events of a stream",
-		"request_buffers":  "the gate holds the body already, up to max_body, and sends it again for each retry",
-	} {
-		w[name] = word{parse: func(d *caddyfile.Dispenser) error {
-			return d.Errf("%q does not belong in a backend: %s", name, why)
-		}}
-	}
-	return w
+}
+
+// refused are subdirectives of reverse_proxy that would break what the gate does.
+var refused = map[string]string{
+	"flush_interval":   "events are flushed at once anyway, and anything else would hold them back",
+	"response_buffers": "it would hold back the events of a stream",
+	"request_buffers":  "the gate holds the body already, up to max_body, and sends it again for each retry",
 }
 
 // proxyWord keeps a line, with its block, for reverse_proxy.
@@ -130,6 +127,9 @@ func (p *backendParser) proxyWord(segment caddyfile.Segment) error {
 	d.Next()
 	if err := notYet(d, d.Val()); err != nil {
 		return err
+	}
+	if why, ok := refused[d.Val()]; ok {
+		return d.Errf("%q does not belong in a backend: %s", d.Val(), why)
 	}
 	p.unknown = append(p.unknown, d.Val())
 	p.rest = append(p.rest, segment...)

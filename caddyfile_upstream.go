@@ -55,35 +55,37 @@ func shownPath(basePath string) string {
 // slash at its end: "" where there is none or the default, "/" for the root.
 func splitUpstream(d *caddyfile.Dispenser) (dial, basePath string, err error) {
 	text := d.Val()
-	scheme, rest, isURL := strings.Cut(text, "://")
-	if !isURL {
-		// network/address is Caddy's form, of which host/path would be taken
-		// for one.
-		network, _, slash := strings.Cut(text, "/")
+	if network, _, slash := strings.Cut(text, "/"); slash {
 		switch network {
-		case "unix", "unix+h2c", "tcp", "tcp4", "tcp6":
+		case "unix", "unix+h2c", "tcp", "tcp4", "tcp6": // Caddy's form network/address
 			return text, "", nil
 		}
-		if slash {
-			return "", "", d.Errf("upstream %q: a path needs a scheme: expected http://%s or https://%s", text, text, text)
-		}
-		return text, "", nil
 	}
-
+	scheme, rest, isURL := strings.Cut(text, "://")
+	if !isURL {
+		scheme, rest = "", text
+	}
 	host, tail := rest, ""
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		host, tail = rest[:i], rest[i:]
 	}
+	// What may hold a credential is not quoted.
 	if strings.Contains(host, "@") {
-		// Not quoted: it holds a password. reverse_proxy would drop it silently.
+		// reverse_proxy would drop it silently, or take it for a host.
 		return "", "", d.Errf("an upstream holds a user or a password: expected http://host:port, with the credential in api_key or header_up")
+	}
+	if strings.ContainsAny(tail, "?#{}%") {
+		return "", "", d.Errf("upstream %q: expected a plain path behind it, without a query, a fragment, a placeholder or an escape", host)
+	}
+	if !isURL {
+		if tail != "" {
+			return "", "", d.Errf("upstream %q: a path needs a scheme: expected http://%s or https://%s", text, text, text)
+		}
+		return text, "", nil
 	}
 	dial = scheme + "://" + host
 	if tail == "" {
 		return dial, "", nil
-	}
-	if strings.ContainsAny(tail, "?#{}%") {
-		return "", "", d.Errf("upstream %q: expected a plain path without a query, a fragment, a placeholder or an escape", text)
 	}
 	basePath = strings.TrimSuffix(tail, "/")
 	switch {

@@ -3,11 +3,11 @@ package pinegate
 import (
 	"fmt"
 	"math"
-	"math/big"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
+
+	"github.com/amanycodes/pine-gate/limiter"
 )
 
 // What the values are called in messages.
@@ -17,32 +17,14 @@ const (
 	aDuration = "a duration, as in 30m or 400d"
 )
 
-// parseCount reads a positive number, which may end in k, M or G.
+// parseCount reads a positive number, which may end in k, M or G, as limits do.
 func parseCount(text string) (int64, error) {
-	digits, factor := text, int64(1)
-	for suffix, times := range map[string]int64{"k": 1e3, "M": 1e6, "G": 1e9} {
-		if rest, ok := strings.CutSuffix(text, suffix); ok {
-			digits, factor = rest, times
-		}
+	limit, err := limiter.ParseLimit([]string{text, limiter.Concurrent.String()})
+	if err != nil {
+		// Its own words are about a limit.
+		return 0, fmt.Errorf("%q is no positive whole number", text)
 	}
-	// big.Rat also reads signs, fractions and exponents, which nobody means.
-	if digits == "" || strings.Trim(digits, "0123456789.") != "" {
-		return 0, fmt.Errorf("%q is no positive number", text)
-	}
-	n, ok := new(big.Rat).SetString(digits)
-	if !ok {
-		return 0, fmt.Errorf("%q is no positive number", text)
-	}
-	n.Mul(n, new(big.Rat).SetInt64(factor))
-	switch {
-	case !n.IsInt():
-		return 0, fmt.Errorf("%q is no whole number", text)
-	case !n.Num().IsInt64():
-		return 0, fmt.Errorf("%q is too large", text)
-	case n.Sign() == 0:
-		return 0, fmt.Errorf("%q is not positive", text)
-	}
-	return n.Num().Int64(), nil
+	return limit.Amount, nil
 }
 
 // parseSize reads a positive number of bytes with or without a unit.

@@ -170,7 +170,10 @@ func singleWord[T any](to *T, expected string, read func(string) (T, error)) wor
 // choiceWord is a word with one of the given arguments, each of which does
 // something of its own.
 func choiceWord(options map[string]func()) word {
-	expected := strings.Join(slices.Sorted(maps.Keys(options)), " or ")
+	expected := strings.Join(slices.Sorted(maps.Keys(options)), ", ")
+	if i := strings.LastIndex(expected, ", "); i >= 0 {
+		expected = expected[:i] + " or " + expected[i+len(", "):]
+	}
 	return word{parse: func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		arg, err := argument(d, expected)
