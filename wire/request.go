@@ -88,7 +88,7 @@ type capValue struct {
 func Scan(e Endpoint, body []byte) (*Request, *Error) {
 	s := scanners.Get().(*scanner)
 	defer s.release()
-	s.reset(body)
+	s.open(body)
 
 	r := &Request{Cap: -1, N: 1}
 	if err := s.request(e, r); err != nil {

@@ -29,18 +29,19 @@ var scanners = sync.Pool{New: func() any {
 	return s
 }}
 
-func (s *scanner) reset(body []byte) {
+// open gives the scanner a body. The decoder was reset when the scanner was
+// made or released, and has read nothing since.
+func (s *scanner) open(body []byte) {
 	s.body = body
 	s.end = 0
 	s.reader = *bytes.NewBuffer(body)
-	s.decoder.Reset(&s.reader, decoderOptions...)
 }
 
 // release returns the scanner to the pool, without the body: a pool must not
 // keep a caller's prompt alive.
 func (s *scanner) release() {
-	s.reset(nil)
-	s.levels = s.levels[:0]
+	s.open(nil)
+	s.decoder.Reset(&s.reader, decoderOptions...)
 	scanners.Put(s)
 }
 
