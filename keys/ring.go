@@ -104,7 +104,8 @@ func newRing(keys []*Key, entries []entry, admin []Hash) (*Ring, error) {
 	for _, e := range entries {
 		slot := r.slot(e.hash)
 		if other := slot.key; other != nil && other != e.key {
-			return nil, fmt.Errorf("keys %q and %q have a secret in common", other.ID, e.key.ID)
+			first, second := min(other.ID, e.key.ID), max(other.ID, e.key.ID)
+			return nil, fmt.Errorf("keys %q and %q have a secret in common", first, second)
 		}
 		*slot = e
 	}

@@ -162,7 +162,7 @@ func (s *Store) load() error {
 		if slices.ContainsFunc(s.sources, func(o *source) bool { return o.watch.path == path }) {
 			return fmt.Errorf("keys file %s is there twice", path)
 		}
-		src := &source{name: "keys file " + path, slot: slot[*keySet]{current: new(keySet)}, watch: watch{path: path}}
+		src := &source{name: "keys file " + path, slot: slot[*keySet]{current: new(keySet)}, watch: watch{path: path, unsure: true}}
 		s.sources = append(s.sources, src)
 		if err := s.readSource(src); err != nil {
 			return err

@@ -42,19 +42,18 @@ func (s *tableShard) allow(t *Throttle, a address) (bool, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.buckets[a]
-	if b == nil {
-		if t.all {
-			s.insert(t, a, t.elapsed())
-		}
-		return true, 0
+	if b == nil && !t.all {
+		return true, 0 // good callers don't even cost a look at the clock
 	}
 	now := t.elapsed()
-	// One token is there once no more than the others are missing.
-	if wait := b.full - now - (t.burst - t.interval); wait > 0 {
-		return false, time.Duration(wait)
+	if b != nil {
+		// One token is there once no more than the others are missing.
+		if wait := b.full - now - (t.burst - t.interval); wait > 0 {
+			return false, time.Duration(wait)
+		}
 	}
 	if t.all {
-		s.take(t, b, now)
+		s.take(t, a, now)
 	}
 	return true, 0
 }
@@ -64,41 +63,43 @@ func (s *tableShard) allow(t *Throttle, a address) (bool, time.Duration) {
 func (s *tableShard) failed(t *Throttle, a address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := t.elapsed()
+	s.take(t, a, t.elapsed())
+}
+
+// take takes a token from an address. It must be called with the lock held.
+func (s *tableShard) take(t *Throttle, a address, now int64) {
+	// Two full ones at most are dropped, so that no request pays for a flood
+	// that is over; yet the table shrinks faster than it grows.
+	for range 2 {
+		if len(s.order) > 0 && s.order[0].full <= now {
+			s.drop()
+		}
+	}
 	if b := s.buckets[a]; b != nil {
-		s.take(t, b, now)
+		b.full = t.taken(b.full, now)
+		heap.Fix(&s.order, b.index)
 		return
 	}
-	s.insert(t, a, now)
-}
-
-// take must be called with the lock held.
-func (s *tableShard) take(t *Throttle, b *bucket, now int64) {
-	b.full = min(max(b.full, now)+t.interval, now+2*t.burst)
-	heap.Fix(&s.order, b.index)
-}
-
-// insert makes the bucket of an address that has taken one token. It must be
-// called with the lock held.
-func (s *tableShard) insert(t *Throttle, a address, now int64) {
-	var b *bucket
 	full := now
-	// Two at most, so that one request doesn't pay for a flood that is over;
-	// yet the table shrinks twice as fast as it grows.
-	for range 2 {
-		if len(s.order) == 0 || (s.order[0].full > now && len(s.order) < s.capacity) {
-			break
-		}
-		b = heap.Pop(&s.order).(*bucket)
-		delete(s.buckets, b.address)
-		full = max(full, b.full)
+	if len(s.order) == s.capacity {
+		full = s.drop()
 	}
-	if b == nil {
-		b = new(bucket)
-	}
-	b.address, b.full = a, min(full+t.interval, now+2*t.burst)
+	b := &bucket{address: a, full: t.taken(full, now)}
 	s.buckets[a] = b
 	heap.Push(&s.order, b)
+}
+
+// drop forgets the fullest bucket and returns when it would have been full. It
+// must be called with the lock held.
+func (s *tableShard) drop() int64 {
+	b := heap.Pop(&s.order).(*bucket)
+	delete(s.buckets, b.address)
+	return b.full
+}
+
+// taken returns when a bucket is full again after one more token was taken.
+func (t *Throttle) taken(full, now int64) int64 {
+	return min(max(full, now)+t.interval, now+2*t.burst)
 }
 
 // byFull is a heap of buckets.

@@ -49,7 +49,7 @@ type Throttle struct {
 }
 
 // New makes a throttle that knows so many addresses at once; zero means
-// 65,536, which take about 8 MB when all are in use. The clock is time.Now but
+// 65,536, which take about 10 MB when all are in use. The clock is time.Now but
 // in tests.
 func New(c Config, capacity int, now func() time.Time) *Throttle {
 	if c.N <= 0 {

@@ -1,0 +1,661 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a store with a directory for its files, whose files are looked at
+// only by poll.
+type bench struct {
+	*Store
+	t        *testing.T
+	dir      string
+	now      time.Time
+	env      map[string]string
+	resolved []string // placeholders, in the order in which they were asked for
+	errors   []string
+	warnings []string
+	changes  int
+}
+
+// newBench prepares a store; open makes it. Its clock is a minute ahead of the
+// files' times, so that they count as written long ago.
+func newBench(t *testing.T) *bench {
+	return &bench{t: t, dir: t.TempDir(), now: time.Now().Add(time.Minute), env: make(map[string]string)}
+}
+
+func (b *bench) config(keys []Config, files ...string) StoreConfig {
+	for i, name := range files {
+		files[i] = b.path(name)
+	}
+	return StoreConfig{
+		Keys: keys, Files: files, Resolve: b.resolvePlaceholder,
+		OnError:   func(err error) { b.errors = append(b.errors, err.Error()) },
+		OnWarning: func(err error) { b.warnings = append(b.warnings, err.Error()) },
+		OnChange:  func(*Ring) { b.changes++ },
+		Now:       func() time.Time { return b.now },
+	}
+}
+
+func (b *bench) open(c StoreConfig) {
+	b.t.Helper()
+	var err error
+	if b.Store, err = NewStore(c); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+// write replaces a file as an editor does: under another name first.
+func (b *bench) write(name, content string) {
+	b.t.Helper()
+	if err := os.WriteFile(b.path(".new"), []byte(content), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.Rename(b.path(".new"), b.path(name)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) remove(name string) {
+	b.t.Helper()
+	if err := os.Remove(b.path(name)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// resolvePlaceholder does as Caddy does, but for its log.
+func (b *bench) resolvePlaceholder(placeholder string) (string, error) {
+	b.resolved = append(b.resolved, placeholder)
+	kind, name, _ := strings.Cut(strings.Trim(placeholder, "{}"), ".")
+	if kind == "file" {
+		content, err := os.ReadFile(name)
+		return string(content), err
+	}
+	value, found := b.env[name]
+	if !found {
+		return "", errors.New("unset")
+	}
+	return value, nil
+}
+
+// want checks which keys the secrets open: "secret=id", or "secret=" where they
+// must open none.
+func (b *bench) want(pairs ...string) {
+	b.t.Helper()
+	for _, pair := range pairs {
+		secret, id, _ := strings.Cut(pair, "=")
+		got := ""
+		if k := b.Ring().Lookup(HashSecret(long(secret))); k != nil {
+			got = k.ID
+		}
+		if got != id {
+			b.t.Errorf("%s opens %q, want %q", secret, got, id)
+		}
+	}
+}
+
+// wantErrors checks what was reported since the last time; each word is a part
+// of one report.
+func (b *bench) wantErrors(parts ...string) {
+	b.t.Helper()
+	if len(b.errors) != len(parts) {
+		b.t.Fatalf("reported: %q, want %d", b.errors, len(parts))
+	}
+	for i, part := range parts {
+		if !strings.Contains(b.errors[i], part) {
+			b.t.Errorf("reported: %q, want one with %q", b.errors[i], part)
+		}
+		if strings.Contains(b.errors[i], "0123456789") {
+			b.t.Errorf("the report tells a secret: %q", b.errors[i])
+		}
+	}
+	b.errors = nil
+}
+
+// long makes a short name into a secret that is long enough.
+func long(name string) string { return name + "-0123456789-0123456789" }
+
+// keysFile writes a keys file of "id=secret,secret" pairs.
+func keysFile(pairs ...string) string {
+	var objects []string
+	for _, pair := range pairs {
+		id, secrets, _ := strings.Cut(pair, "=")
+		var list []string
+		for secret := range strings.SplitSeq(secrets, ",") {
+			if !strings.HasPrefix(secret, "{") {
+				secret = HashSecret(long(secret)).String()
+			}
+			list = append(list, fmt.Sprintf("%q", secret))
+		}
+		objects = append(objects, fmt.Sprintf(`{"id":%q,"secrets":[%s]}`, id, strings.Join(list, ",")))
+	}
+	return "[" + strings.Join(objects, ",\n") + "]"
+}
+
+func hashed(name string) string { return HashSecret(long(name)).String() }
+
+func TestStoreJoinsItsSources(t *testing.T) {
+	b := newBench(t)
+	b.env["CI"], b.env["ADMIN"] = long("ci"), hashed("admin")
+	b.write("secret", long("mounted")+"\n")
+	b.write("one", keysFile("x=1,2"))
+	b.write("two", `{"keys":`+keysFile("y=3")+`}`)
+	c := b.config([]Config{
+		{ID: "static", Secrets: []string{hashed("4"), "{env.CI}"}},
+		{ID: "mounted", Secrets: []string{"{file." + b.path("secret") + "}"}},
+	}, "one", "two")
+	c.Admin = []string{"{env.ADMIN}", hashed("admin2")}
+	b.open(c)
+	b.want("1=x", "2=x", "3=y", "4=static", "ci=static", "mounted=mounted", "admin=", "5=")
+	r := b.Ring()
+	for name, want := range map[string]bool{"admin": true, "admin2": true, "1": false} {
+		if r.Admin(HashSecret(long(name))) != want {
+			t.Errorf("admin %s: %t", name, !want)
+		}
+	}
+	if r.Len() != 4 || r.ByID("static") != r.Lookup(HashSecret(long("4"))) {
+		t.Errorf("%d keys", r.Len())
+	}
+}
+
+func TestStoreIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		keys  []Config
+		files map[string]string
+		admin []string
+		want  []string
+	}{
+		"nothing":            {want: []string{"no source of keys"}},
+		"admin alone":        {admin: []string{hashed("a")}, want: []string{"no source of keys"}},
+		"clear":              {keys: []Config{{ID: "k", Secrets: []string{long("clear")}}}, want: []string{`key "k"`, "secret 1 of 1", "in clear", "{env.NAME}"}},
+		"no secret":          {keys: []Config{{ID: "k"}}, want: []string{`key "k"`, "none"}},
+		"bad key":            {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}, Expires: "x"}}, want: []string{`key "k"`, "expires"}},
+		"unset":              {keys: []Config{{ID: "k", Secrets: []string{"{env.UNSET}"}}}, want: []string{`key "k"`, "{env.UNSET}", "unset"}},
+		"short":              {keys: []Config{{ID: "k", Secrets: []string{"{env.SHORT}"}}}, want: []string{`key "k"`, "{env.SHORT}", "shorter than 20"}},
+		"empty":              {keys: []Config{{ID: "k", Secrets: []string{"{env.EMPTY}"}}}, want: []string{`key "k"`, "{env.EMPTY}", "empty"}},
+		"blank":              {keys: []Config{{ID: "k", Secrets: []string{"{env.BLANK}"}}}, want: []string{`key "k"`, "white space"}},
+		"no such file":       {keys: []Config{{ID: "k", Secrets: []string{"{file./nowhere/at/all}"}}}, want: []string{`key "k"`, "/nowhere/at/all"}},
+		"id twice":           {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}}, {ID: "k", Secrets: []string{hashed("2")}}}, want: []string{`key "k" is defined twice`}},
+		"id in two files":    {files: map[string]string{"a": keysFile("k=1"), "b": keysFile("k=2")}, want: []string{`key "k" is defined twice`, "keys file", "and"}},
+		"secret of two":      {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}}}, files: map[string]string{"a": keysFile("l=1")}, want: []string{`"k"`, `"l"`, "in common"}},
+		"one variable":       {keys: []Config{{ID: "k", Secrets: []string{"{env.GOOD}"}}, {ID: "l", Secrets: []string{"{env.GOOD}"}}}, want: []string{`"k"`, `"l"`, "in common"}},
+		"admin is a caller":  {keys: []Config{{ID: "k", Secrets: []string{"{env.GOOD}"}}}, admin: []string{hashed("good")}, want: []string{`"k"`, "admin"}},
+		"admin clear":        {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}}}, admin: []string{hashed("2"), long("clear")}, want: []string{"admin key: secret 2 of 2", "in clear"}},
+		"admin twice":        {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}}}, admin: []string{hashed("2"), hashed("2")}, want: []string{"admin key: secret 2 of 2", "twice"}},
+		"admin unset":        {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}}}, admin: []string{"{env.UNSET}"}, want: []string{"admin key", "{env.UNSET}"}},
+		"file missing":       {files: map[string]string{"a": ""}, want: []string{"keys file", "ends too early"}},
+		"file broken":        {files: map[string]string{"a": `[{"id":"k","secrets":["` + long("x") + `"],"x":1}]`}, want: []string{"keys file", "line 1", `unknown field "x"`}},
+		"file refers unset":  {files: map[string]string{"a": keysFile("k={env.UNSET}")}, want: []string{"keys file", `key "k"`, "{env.UNSET}"}},
+		"bad key's checksum": {keys: []Config{{ID: "k", Secrets: []string{"{env.TYPO}"}}}, want: []string{`key "k"`, "checksum"}},
+	} {
+		b := newBench(t)
+		b.env = map[string]string{"SHORT": "0123456789", "EMPTY": "", "BLANK": long("a") + " " + long("b"), "GOOD": long("good"), "TYPO": validKey[:64] + "x"}
+		var files []string
+		for name, content := range c.files {
+			b.write(name, content)
+			files = append(files, name)
+		}
+		config := b.config(c.keys, files...)
+		config.Admin = c.admin
+		s, err := NewStore(config)
+		if err == nil || s != nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		for _, part := range c.want {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: %v; want a message with %q", name, err, part)
+			}
+		}
+		if strings.Contains(err.Error(), "0123456789") {
+			t.Errorf("%s: the message tells a secret: %v", name, err)
+		}
+	}
+}
+
+func TestFilesThatAreNoneAreRefused(t *testing.T) {
+	for _, path := range []string{"/nowhere/keys.json", t.TempDir(), os.DevNull} {
+		if _, err := NewStore(StoreConfig{Files: []string{path}}); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	b := newBench(t)
+	b.write("keys", "[]")
+	if _, err := NewStore(b.config(nil, "keys", "keys")); err == nil || !strings.Contains(err.Error(), "twice") {
+		t.Errorf("one file twice: %v", err)
+	}
+}
+
+func TestStoreMayBeEmptyWhereThatIsAllowed(t *testing.T) {
+	s, err := NewStore(StoreConfig{AllowEmpty: true, Admin: []string{hashed("a")}})
+	if err != nil || !s.Ring().Admin(HashSecret(long("a"))) {
+		t.Errorf("admin keys alone: %v", err)
+	}
+	b := newBench(t)
+	b.write("keys", "[]") // a source, though an empty one
+	b.open(b.config(nil, "keys"))
+}
+
+func TestChangedFileIsTakenOver(t *testing.T) {
+	b := newBench(t)
+	b.write("keys", keysFile("a=1", "b=2"))
+	b.open(b.config([]Config{{ID: "static", Secrets: []string{hashed("0")}}}, "keys"))
+	before := b.Ring()
+	b.poll()
+	if b.Ring() != before {
+		t.Error("a new ring without a change")
+	}
+	b.write("keys", keysFile("b=2,3", "c=4"))
+	b.poll()
+	b.want("0=static", "1=", "2=b", "3=b", "4=c")
+	if b.changes != 1 {
+		t.Errorf("%d changes told", b.changes)
+	}
+	if before.Lookup(HashSecret(long("1"))) == nil {
+		t.Error("the old ring has changed")
+	}
+	b.wantErrors()
+}
+
+func TestBrokenFileKeepsItsKeys(t *testing.T) {
+	b := newBench(t)
+	b.write("keys", keysFile("a=1"))
+	b.write("other", keysFile("b=2"))
+	b.open(b.config(nil, "keys", "other"))
+	b.write("keys", "[\n{]")
+	b.poll()
+	b.poll()
+	b.wantErrors(b.path("keys") + ": line 2")
+	b.want("1=a", "2=b")
+
+	b.write("other", keysFile("b=3")) // the others still change
+	b.poll()
+	b.wantErrors()
+	b.want("1=a", "2=", "3=b")
+
+	b.write("keys", "[\n{]\n") // still broken, but another change
+	b.poll()
+	b.wantErrors("line 2")
+
+	b.write("keys", keysFile("a=4"))
+	b.poll()
+	b.wantErrors()
+	b.want("1=", "4=a")
+}
+
+func TestRemovedFileKeepsItsKeys(t *testing.T) {
+	b := newBench(t)
+	b.write("keys", keysFile("a=1"))
+	b.open(b.config(nil, "keys"))
+	b.remove("keys")
+	for range 3 {
+		b.poll()
+	}
+	b.wantErrors(b.path("keys"))
+	b.want("1=a")
+
+	b.write("keys", keysFile("a=1")) // back, as it was
+	b.poll()
+	b.want("1=a")
+	b.remove("keys")
+	b.poll()
+	b.wantErrors(b.path("keys"))
+}
+
+func TestTouchedFileChangesNothing(t *testing.T) {
+	b := newBench(t)
+	b.write("keys", keysFile("a=1"))
+	b.open(b.config(nil, "keys"))
+	b.write("keys", keysFile("a=1"))
+	b.poll()
+	if b.changes != 0 {
+		t.Error("a new ring of the same content")
+	}
+}
+
+// A file system's clock may stand still between two writes.
+func TestFileWrittenTwiceWithinAMomentIsReadAgain(t *testing.T) {
+	b := newBench(t)
+	b.write("keys", keysFile("a=1"))
+	info, err := os.Stat(b.path("keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.now = info.ModTime().Add(time.Second)
+	b.open(b.config(nil, "keys"))
+	overwrite := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(b.path("keys"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(b.path("keys"), info.ModTime(), info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overwrite(keysFile("a=2"))
+	b.poll()
+	b.want("1=", "2=a")
+	b.now = info.ModTime().Add(time.Minute)
+	overwrite(keysFile("a=3"))
+	b.poll() // the last look came within the moment
+	b.want("2=", "3=a")
+	overwrite(keysFile("a=4"))
+	b.poll() // nothing shows the change now: this is what the moment is for
+	b.want("3=a")
+}
+
+// Kubernetes mounts …/key → ..data/key and exchanges the link ..data.
+func TestExchangedLinkIsFollowed(t *testing.T) {
+	b := newBench(t)
+	mount := func(version, keys, secret string) {
+		t.Helper()
+		if err := os.Mkdir(b.path(version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		b.write(version+"/keys", keys)
+		b.write(version+"/secret", secret)
+		if err := os.Symlink(version, b.path("..tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(b.path("..tmp"), b.path("..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount("..1", keysFile("a=1"), long("s1"))
+	for _, name := range []string{"keys", "secret"} {
+		if err := os.Symlink("..data/"+name, b.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.open(b.config([]Config{{ID: "s", Secrets: []string{"{file." + b.path("secret") + "}"}}}, "keys"))
+	mount("..2", keysFile("a=2"), long("s2"))
+	if err := os.RemoveAll(b.path("..1")); err != nil {
+		t.Fatal(err)
+	}
+	b.poll()
+	b.want("1=", "2=a", "s1=", "s2=s")
+	b.wantErrors()
+}
+
+func TestSecretFilesAreReadAgain(t *testing.T) {
+	b := newBench(t)
+	b.write("caller", long("1"))
+	b.write("admin", long("a1"))
+	c := b.config([]Config{{ID: "k", Secrets: []string{"{file." + b.path("caller") + "}", hashed("fixed")}}})
+	c.Admin = []string{"{file." + b.path("admin") + "}"}
+	b.open(c)
+
+	b.write("caller", hashed("2")+"\n")
+	b.write("admin", long("a2"))
+	b.poll()
+	b.want("1=", "2=k", "fixed=k")
+	if r := b.Ring(); r.Admin(HashSecret(long("a1"))) || !r.Admin(HashSecret(long("a2"))) {
+		t.Error("the admin key was not exchanged")
+	}
+
+	for _, bad := range []string{"short", "", "with white space in it 0123456789", "sha256:0"} {
+		b.write("caller", bad)
+		b.poll()
+		b.poll()
+		b.wantErrors(`key "k": secret {file.` + b.path("caller") + "}")
+		b.want("2=k")
+	}
+	b.remove("caller")
+	b.poll()
+	asked := len(b.resolved)
+	b.poll()
+	b.wantErrors(b.path("caller"))
+	if len(b.resolved) != asked {
+		t.Error("a file that is not there is read at each look")
+	}
+	b.want("2=k")
+	b.write("caller", long("3"))
+	b.poll()
+	b.want("2=", "3=k")
+	b.wantErrors()
+}
+
+func TestEnvironmentIsReadOnce(t *testing.T) {
+	b := newBench(t)
+	b.env["K"] = long("1")
+	b.write("keys", keysFile("f={env.K}"))
+	b.open(b.config(nil, "keys"))
+	b.env["K"] = long("2")
+	for range 3 {
+		b.poll()
+	}
+	b.want("1=f", "2=")
+	if len(b.resolved) != 1 {
+		t.Errorf("asked for %q", b.resolved)
+	}
+}
+
+// To end a rotation, an operator may write the new secret into both files. Were
+// that refused, the old secret would stay good.
+func TestTwoFilesOfOneKeyMayHoldTheSame(t *testing.T) {
+	b := newBench(t)
+	b.write("old", long("1"))
+	b.write("new", long("2"))
+	b.open(b.config([]Config{{ID: "k", Secrets: []string{"{file." + b.path("old") + "}", "{file." + b.path("new") + "}"}}}))
+	b.want("1=k", "2=k")
+	b.write("old", long("2"))
+	b.poll()
+	b.want("1=", "2=k")
+	b.wantErrors()
+}
+
+func TestKeyMayMoveBetweenFiles(t *testing.T) {
+	b := newBench(t)
+	b.write("one", keysFile("a=1", "b=2"))
+	b.write("two", keysFile("c=3"))
+	b.open(b.config(nil, "one", "two"))
+	for range 2 { // there and back, whichever file is read first
+		b.write("one", keysFile("a=1"))
+		b.write("two", keysFile("c=3", "b=2"))
+		b.poll()
+		b.want("1=a", "2=b", "3=c")
+		b.write("one", keysFile("a=1", "b=2"))
+		b.write("two", keysFile("c=3"))
+		b.poll()
+		b.want("1=a", "2=b", "3=c")
+	}
+	b.wantErrors()
+}
+
+func TestConflictHoldsUpNothingElse(t *testing.T) {
+	b := newBench(t)
+	b.write("one", keysFile("a=1"))
+	b.write("two", keysFile("b=2"))
+	b.write("three", keysFile("c=3"))
+	b.open(b.config(nil, "one", "two", "three"))
+
+	b.write("two", keysFile("a=4")) // the id is taken
+	b.write("three", keysFile("c=5"))
+	b.poll()
+	b.poll()
+	b.wantErrors(`key "a" is defined twice: in keys file ` + b.path("one") + " and keys file " + b.path("two"))
+	b.want("1=a", "2=b", "3=", "4=", "5=c")
+
+	b.write("one", keysFile("d=1")) // makes room, without a change of the other
+	b.poll()
+	b.want("1=d", "2=", "4=a", "5=c")
+	b.wantErrors()
+}
+
+func TestConflictingSecretKeepsTheOldOne(t *testing.T) {
+	b := newBench(t)
+	b.write("secret", long("1"))
+	c := b.config([]Config{{ID: "k", Secrets: []string{"{file." + b.path("secret") + "}"}}, {ID: "l", Secrets: []string{hashed("2")}}})
+	c.Admin = []string{hashed("admin")}
+	b.open(c)
+	b.write("secret", long("2"))
+	b.poll()
+	b.wantErrors(`keys "k" and "l" have a secret in common`)
+	b.write("secret", long("admin"))
+	b.poll()
+	b.wantErrors("admin")
+	b.want("1=k", "2=l", "admin=")
+	b.write("secret", long("1")) // back: nothing is left of it
+	b.poll()
+	b.poll()
+	b.wantErrors()
+	b.want("1=k", "2=l")
+}
+
+func TestFileWaitsForTheSecretThatItNames(t *testing.T) {
+	b := newBench(t)
+	b.write("keys", keysFile("a=1"))
+	b.open(b.config(nil, "keys"))
+	b.write("keys", keysFile("a=1", "b={file."+b.path("late")+"}"))
+	for range 3 {
+		b.poll()
+	}
+	b.wantErrors(`key "b": secret {file.` + b.path("late"))
+	b.want("1=a", "2=")
+	b.write("late", long("2"))
+	b.poll()
+	b.want("1=a", "2=b")
+	b.write("late", long("3"))
+	b.poll()
+	b.want("2=", "3=b")
+	b.wantErrors()
+}
+
+func TestPlaceholdersWithoutUseAreForgotten(t *testing.T) {
+	b := newBench(t)
+	b.write("s", long("1"))
+	b.write("keys", keysFile("a={file."+b.path("s")+"}"))
+	b.open(b.config(nil, "keys"))
+	b.want("1=a")
+	b.write("keys", keysFile("a=2"))
+	b.poll()
+	b.want("1=", "2=a")
+	if len(b.secrets) != 0 {
+		t.Errorf("%d secrets are still looked at", len(b.secrets))
+	}
+	b.write("s", "short") // nobody's business now
+	b.poll()
+	b.wantErrors()
+}
+
+func TestClearSecretsThatOthersCanReadAreWarnedOf(t *testing.T) {
+	clear := `[{"id":"a","secrets":["` + long("1") + `"]}]`
+	for name, c := range map[string]struct {
+		content string
+		mode    os.FileMode
+		want    int
+	}{
+		"clear, all":    {clear, 0o644, 1},
+		"clear, group":  {clear, 0o640, 1},
+		"clear, owner":  {clear, 0o600, 0},
+		"hashes":        {keysFile("a=1"), 0o644, 0},
+		"empty":         {"[]", 0o644, 0},
+		"clear, others": {clear, 0o604, 1},
+	} {
+		b := newBench(t)
+		b.write("keys", c.content)
+		if err := os.Chmod(b.path("keys"), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		b.open(b.config(nil, "keys"))
+		if err := os.WriteFile(b.path("keys"), []byte(c.content+"\n"), 0); err != nil {
+			t.Fatal(err)
+		}
+		b.poll()
+		if len(b.warnings) != c.want {
+			t.Errorf("%s: warnings %q, want %d", name, b.warnings, c.want)
+		}
+		for _, w := range b.warnings {
+			if !strings.Contains(w, b.path("keys")) || strings.Contains(w, "0123456789") {
+				t.Errorf("%s: warning %q", name, w)
+			}
+		}
+	}
+}
+
+// TestStartFollowsFiles is the only one that waits for the poller's own ticks.
+// goleak, in TestMain, finds a poller that Close leaves behind.
+func TestStartFollowsFiles(t *testing.T) {
+	b := newBench(t)
+	b.write("keys", keysFile("a=1"))
+	c := b.config(nil, "keys")
+	c.Poll = time.Millisecond
+	changed := make(chan *Ring)
+	c.OnChange = func(r *Ring) { changed <- r }
+	b.open(c)
+	b.Start()
+	b.Start()
+	b.write("keys", keysFile("a=2"))
+	select {
+	case r := <-changed:
+		if r.Lookup(HashSecret(long("2"))) == nil {
+			t.Error("told of a ring without the change")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the change was not seen")
+	}
+	b.Close()
+	b.Close()
+	b.want("1=", "2=a")
+	b.Start() // too late: must not start anything
+}
+
+func TestNewStoreStartsNothing(t *testing.T) {
+	none := goleak.IgnoreCurrent()
+	b := newBench(t)
+	b.write("keys", keysFile("a=1"))
+	b.open(b.config(nil, "keys"))
+	goleak.VerifyNone(t, none)
+	b.Close()
+	b.Start()
+	goleak.VerifyNone(t, none)
+}
+
+func TestRingsAreWholeWhileTheyChange(t *testing.T) {
+	b := newBench(t)
+	// Both keys always change together.
+	states := []string{keysFile("a=1", "b=2"), keysFile("a=2", "b=1")}
+	b.write("keys", states[0])
+	b.open(b.config(nil, "keys"))
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				r := b.Ring()
+				one, two := r.Lookup(HashSecret(long("1"))), r.Lookup(HashSecret(long("2")))
+				if one == nil || two == nil || one == two {
+					t.Error("a ring of two states")
+					return
+				}
+			}
+		})
+	}
+	for i := range 50 {
+		b.write("keys", states[(i+1)%2])
+		b.poll()
+	}
+	close(done)
+	readers.Wait()
+	if b.changes != 50 {
+		t.Errorf("%d changes, want 50", b.changes)
+	}
+}
