@@ -15,9 +15,10 @@ const maxResults = 200_000
 
 // source is where a query reads blocks.
 type source interface {
-	// scan calls f with each block of a level whose bucket starts in
-	// [from, to). The block must not be used after f returned.
-	scan(l level, from, to int64, f func(chunk uint32, block []byte) error) error
+	// scan calls f with the blocks of a level whose buckets start in
+	// [from, to), of the chunks that are wanted. A block must not be used after
+	// f returned.
+	scan(l level, from, to int64, f func(chunk uint32, block []byte), wanted func(chunk uint32) bool) error
 }
 
 // reading is what a query works on: a ledger at one instant.
@@ -147,59 +148,40 @@ func (r *reading) sum(from, to int64, g *grouping, sums []counters) error {
 			sums[g.of[id]].add(&part.cells[i])
 		}
 	}
-	return r.scan(r.level, from, to, func(number uint32, block []byte) error {
-		if int(number) >= len(g.whole) {
-			return errBlock
-		}
-		whole := g.whole[number]
-		if whole == 0 {
-			return nil
-		}
-		if err := checkBlock(block); err != nil {
-			return err
-		}
-		if whole == mixed {
+	return r.scan(r.level, from, to, func(number uint32, block []byte) {
+		if whole := g.whole[number]; whole == mixed {
 			first := number << chunkBits
 			sumBlock(block, g.of[first:first+chunkSize], sums)
 		} else {
 			sumWholeBlock(block, &sums[whole])
 		}
-		return nil
-	})
+	}, func(number uint32) bool { return g.whole[number] != 0 })
 }
 
-// page answers a query that was checked.
-func (r *reading) page(ctx context.Context, q *Query) (*Page, error) {
-	start := q.Start.Unix()
-	if r.level != days && q.Width.floor(start) < r.oldest {
-		if !q.defaultStart {
-			return nil, paramErrorf("start_time", "%ss are kept from %d on", levelNames[r.level], r.oldest)
-		}
-		start = r.oldest
-	}
-	end := q.End.Unix()
+// page answers a query that was resolved, up to the bucket before to.
+func (r *reading) page(ctx context.Context, q *Query, to int64) (*Page, error) {
 	g := group(r.tuples, q)
 	sums := make([]counters, len(g.groups))
 	page := &Page{Object: "page", Data: []Bucket{}}
 	results := 0
-	for from := q.Width.floor(start); from < end; {
-		if len(page.Data) == q.Limit || results > 0 && results+len(g.groups)-1 > maxResults {
-			next := cursor{q.Width, from, end}.String()
-			page.HasMore, page.NextPage = true, &next
-			break
-		}
+	from := q.Start.Unix()
+	for from < to && (results == 0 || results+len(g.groups)-1 <= maxResults) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		to := q.Width.next(from)
+		next := q.Width.next(from)
 		clear(sums)
-		if err := r.sum(from, to, g, sums); err != nil {
+		if err := r.sum(from, next, g, sums); err != nil {
 			return nil, fmt.Errorf("reading the usage of %s: %w", stamp(from), err)
 		}
-		bucket := Bucket{Object: "bucket", StartTime: from, EndTime: to, Results: g.results(sums, q.GroupBy)}
+		bucket := Bucket{Object: "bucket", StartTime: from, EndTime: next, Results: g.results(sums, q.GroupBy)}
 		page.Data = append(page.Data, bucket)
 		results += len(bucket.Results)
-		from = to
+		from = next
+	}
+	if end := q.End.Unix(); from < end {
+		next := cursor{q.Width, from, end}.String()
+		page.HasMore, page.NextPage = true, &next
 	}
 	return page, nil
 }

@@ -104,16 +104,19 @@ func OpenBolt(path string, opts BoltOptions) (*Bolt, error) {
 }
 
 // Record implements Ledger. It takes under a microsecond.
-func (b *Bolt) Record(_ context.Context, r *Record) error { return b.sums.record(r) }
+func (b *Bolt) Record(_ context.Context, r *Record) error {
+	_, err := b.sums.record(r)
+	return err
+}
 
 // Query implements Ledger.
 func (b *Bolt) Query(ctx context.Context, q Query) (page *Page, err error) {
-	if err := q.check(); err != nil {
+	from, to, err := b.sums.resolve(&q)
+	if err != nil {
 		return nil, err
 	}
-	from, to := q.Width.floor(q.Start.Unix()), q.Width.next(q.Width.floor(q.End.Unix()))
 	err = b.read(q.Width.level(), from, to, func(r *reading) (err error) {
-		page, err = r.page(ctx, &q)
+		page, err = r.page(ctx, &q, to)
 		return err
 	})
 	return page, err

@@ -33,24 +33,36 @@ type txBlocks struct{ tx *bbolt.Tx }
 
 func (t txBlocks) level(l level) *bbolt.Bucket { return t.tx.Bucket([]byte(levelNames[l])) }
 
-func (t txBlocks) get(s span, chunk uint32) []byte {
-	return t.level(s.level).Get(blockKey(s.start, chunk))
+func (t txBlocks) get(s span, chunk uint32) ([]byte, error) {
+	key := blockKey(s.start, chunk)
+	sealed := t.level(s.level).Get(key)
+	if sealed == nil {
+		return nil, nil
+	}
+	return unseal(key, sealed)
 }
 
 func (t txBlocks) put(s span, chunk uint32, block []byte) error {
-	return t.level(s.level).Put(blockKey(s.start, chunk), block)
+	key := blockKey(s.start, chunk)
+	return t.level(s.level).Put(key, seal(key, block))
 }
 
-func (t txBlocks) scan(l level, from, to int64, f func(uint32, []byte) error) error {
+func (t txBlocks) scan(l level, from, to int64, f func(uint32, []byte), wanted func(uint32) bool) error {
 	end := blockKey(to, 0)
 	c := t.level(l).Cursor()
-	for k, v := c.Seek(blockKey(from, 0)); k != nil && bytes.Compare(k, end) < 0; k, v = c.Next() {
-		if len(k) != len(end) {
-			return errBlock
+	for key, sealed := c.Seek(blockKey(from, 0)); key != nil && bytes.Compare(key, end) < 0; key, sealed = c.Next() {
+		if len(key) != len(end) {
+			return errDamaged
 		}
-		if err := f(binary.BigEndian.Uint32(k[8:]), v); err != nil {
+		chunk := binary.BigEndian.Uint32(key[8:])
+		if !wanted(chunk) {
+			continue
+		}
+		block, err := unseal(key, sealed)
+		if err != nil {
 			return err
 		}
+		f(chunk, block)
 	}
 	return nil
 }
@@ -58,6 +70,29 @@ func (t txBlocks) scan(l level, from, to int64, f func(uint32, []byte) error) er
 func blockKey(start int64, chunk uint32) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 12), uint64(start))
 	return binary.BigEndian.AppendUint32(b, chunk)
+}
+
+// Every block and tuple ends in the CRC-32C of its key and itself.
+const checksumSize = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errDamaged = errors.New("a checksum is wrong")
+
+func checksum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+}
+
+func seal(key, value []byte) []byte {
+	return binary.BigEndian.AppendUint32(value, checksum(key, value))
+}
+
+func unseal(key, sealed []byte) ([]byte, error) {
+	n := len(sealed) - checksumSize
+	if n <= 0 || binary.BigEndian.Uint32(sealed[n:]) != checksum(key, sealed[:n]) {
+		return nil, errDamaged
+	}
+	return sealed[:n], nil
 }
 
 // writeBatch adds a batch to the file, once: a commit that was told to have
@@ -73,7 +108,8 @@ func writeBatch(tx *bbolt.Tx, b *batch) error {
 	next := readNumber(meta, keyNextID)
 	for i := range b.names {
 		row := &b.names[i]
-		if err := tuples.Put(binary.BigEndian.AppendUint32(nil, row.id), row.encode()); err != nil {
+		key := binary.BigEndian.AppendUint32(nil, row.id)
+		if err := tuples.Put(key, seal(key, row.encode())); err != nil {
 			return fmt.Errorf("writing a tuple: %w", err)
 		}
 		next = max(next, uint64(row.id)+1)
@@ -122,40 +158,24 @@ func writeNumber(b *bbolt.Bucket, key []byte, n uint64) error {
 	return nil
 }
 
-// encode lays a tuple out: its last day, its names with their lengths, and the
-// CRC-32C of all that.
+// encode lays a tuple out: its last day, and its names with their lengths.
 func (row *nameRow) encode() []byte {
 	b := binary.AppendUvarint(nil, uint64(row.lastDay))
 	for _, name := range [...]string{row.key, row.team, row.model, row.backend, row.endpoint} {
 		b = binary.AppendUvarint(b, uint64(len(name)))
 		b = append(b, name...)
 	}
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return b
 }
 
-var errName = errors.New("damaged tuple")
-
-func (row *nameRow) decode(b []byte) error {
-	if len(b) < 4 {
-		return errName
-	}
-	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
-	if crc32.Checksum(body, castagnoli) != sum {
-		return errName
-	}
-	day, n := binary.Uvarint(body)
-	if n <= 0 {
-		return errName
-	}
+// decode reads what encode laid out; the checksum was right.
+func (row *nameRow) decode(b []byte) {
+	day, n := binary.Uvarint(b)
 	row.lastDay = int64(day)
-	body = body[n:]
+	b = b[n:]
 	for _, name := range [...]*string{&row.key, &row.team, &row.model, &row.backend, &row.endpoint} {
-		length, n := binary.Uvarint(body)
-		if n <= 0 || length > uint64(len(body)-n) {
-			return errName
-		}
-		*name = string(body[n : n+int(length)])
-		body = body[n+int(length):]
+		length, n := binary.Uvarint(b)
+		*name = string(b[n : n+int(length)])
+		b = b[n+int(length):]
 	}
-	return nil
 }

@@ -166,6 +166,10 @@ func prepare(db *bbolt.DB, file *os.File) error {
 	})
 }
 
+// maxForgotten bounds the ids at the end that no tuple has any more, so that a
+// damaged number does not take all memory.
+const maxForgotten = 1 << 24
+
 // loadInto reads the tuples and checks every block, so that damage is found now,
 // when the file can be set aside, and not by a query. Blocks stay in the file:
 // queries read them there.
@@ -179,13 +183,12 @@ func loadInto(r *rollup, db *bbolt.DB) error {
 			return errors.New("tuples are missing")
 		}
 		err := tuples.ForEach(func(k, v []byte) error {
+			encoded, err := unseal(k, v)
+			if err != nil || len(k) != 4 {
+				return fmt.Errorf("tuples: %w", errDamaged)
+			}
 			var row nameRow
-			if len(k) != 4 {
-				return errName
-			}
-			if err := row.decode(v); err != nil {
-				return fmt.Errorf("%w %d", err, binary.BigEndian.Uint32(k))
-			}
+			row.decode(encoded)
 			r.tuples.put(binary.BigEndian.Uint32(k), row.tuple).lastDay = row.lastDay
 			return nil
 		})
@@ -193,20 +196,19 @@ func loadInto(r *rollup, db *bbolt.DB) error {
 			return err
 		}
 		next := readNumber(meta, keyNextID)
-		if uint64(len(r.tuples.byID)) > next {
+		if known := uint64(len(r.tuples.byID)); next < known || next > known+maxForgotten {
 			return errors.New("tuples are counted wrongly")
 		}
 		r.tuples.reserve(uint32(next))
 		r.begin(readNumber(meta, keyBatch) + 1)
 		for l := range numLevels {
-			if (txBlocks{tx}).level(l) == nil {
+			bucket := txBlocks{tx}.level(l)
+			if bucket == nil {
 				return fmt.Errorf("%ss are missing", levelNames[l])
 			}
-			err := txBlocks{tx}.scan(l, 0, maxUnix+1, func(number uint32, block []byte) error {
-				if uint64(number)<<chunkBits >= next {
-					return errBlock
-				}
-				return checkBlock(block)
+			err := bucket.ForEach(func(k, v []byte) error {
+				_, err := unseal(k, v)
+				return err
 			})
 			if err != nil {
 				return fmt.Errorf("%ss: %w", levelNames[l], err)

@@ -100,10 +100,11 @@ func (r *rollup) begin(number uint64) {
 	r.open = &batch{number: number, deltas: map[span]*delta{}}
 }
 
-// record counts a record; see Ledger.
-func (r *rollup) record(rec *Record) error {
+// record counts a record; see Ledger. It returns how many cells are not yet
+// merged.
+func (r *rollup) record(rec *Record) (waiting int, err error) {
 	if err := rec.Validate(); err != nil {
-		return err
+		return 0, err
 	}
 	sums := rec.counters()
 	unix := rec.Start.Unix()
@@ -113,13 +114,13 @@ func (r *rollup) record(rec *Record) error {
 	id := r.recent.hash(rec.ID)
 	switch {
 	case r.closed:
-		return ErrClosed
+		return 0, ErrClosed
 	case r.recent.has(id):
-		return nil
+		return 0, nil
 	case unix < r.oldest[days]:
-		return fmt.Errorf("%w %s: start %v is before all that is kept", ErrInvalid, rec.ID, rec.Start)
+		return 0, fmt.Errorf("%w %s: start %v is before all that is kept", ErrInvalid, rec.ID, rec.Start)
 	case r.cells()+int(numLevels) > r.maxCells:
-		return ErrFull
+		return 0, ErrFull
 	}
 	r.recent.add(id)
 	e := r.tuples.find(rec)
@@ -134,7 +135,7 @@ func (r *rollup) record(rec *Record) error {
 		}
 		p.delta.cells[p.index].add(&sums)
 	}
-	return nil
+	return r.cells(), nil
 }
 
 // cells counts those that wait to be merged. It must be called with r.mu held.
@@ -228,7 +229,7 @@ func (r *rollup) merged() {
 // blocks are where a ledger keeps its blocks.
 type blocks interface {
 	// get returns nil where there is no such block.
-	get(s span, chunk uint32) []byte
+	get(s span, chunk uint32) ([]byte, error)
 	// put keeps the block: it is not changed any more.
 	put(s span, chunk uint32, block []byte) error
 }
@@ -249,9 +250,11 @@ func (b *batch) merge(to blocks) error {
 		slices.Sort(order)
 		for len(order) > 0 {
 			number := order[0] >> chunkBits
-			if err := c.load(to.get(s, number)); err != nil {
+			old, err := to.get(s, number)
+			if err != nil {
 				return fmt.Errorf("reading the sums of the %s at %s: %w", levelNames[s.level], stamp(s.start), err)
 			}
+			c.load(old)
 			for len(order) > 0 && order[0]>>chunkBits == number {
 				c.add(uint8(order[0]), &d.cells[d.index[order[0]]])
 				order = order[1:]
@@ -271,6 +274,32 @@ type loose struct {
 	start int64
 	ids   []uint32
 	cells []counters
+}
+
+// resolve checks a query, fills in its defaults and says which buckets a page of
+// it reads: those that start in [from, to).
+func (r *rollup) resolve(q *Query) (from, to int64, err error) {
+	if err := q.check(); err != nil {
+		return 0, 0, err
+	}
+	l := q.Width.level()
+	oldest := r.kept()[l]
+	from = q.Width.floor(q.Start.Unix())
+	if from < oldest && l != days {
+		if !q.defaultStart {
+			return 0, 0, paramErrorf("start_time", "%ss are kept from %d on", levelNames[l], oldest)
+		}
+		from = oldest
+	}
+	q.Start = time.Unix(from, 0)
+	to = from
+	for range q.Limit {
+		if to >= q.End.Unix() {
+			break
+		}
+		to = q.Width.next(to)
+	}
+	return from, to, nil
 }
 
 // snapshot is what a query reads of a level's buckets in [from, to), but for
