@@ -89,11 +89,14 @@ type Result struct {
 	// continuous usage it is 0.
 	Unreported int64
 
-	Bytes       int64   // of the body, decoded
-	Events      int64   // of a stream that had data
-	StreamError bool    // the backend sent an error within an answer whose status was none
-	Seconds     float64 // transcription that is charged by duration
-	CostUSD     string  // OpenRouter's usage.cost as written; "" none
+	// StreamError tells that the backend sent an error within an answer whose
+	// status was none. It passed as the backend wrote it.
+	StreamError bool
+
+	Bytes   int64   // of the body, decoded
+	Events  int64   // of a stream, that had data
+	Seconds float64 // transcription that is charged by duration
+	CostUSD string  // OpenRouter's usage.cost as written; "" none
 }
 
 // bodyForm is how a body is read.
@@ -124,7 +127,7 @@ func (m *Meter) Wrap(header http.Header, status int, contentLength int64, body i
 	}
 	m.status, m.length = status, contentLength
 	readable := true
-	switch encoding := strings.TrimSpace(header.Get("Content-Encoding")); {
+	switch encoding := strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ",")); {
 	case encoding == "" || strings.EqualFold(encoding, "identity"):
 	case strings.EqualFold(encoding, "gzip") || strings.EqualFold(encoding, "x-gzip"):
 		body = &gunzipped{src: body}
@@ -225,7 +228,7 @@ func (m *Meter) closed(p *payload) {
 func (m *Meter) observe(b []byte) {
 	m.tally.bytes += int64(len(b))
 	if m.form == formUnknown {
-		m.sniff(b)
+		b = m.sniff(b)
 	}
 	switch m.form {
 	case formEvents:
@@ -271,9 +274,9 @@ func (m *Meter) observeJSON(b []byte) {
 }
 
 // sniff decides by the first byte that says something how a body is read whose
-// type does not say it.
-func (m *Meter) sniff(b []byte) {
-	for _, c := range b {
+// type does not say it. It returns b from that byte on.
+func (m *Meter) sniff(b []byte) []byte {
+	for i, c := range b {
 		switch {
 		case jsonSpace(c):
 			continue
@@ -284,8 +287,9 @@ func (m *Meter) sniff(b []byte) {
 		default:
 			m.form, m.tally.flagged = formOpaque, true
 		}
-		return
+		return b[i:]
 	}
+	return nil
 }
 
 // brokenLine returns the line breaks that end an event which broke off here.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // chatDelta is an event of a stream as most are, with its blank line.
@@ -136,5 +137,16 @@ func BenchmarkMeterJSON(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestMeterIsSmall(t *testing.T) {
+	var m Meter
+	var events eventReader
+	var body hidingBody
+	if size := unsafe.Sizeof(m) + unsafe.Sizeof(events) + unsafe.Sizeof(body) + maxWordBytes; size > 4096/2 {
+		t.Errorf("%d bytes a stream", size)
+	} else {
+		t.Logf("%d bytes a stream", size)
 	}
 }

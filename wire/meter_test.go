@@ -183,7 +183,7 @@ func readMetered(s setup, body io.ReadCloser) reading {
 	}
 	r := m.Wrap(s.header, s.status, s.length, body)
 	got.editing = m.Editing()
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, 8<<10)
 	for got.err == nil {
 		var n int
 		n, got.err = r.Read(buf)
