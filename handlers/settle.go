@@ -144,7 +144,7 @@ func (c *call) record(outcome usage.Outcome) *usage.Record {
 	switch {
 	case !delivered(a):
 		// A backend that refused or failed before the first byte used nothing.
-	case result.Reported:
+	case result.Reported && (result.Complete || result.Unreported == 0):
 		record.Tokens = result.Tokens
 	default:
 		record.Estimated = true
