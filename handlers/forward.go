@@ -61,7 +61,7 @@ func (c *call) attempt(ctx context.Context) error {
 	chosen := c.candidates[c.answer.current]
 	a := &c.answer
 	a.attempts++
-	a.firstToken = 0
+	a.firstToken, a.failure = 0, nil
 	a.meter = wire.NewMeter(wire.MeterConfig{
 		Endpoint:  c.endpoint,
 		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,
