@@ -1,7 +1,6 @@
 package pinegate
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -257,9 +256,7 @@ func (p *backendParser) expecting(err error) error {
 func (p *backendParser) transport(raw json.RawMessage, dialAllow []string) (json.RawMessage, error) {
 	options := make(map[string]any)
 	if raw != nil {
-		decoder := json.NewDecoder(bytes.NewReader(raw))
-		decoder.UseNumber()
-		if err := decoder.Decode(&options); err != nil {
+		if err := json.Unmarshal(raw, &options); err != nil {
 			return nil, err
 		}
 		if options["protocol"] != "http" {
