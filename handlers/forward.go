@@ -195,7 +195,7 @@ func failureError(ctx context.Context, err error) *wire.Error {
 	case errors.Is(context.Cause(ctx), ErrShutdown):
 		return wire.Errorf(wire.KindOverloaded, "")
 	case errors.Is(context.Cause(ctx), errStreamLimit):
-		return wire.Errorf(wire.KindUpstreamTimeout, "")
+		return &wire.Error{Kind: wire.KindUpstreamTimeout, Message: "The answer took longer than this gateway allows."}
 	case errors.As(err, &attempt):
 		kind := wire.KindUpstream
 		if attempt.Timeout() {
