@@ -157,3 +157,13 @@ func holdsSecret(text string, secrets []string) bool {
 	}
 	return false
 }
+
+// holdsSecretFold does so for a header's name, which has lost its case.
+func holdsSecretFold(name string, secrets []string) bool {
+	for _, secret := range secrets {
+		if len(name) >= len(secret) && strings.Contains(strings.ToLower(name), strings.ToLower(secret)) {
+			return true
+		}
+	}
+	return false
+}

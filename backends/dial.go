@@ -32,9 +32,13 @@ type DialPolicy struct {
 // an error of the dial may reach further than the logs.
 type DialRefusedError struct{ Addr netip.Addr }
 
-func (*DialRefusedError) Error() string {
-	return "the address of the backend is outside dial_allow"
-}
+func (*DialRefusedError) Error() string { return errOutside.Error() }
+
+// Unwrap makes it a DialError to reverse_proxy: nothing was sent, so another
+// upstream may be tried.
+func (*DialRefusedError) Unwrap() error { return errOutside }
+
+var errOutside = reverseproxy.NewDialError(errors.New("the address of the backend is outside dial_allow"))
 
 // ParseDialAllow parses the words of dial_allow: CIDRs, single addresses, and
 //
@@ -306,7 +310,7 @@ func (p DialPolicy) guard(dial dialFunc) dialFunc {
 		}
 		if err := p.checkConn(conn); err != nil {
 			_ = conn.Close() // nothing was sent
-			return nil, reverseproxy.NewDialError(err)
+			return nil, err
 		}
 		return conn, nil
 	}
@@ -319,5 +323,5 @@ func (p DialPolicy) checkConn(conn net.Conn) error {
 	case *net.UnixAddr:
 		return nil
 	}
-	return errors.New("dialled neither a TCP address nor a unix socket")
+	return reverseproxy.NewDialError(errors.New("dialled neither a TCP address nor a unix socket"))
 }

@@ -184,6 +184,9 @@ func (c *content) UnmarshalJSON(b []byte) error {
 type inputs []string
 
 func (in *inputs) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	var one string
 	if json.Unmarshal(b, &one) == nil {
 		*in = inputs{one}

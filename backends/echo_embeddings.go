@@ -1,13 +1,14 @@
 package backends
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
+	"math/rand/v2"
 )
 
 const (
@@ -62,16 +63,14 @@ func (c *echoCall) embeddings() ([]byte, []stage, error) {
 	return marshal(list), nil, nil
 }
 
-// embed makes a vector of length one from the hash of a text: the same text,
-// the same vector, and nothing more than that.
+// embed makes a vector of length one, of a random direction that is drawn by
+// the text: the same text, the same vector, and nothing more than that.
 func embed(text string, dimensions int) []float32 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(text)) // a hash takes everything
+	random := rand.New(rand.NewChaCha8(sha256.Sum256([]byte(text))))
 	numbers := make([]float64, dimensions)
 	var sum float64
 	for i := range numbers {
-		_, _ = h.Write([]byte{byte(i), byte(i >> 8)})
-		numbers[i] = float64(int64(h.Sum64())) / math.MaxInt64
+		numbers[i] = random.NormFloat64()
 		sum += numbers[i] * numbers[i]
 	}
 	vector := make([]float32, dimensions)

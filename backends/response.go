@@ -147,7 +147,7 @@ func (w *written) Write(p []byte) (int, error) {
 func (t *Transport) answerHeader(in http.Header, ownLimits bool, secrets []string) (out http.Header, echoed bool) {
 	out = make(http.Header, len(in))
 	for name, values := range in {
-		if slices.ContainsFunc(values, func(v string) bool { return holdsSecret(v, secrets) }) {
+		if holdsSecretFold(name, secrets) || slices.ContainsFunc(values, func(v string) bool { return holdsSecret(v, secrets) }) {
 			echoed = true
 			continue
 		}

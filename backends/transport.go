@@ -242,7 +242,9 @@ func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
 	out.URL.RawQuery, out.URL.ForceQuery, out.URL.Fragment, out.URL.RawFragment = "", false, "", ""
 	out.URL.User = nil
 	out.RequestURI = ""
-	t.setHost(out)
+	if dial, ok := reverseproxy.GetDialInfo(ctx); ok {
+		t.setHost(out, dial)
+	}
 
 	out.Body, out.GetBody, out.ContentLength = http.NoBody, nil, 0
 	if ex.HasBody {
@@ -265,9 +267,8 @@ func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
 // setHost makes a Host that RequestHeaderOps set presentable: without the
 // scheme's own port, and a name where the address is a socket's path. One that
 // the operator set differs from the address and stays.
-func (t *Transport) setHost(out *http.Request) {
-	dial, ok := reverseproxy.GetDialInfo(out.Context())
-	if !ok || out.Host != dial.Address {
+func (t *Transport) setHost(out *http.Request, dial reverseproxy.DialInfo) {
+	if out.Host != dial.Address {
 		return
 	}
 	port := "80"
