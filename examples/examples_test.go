@@ -1,0 +1,156 @@
+// Package examples_test holds the shipped Caddyfiles to what they promise: they
+// are valid, formatted, and set what a gate on the open internet needs.
+package examples_test
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/amanycodes/pine-gate"
+)
+
+// secrets are the variables that the Caddyfiles read.
+var secrets = []string{
+	"PINEGATE_KEY", "PINEGATE_ADMIN_KEY", "APP_KEY", "BROWSER_KEY",
+	"ADA_KEY", "GRACE_KEY", "SHOP_KEY", "SHOP_KEY_OLD", "INTERN_KEY",
+	"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY", "VLLM_API_KEY",
+}
+
+func TestCaddyfiles(t *testing.T) {
+	files, err := filepath.Glob("*/Caddyfile")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples found: %v", err)
+	}
+	for _, name := range secrets {
+		t.Setenv(name, "secret-of-an-example:"+name)
+	}
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+
+	for _, file := range append(files, "../Caddyfile") {
+		t.Run(file, func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(caddyfile.Format(text)) != string(text) {
+				t.Error("`caddy fmt` would change it")
+			}
+			config := adapt(t, file, text)
+			checkAdmin(t, config)
+			checkShutdown(t, config)
+			checkServers(t, config)
+			checkLogs(t, config)
+			// Last, for it takes the configuration apart.
+			if err := caddy.Validate(config); err != nil {
+				t.Fatalf("validating: %v", err)
+			}
+		})
+	}
+}
+
+// adapt turns a Caddyfile into a configuration. Warnings count as failures.
+func adapt(t *testing.T, file string, text []byte) *caddy.Config {
+	t.Helper()
+	result, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": file})
+	if err != nil {
+		t.Fatalf("adapting: %v", err)
+	}
+	for _, warning := range warnings {
+		t.Errorf("warning: %s", warning)
+	}
+	for _, name := range secrets {
+		if strings.Contains(string(result), "secret-of-an-example:"+name) {
+			t.Errorf("the value of %s stands in the configuration", name)
+		}
+	}
+	config := new(caddy.Config)
+	if err := json.Unmarshal(result, config); err != nil {
+		t.Fatalf("reading the adapted configuration: %v", err)
+	}
+	return config
+}
+
+func checkAdmin(t *testing.T, config *caddy.Config) {
+	t.Helper()
+	if config.Admin == nil || config.Admin.Config == nil || config.Admin.Config.Persist == nil || *config.Admin.Config.Persist {
+		t.Error("the configuration is persisted; its file outlives it")
+	}
+	if config.Admin == nil {
+		return
+	}
+	host, _, err := net.SplitHostPort(config.Admin.Listen)
+	if err != nil || host != "localhost" {
+		t.Errorf("the admin endpoint listens on %q, expected localhost", config.Admin.Listen)
+	}
+}
+
+func checkShutdown(t *testing.T, config *caddy.Config) {
+	t.Helper()
+	app := httpApp(t, config)
+	if app.GracePeriod <= 0 {
+		t.Error("no grace_period: a stop would wait for ever")
+	}
+	if app.ShutdownDelay <= 0 {
+		t.Error("no shutdown_delay: a balancer would still send requests to a stopped gate")
+	}
+}
+
+func checkServers(t *testing.T, config *caddy.Config) {
+	t.Helper()
+	for name, server := range httpApp(t, config).Servers {
+		for what, set := range map[string]bool{
+			"read_header":     server.ReadHeaderTimeout > 0,
+			"read_body":       server.ReadTimeout > 0,
+			"read_body_idle":  server.ReadIdleTimeout > 0,
+			"write_idle":      server.WriteIdleTimeout > 0,
+			"idle":            server.IdleTimeout > 0,
+			"max_header_size": server.MaxHeaderBytes > 0,
+			"0rtt off":        server.Allow0RTT != nil && !*server.Allow0RTT,
+		} {
+			if !set {
+				t.Errorf("server %s: %s is not set", name, what)
+			}
+		}
+		if server.WriteTimeout != 0 {
+			t.Errorf("server %s: a write timeout cuts long streams", name)
+		}
+	}
+}
+
+// checkLogs wants the credentials that Caddy doesn't know filtered out of every
+// log: a site's own format replaces the global one.
+func checkLogs(t *testing.T, config *caddy.Config) {
+	t.Helper()
+	if config.Logging == nil || config.Logging.Logs["default"] == nil {
+		t.Fatal("no global log format")
+	}
+	for name, log := range config.Logging.Logs {
+		for _, field := range []string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
+			if !strings.Contains(string(log.EncoderRaw), `"request\u003eheaders\u003e`+field+`":{"filter":"delete"}`) {
+				t.Errorf("log %s keeps %s", name, field)
+			}
+		}
+		if !strings.Contains(string(log.EncoderRaw), `"request\u003euri":{"actions":`) {
+			t.Errorf("log %s keeps queries that hold keys", name)
+		}
+	}
+}
+
+func httpApp(t *testing.T, config *caddy.Config) *caddyhttp.App {
+	t.Helper()
+	app := new(caddyhttp.App)
+	if err := json.Unmarshal(config.AppsRaw["http"], app); err != nil {
+		t.Fatalf("reading the http app: %v", err)
+	}
+	return app
+}
