@@ -2,50 +2,43 @@ package limiter
 
 import "time"
 
-// reserve admits the request or returns a *Refusal.
-func (r *reservation) reserve() error {
+// reserve admits the request, to the candidate that it returns, or refuses it.
+func (a *admission) reserve() (candidate int, refusal *Refusal) {
 	var locks shardSet
-	locks.addRules(r.req.Rules)
-	for _, rules := range r.req.Candidates {
+	locks.addRules(a.req.Rules)
+	for _, rules := range a.req.Candidates {
 		locks.addRules(rules)
 	}
-	var refusal *Refusal
-	r.at = r.store.whileLocked(&locks, func(at instant) (unseeded *Rule) {
-		refusal, unseeded = r.admit(at)
+	a.at = a.store.whileLocked(&locks, func(at instant) (unseeded *Rule) {
+		candidate, refusal, unseeded = a.admit(at)
 		return unseeded
 	})
-	r.movedAt = r.at
-	if refusal != nil {
-		return refusal
-	}
-	return nil
+	a.movedAt = a.at
+	return candidate, refusal
 }
 
 // admit is reserve with the shards locked: it checks everything before it takes anything.
-func (r *reservation) admit(at instant) (_ *Refusal, unseeded *Rule) {
-	if r.holds, unseeded = r.store.enlist(r.first[:0], nil, r.req.Rules, at); unseeded != nil {
-		return nil, unseeded
+func (a *admission) admit(at instant) (candidate int, _ *Refusal, unseeded *Rule) {
+	if a.holds, unseeded = a.store.enlist(a.first[:0], nil, a.req.Rules, at); unseeded != nil {
+		return 0, nil, unseeded
 	}
-	r.common = len(r.holds)
-	out := r.req.lowered(r.req.wanted(), r.holds, nil)
-	verdict := r.req.judge(out, r.holds, nil, at)
+	a.common = len(a.holds)
+	out := a.req.lowered(a.req.wanted(), a.holds, nil)
+	verdict := a.req.judge(out, a.holds, nil, at)
 
-	choice, unseeded := r.choose(out, at)
+	choice, unseeded := a.choose(out, at)
 	if unseeded != nil {
-		return nil, unseeded
+		return 0, nil, unseeded
 	}
-	if choice.verdict.refused() && choice.verdict.later(verdict) {
+	if choice.verdict.later(verdict) {
 		verdict = choice.verdict
 	}
 	if verdict.refused() {
-		return verdict.refusal(states(nil, r.holds, at)), nil
+		return 0, verdict.refusal(states(make([]State, 0, len(a.holds)), a.holds, at)), nil
 	}
-	r.candidate, r.out = choice.candidate, choice.out
-	for i := range r.holds {
-		r.holds[i].amount, _ = r.req.need(r.holds[i].rule.Limit, r.out.total)
-		r.holds[i].take()
-	}
-	return nil, nil
+	a.out = choice.out
+	a.take(a.holds)
+	return choice.candidate, nil, nil
 }
 
 // choice is a candidate and what came of its rules.
@@ -57,11 +50,11 @@ type choice struct {
 
 // choose finds the first candidate with room, else the one that frees first, and leaves its holds
 // behind the request's own.
-func (r *reservation) choose(out output, at instant) (best choice, unseeded *Rule) {
+func (a *admission) choose(out output, at instant) (best choice, unseeded *Rule) {
 	best.out = out
-	for i, rules := range r.req.Candidates {
+	for i, rules := range a.req.Candidates {
 		c := choice{candidate: i}
-		if c, unseeded = r.consider(i, rules, out, at); unseeded != nil {
+		if c, unseeded = a.consider(i, rules, out, at); unseeded != nil {
 			return best, unseeded
 		}
 		if !c.verdict.refused() {
@@ -71,21 +64,21 @@ func (r *reservation) choose(out output, at instant) (best choice, unseeded *Rul
 			best = c
 		}
 	}
-	if best.verdict.refused() && best.candidate != len(r.req.Candidates)-1 {
+	if best.verdict.refused() && best.candidate != len(a.req.Candidates)-1 {
 		// The holds are those of the candidate that was looked at last.
-		return r.consider(best.candidate, r.req.Candidates[best.candidate], out, at)
+		return a.consider(best.candidate, a.req.Candidates[best.candidate], out, at)
 	}
 	return best, nil
 }
 
 // consider judges one candidate.
-func (r *reservation) consider(i int, rules []*Rule, out output, at instant) (c choice, unseeded *Rule) {
-	if r.holds, unseeded = r.store.enlist(r.holds[:r.common], nil, rules, at); unseeded != nil {
+func (a *admission) consider(i int, rules []*Rule, out output, at instant) (c choice, unseeded *Rule) {
+	if a.holds, unseeded = a.store.enlist(a.holds[:a.common], nil, rules, at); unseeded != nil {
 		return c, unseeded
 	}
-	holds := r.holds[r.common:]
-	out = r.req.lowered(out, holds, nil)
-	return choice{candidate: i, out: out, verdict: r.req.judge(out, holds, nil, at)}, nil
+	holds := a.holds[a.common:]
+	out = a.req.lowered(out, holds, nil)
+	return choice{candidate: i, out: out, verdict: a.req.judge(out, holds, nil, at)}, nil
 }
 
 // verdict is what became of some rules of a request: the one of those that refuse which frees last.

@@ -16,6 +16,7 @@ import (
 // Levels are integers with an exact remainder, so that nothing is lost or won by looking often:
 // the level is level + fraction/window, with the window in nanoseconds.
 type bucket struct {
+	named
 	level    int64
 	fraction int64 // of a unit, in 1/window ns; 0 in a full bucket
 	last     int64 // instant.mono up to which it is filled
@@ -25,8 +26,11 @@ type bucket struct {
 	window   Window
 }
 
-func newBucket(now instant, l Limit) *bucket {
-	return &bucket{level: l.Capacity(), last: now.mono, amount: l.Amount, capacity: l.Capacity(), window: l.Window}
+func newBucket(now instant, r *Rule) *bucket {
+	return &bucket{
+		named: named(r.name), level: r.Limit.Capacity(), last: now.mono,
+		amount: r.Limit.Amount, capacity: r.Limit.Capacity(), window: r.Limit.Window,
+	}
 }
 
 func (b *bucket) touch(now instant, l Limit) {

@@ -10,6 +10,9 @@ type instant struct {
 
 // counter counts for all rules of one name. Its methods must be called with its shard locked.
 type counter interface {
+	// Name is that of its rules.
+	Name() string
+
 	// touch brings the counter to now and under a limit, whose amounts a reload may have changed.
 	touch(now instant, l Limit)
 
@@ -34,15 +37,20 @@ type counter interface {
 // inFlightRetry is how soon a caller may ask again for what requests in flight hold.
 const inFlightRetry = time.Second
 
-// newCounter returns the counter for a limit, with nothing taken.
-func newCounter(now instant, l Limit) counter {
-	switch {
+// named is the name of a counter.
+type named string
+
+func (n named) Name() string { return string(n) }
+
+// newCounter returns the counter for a rule, with nothing taken.
+func newCounter(now instant, r *Rule) counter {
+	switch l := r.Limit; {
 	case l.Unit == Concurrent:
-		return &leases{}
+		return &leases{named: named(r.name)}
 	case l.Window.Quota():
-		return &quota{window: l.Window}
+		return &quota{named: named(r.name), window: l.Window}
 	default:
-		return newBucket(now, l)
+		return newBucket(now, r)
 	}
 }
 

@@ -6,6 +6,7 @@ import "time"
 // that is all there is to know: a reservation can't outlive the process, and it is settled once, so
 // that the number is never below zero and a place is never given back twice.
 type leases struct {
+	named
 	inUse int64
 	limit int64
 }

@@ -8,6 +8,14 @@ import (
 
 // Limiter holds the counters of all limits, in memory or in a store shared by several gates. All
 // its methods may be called at the same time.
+//
+// What it promises of a rate, over any time w that begins and ends anywhere, is
+//
+//	admitted(w) ≤ burst + rate·w + returned(w)
+//
+// in the amounts that were reserved, where returned(w) is what settlements within w have given back
+// of them. Of a quota, what is used and what is reserved never come to more than the amount when a
+// request is admitted, so that the amount holds unless an answer uses more than its cap.
 type Limiter interface {
 	// Reserve checks all limits of a request and takes what it needs of each, for the first
 	// candidate with room, in one step that no other request sees a part of. The error is a
@@ -109,8 +117,8 @@ type Reservation interface {
 	// first call does anything; it may come from any goroutine, and while ctx is done.
 	Settle(ctx context.Context, used Actual)
 
-	// States returns the states of the request's rules and of those of its candidate, in order, as
-	// they were right after the admission or the last move.
+	// States returns the states of the request's rules, as they were right after the admission, and
+	// of its candidate's, after the last move too; in order. It may be nil after Settle.
 	States() []State
 }
 

@@ -36,6 +36,7 @@ type Memory struct {
 	seed  func(rule *Rule, since time.Time) int64
 
 	shards [shardCount]shard
+	spare  sync.Pool // of admissions
 
 	closing sync.Once
 	done    chan struct{} // closed by Close
@@ -71,11 +72,13 @@ func (m *Memory) Reserve(ctx context.Context, req Request) (Reservation, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &reservation{store: m, req: req.normalised()}
-	if err := r.reserve(); err != nil {
-		return nil, err
+	a := m.newAdmission(req)
+	candidate, refusal := a.reserve()
+	if refusal != nil {
+		a.release()
+		return nil, refusal
 	}
-	return r, nil
+	return &reservation{admission: a, candidate: candidate, cap: a.out.cap}, nil
 }
 
 // Peek implements [Limiter].

@@ -5,6 +5,7 @@ import "time"
 // quota is the counter of a calendar window. It is hard: what is used and what is reserved never
 // come to more than the amount when a request is admitted.
 type quota struct {
+	named
 	used     int64
 	reserved int64
 	amount   int64

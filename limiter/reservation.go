@@ -6,23 +6,14 @@ import (
 	"sync"
 )
 
-// reservation is a Reservation of Memory. It is never used again, so that a late call to Settle
-// finds its own reservation and nobody else's.
+// reservation is a Reservation of Memory: a small ticket to the admission that it holds until it is
+// settled. Admissions are used again and tickets are not, so that a late call to Settle finds its own
+// ticket empty, never the admission of somebody else.
 type reservation struct {
-	store *Memory
-	req   Request
-
 	mu        sync.Mutex // guards what follows; taken before the shards' locks
-	settled   bool
+	admission *admission // nil when settled
 	candidate int
-	common    int // how many of the holds are the request's own; the others are the candidate's
-	out       output
-	holds     []hold
-	at        instant // of the admission
-	movedAt   instant // of the last move, else of the admission: the candidate's holds are of then
-
-	// first is where the holds lie as long as they are few, so that a reservation is one allocation.
-	first [6]hold
+	cap       int64
 }
 
 // Candidate implements [Reservation].
@@ -36,33 +27,29 @@ func (r *reservation) Candidate() int {
 func (r *reservation) Cap() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.out.cap
+	return r.cap
 }
 
 // States implements [Reservation].
 func (r *reservation) States() []State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := states(make([]State, 0, len(r.holds)), r.holds[:r.common], r.at)
-	return states(all, r.holds[r.common:], r.movedAt)
+	if r.admission == nil {
+		return nil
+	}
+	return r.admission.states()
 }
 
 // Settle implements [Reservation].
 func (r *reservation) Settle(_ context.Context, used Actual) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.settled {
-		return
+	a := r.admission
+	r.admission = nil
+	r.mu.Unlock()
+	if a != nil {
+		a.settle(used)
+		a.release()
 	}
-	r.settled = true
-	var locks shardSet
-	locks.addHolds(r.holds)
-	now := r.store.instant()
-	r.store.lock(&locks)
-	for i := range r.holds {
-		r.holds[i].settle(now, used)
-	}
-	r.store.unlock(&locks)
 }
 
 // Move implements [Reservation].
@@ -72,49 +59,16 @@ func (r *reservation) Move(ctx context.Context, candidate int) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.settled {
+	if r.admission == nil {
 		return ErrSettled
 	}
-	if candidate < 0 || candidate >= max(len(r.req.Candidates), 1) {
-		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, len(r.req.Candidates))
+	candidates := max(len(r.admission.req.Candidates), 1)
+	if candidate < 0 || candidate >= candidates {
+		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, candidates)
 	}
-	var rules []*Rule
-	if len(r.req.Candidates) > 0 {
-		rules = r.req.Candidates[candidate]
-	}
-	var locks shardSet
-	locks.addHolds(r.holds[r.common:])
-	locks.addRules(rules)
-	var refusal *Refusal
-	r.store.whileLocked(&locks, func(at instant) (unseeded *Rule) {
-		refusal, unseeded = r.move(candidate, rules, at)
-		return unseeded
-	})
-	if refusal != nil {
+	if refusal := r.admission.moveTo(candidate); refusal != nil {
 		return refusal
 	}
+	r.candidate, r.cap = candidate, r.admission.out.cap
 	return nil
-}
-
-// move is Move with the shards locked.
-func (r *reservation) move(candidate int, rules []*Rule, at instant) (*Refusal, *Rule) {
-	own, old := r.holds[:r.common], r.holds[r.common:]
-	holds, unseeded := r.store.enlist(nil, own, rules, at)
-	if unseeded != nil {
-		return nil, unseeded
-	}
-	out := r.req.lowered(r.out, holds, old)
-	if v := r.req.judge(out, holds, old, at); v.refused() {
-		return v.refusal(states(states(nil, own, r.at), holds, at)), nil
-	}
-	for i := range old {
-		old[i].settle(at, Actual{Dispatched: true, Failed: true})
-	}
-	for i := range holds {
-		holds[i].amount, _ = r.req.need(holds[i].rule.Limit, out.total)
-		holds[i].take()
-	}
-	r.holds = append(own, holds...)
-	r.candidate, r.out, r.movedAt = candidate, out, at
-	return nil, nil
 }

@@ -11,9 +11,17 @@ const shardCount = 256
 
 // shard is a part of the counters, chosen by the hash of the name.
 type shard struct {
-	mu       sync.Mutex
-	counters map[string]counter // guarded by mu
-	peak     int                // guarded by mu: most counters since the map was made
+	mu sync.Mutex
+
+	// counters are by the hash of their names, which each rule knows: the names themselves lie
+	// elsewhere in memory, and to read them would cost more than all the arithmetic. Guarded by mu.
+	counters map[uint64]counter
+
+	// collided has those whose place in counters another name has. It is as good as always empty.
+	// Guarded by mu.
+	collided map[string]counter
+
+	peak int // most counters since the map was made; guarded by mu
 
 	seeding sync.Mutex // held while a seed is asked for, before mu; one at a time for each shard
 
@@ -23,16 +31,33 @@ type shard struct {
 // get returns the counter of a rule, brought to now. It makes one where there is none, so that the
 // next request finds it. It must be called with the shard locked.
 func (s *shard) get(r *Rule, now instant) counter {
-	c, ok := s.counters[r.name]
-	if !ok {
-		if s.counters == nil {
-			s.counters = make(map[string]counter)
-		}
-		c = newCounter(now, r.Limit)
-		s.counters[r.name] = c
-		s.peak = max(s.peak, len(s.counters))
+	c, taken := s.counters[r.hash]
+	if !taken || c.Name() != r.name {
+		c = s.getRare(r, now, taken)
 	}
 	c.touch(now, r.Limit)
+	return c
+}
+
+// getRare is get where the counter is not in its place.
+func (s *shard) getRare(r *Rule, now instant, taken bool) counter {
+	if c, ok := s.collided[r.name]; ok {
+		return c
+	}
+	c := newCounter(now, r)
+	switch {
+	case taken:
+		if s.collided == nil {
+			s.collided = make(map[string]counter)
+		}
+		s.collided[r.name] = c
+	default:
+		if s.counters == nil {
+			s.counters = make(map[uint64]counter)
+		}
+		s.counters[r.hash] = c
+		s.peak = max(s.peak, len(s.counters))
+	}
 	return c
 }
 

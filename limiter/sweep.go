@@ -1,6 +1,9 @@
 package limiter
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // sweepBatch is how many counters are looked at before requests get their turn at the lock.
 const sweepBatch = 256
@@ -37,15 +40,20 @@ func (s *shard) sweep(now instant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen := 0
-	for name, c := range s.counters {
+	for hash, c := range s.counters {
 		if c.idle(now) {
-			delete(s.counters, name)
+			delete(s.counters, hash)
 		}
 		// A map may change between two steps of a loop over it, so that the lock may be given up
 		// there.
 		if seen++; seen%sweepBatch == 0 {
 			s.mu.Unlock()
 			s.mu.Lock()
+		}
+	}
+	for name, c := range s.collided {
+		if c.idle(now) {
+			delete(s.collided, name)
 		}
 	}
 	s.shrink()
@@ -56,9 +64,6 @@ func (s *shard) shrink() {
 	if s.peak < 64 || len(s.counters) > s.peak/4 {
 		return
 	}
-	counters := make(map[string]counter, len(s.counters))
-	for name, c := range s.counters {
-		counters[name] = c
-	}
-	s.counters, s.peak = counters, len(counters)
+	s.counters = maps.Collect(maps.All(s.counters))
+	s.peak = len(s.counters)
 }
