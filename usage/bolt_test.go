@@ -302,6 +302,33 @@ func TestBoltWritesABatchOnce(t *testing.T) {
 	}
 }
 
+// TestBoltChangesFileAndMemoryAtOnce: no query may begin between the commit of
+// a batch and its removal from memory, or it would count the batch twice.
+func TestBoltChangesFileAndMemoryAtOnce(t *testing.T) {
+	b, _ := openTest(t, filepath.Join(t.TempDir(), "usage.db"), atTestNow)
+	recordMany(t, b, "", 5)
+	b.sums.mu.Lock()
+	batch := b.sums.take()
+	b.sums.mu.Unlock()
+	err := b.update(func(tx *bbolt.Tx) error {
+		if !b.instant.TryRLock() {
+			t.Error("queries wait for all of a write, and not just for its end")
+		} else {
+			b.instant.RUnlock()
+		}
+		return writeBatch(tx, batch)
+	}, func() {
+		if b.instant.TryRLock() {
+			t.Error("a query may begin after the commit")
+			b.instant.RUnlock()
+		}
+		b.sums.merged()
+	})
+	if n := requests(t, b); err != nil || n != 5 {
+		t.Errorf("%d requests, %v; want 5", n, err)
+	}
+}
+
 func TestBoltWritesByItself(t *testing.T) {
 	b, err := OpenBolt(filepath.Join(t.TempDir(), "usage.db"), BoltOptions{Now: atTestNow, FlushInterval: time.Millisecond})
 	if err != nil {
@@ -310,9 +337,9 @@ func TestBoltWritesByItself(t *testing.T) {
 	defer b.Close()
 	recordMany(t, b, "", 1)
 	for written := uint64(0); written == 0 && t.Context().Err() == nil; runtime.Gosched() {
-		if err := b.db.View(func(tx *bbolt.Tx) error {
-			written = readNumber(tx.Bucket(bucketMeta), keyBatch)
-			return nil
+		if err := b.db.View(func(tx *bbolt.Tx) (err error) {
+			written, err = readNumber(tx.Bucket(bucketMeta), keyBatch)
+			return err
 		}); err != nil {
 			t.Fatal(err)
 		}

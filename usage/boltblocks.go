@@ -72,7 +72,7 @@ func blockKey(start int64, chunk uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, chunk)
 }
 
-// Every block and tuple ends in the CRC-32C of its key and itself.
+// Every value ends in the CRC-32C of its key and itself.
 const checksumSize = 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -99,13 +99,17 @@ func unseal(key, sealed []byte) ([]byte, error) {
 // failed may have reached the disk, and then the file knows the batch's number.
 func writeBatch(tx *bbolt.Tx, b *batch) error {
 	meta, tuples := tx.Bucket(bucketMeta), tx.Bucket(bucketNames)
-	if readNumber(meta, keyBatch) >= b.number {
-		return nil
+	last, err := readNumber(meta, keyBatch)
+	if err != nil || last >= b.number {
+		return err
 	}
 	if err := b.merge(txBlocks{tx}); err != nil {
 		return err
 	}
-	next := readNumber(meta, keyNextID)
+	next, err := readNumber(meta, keyNextID)
+	if err != nil {
+		return err
+	}
 	for i := range b.names {
 		row := &b.names[i]
 		key := binary.BigEndian.AppendUint32(nil, row.id)
@@ -144,15 +148,21 @@ func deleteExpired(tx *bbolt.Tx, oldest [numLevels]int64, forgotten []uint32) (m
 	return left == 0, nil
 }
 
-func readNumber(b *bbolt.Bucket, key []byte) uint64 {
-	if v := b.Get(key); len(v) == 8 {
-		return binary.BigEndian.Uint64(v)
+// readNumber is 0 where there is none.
+func readNumber(b *bbolt.Bucket, key []byte) (uint64, error) {
+	sealed := b.Get(key)
+	if sealed == nil {
+		return 0, nil
 	}
-	return 0
+	v, err := unseal(key, sealed)
+	if err != nil || len(v) != 8 {
+		return 0, fmt.Errorf("reading %s: %w", key, errDamaged)
+	}
+	return binary.BigEndian.Uint64(v), nil
 }
 
 func writeNumber(b *bbolt.Bucket, key []byte, n uint64) error {
-	if err := b.Put(key, binary.BigEndian.AppendUint64(nil, n)); err != nil {
+	if err := b.Put(key, seal(key, binary.BigEndian.AppendUint64(nil, n))); err != nil {
 		return fmt.Errorf("writing %s: %w", key, err)
 	}
 	return nil

@@ -82,7 +82,7 @@ func tryFile(path string, timeout time.Duration, load func(*bbolt.DB) error) (_ 
 	if err != nil {
 		return nil, classify(err)
 	}
-	if err := guarded(func() error { return prepare(db, file) }); err != nil {
+	if err := guarded(func() error { return prepare(db) }); err != nil {
 		return nil, classify(err)
 	}
 	if err := guarded(func() error { return load(db) }); err != nil {
@@ -129,29 +129,27 @@ var (
 	errNewer   = errors.New("the file was written by a newer version")
 )
 
-// prepare makes the buckets of a new file, and checks an old one for what can
-// be seen from outside.
-func prepare(db *bbolt.DB, file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
+// prepare makes the buckets of a new file, and refuses one that holds something
+// else.
+func prepare(db *bbolt.DB) error {
 	empty := false
-	err = db.View(func(tx *bbolt.Tx) error {
-		if info.Size() < tx.Size() {
-			return fmt.Errorf("cut off at %d of %d bytes", info.Size(), tx.Size())
-		}
+	err := db.View(func(tx *bbolt.Tx) error {
 		first, _ := tx.Cursor().First()
 		meta := tx.Bucket(bucketMeta)
 		switch {
 		case first == nil:
 			empty = true
-		case meta == nil || meta.Get(keyFormat) == nil:
+			return nil
+		case meta == nil && tx.Bucket(bucketNames) == nil:
 			return errForeign
-		case readNumber(meta, keyFormat) > fileFormat:
+		case meta == nil || meta.Get(keyFormat) == nil:
+			return errors.New("its format is missing")
+		}
+		format, err := readNumber(meta, keyFormat)
+		if err == nil && format > fileFormat {
 			return errNewer
 		}
-		return nil
+		return err
 	})
 	if err != nil || !empty {
 		return err
@@ -165,10 +163,6 @@ func prepare(db *bbolt.DB, file *os.File) error {
 		return writeNumber(tx.Bucket(bucketMeta), keyFormat, fileFormat)
 	})
 }
-
-// maxForgotten bounds the ids at the end that no tuple has any more, so that a
-// damaged number does not take all memory.
-const maxForgotten = 1 << 24
 
 // loadInto reads the tuples and checks every block, so that damage is found now,
 // when the file can be set aside, and not by a query. Blocks stay in the file:
@@ -195,12 +189,16 @@ func loadInto(r *rollup, db *bbolt.DB) error {
 		if err != nil {
 			return err
 		}
-		next := readNumber(meta, keyNextID)
-		if known := uint64(len(r.tuples.byID)); next < known || next > known+maxForgotten {
-			return errors.New("tuples are counted wrongly")
+		next, err := readNumber(meta, keyNextID)
+		if err != nil {
+			return err
 		}
 		r.tuples.reserve(uint32(next))
-		r.begin(readNumber(meta, keyBatch) + 1)
+		last, err := readNumber(meta, keyBatch)
+		if err != nil {
+			return err
+		}
+		r.begin(last + 1)
 		for l := range numLevels {
 			bucket := txBlocks{tx}.level(l)
 			if bucket == nil {
@@ -214,8 +212,21 @@ func loadInto(r *rollup, db *bbolt.DB) error {
 				return fmt.Errorf("%ss: %w", levelNames[l], err)
 			}
 		}
-		return nil
+		return checkPages(tx)
 	})
+}
+
+// checkPages checks what reading does not come upon: that bbolt can tell which
+// pages are in use, or writing would fail for ever. It must be called when all
+// has been read, since bbolt does it in a goroutine of its own, where a fault
+// would not be caught.
+func checkPages(tx *bbolt.Tx) (first error) {
+	for err := range tx.Check() { // to the end, or the goroutine stays
+		if first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // readAhead reads the file from end to end, which brings it into the system's

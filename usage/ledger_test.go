@@ -18,6 +18,11 @@ func TestMemory(t *testing.T) {
 		Open: func(_ testing.TB, _ string, now func() time.Time) usage.Ledger {
 			return usage.NewMemoryWithClock(0, now)
 		},
+		Settle: func(t testing.TB, l usage.Ledger) {
+			if err := l.(*usage.Memory).Merge(); err != nil {
+				t.Errorf("%v", err)
+			}
+		},
 	}.Run(t)
 }
 

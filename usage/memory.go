@@ -48,7 +48,17 @@ func (m *Memory) Record(_ context.Context, r *Record) error {
 	if m.sums.open.cells < mergeCells || m.sums.closed { // another did
 		return nil
 	}
-	if err := m.sums.take().merge(m); err != nil {
+	return m.merge()
+}
+
+// merge turns what was gathered into blocks. It must be called with m.sums.mu
+// held.
+func (m *Memory) merge() error {
+	batch := m.sums.take()
+	if batch == nil {
+		return nil
+	}
+	if err := batch.merge(m); err != nil {
 		return err
 	}
 	m.sums.merged()

@@ -126,9 +126,6 @@ func (r *rollup) record(rec *Record) (waiting int, err error) {
 	e := r.tuples.find(rec)
 	for l := range numLevels {
 		start := floor(unix, levelSeconds[l])
-		if start < r.oldest[l] {
-			continue
-		}
 		p := &e.places[l]
 		if p.batch != r.open.number || p.start != start {
 			r.locate(e, l, start)
