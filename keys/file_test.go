@@ -79,6 +79,8 @@ var broken = map[string]struct {
 	"field twice":      {`[{"id":"a","id":"b","secrets":["canary-0123456789-canary"]}]`, []string{`"id" is there twice`}},
 	"unknown secret":   {`[{"id":"a","canary-0123456789-canary":{"x":1}}]`, []string{"unknown field", "not shown"}},
 	"deep in unknown":  {`[{"id":"a","canary-0123456789-canary":{"canary-0123456789-canary":1,}}]`, nil},
+	"deep in an id":    {`[{"id":{"canary-0123456789-canary":{"x":1,}}}]`, []string{"line 1"}},
+	"twice in a team":  {`[{"team":{"canary-0123456789-canary":{"x":1,"x":2}}}]`, []string{"line 1"}},
 	"secrets a string": {`[{"id":"a","secrets":"canary-0123456789-canary"}]`, []string{"wrong type", "/0/secrets"}},
 	"secrets a number": {`[{"id":"a","secrets":[12345678901234567890]}]`, []string{"wrong type", "/0/secrets/0"}},
 	"disabled a text":  {`[{"id":"a","secrets":[],"disabled":"canary-0123456789-canary"}]`, []string{"wrong type", "/0/disabled"}},

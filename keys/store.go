@@ -100,7 +100,8 @@ func NewStore(config StoreConfig) (*Store, error) {
 // Ring returns the keys as they are now.
 func (s *Store) Ring() *Ring { return s.ring.Load() }
 
-// Start begins to follow the files. Calling it again does nothing.
+// Start begins to follow the files. Calling it again, or after Close, does
+// nothing.
 func (s *Store) Start() {
 	s.start.Do(func() {
 		if !s.watches() {
@@ -125,7 +126,6 @@ func (s *Store) Start() {
 // way has ended. The last ring stays. Calling it again does nothing.
 func (s *Store) Close() {
 	s.stop.Do(func() { close(s.done) })
-	s.start.Do(func() {}) // a later Start does nothing
 	s.poller.Wait()
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +16,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a store with a directory for its files, whose files are looked at
+// fixture is a store with a directory for its files, whose files are looked at
 // only by poll.
-type bench struct {
+type fixture struct {
 	*Store
 	t        *testing.T
 	dir      string
@@ -29,13 +30,13 @@ type bench struct {
 	changes  int
 }
 
-// newBench prepares a store; open makes it. Its clock is a minute ahead of the
+// newFixture prepares a store; open makes it. Its clock is a minute ahead of the
 // files' times, so that they count as written long ago.
-func newBench(t *testing.T) *bench {
-	return &bench{t: t, dir: t.TempDir(), now: time.Now().Add(time.Minute), env: make(map[string]string)}
+func newFixture(t *testing.T) *fixture {
+	return &fixture{t: t, dir: t.TempDir(), now: time.Now().Add(time.Minute), env: make(map[string]string)}
 }
 
-func (b *bench) config(keys []Config, files ...string) StoreConfig {
+func (b *fixture) config(keys []Config, files ...string) StoreConfig {
 	for i, name := range files {
 		files[i] = b.path(name)
 	}
@@ -48,7 +49,7 @@ func (b *bench) config(keys []Config, files ...string) StoreConfig {
 	}
 }
 
-func (b *bench) open(c StoreConfig) {
+func (b *fixture) open(c StoreConfig) {
 	b.t.Helper()
 	var err error
 	if b.Store, err = NewStore(c); err != nil {
@@ -56,10 +57,10 @@ func (b *bench) open(c StoreConfig) {
 	}
 }
 
-func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+func (b *fixture) path(name string) string { return filepath.Join(b.dir, name) }
 
 // write replaces a file as an editor does: under another name first.
-func (b *bench) write(name, content string) {
+func (b *fixture) write(name, content string) {
 	b.t.Helper()
 	if err := os.WriteFile(b.path(".new"), []byte(content), 0o600); err != nil {
 		b.t.Fatal(err)
@@ -69,7 +70,7 @@ func (b *bench) write(name, content string) {
 	}
 }
 
-func (b *bench) remove(name string) {
+func (b *fixture) remove(name string) {
 	b.t.Helper()
 	if err := os.Remove(b.path(name)); err != nil {
 		b.t.Fatal(err)
@@ -77,7 +78,7 @@ func (b *bench) remove(name string) {
 }
 
 // resolvePlaceholder does as Caddy does, but for its log.
-func (b *bench) resolvePlaceholder(placeholder string) (string, error) {
+func (b *fixture) resolvePlaceholder(placeholder string) (string, error) {
 	b.resolved = append(b.resolved, placeholder)
 	kind, name, _ := strings.Cut(strings.Trim(placeholder, "{}"), ".")
 	if kind == "file" {
@@ -93,7 +94,7 @@ func (b *bench) resolvePlaceholder(placeholder string) (string, error) {
 
 // want checks which keys the secrets open: "secret=id", or "secret=" where they
 // must open none.
-func (b *bench) want(pairs ...string) {
+func (b *fixture) want(pairs ...string) {
 	b.t.Helper()
 	for _, pair := range pairs {
 		secret, id, _ := strings.Cut(pair, "=")
@@ -109,7 +110,7 @@ func (b *bench) want(pairs ...string) {
 
 // wantErrors checks what was reported since the last time; each word is a part
 // of one report.
-func (b *bench) wantErrors(parts ...string) {
+func (b *fixture) wantErrors(parts ...string) {
 	b.t.Helper()
 	if len(b.errors) != len(parts) {
 		b.t.Fatalf("reported: %q, want %d", b.errors, len(parts))
@@ -148,7 +149,7 @@ func keysFile(pairs ...string) string {
 func hashed(name string) string { return HashSecret(long(name)).String() }
 
 func TestStoreJoinsItsSources(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.env["CI"], b.env["ADMIN"] = long("ci"), hashed("admin")
 	b.write("secret", long("mounted")+"\n")
 	b.write("one", keysFile("x=1,2"))
@@ -201,7 +202,7 @@ func TestStoreIsRefused(t *testing.T) {
 		"file refers unset":  {files: map[string]string{"a": keysFile("k={env.UNSET}")}, want: []string{"keys file", `key "k"`, "{env.UNSET}"}},
 		"bad key's checksum": {keys: []Config{{ID: "k", Secrets: []string{"{env.TYPO}"}}}, want: []string{`key "k"`, "checksum"}},
 	} {
-		b := newBench(t)
+		b := newFixture(t)
 		b.env = map[string]string{"SHORT": "0123456789", "EMPTY": "", "BLANK": long("a") + " " + long("b"), "GOOD": long("good"), "TYPO": validKey[:64] + "x"}
 		var files []string
 		for name, content := range c.files {
@@ -227,12 +228,13 @@ func TestStoreIsRefused(t *testing.T) {
 }
 
 func TestFilesThatAreNoneAreRefused(t *testing.T) {
-	for _, path := range []string{"/nowhere/keys.json", t.TempDir(), os.DevNull} {
-		if _, err := NewStore(StoreConfig{Files: []string{path}}); err == nil || !strings.Contains(err.Error(), path) {
+	for path, want := range map[string]string{"/nowhere/keys.json": "no such file", t.TempDir(): "regular", os.DevNull: "regular"} {
+		_, err := NewStore(StoreConfig{Files: []string{path}})
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	b := newBench(t)
+	b := newFixture(t)
 	b.write("keys", "[]")
 	if _, err := NewStore(b.config(nil, "keys", "keys")); err == nil || !strings.Contains(err.Error(), "twice") {
 		t.Errorf("one file twice: %v", err)
@@ -244,352 +246,15 @@ func TestStoreMayBeEmptyWhereThatIsAllowed(t *testing.T) {
 	if err != nil || !s.Ring().Admin(HashSecret(long("a"))) {
 		t.Errorf("admin keys alone: %v", err)
 	}
-	b := newBench(t)
+	b := newFixture(t)
 	b.write("keys", "[]") // a source, though an empty one
 	b.open(b.config(nil, "keys"))
-}
-
-func TestChangedFileIsTakenOver(t *testing.T) {
-	b := newBench(t)
-	b.write("keys", keysFile("a=1", "b=2"))
-	b.open(b.config([]Config{{ID: "static", Secrets: []string{hashed("0")}}}, "keys"))
-	before := b.Ring()
-	b.poll()
-	if b.Ring() != before {
-		t.Error("a new ring without a change")
-	}
-	b.write("keys", keysFile("b=2,3", "c=4"))
-	b.poll()
-	b.want("0=static", "1=", "2=b", "3=b", "4=c")
-	if b.changes != 1 {
-		t.Errorf("%d changes told", b.changes)
-	}
-	if before.Lookup(HashSecret(long("1"))) == nil {
-		t.Error("the old ring has changed")
-	}
-	b.wantErrors()
-}
-
-func TestBrokenFileKeepsItsKeys(t *testing.T) {
-	b := newBench(t)
-	b.write("keys", keysFile("a=1"))
-	b.write("other", keysFile("b=2"))
-	b.open(b.config(nil, "keys", "other"))
-	b.write("keys", "[\n{]")
-	b.poll()
-	b.poll()
-	b.wantErrors(b.path("keys") + ": line 2")
-	b.want("1=a", "2=b")
-
-	b.write("other", keysFile("b=3")) // the others still change
-	b.poll()
-	b.wantErrors()
-	b.want("1=a", "2=", "3=b")
-
-	b.write("keys", "[\n{]\n") // still broken, but another change
-	b.poll()
-	b.wantErrors("line 2")
-
-	b.write("keys", keysFile("a=4"))
-	b.poll()
-	b.wantErrors()
-	b.want("1=", "4=a")
-}
-
-func TestRemovedFileKeepsItsKeys(t *testing.T) {
-	b := newBench(t)
-	b.write("keys", keysFile("a=1"))
-	b.open(b.config(nil, "keys"))
-	b.remove("keys")
-	for range 3 {
-		b.poll()
-	}
-	b.wantErrors(b.path("keys"))
-	b.want("1=a")
-
-	b.write("keys", keysFile("a=1")) // back, as it was
-	b.poll()
-	b.want("1=a")
-	b.remove("keys")
-	b.poll()
-	b.wantErrors(b.path("keys"))
-}
-
-func TestTouchedFileChangesNothing(t *testing.T) {
-	b := newBench(t)
-	b.write("keys", keysFile("a=1"))
-	b.open(b.config(nil, "keys"))
-	b.write("keys", keysFile("a=1"))
-	b.poll()
-	if b.changes != 0 {
-		t.Error("a new ring of the same content")
-	}
-}
-
-// A file system's clock may stand still between two writes.
-func TestFileWrittenTwiceWithinAMomentIsReadAgain(t *testing.T) {
-	b := newBench(t)
-	b.write("keys", keysFile("a=1"))
-	info, err := os.Stat(b.path("keys"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.now = info.ModTime().Add(time.Second)
-	b.open(b.config(nil, "keys"))
-	overwrite := func(content string) {
-		t.Helper()
-		if err := os.WriteFile(b.path("keys"), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(b.path("keys"), info.ModTime(), info.ModTime()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	overwrite(keysFile("a=2"))
-	b.poll()
-	b.want("1=", "2=a")
-	b.now = info.ModTime().Add(time.Minute)
-	overwrite(keysFile("a=3"))
-	b.poll() // the last look came within the moment
-	b.want("2=", "3=a")
-	overwrite(keysFile("a=4"))
-	b.poll() // nothing shows the change now: this is what the moment is for
-	b.want("3=a")
-}
-
-// Kubernetes mounts …/key → ..data/key and exchanges the link ..data.
-func TestExchangedLinkIsFollowed(t *testing.T) {
-	b := newBench(t)
-	mount := func(version, keys, secret string) {
-		t.Helper()
-		if err := os.Mkdir(b.path(version), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		b.write(version+"/keys", keys)
-		b.write(version+"/secret", secret)
-		if err := os.Symlink(version, b.path("..tmp")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(b.path("..tmp"), b.path("..data")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	mount("..1", keysFile("a=1"), long("s1"))
-	for _, name := range []string{"keys", "secret"} {
-		if err := os.Symlink("..data/"+name, b.path(name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.open(b.config([]Config{{ID: "s", Secrets: []string{"{file." + b.path("secret") + "}"}}}, "keys"))
-	mount("..2", keysFile("a=2"), long("s2"))
-	if err := os.RemoveAll(b.path("..1")); err != nil {
-		t.Fatal(err)
-	}
-	b.poll()
-	b.want("1=", "2=a", "s1=", "s2=s")
-	b.wantErrors()
-}
-
-func TestSecretFilesAreReadAgain(t *testing.T) {
-	b := newBench(t)
-	b.write("caller", long("1"))
-	b.write("admin", long("a1"))
-	c := b.config([]Config{{ID: "k", Secrets: []string{"{file." + b.path("caller") + "}", hashed("fixed")}}})
-	c.Admin = []string{"{file." + b.path("admin") + "}"}
-	b.open(c)
-
-	b.write("caller", hashed("2")+"\n")
-	b.write("admin", long("a2"))
-	b.poll()
-	b.want("1=", "2=k", "fixed=k")
-	if r := b.Ring(); r.Admin(HashSecret(long("a1"))) || !r.Admin(HashSecret(long("a2"))) {
-		t.Error("the admin key was not exchanged")
-	}
-
-	for _, bad := range []string{"short", "", "with white space in it 0123456789", "sha256:0"} {
-		b.write("caller", bad)
-		b.poll()
-		b.poll()
-		b.wantErrors(`key "k": secret {file.` + b.path("caller") + "}")
-		b.want("2=k")
-	}
-	b.remove("caller")
-	b.poll()
-	asked := len(b.resolved)
-	b.poll()
-	b.wantErrors(b.path("caller"))
-	if len(b.resolved) != asked {
-		t.Error("a file that is not there is read at each look")
-	}
-	b.want("2=k")
-	b.write("caller", long("3"))
-	b.poll()
-	b.want("2=", "3=k")
-	b.wantErrors()
-}
-
-func TestEnvironmentIsReadOnce(t *testing.T) {
-	b := newBench(t)
-	b.env["K"] = long("1")
-	b.write("keys", keysFile("f={env.K}"))
-	b.open(b.config(nil, "keys"))
-	b.env["K"] = long("2")
-	for range 3 {
-		b.poll()
-	}
-	b.want("1=f", "2=")
-	if len(b.resolved) != 1 {
-		t.Errorf("asked for %q", b.resolved)
-	}
-}
-
-// To end a rotation, an operator may write the new secret into both files. Were
-// that refused, the old secret would stay good.
-func TestTwoFilesOfOneKeyMayHoldTheSame(t *testing.T) {
-	b := newBench(t)
-	b.write("old", long("1"))
-	b.write("new", long("2"))
-	b.open(b.config([]Config{{ID: "k", Secrets: []string{"{file." + b.path("old") + "}", "{file." + b.path("new") + "}"}}}))
-	b.want("1=k", "2=k")
-	b.write("old", long("2"))
-	b.poll()
-	b.want("1=", "2=k")
-	b.wantErrors()
-}
-
-func TestKeyMayMoveBetweenFiles(t *testing.T) {
-	b := newBench(t)
-	b.write("one", keysFile("a=1", "b=2"))
-	b.write("two", keysFile("c=3"))
-	b.open(b.config(nil, "one", "two"))
-	for range 2 { // there and back, whichever file is read first
-		b.write("one", keysFile("a=1"))
-		b.write("two", keysFile("c=3", "b=2"))
-		b.poll()
-		b.want("1=a", "2=b", "3=c")
-		b.write("one", keysFile("a=1", "b=2"))
-		b.write("two", keysFile("c=3"))
-		b.poll()
-		b.want("1=a", "2=b", "3=c")
-	}
-	b.wantErrors()
-}
-
-func TestConflictHoldsUpNothingElse(t *testing.T) {
-	b := newBench(t)
-	b.write("one", keysFile("a=1"))
-	b.write("two", keysFile("b=2"))
-	b.write("three", keysFile("c=3"))
-	b.open(b.config(nil, "one", "two", "three"))
-
-	b.write("two", keysFile("a=4")) // the id is taken
-	b.write("three", keysFile("c=5"))
-	b.poll()
-	b.poll()
-	b.wantErrors(`key "a" is defined twice: in keys file ` + b.path("one") + " and keys file " + b.path("two"))
-	b.want("1=a", "2=b", "3=", "4=", "5=c")
-
-	b.write("one", keysFile("d=1")) // makes room, without a change of the other
-	b.poll()
-	b.want("1=d", "2=", "4=a", "5=c")
-	b.wantErrors()
-}
-
-func TestConflictingSecretKeepsTheOldOne(t *testing.T) {
-	b := newBench(t)
-	b.write("secret", long("1"))
-	c := b.config([]Config{{ID: "k", Secrets: []string{"{file." + b.path("secret") + "}"}}, {ID: "l", Secrets: []string{hashed("2")}}})
-	c.Admin = []string{hashed("admin")}
-	b.open(c)
-	b.write("secret", long("2"))
-	b.poll()
-	b.wantErrors(`keys "k" and "l" have a secret in common`)
-	b.write("secret", long("admin"))
-	b.poll()
-	b.wantErrors("admin")
-	b.want("1=k", "2=l", "admin=")
-	b.write("secret", long("1")) // back: nothing is left of it
-	b.poll()
-	b.poll()
-	b.wantErrors()
-	b.want("1=k", "2=l")
-}
-
-func TestFileWaitsForTheSecretThatItNames(t *testing.T) {
-	b := newBench(t)
-	b.write("keys", keysFile("a=1"))
-	b.open(b.config(nil, "keys"))
-	b.write("keys", keysFile("a=1", "b={file."+b.path("late")+"}"))
-	for range 3 {
-		b.poll()
-	}
-	b.wantErrors(`key "b": secret {file.` + b.path("late"))
-	b.want("1=a", "2=")
-	b.write("late", long("2"))
-	b.poll()
-	b.want("1=a", "2=b")
-	b.write("late", long("3"))
-	b.poll()
-	b.want("2=", "3=b")
-	b.wantErrors()
-}
-
-func TestPlaceholdersWithoutUseAreForgotten(t *testing.T) {
-	b := newBench(t)
-	b.write("s", long("1"))
-	b.write("keys", keysFile("a={file."+b.path("s")+"}"))
-	b.open(b.config(nil, "keys"))
-	b.want("1=a")
-	b.write("keys", keysFile("a=2"))
-	b.poll()
-	b.want("1=", "2=a")
-	if len(b.secrets) != 0 {
-		t.Errorf("%d secrets are still looked at", len(b.secrets))
-	}
-	b.write("s", "short") // nobody's business now
-	b.poll()
-	b.wantErrors()
-}
-
-func TestClearSecretsThatOthersCanReadAreWarnedOf(t *testing.T) {
-	clear := `[{"id":"a","secrets":["` + long("1") + `"]}]`
-	for name, c := range map[string]struct {
-		content string
-		mode    os.FileMode
-		want    int
-	}{
-		"clear, all":    {clear, 0o644, 1},
-		"clear, group":  {clear, 0o640, 1},
-		"clear, owner":  {clear, 0o600, 0},
-		"hashes":        {keysFile("a=1"), 0o644, 0},
-		"empty":         {"[]", 0o644, 0},
-		"clear, others": {clear, 0o604, 1},
-	} {
-		b := newBench(t)
-		b.write("keys", c.content)
-		if err := os.Chmod(b.path("keys"), c.mode); err != nil {
-			t.Fatal(err)
-		}
-		b.open(b.config(nil, "keys"))
-		if err := os.WriteFile(b.path("keys"), []byte(c.content+"\n"), 0); err != nil {
-			t.Fatal(err)
-		}
-		b.poll()
-		if len(b.warnings) != c.want {
-			t.Errorf("%s: warnings %q, want %d", name, b.warnings, c.want)
-		}
-		for _, w := range b.warnings {
-			if !strings.Contains(w, b.path("keys")) || strings.Contains(w, "0123456789") {
-				t.Errorf("%s: warning %q", name, w)
-			}
-		}
-	}
 }
 
 // TestStartFollowsFiles is the only one that waits for the poller's own ticks.
 // goleak, in TestMain, finds a poller that Close leaves behind.
 func TestStartFollowsFiles(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.write("keys", keysFile("a=1"))
 	c := b.config(nil, "keys")
 	c.Poll = time.Millisecond
@@ -613,9 +278,31 @@ func TestStartFollowsFiles(t *testing.T) {
 	b.Start() // too late: must not start anything
 }
 
+func TestCloseWaitsForALookUnderWay(t *testing.T) {
+	b := newFixture(t)
+	b.write("keys", keysFile("a=1"))
+	c := b.config(nil, "keys")
+	c.Poll = time.Millisecond
+	looking := make(chan struct{})
+	var ended atomic.Bool
+	c.OnChange = func(*Ring) {
+		close(looking)
+		<-b.done
+		ended.Store(true)
+	}
+	b.open(c)
+	b.write("keys", keysFile("a=2"))
+	b.Start()
+	<-looking
+	b.Close()
+	if !ended.Load() {
+		t.Error("closed before")
+	}
+}
+
 func TestNewStoreStartsNothing(t *testing.T) {
 	none := goleak.IgnoreCurrent()
-	b := newBench(t)
+	b := newFixture(t)
 	b.write("keys", keysFile("a=1"))
 	b.open(b.config(nil, "keys"))
 	goleak.VerifyNone(t, none)
@@ -625,7 +312,7 @@ func TestNewStoreStartsNothing(t *testing.T) {
 }
 
 func TestRingsAreWholeWhileTheyChange(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	// Both keys always change together.
 	states := []string{keysFile("a=1", "b=2"), keysFile("a=2", "b=1")}
 	b.write("keys", states[0])

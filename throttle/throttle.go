@@ -76,14 +76,14 @@ func New(c Config, capacity int, now func() time.Time) *Throttle {
 	}
 	t := &Throttle{
 		all:      c.All,
-		interval: max(1, (int64(c.Window)+c.N-1)/c.N), // rounded up: never more than N
+		interval: min((int64(c.Window)-1)/c.N+1, longest), // rounded up: never more than N
 		now:      now,
 		epoch:    now(),
 		seed:     maphash.MakeSeed(),
 		table:    make([]tableShard, shards),
 		accepted: make([]acceptedShard, shards),
 	}
-	t.burst = t.interval * min(c.Burst, maxBurst/t.interval)
+	t.burst = t.interval * min(c.Burst, longest/t.interval)
 	for i := range shards {
 		t.table[i].init(capacity / shards)
 		t.accepted[i].init(capacity / shards)
@@ -91,8 +91,8 @@ func New(c Config, capacity int, now func() time.Time) *Throttle {
 	return t
 }
 
-// maxBurst keeps sums of times from overflowing: a century.
-const maxBurst = int64(100 * 365 * 24 * time.Hour)
+// longest keeps sums of times from overflowing: a century.
+const longest = int64(100 * 365 * 24 * time.Hour)
 
 // Allow tells, before a request's key is looked at, whether its address has
 // anything left; where it hasn't, retry is how long until it has. Where every
@@ -127,7 +127,7 @@ func (t *Throttle) Accepted(addr netip.Addr, h keys.Hash) {
 // may be looked at although the address has nothing left. Where every request
 // counts, no key is known.
 func (t *Throttle) Known(addr netip.Addr, h keys.Hash) bool {
-	if t == nil || t.all {
+	if t == nil {
 		return false
 	}
 	tag := t.tag(addr, h)
