@@ -5,11 +5,9 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/wire"
 )
-
-// maxSecret bounds a credential in bytes: longer ones are refused unhashed.
-const maxSecret = 512
 
 // carriers are the headers that carry a key, beside Authorization.
 var carriers = [...]string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
@@ -38,7 +36,8 @@ func credential(r *http.Request) (string, *wire.Error) {
 	if !found {
 		return "", wire.Errorf(wire.KindNoKey, "")
 	}
-	if secret == "" || len(secret) > maxSecret {
+	// A longer one is refused before anything is hashed.
+	if secret == "" || len(secret) > keys.MaxSecretLength {
 		return "", wire.Errorf(wire.KindInvalidKey, "")
 	}
 	return secret, nil
@@ -60,7 +59,7 @@ func bearer(values []string) (secret string, found, ok bool) {
 		return "", false, false
 	}
 	rest := strings.TrimLeft(value[len(scheme):], " \t")
-	if len(rest) == len(value)-len(scheme) || rest == "" || strings.ContainsAny(rest, " \t,") {
+	if len(rest) == len(value)-len(scheme) || rest == "" || strings.ContainsAny(rest, " \t") {
 		return "", false, false
 	}
 	return rest, true, true

@@ -41,6 +41,9 @@ func writeUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 	if query.CSV {
 		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 		w.Header().Set("Content-Disposition", `attachment; filename="usage.csv"`)
+		if page.NextPage != nil { // CSV has no place for it
+			w.Header().Set("X-Next-Page", *page.NextPage)
+		}
 		err = page.WriteCSV(w)
 	} else {
 		w.Header().Set("Content-Type", "application/json")
