@@ -52,9 +52,9 @@ func (q *Request) need(l Limit, total int64) (n int64, fits bool) {
 	case OutputTokens:
 		n = total
 	case Tokens:
-		n = clamp(q.Input + total)
+		n = min(q.Input+total, beyond)
 	case USD:
-		n = clamp(q.InputCost + mulDivUp(total, q.OutputPrice, 1000))
+		n = min(q.InputCost+mulDivUp(total, q.OutputPrice, 1000), beyond)
 	}
 	if l.Window.Rate() && n > capacity && (l.Unit == OutputTokens || l.Unit == Tokens && q.Input <= capacity) {
 		n = capacity
@@ -107,7 +107,10 @@ func (a Actual) charge(u Unit, reserved int64) int64 {
 // clamp brings a count into 0 to MaxAmount, so that sums of two can't overflow.
 func clamp(n int64) int64 { return min(max(n, 0), MaxAmount) }
 
-// mulDiv returns a*b/c rounded down, and MaxAmount where that is more; none is negative, c is not 0.
+// beyond stands for every count that is more than any limit.
+const beyond = MaxAmount + 1
+
+// mulDiv returns a*b/c rounded down, at most beyond; none is negative, c is not 0.
 func mulDiv(a, b, c int64) int64 {
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
 	return divide(hi, lo, c)
@@ -122,8 +125,8 @@ func mulDivUp(a, b, c int64) int64 {
 
 func divide(hi, lo uint64, c int64) int64 {
 	if hi >= uint64(c) {
-		return MaxAmount
+		return beyond
 	}
 	n, _ := bits.Div64(hi, lo, uint64(c))
-	return int64(min(n, uint64(MaxAmount)))
+	return int64(min(n, uint64(beyond)))
 }
