@@ -84,8 +84,10 @@ func (c *call) attempt(ctx context.Context) error {
 	defer inflight.Dec()
 
 	err := chosen.Proxy.ServeHTTP(c.w, c.upstreamRequest(ctx, chosen, a.exchange), nothingNext)
-	if err == nil {
-		a.failure = a.exchange.Err // the caller left, which reverse_proxy calls no error
+	if err == nil && a.failure == nil {
+		// The caller left, which reverse_proxy calls no error. A failure that is
+		// there already is a stream's that broke off, which endStream told of.
+		a.failure = a.exchange.Err
 	}
 	a.dispatched = a.dispatched || a.exchange.Dispatched
 	c.g.Metrics.BackendUp(chosen.Name, err == nil || a.exchange.Status != 0 || ctx.Err() != nil)
