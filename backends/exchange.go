@@ -27,6 +27,8 @@ type Exchange struct {
 	Path string
 
 	// Body is sent where HasBody is set; whatever body the request has is not.
+	// net/http may read it for a while after the attempt has ended: its bytes
+	// must not be used again for something else.
 	Body    wire.Body
 	HasBody bool
 

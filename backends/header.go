@@ -94,24 +94,23 @@ func checkPassHeaders(names []string) error {
 	return nil
 }
 
-// stripRequest removes from a request to a backend what reverse_proxy added
-// about the caller and what belongs to one connection. pass holds canonical
-// names; a credential found here was put there by the operator's header_up,
-// since ForwardHeader took the caller's.
-func stripRequest(h http.Header, pass []string) {
-	for name := range h {
+// stripped returns the header of a request to a backend without what
+// reverse_proxy added about the caller and what belongs to one connection. pass
+// holds canonical names. The values are shared with in. A credential found here
+// was put there by the operator's header_up, since ForwardHeader took the
+// caller's.
+func stripped(in http.Header, pass []string) http.Header {
+	out := make(http.Header, len(in)+2)
+	for name, values := range in {
 		switch name {
-		case "Forwarded", "Via", "X-Real-Ip":
-			if !slices.Contains(pass, name) {
-				delete(h, name)
-			}
 		case "Cookie", "Early-Data", "Te", "Trailer", "Transfer-Encoding", "Content-Length", "Expect",
 			"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Proxy-Authorization", "Proxy-Authenticate", "Incremental":
-			delete(h, name)
-		default:
-			if strings.HasPrefix(name, "X-Forwarded-") && !slices.Contains(pass, name) {
-				delete(h, name)
-			}
+			continue
+		}
+		aboutCaller := name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-")
+		if !aboutCaller || slices.Contains(pass, name) {
+			out[name] = values
 		}
 	}
+	return out
 }

@@ -151,7 +151,10 @@ func (t *Transport) answerHeader(in http.Header, ownLimits bool, secrets []strin
 			echoed = true
 			continue
 		}
-		if answered(name, ownLimits) || slices.Contains(t.pass, name) {
+		if isLimit(name) && ownLimits {
+			continue
+		}
+		if answered(name) || slices.Contains(t.pass, name) && name != "X-Request-Id" && name != "Request-Id" {
 			out[name] = values
 		}
 	}
@@ -161,16 +164,19 @@ func (t *Transport) answerHeader(in http.Header, ownLimits bool, secrets []strin
 	return out, echoed
 }
 
-func answered(name string, ownLimits bool) bool {
+// answered tells whether a backend's header of this canonical name is passed on
+// by itself. The gate sets the ids of requests, so those never are.
+func answered(name string) bool {
 	switch name {
 	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control",
 		"Retry-After", "Retry-After-Ms", "X-Should-Retry", "X-Accel-Buffering", "Deprecation", "Sunset":
 		return true
 	}
-	if strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-") {
-		return !ownLimits
-	}
-	return (strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-")) && !namesAccount(name)
+	return isLimit(name) || (strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-")) && !namesAccount(name)
+}
+
+func isLimit(name string) bool {
+	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
 }
 
 // requestID returns the backend's id of the request, "" where it has none that

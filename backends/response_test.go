@@ -9,6 +9,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"slices"
 	"strings"
 	"testing"
@@ -184,7 +186,7 @@ func TestWhatReachesTheCaller(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"X-Late", canary)
 	})
 	for _, own := range []bool{false, true} {
-		p := newProxied(t, keyed+`,"pass_headers":["x-internal-kept","x-debug"]`, `"headers":{"response":{"set":{"X-Operator":["down"]}}}`, upstream.URL)
+		p := newProxied(t, keyed+`,"pass_headers":["x-internal-kept","x-debug","x-request-id","x-ratelimit-limit-requests"]`, `"headers":{"response":{"set":{"X-Operator":["down"]}}}`, upstream.URL)
 		p.prepare = func(ex *Exchange, r *http.Request) *http.Request { ex.OwnLimits = own; return r }
 		res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 		want := []string{"Cache-Control", "Content-Type", "Date", "Openai-Processing-Ms", "Openai-Version", "Via", "X-Internal-Kept", "X-Operator", "X-Should-Retry"}
@@ -246,7 +248,11 @@ func TestCredentialIsNowhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			upstream := backend(t, raw(answer))
 			p := newProxied(t, keyed, `"verbose_logs":true`, upstream.URL)
-			req, _ := http.NewRequest("POST", p.server.URL+"/v1/chat/completions", strings.NewReader(`{}`))
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+				t.Errorf("told to the caller ahead of the answer: %d %v", code, h)
+				return nil
+			}})
+			req, _ := http.NewRequestWithContext(ctx, "POST", p.server.URL+"/v1/chat/completions", strings.NewReader(`{}`))
 			res, err := http.DefaultTransport.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)

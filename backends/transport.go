@@ -71,7 +71,9 @@ type Transport struct {
 
 	// PassHeaders are names of headers that pass, in both directions, beside
 	// those that always do. Credentials, cookies, Location and what frames a
-	// message can't be among them. Default: none.
+	// message can't be among them. What reverse_proxy tells about the caller
+	// (X-Forwarded-*, Forwarded, Via) goes upstream only where it is named
+	// here. Default: none.
 	PassHeaders []string `json:"pass_headers,omitempty"`
 
 	next        http.RoundTripper // the HTTP transport, or echo
@@ -185,14 +187,18 @@ func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
 const upstreamHost = "{http.reverse_proxy.upstream.hostport}"
 
 // RoundTrip sends a request to the backend and returns its answer as the caller
-// may see it. With an exchange, an error is an *AttemptError, with one exception:
-// it is context.Canceled where the caller has left, so that reverse_proxy logs
-// 499 and does not count a failure of the backend. Where the gate itself ended
-// the attempt, the error holds the cause that it gave (context.WithCancelCause).
+// may see it. With an exchange, every error is an *AttemptError. It wraps
+// context.Canceled only where the caller has left: reverse_proxy then logs 499,
+// returns nil and does not count a failure of the backend. Where the gate itself
+// ended the attempt it wraps the cause that was given (context.WithCancelCause).
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ex := ExchangeFrom(req.Context())
 	if ex == nil {
-		out := copyRequest(req)
+		out := req.WithContext(req.Context()) // a copy
+		if out.Header = req.Header.Clone(); out.Header == nil {
+			out.Header = make(http.Header)
+		}
+		out.URL = copyURL(req.URL) // the scheme is set in it
 		t.credentials.set(out.Header, t.API, t.now())
 		res, err := t.next.RoundTrip(out)
 		if err != nil {
@@ -225,22 +231,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // outbound makes the request that is sent. reverse_proxy reuses and logs the
 // one it gave, so nothing of that is changed.
 func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
-	out := copyRequest(req)
-
 	// net/http tells of a connection before it writes to it, on the goroutine
 	// of the round trip: what is not told here has not left.
 	ctx := httptrace.WithClientTrace(untraced{req.Context()}, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { ex.Dispatched = true },
 	})
-	out = out.WithContext(ctx)
+	out := req.WithContext(ctx) // a copy
 
 	path := ex.Path
 	if path == "" {
 		path = ex.Endpoint.Path()
 	}
-	out.URL.Path, out.URL.RawPath, out.URL.Opaque = t.BasePath+path, "", ""
-	out.URL.RawQuery, out.URL.ForceQuery, out.URL.Fragment, out.URL.RawFragment = "", false, "", ""
-	out.URL.User = nil
+	// Of the URL stays where to go. No query: the gate has judged none.
+	out.URL = &url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: t.BasePath + path}
 	out.RequestURI = ""
 	if dial, ok := reverseproxy.GetDialInfo(ctx); ok {
 		t.setHost(out, dial)
@@ -255,7 +258,7 @@ func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
 	}
 	out.Trailer, out.TransferEncoding, out.Close = nil, nil, false
 
-	stripRequest(out.Header, t.pass)
+	out.Header = stripped(req.Header, t.pass)
 	if !ex.HasBody {
 		delete(out.Header, "Content-Type")
 	}
@@ -283,28 +286,18 @@ func (t *Transport) setHost(out *http.Request, dial reverseproxy.DialInfo) {
 	}
 }
 
-func copyRequest(req *http.Request) *http.Request {
-	out := new(http.Request)
-	*out = *req
-	out.URL = new(url.URL)
-	*out.URL = *req.URL
-	out.Header = req.Header.Clone()
-	if out.Header == nil {
-		out.Header = make(http.Header)
-	}
-	return out
+func copyURL(u *url.URL) *url.URL {
+	out := *u
+	return &out
 }
 
 // attemptError makes the error of a round trip that had no answer.
 func attemptError(ctx context.Context, err error, secrets []string) error {
-	if ctx.Err() != nil {
-		cause := context.Cause(ctx)
-		if errors.Is(cause, context.Canceled) {
-			return context.Canceled // the caller's own doing
-		}
-		err = cause
-	} else if errors.Is(err, context.Canceled) {
-		// Not the caller: reverse_proxy must not take it for one.
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx) // context.Canceled where the caller has left
+	case errors.Is(err, context.Canceled):
+		// Nobody left, and reverse_proxy must not take it for that.
 		err = errors.New("the round trip was cancelled")
 	}
 	return &AttemptError{Err: scrub(err, secrets)}
