@@ -199,13 +199,7 @@ func failureError(ctx context.Context, err error) *wire.Error {
 	case errors.Is(context.Cause(ctx), errStreamLimit):
 		return &wire.Error{Kind: wire.KindUpstreamTimeout, Message: "The answer took longer than this gateway allows."}
 	case errors.As(err, &attempt):
-		kind := wire.KindUpstream
-		if attempt.Timeout() {
-			kind = wire.KindUpstreamTimeout
-		}
-		refusal := wire.Errorf(kind, "")
-		refusal.RetryAfter = attempt.RetryAfter
-		return refusal
+		return attemptFailure(attempt)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return wire.Errorf(wire.KindUpstreamTimeout, "")
 	case errors.As(err, &unavailable) && unavailable.StatusCode == http.StatusServiceUnavailable:
@@ -214,6 +208,26 @@ func failureError(ctx context.Context, err error) *wire.Error {
 		return wire.Errorf(wire.KindUpstream, "")
 	}
 }
+
+// attemptFailure tells of a backend that refused or failed, where no other had
+// room: one that is only busy is worth coming back to.
+func attemptFailure(attempt *backends.AttemptError) *wire.Error {
+	kind := wire.KindUpstream
+	switch {
+	case attempt.Status == http.StatusTooManyRequests:
+		kind = wire.KindSlowDown
+	case attempt.Status == http.StatusServiceUnavailable, attempt.Status == statusOverloaded:
+		kind = wire.KindOverloaded
+	case attempt.Timeout():
+		kind = wire.KindUpstreamTimeout
+	}
+	refusal := wire.Errorf(kind, "")
+	refusal.RetryAfter = attempt.RetryAfter
+	return refusal
+}
+
+// statusOverloaded is Anthropic's for a model server that is too busy.
+const statusOverloaded = 529
 
 // endStream tells a caller in the middle of a stream why it ends. A caller who
 // left is told nothing.
