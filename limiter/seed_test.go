@@ -1,0 +1,145 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestSeedIsAskedOnceForACounterAndWindow(t *testing.T) {
+	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
+	day, month, rate := rule("a", "100 tokens/day"), rule("a", "1000 tokens/month"), rule("a", "1k tokens/minute")
+	asked := map[string]int{}
+	m := standing(&now, func(r *Rule, since time.Time) int64 {
+		asked[r.Name()+" "+since.Format(time.RFC3339)]++
+		switch {
+		case r == month:
+			return 300
+		case since.Day() == 27:
+			return 70
+		default:
+			return 0
+		}
+	})
+	for range 2 {
+		reserve(t, m, rate, day, month).Settle(context.Background(), Actual{Dispatched: true, Input: 10})
+	}
+	if left(t, m, day) != 10 || left(t, m, month) != 680 {
+		t.Fatalf("%d and %d remaining", left(t, m, day), left(t, m, month))
+	}
+	reserve(t, m, day).Settle(context.Background(), Actual{Dispatched: true, Input: 10})
+	_, err := m.Reserve(context.Background(), Request{Rules: []*Rule{rate, day, month}, Input: 1})
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || refusal.Rule != day || refusal.Used != 100 || refusal.Reserved {
+		t.Fatalf("got %v", err)
+	}
+	now = now.Add(2 * time.Hour)
+	if left(t, m, day) != 100 || left(t, m, month) != 680 {
+		t.Fatalf("%d and %d remaining after the turn", left(t, m, day), left(t, m, month))
+	}
+	want := map[string]int{
+		"key/a/tokens/day 2026-02-27T00:00:00Z":   1,
+		"key/a/tokens/day 2026-02-28T00:00:00Z":   1,
+		"key/a/tokens/month 2026-02-01T00:00:00Z": 1,
+	}
+	if len(asked) != len(want) {
+		t.Errorf("asked for %v", asked)
+	}
+	for question, n := range want {
+		if asked[question] != n {
+			t.Errorf("asked %d times for %s", asked[question], question)
+		}
+	}
+}
+
+func TestSeedIsAskedOnceByACrowd(t *testing.T) {
+	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
+	asked := 0 // the race detector tells if it is asked twice at a time
+	m := standing(&now, func(*Rule, time.Time) int64 {
+		asked++
+		return 960
+	})
+	day := rule("a", "1000 tokens/day")
+	var admitted sync.Map
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			if _, err := m.Reserve(context.Background(), Request{Rules: []*Rule{day}, Input: 10}); err == nil {
+				admitted.Store(i, true)
+			}
+		})
+	}
+	wg.Wait()
+	n := 0
+	admitted.Range(func(any, any) bool { n++; return true })
+	if n != 4 || asked != 1 {
+		t.Errorf("%d were admitted, asked %d times", n, asked)
+	}
+}
+
+func TestSeedHoldsUpNobodyElse(t *testing.T) {
+	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	m := standing(&now, func(*Rule, time.Time) int64 {
+		close(asked)
+		<-answer
+		return -5 // as good as nothing
+	})
+	day, rate := rule("a", "1000 tokens/day"), rule("a", "1k tokens/minute")
+	rate.hash = day.hash // even on the same shard
+	var wg sync.WaitGroup
+	wg.Go(func() { reserve(t, m, day, rate) })
+	<-asked
+	if left(t, m, rate) != 1000 {
+		t.Error("something was taken before all was known")
+	}
+	reserve(t, m, rate)
+	close(answer)
+	wg.Wait()
+	if left(t, m, rate) != 980 || left(t, m, day) != 990 {
+		t.Errorf("%d and %d remaining", left(t, m, rate), left(t, m, day))
+	}
+}
+
+func TestClockThatIsSetBack(t *testing.T) {
+	start := time.Date(2026, 2, 27, 0, 30, 0, 0, time.UTC)
+	now := start
+	m := standing(&now, nil)
+	day, rate := rule("a", "100 tokens/day"), rule("a", "60 tokens/minute")
+	for range 6 {
+		reserve(t, m, rate, day).Settle(context.Background(), Actual{Dispatched: true, Input: 10})
+	}
+	// Over midnight, for some minutes: the window that has begun goes on, and nothing is refilled.
+	now = start.Add(-time.Hour)
+	if left(t, m, day) != 40 || left(t, m, rate) != 0 {
+		t.Errorf("%d and %d remaining", left(t, m, day), left(t, m, rate))
+	}
+	now = start.Add(30 * time.Second)
+	if left(t, m, day) != 40 || left(t, m, rate) != 30 {
+		t.Errorf("%d and %d remaining", left(t, m, day), left(t, m, rate))
+	}
+	// By years: it was wrong before.
+	now = start.AddDate(-3, 0, 0)
+	if left(t, m, day) != 100 {
+		t.Error("the gate stays in a window of the future")
+	}
+}
+
+func TestSettleAfterTheWindowWasOpenedAgain(t *testing.T) {
+	now := time.Date(2026, 2, 27, 12, 0, 0, 0, time.UTC)
+	m := standing(&now, nil)
+	day := rule("a", "100 tokens/day")
+	open := reserve(t, m, day)
+	now = now.AddDate(0, 0, 2)
+	second := reserve(t, m, day)
+	open.Settle(context.Background(), Actual{Dispatched: true, Input: 60})
+	if left(t, m, day) != 90 {
+		t.Errorf("%d remaining", left(t, m, day))
+	}
+	second.Settle(context.Background(), Actual{Dispatched: true, Input: 20})
+	if left(t, m, day) != 80 {
+		t.Errorf("%d remaining", left(t, m, day))
+	}
+}
