@@ -67,6 +67,18 @@ func byTitle(scripts map[string]http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// byPath makes a backend that answers each path with JSON of its own.
+func byPath(bodies map[string]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, ok := bodies[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		answers(200, body)(w, r)
+	}
+}
+
 // says is a script of one answer of any type.
 func says(contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {

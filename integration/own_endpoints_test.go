@@ -24,11 +24,13 @@ type keyInfo struct {
 	} `json:"usage"`
 }
 
-// limit returns a limit by its unit and window.
+// limit returns a limit by its unit and window, the key's own before its
+// team's; zero where there is none.
 func (k keyInfo) limit(unit, window string) (found struct{ Limit, Remaining float64 }) {
 	for _, l := range k.Limits {
 		if l.Unit == unit && l.Window == window {
 			found.Limit, found.Remaining = l.Limit, l.Remaining
+			break
 		}
 	}
 	return found
