@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -56,6 +58,7 @@ type gate struct {
 	t       *testing.T
 	url     string // http://127.0.0.1:port
 	admin   string // host:port of Caddy's admin endpoint
+	binary  string
 	dir     string
 	port    int
 	cmd     *exec.Cmd
@@ -76,7 +79,7 @@ func startGate(t *testing.T, block string) *gate {
 // newGate picks ports and a folder for a gate that is yet to be started.
 func newGate(t *testing.T) *gate {
 	t.Helper()
-	g := &gate{t: t, dir: t.TempDir(), port: freePort(t)}
+	g := &gate{t: t, dir: t.TempDir(), port: freePort(t), binary: binary}
 	g.url = fmt.Sprintf("http://127.0.0.1:%d", g.port)
 	g.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	return g
@@ -118,7 +121,7 @@ func (g *gate) start(caddyfile string) {
 	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
-	g.cmd = exec.Command(binary, "run", "--config", path)
+	g.cmd = exec.Command(g.binary, "run", "--config", path)
 	g.cmd.Env = append(os.Environ(),
 		"XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir,
 		"CALLER_KEY="+callerKey, "OTHER_KEY="+otherKey, "ADMIN_KEY="+adminKey, "BACKEND_KEY="+backendKey)
@@ -245,14 +248,24 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
+// nextPort is where freePort looks next.
+var nextPort atomic.Int32
+
+// freePort picks a port to listen on later. It is below those that the system
+// gives to whoever asks for any: a backend or a connection could take it first.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const lowest, count = 16384, 16384
+	nextPort.CompareAndSwap(0, 1+rand.Int32N(count))
+	for range count {
+		port := lowest + int(nextPort.Add(1))%count
+		if l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // eventually waits for a condition that another process brings about.
