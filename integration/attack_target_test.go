@@ -262,6 +262,12 @@ func refusal(t *testing.T, a answer) string {
 	return fmt.Sprint(a.status, " ", e["type"], " ", e["code"], " ", e["param"])
 }
 
+// logged waits until the log, which comes through a pipe, holds a text.
+func (v *target) logged(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, "the log holds "+text, func() bool { return strings.Contains(v.logs.String(), text) })
+}
+
 // unseen fails where the backend is sent anything while f runs.
 func (v *target) unseen(t *testing.T, f func()) {
 	t.Helper()
