@@ -31,11 +31,7 @@ func TestCaddyfiles(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples found: %v", err)
 	}
-	for _, name := range secrets {
-		t.Setenv(name, "secret-of-an-example:"+name)
-	}
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
-
+	setSecrets(t)
 	for _, file := range append(files, "../Caddyfile") {
 		t.Run(file, func(t *testing.T) {
 			text, err := os.ReadFile(file)
@@ -56,6 +52,37 @@ func TestCaddyfiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the README shows is valid too. It leaves out what a trial can do without.
+func TestREADME(t *testing.T) {
+	setSecrets(t)
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```caddyfile\n")[1:]
+	if len(blocks) == 0 {
+		t.Fatal("the README shows no Caddyfile")
+	}
+	for _, block := range blocks {
+		block, _, _ = strings.Cut(block, "```")
+		if string(caddyfile.Format([]byte(block))) != block {
+			t.Error("`caddy fmt` would change it")
+		}
+		if err := caddy.Validate(adapt(t, "README.md", []byte(block))); err != nil {
+			t.Errorf("validating: %v", err)
+		}
+	}
+}
+
+// setSecrets gives the variables that the Caddyfiles read a value of their own.
+func setSecrets(t *testing.T) {
+	t.Helper()
+	for _, name := range secrets {
+		t.Setenv(name, "secret-of-an-example:"+name)
+	}
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
 }
 
 // adapt turns a Caddyfile into a configuration. Warnings count as failures.
