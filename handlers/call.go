@@ -140,7 +140,7 @@ func (c *call) logFailure(message string, err *wire.Error, fields ...zap.Field) 
 		zap.String("request_id", c.id),
 		zap.String("endpoint", c.endpoint.String()),
 		zap.Int("status", err.StatusCode()),
-		zap.String("reason", err.Error()))
+		zap.String("reason", c.reason(err)))
 	if c.key != nil {
 		fields = append(fields, zap.String("key", c.key.ID), zap.String("team", c.key.Team))
 	}
@@ -148,6 +148,18 @@ func (c *call) logFailure(message string, err *wire.Error, fields ...zap.Field) 
 		fields = append(fields, zap.String("model", c.request.Model))
 	}
 	entry.Write(fields...)
+}
+
+// reason describes a refusal for the log. What a limit says of itself names the
+// model.
+func (c *call) reason(err *wire.Error) string {
+	if c.g.HideModels {
+		switch err.Kind {
+		case wire.KindRateLimited, wire.KindSlowDown, wire.KindQuota:
+			return wire.Errorf(err.Kind, "").Error()
+		}
+	}
+	return err.Error()
 }
 
 // detached returns a context for what must be done whether or not the caller
