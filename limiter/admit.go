@@ -154,7 +154,7 @@ func (h *hold) roomBeside(old []hold) int64 {
 		if h.rule.Limit.Window.Quota() && o.mark != h.mark {
 			continue // of a window that has passed
 		}
-		return min(h.room+o.amount, h.rule.Limit.Capacity())
+		return h.room + o.amount
 	}
 	return h.room
 }

@@ -22,7 +22,7 @@ func TestBucketIsExact(t *testing.T) {
 		b, level := newBucket(instant{}, NewRule(ScopeKey, "", l)), new(big.Int).Set(full)
 		now := instant{}
 		for range 30 {
-			now.mono += rapid.Int64Range(-1, rapid.SampledFrom([]int64{1, 1e3, 1e9, 1e13}).Draw(t, "pause size")).Draw(t, "pause")
+			now.mono += rapid.Int64Range(-1, rapid.SampledFrom([]int64{1, 1e3, 1e9, 1e13, 1e17}).Draw(t, "pause size")).Draw(t, "pause")
 			if elapsed := now.mono - b.last; elapsed > 0 {
 				level.Add(level, new(big.Int).Mul(big.NewInt(elapsed), big.NewInt(l.Amount)))
 			}
@@ -63,5 +63,18 @@ func checkWait(t *rapid.T, b bucket, now instant, n int64, wait time.Duration) {
 	early.fill(instant{mono: max(now.mono, b.last) + int64(wait) - 1})
 	if early.level >= n {
 		t.Fatalf("there is room for %d before %v", n, wait)
+	}
+}
+
+func TestBucketIsFullAfterYears(t *testing.T) {
+	r := NewRule(ScopeKey, "", Limit{Tokens, Second, MaxAmount, 0})
+	b := newBucket(instant{}, r)
+	b.take(MaxAmount)
+	b.fill(instant{mono: math.MaxInt64})
+	if n, fraction := b.room(); n != MaxAmount || fraction != 0 {
+		t.Errorf("the level is %d and %d parts", n, fraction)
+	}
+	if wait := fillTime(MaxAmount, 0, Limit{Tokens, Hour, 1, 0}); wait != math.MaxInt64 {
+		t.Errorf("an age is told as %v", wait)
 	}
 }

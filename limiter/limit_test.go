@@ -75,6 +75,7 @@ func TestParseLimitSaysWhatItExpected(t *testing.T) {
 		"١ requests/minute":                 `bad amount "١"`,
 		"9000000000000001 requests/minute":  `amount "9000000000000001" is too large: expected at most 9000000000000000`,
 		"99999999999999999999 tokens/day":   `too large: expected at most 9000000000000000`,
+		"18446744073709551617 tokens/day":   `too large: expected at most 9000000000000000`, // 2^64 + 1
 		"9000000.5G tokens/day":             `too large: expected at most 9000000000000000`,
 		"9000001 usd/month":                 `amount "9000001" is too large: expected at most 9000000`,
 		"0.0000000001 usd/day":              `bad amount "0.0000000001": too many decimals, expected dollars above zero`,

@@ -30,7 +30,10 @@ func rule(id, words string) *Rule {
 
 func (m *Memory) count() (n int) {
 	for i := range m.shards {
-		n += len(m.shards[i].counters) + len(m.shards[i].collided)
+		s := &m.shards[i]
+		s.mu.Lock()
+		n += len(s.counters) + len(s.collided)
+		s.mu.Unlock()
 	}
 	return n
 }
@@ -151,10 +154,11 @@ func TestSweepGivesMemoryBack(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
-// TestMemoryOfAnIdleKey states what a key costs that has called and has not been swept: 5% more than
-// measured, so that a field more is noticed.
+// TestMemoryOfAnIdleKey states what each limit of a key costs, beside its rule, when the key has called
+// and has not been swept: 98 bytes as measured. What is allowed is so little more that a field more is
+// noticed.
 func TestMemoryOfAnIdleKey(t *testing.T) {
-	const keys, most = 100_000, 130
+	const keys, most = 100_000, 112
 	now := time.Unix(0, 0)
 	m := standing(&now, nil)
 	rules := make([]*Rule, keys)

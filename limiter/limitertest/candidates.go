@@ -132,6 +132,35 @@ var candidateTests = []test{
 		g.remaining(a[2], 80)
 		g.remaining(a[3], 80)
 	}},
+	{"counts what it gives up as free", func(g *gate) {
+		a := backend("a", "150 tokens/day", "150 tokens/hour")
+		r := g.admit(over(chat(10, 90, 90), a, a))
+		g.move(r, 1)
+		equal(g, "cap", r.Cap(), int64(-1))
+		g.remaining(a[0], 50)
+		g.remaining(a[1], 50)
+	}},
+	{"does not count as free what it took of a window that has passed", func(g *gate) {
+		a := backend("a", "100 tokens/day")
+		r := g.admit(over(chat(60, 0, 0), a, a))
+		g.turn(a[0], time.Minute)
+		other := g.admit(over(chat(60, 0, 0), a))
+		g.refusal(r.Move(context.Background(), 1))
+		settle(other, limiter.Actual{})
+		g.move(r, 1)
+		g.remaining(a[0], 40)
+		settle(r, limiter.Actual{})
+		g.remaining(a[0], 100)
+	}},
+	{"tells the backend's states as of the move", func(g *gate) {
+		key, a, b := keyRule("100 tokens/day"), backend("a", "100 tokens/day"), backend("b", "100 tokens/day")
+		g.turn(key, 0)
+		r := g.admit(over(chat(10, 0, 0, key), a, b))
+		g.advance(time.Hour)
+		g.move(r, 1)
+		equal(g, "own", r.States()[0].Reset, 24*time.Hour)
+		equal(g, "backend's", r.States()[1].Reset, 23*time.Hour)
+	}},
 	{"lowers the cap further by a move, and never raises it", func(g *gate) {
 		key := keyRule("1000 tokens/day")
 		a, b, c := backend("a", "500 tokens/day"), backend("b", "300 tokens/day"), backend("c", "900 tokens/day")

@@ -35,6 +35,12 @@ var quotaTests = []test{
 		equal(g, "cap", r.Cap(), 128) // 900/7
 		g.remaining(rule, 900-7*128)
 	}},
+	{"takes a request for no answers for one answer", func(g *gate) {
+		rule := keyRule("1000 tokens/month")
+		req := chat(100, 400, 4000, rule)
+		req.N = 0
+		equal(g, "cap", g.admit(req).Cap(), 900)
+	}},
 	{"lowers to what the scarcest quota has", func(g *gate) {
 		day, month, output := keyRule("500 tokens/day"), keyRule("1000 tokens/month"), keyRule("450 output_tokens/week")
 		r := g.admit(chat(100, 4000, 4000, month, day, output))
@@ -96,6 +102,7 @@ var quotaTests = []test{
 		equal(g, "reserved", refusal.Reserved, true)
 		equal(g, "retry", refusal.RetryAfter, time.Second)
 		equal(g, "used", refusal.Used, 1000)
+		equal(g, "reserved, for all that is not used", g.refuse(chat(1000, 0, 0, rule)).Reserved, true)
 		settle(first, used(400, 100))
 		second := g.admit(chat(400, 600, 600, rule))
 		equal(g, "cap", second.Cap(), 100)

@@ -113,7 +113,7 @@ var rateTests = []test{
 		for _, words := range []string{"10 tokens/second", "600 tokens/minute", "36k tokens/hour"} {
 			rule := keyRule(words)
 			r := g.admit(chat(1, 0, 0, rule))
-			settle(r, used(1e18, 1e18))
+			settle(r, used(1<<63-1, 1<<63-1))
 			refusal := g.refuse(chat(10, 0, 0, rule))
 			equal(g, "retry", refusal.RetryAfter, 24*time.Hour+time.Second)
 		}
@@ -144,6 +144,14 @@ var rateTests = []test{
 		g.admit(plain(rule))
 		g.advance(999 * time.Millisecond)
 		equal(g, "state", g.peek(rule), limiter.State{Rule: rule, Limit: 60, Remaining: 59, Reset: time.Millisecond})
+	}},
+	{"tells when a burst beside the amount is full", func(g *gate) {
+		for _, words := range []string{"60 requests/minute burst 10", "60 requests/minute burst 100"} {
+			rule := limiter.NewRule(limiter.ScopeKey, words, limit(words))
+			g.admit(plain(rule))
+			want := limiter.State{Rule: rule, Limit: 60, Remaining: rule.Limit.Burst - 1, Reset: time.Second}
+			equal(g, "state", g.peek(rule), want)
+		}
 	}},
 	{"takes absurd counts for what they can be", func(g *gate) {
 		rule := keyRule("1000 tokens/minute")

@@ -1,0 +1,203 @@
+-- What all scripts share; it is put before each of them. They are the same arithmetic as bucket.go,
+-- quota.go and demand.go, in Lua's doubles, which are exact for integers up to 2^53: no amount is
+-- above MAX, times are microseconds since 1970 (2^53 of them end in 2255), and products that may be
+-- larger go through mul_div. Replies and records are packed by Redis's struct library, little-endian.
+--
+-- A bucket is stored as level, fraction, last, amount, capacity; a quota as used, reserved, start,
+-- finish, seeded; a lease as a member of a sorted set, whose score is its deadline. All keys of a call
+-- are on one node: names that are not in KEYS come from a record with the same hash tag.
+
+local MAX = 9000000000000000
+local EXACT = 9007199254740992
+local DAY = 86400000000
+local BUCKET, QUOTA, LEASE, LAPSED, GONE = 0, 1, 2, 3, 4
+
+-- clock is Redis's time, so that the clocks of the gates do not matter. Tests give another.
+local function clock(given)
+  if given >= 0 then return given end
+  local t = redis.call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+
+-- mul_div returns (a*b + c) / d rounded down, and the rest; a, b are not negative, 0 <= c < d. Where
+-- the product is not exact in a double, it divides by hand, a bit of a at a time.
+local function mul_div(a, b, c, d)
+  local product = a * b + c
+  if product < EXACT then
+    local rest = math.fmod(product, d)
+    return (product - rest) / d, rest
+  end
+  local part = math.fmod(b, d)
+  local whole = a * ((b - part) / d)
+  local q, r, bit = 0, 0, 1
+  while bit <= a do bit = bit * 2 end
+  while bit > 1 do
+    bit = bit / 2
+    q = q * 2
+    if r >= d - r then q, r = q + 1, r - (d - r) else r = r + r end
+    if a >= bit then
+      a = a - bit
+      if r >= d - part then q, r = q + 1, r - (d - part) else r = r + part end
+    end
+  end
+  if r >= d - c then q, r = q + 1, r - (d - c) else r = r + c end
+  return q + whole, r
+end
+
+local function clamp(n)
+  if n < 0 then return 0 elseif n > MAX then return MAX end
+  return n
+end
+
+-- fill adds to a bucket what has come in. Time that steps back adds nothing, and takes nothing until
+-- it is where it was; but a time that is more than a day ahead was wrong, not this one.
+local function fill(c, now)
+  if c.last > now + DAY then c.last = now end
+  local elapsed = now - c.last
+  if elapsed <= 0 then return end
+  c.last = now
+  if c.level >= c.capacity then return end
+  local units, rest = mul_div(elapsed, c.amount, c.fraction, c.window)
+  if c.level + units >= c.capacity then
+    c.level, c.fraction = c.capacity, 0
+  else
+    c.level, c.fraction = c.level + units, rest
+  end
+end
+
+local function trim(c)
+  if c.level >= c.capacity then c.level, c.fraction = c.capacity, 0 end
+end
+
+-- bucket reads a bucket; where there is none, it is full.
+local function bucket(raw, key, window, amount, capacity, now)
+  local c = {kind = BUCKET, key = key, window = window}
+  if raw then
+    c.level, c.fraction, c.last, c.amount, c.capacity = struct.unpack('<ddddd', raw)
+    fill(c, now)
+  else
+    c.level, c.fraction, c.last, c.amount, c.capacity = capacity, 0, now, amount, capacity
+  end
+  return c
+end
+
+local function read_quota(raw, key)
+  local c = {kind = QUOTA, key = key}
+  c.used, c.reserved, c.start, c.finish, c.seeded = struct.unpack('<ddddd', raw)
+  return c
+end
+
+-- bounds returns the calendar window (1 a day, 2 a week, 3 a month, in UTC) that holds now. Months
+-- are found by H. Hinnant's "chrono-Compatible Low-Level Date Algorithms": years begin in March.
+local function bounds(window, now)
+  local day = math.floor(now / DAY)
+  local first, length
+  if window == 1 then
+    first, length = day, 1
+  elseif window == 2 then
+    first, length = day - (day + 3) % 7, 7
+  else
+    local of_era = (day + 719468) % 146097
+    local year = math.floor((of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365)
+    local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+    local month = math.floor((5 * of_year + 2) / 153)
+    local before = math.floor((153 * month + 2) / 5)
+    first = day - (of_year - before)
+    length = math.floor((153 * (month + 1) + 2) / 5) - before
+    if month == 11 then -- February
+      local civil = year + 1
+      length = 28
+      if civil % 4 == 0 and (civil % 100 ~= 0 or civil % 400 == 0) then length = 29 end
+    end
+  end
+  return first * DAY, (first + length) * DAY
+end
+
+-- write stores a bucket or quota until it would be as new: a bucket until it is full, a quota for a
+-- day beyond its window, which is how far a clock that steps back opens it again. keep, if not 0, is
+-- for how many milliseconds it is stored instead.
+local function write(c, now, keep)
+  local value, ttl
+  if c.kind == BUCKET then
+    value = struct.pack('<ddddd', c.level, c.fraction, c.last, c.amount, c.capacity)
+    ttl = ((c.capacity - c.level) * c.window / c.amount + c.last - now) / 1000 + 1
+  else
+    value = struct.pack('<ddddd', c.used, c.reserved, c.start, c.finish, c.seeded)
+    ttl = (c.finish - now + DAY) / 1000
+  end
+  if keep > 0 then ttl = keep end
+  redis.call('SET', c.key, value, 'PX', string.format('%.0f', math.min(math.ceil(ttl), 1e14)))
+end
+
+-- return_to ends what a reservation held of a bucket or quota: n at mark, of which used was used.
+local function return_to(c, kind, n, mark, used, now)
+  if c.kind == BUCKET then
+    fill(c, now)
+    local most = c.amount * math.floor(DAY / c.window)
+    if most > MAX then most = MAX end
+    c.level = math.max(c.level + n - used, -most)
+    trim(c)
+  elseif c.start == mark then
+    if kind == LAPSED then
+      c.used = clamp(c.used - n + used)
+    else
+      c.reserved = c.reserved - n
+      c.used = clamp(c.used + used)
+    end
+  end
+end
+
+-- A record is what one reservation holds: candidate, total, cap, how many of the holds are not the
+-- candidate's, how many there are; then kind, unit, amount, mark, window, limit, capacity and key of
+-- each. An empty record is that of a reservation which was given up before it was made. A quota's
+-- hold becomes LAPSED, and a lease's GONE, when the deadline has passed: see lapse.lua.
+local function read_record(raw)
+  local candidate, total, cap, commons, n, at = struct.unpack('<ddddd', raw)
+  local record = {candidate = candidate, total = total, cap = cap, commons = commons}
+  for i = 1, n do
+    local h = {}
+    h.kind, h.unit, h.amount, h.mark, h.window, h.limit, h.capacity, h.key, at = struct.unpack('<dddddddI4c0', raw, at)
+    record[i] = h
+  end
+  return record
+end
+
+local function write_record(key, record, keep)
+  local out = {struct.pack('<ddddd', record.candidate, record.total, record.cap, record.commons, #record)}
+  for i, h in ipairs(record) do
+    out[i + 1] = struct.pack('<dddddddI4c0', h.kind, h.unit, h.amount, h.mark, h.window, h.limit, h.capacity, #h.key, h.key)
+  end
+  redis.call('SET', key, table.concat(out), 'PX', string.format('%.0f', keep))
+end
+
+-- settle_hold ends a hold of which charge was used. by_key has the counters that were read already,
+-- and false for a quota that is not in Redis any more: what comes next is seeded with what was used.
+local function settle_hold(h, id, charge, by_key, now)
+  if h.kind == GONE then return end
+  local c = by_key[h.key]
+  if h.kind == LEASE then
+    local freed = redis.call('ZREM', h.key, id)
+    if c and c.mine then c.taken = c.taken - freed end
+    return
+  end
+  if h.kind ~= QUOTA and h.amount == charge then return end
+  if c == nil then
+    local raw = redis.call('GET', h.key)
+    if h.kind == BUCKET then
+      c = bucket(raw, h.key, h.window, h.limit, h.capacity, now)
+    else
+      c = raw and read_quota(raw, h.key)
+    end
+    by_key[h.key] = c
+  end
+  if c then
+    return_to(c, h.kind, h.amount, h.mark, charge, now)
+    c.dirty = true
+  end
+end
+
+local function flush(by_key, now, keep)
+  for _, c in pairs(by_key) do
+    if c and c.dirty then write(c, now, keep) end
+  end
+end

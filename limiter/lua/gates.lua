@@ -1,0 +1,15 @@
+-- Notes that a gate lives, or that it leaves, and counts those that were seen lately.
+--
+-- KEYS: the gates. ARGV: given time, for how long a gate counts, 1 to leave; the gate's id. The reply
+-- is how many there are.
+
+local given, ttl, leave = struct.unpack('<ddd', ARGV[1])
+local now = clock(given)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+if leave == 1 then
+  redis.call('ZREM', KEYS[1], ARGV[2])
+else
+  redis.call('ZADD', KEYS[1], string.format('%.0f', now + ttl), ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ttl / 1000))
+end
+return redis.call('ZCARD', KEYS[1])

@@ -1,0 +1,33 @@
+-- Lapses reservations whose deadline has passed, at most a hundred: their gate is dead or cut off.
+-- The leases go. What they reserved of a quota counts as used, for it may have been; if the gate
+-- settles after all, the record tells what to give back. Buckets refill by themselves.
+--
+-- KEYS: the index of open reservations. ARGV: given time, keep, frozen; what the keys of records begin
+-- with. The reply is how many there were.
+
+local given, keep, frozen = struct.unpack('<ddd', ARGV[1])
+local now = clock(given)
+local by_key = {}
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+if #ids == 0 then return 0 end
+
+for _, id in ipairs(ids) do
+  local key = ARGV[2] .. id
+  local value = redis.call('GET', key)
+  if value and value ~= '' then
+    local record = read_record(value)
+    for _, h in ipairs(record) do
+      if h.kind == QUOTA then
+        settle_hold(h, id, h.amount, by_key, now)
+        h.kind = LAPSED
+      elseif h.kind == LEASE then
+        settle_hold(h, id, 0, by_key, now)
+        h.kind = GONE
+      end
+    end
+    write_record(key, record, keep)
+  end
+end
+flush(by_key, now, frozen)
+redis.call('ZREM', KEYS[1], unpack(ids))
+return #ids

@@ -1,0 +1,34 @@
+-- Moves the deadlines of reservations on. A deadline that has passed stays so: its place may be taken.
+--
+-- KEYS: the index of open reservations, then the records. ARGV: given time, lease, keep, frozen; then
+-- the ids. The reply has the numbers of the records that were not there.
+
+local given, lease, keep, frozen = struct.unpack('<dddd', ARGV[1])
+local now = clock(given)
+local deadline = string.format('%.0f', now + lease)
+local kept = string.format('%.0f', keep)
+local raw = redis.call('MGET', unpack(KEYS))
+local missing = {}
+
+local function renew(key, id, ttl)
+  local score = redis.call('ZSCORE', key, id)
+  if not score or tonumber(score) <= now then return end
+  redis.call('ZADD', key, 'XX', deadline, id)
+  redis.call('PEXPIRE', key, ttl)
+end
+
+for i = 1, #KEYS - 1 do
+  local id, value = ARGV[i + 1], raw[i + 1]
+  if value and value ~= '' then
+    redis.call('PEXPIRE', KEYS[i + 1], kept)
+    renew(KEYS[1], id, kept)
+    for _, h in ipairs(read_record(value)) do
+      if h.kind == LEASE and h.amount > 0 then
+        renew(h.key, id, string.format('%.0f', math.max(lease / 1000 + 1000, frozen)))
+      end
+    end
+  else
+    missing[#missing + 1] = struct.pack('<d', i - 1)
+  end
+end
+return table.concat(missing)

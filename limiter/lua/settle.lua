@@ -1,0 +1,48 @@
+-- Settles reservations by their ids, so that a repeated call does nothing.
+--
+-- KEYS: the index of open reservations, then the records. ARGV: given time, frozen; six numbers for
+-- each record (dispatched, failed, given up, input, output, cost); then for each record the id and
+-- what is to be settled where there is no record, mostly nothing. The reply has the numbers of the
+-- records that were not there.
+
+local given, frozen = struct.unpack('<dd', ARGV[1])
+local now = clock(given)
+local raw = redis.call('MGET', unpack(KEYS))
+local by_key, ids, records, missing = {}, {}, {}, {}
+
+-- charge is Actual.charge; unit 6 is a request of which nothing is known to be reserved.
+local function charge(h, dispatched, failed, input, output, cost)
+  if dispatched == 0 or h.unit == 5 then return 0 end
+  if h.unit == 0 then return h.amount end
+  if h.unit == 6 then return 1 end
+  if failed == 1 then return 0 end
+  if h.unit == 1 then return clamp(input + output) end
+  if h.unit == 2 then return input end
+  if h.unit == 3 then return output end
+  return cost
+end
+
+for i = 1, #KEYS - 1 do
+  local dispatched, failed, given_up, input, output, cost = struct.unpack('<dddddd', ARGV[2], (i - 1) * 48 + 1)
+  local id, value = ARGV[2 * i + 1], raw[i + 1]
+  if not value or value == '' then
+    missing[#missing + 1] = struct.pack('<d', i - 1)
+    value = ARGV[2 * i + 2]
+    -- The call that makes it may still be on its way.
+    if given_up == 1 then redis.call('SET', KEYS[i + 1], '', 'PX', 60000) end
+  else
+    ids[#ids + 1], records[#records + 1] = id, KEYS[i + 1]
+  end
+  if value ~= '' then
+    for _, h in ipairs(read_record(value)) do
+      settle_hold(h, id, charge(h, dispatched, failed, input, output, cost), by_key, now)
+    end
+  end
+end
+
+flush(by_key, now, frozen)
+if #ids > 0 then
+  redis.call('ZREM', KEYS[1], unpack(ids))
+  redis.call('DEL', unpack(records))
+end
+return table.concat(missing)
