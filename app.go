@@ -12,6 +12,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/metrics"
+	"github.com/amanycodes/pine-gate/usage"
 )
 
 // appState is what an App holds besides its configuration.
@@ -26,6 +27,9 @@ type appState struct {
 
 	// The keys of each gate, to be watched once the configuration runs.
 	keyStores []*keys.Store
+
+	prices     *usage.Prices // nil: no price files
+	stopPrices chan struct{} // nil: nobody watches them
 }
 
 type definition struct{ kind, id string }
@@ -48,11 +52,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Store != nil && a.Store.Retention < 0 {
 		return fmt.Errorf("store retention %s: expected a positive duration", time.Duration(a.Store.Retention))
 	}
+	if err := a.provisionPrices(); err != nil {
+		return err
+	}
 	a.state, err = stateFor(a.Store, a.logger)
 	return err
 }
 
-// Start opens the store and begins to watch the files that keys come from.
+// Start opens the store and begins to watch the files that keys and prices come
+// from.
 func (a *App) Start() error {
 	_, err := a.state.Ledger()
 	a.metrics.StoreUp(a.storeType(), err == nil)
@@ -62,6 +70,7 @@ func (a *App) Start() error {
 	for _, store := range a.keyStores {
 		store.Start()
 	}
+	a.watchPrices()
 	return nil
 }
 
@@ -72,6 +81,7 @@ func (a *App) Stop() error { return nil }
 // Cleanup lets go of the shared state. When the process exits, streams that
 // outlived the grace period are told to end first, so that they settle.
 func (a *App) Cleanup() error {
+	a.unwatchPrices()
 	if a.state == nil {
 		return nil // provisioning failed
 	}

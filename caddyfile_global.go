@@ -29,6 +29,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			retention <duration>
 //		}
 //		store memory
+//		prices <file>...
 //		metrics {
 //			per_key
 //			hide_models
@@ -41,6 +42,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return parseBlock(d, words{
 		"store":   {parse: a.parseStore},
+		"prices":  listWord(&a.Prices, "files in the format of model_prices_and_context_window.json", nil),
 		"metrics": {parse: a.parseMetrics},
 	}, nil)
 }

@@ -9,7 +9,6 @@ var later = map[string]string{
 	// global option
 	"store redis": `"store file" and "store memory" are`,
 	"sync":        "usage is written each second",
-	"prices":      `write "price" in "model" blocks`,
 	"webhook":     "",
 
 	// site

@@ -166,13 +166,15 @@ func TestMistakesElsewhere(t *testing.T) {
 
 		{"global twice", "{\n\tpinegate {\n\t\tstore memory\n\t}\n\tpinegate {\n\t\tmetrics\n\t}\n}\n", `"pinegate" stands here already: expected one block of it, at Caddyfile:5`},
 		{"global argument", "{\n\tpinegate memory\n}\n", `unexpected argument "memory" after "pinegate": expected '{', at Caddyfile:2`},
-		{"global word", "{\n\tpinegate {\n\t\tstorage memory\n\t}\n}\n", `unknown word "storage": expected one of metrics, store, at Caddyfile:3`},
+		{"global word", "{\n\tpinegate {\n\t\tstorage memory\n\t}\n}\n", `unknown word "storage": expected one of metrics, prices, store, at Caddyfile:3`},
 		{"two stores", "{\n\tpinegate {\n\t\tstore file\n\t\tstore memory\n\t}\n}\n", `"store" stands here already, in line 3, at Caddyfile:4`},
 		{"store of what", "{\n\tpinegate {\n\t\tstore\n\t}\n}\n", `"store" lacks its argument: expected file or memory, at Caddyfile:3`},
 		{"unknown store", "{\n\tpinegate {\n\t\tstore etcd\n\t}\n}\n", `store: unknown word "etcd": expected file or memory, at Caddyfile:3`},
 		{"two directories", "{\n\tpinegate {\n\t\tstore file /a /b\n\t}\n}\n", `unexpected argument "/b" after the directory of "store file", at Caddyfile:3`},
 		{"store memory with a block", "{\n\tpinegate {\n\t\tstore memory {\n\t\t\tretention 1d\n\t\t}\n\t}\n}\n", `unexpected '{': "store" takes no block, at Caddyfile:3`},
 		{"bad retention", "{\n\tpinegate {\n\t\tstore file {\n\t\t\tretention long\n\t\t}\n\t}\n}\n", `retention: "long" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"prices of what", "{\n\tpinegate {\n\t\tprices\n\t}\n}\n", `"prices" lacks its arguments: expected files in the format of model_prices_and_context_window.json, at Caddyfile:3`},
+		{"prices twice", "{\n\tpinegate {\n\t\tprices a.json\n\t\tprices b.json a.json\n\t}\n}\n", `prices: "a.json" stands here already, at Caddyfile:4`},
 		{"unknown metric", "{\n\tpinegate {\n\t\tmetrics {\n\t\t\tper_team\n\t\t}\n\t}\n}\n", `unknown word "per_team": expected one of hide_models, per_key, at Caddyfile:4`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -223,7 +225,6 @@ func TestLaterWordsAreRefused(t *testing.T) {
 	for _, c := range []struct{ input, word, at string }{
 		{global("store redis redis://127.0.0.1:6379"), "store redis", "3"},
 		{global("store file {\nsync always\n}"), "sync", "4"},
-		{global("prices prices.json"), "prices", "3"},
 		{global("webhook https://example.com {\nsecret {env.S}\n}"), "webhook", "3"},
 		{gate("keys store"), "keys store", "3"},
 		{gate("alert 80 100"), "alert", "3"},

@@ -17,6 +17,13 @@ type App struct {
 	// embedded store in Caddy's data directory.
 	Store *StoreConfig `json:"store,omitempty"`
 
+	// Price files in the format of model_prices_and_context_window.json: what
+	// tokens cost at models for which no `model` block has a price. Of a model
+	// that several files name, the last one's price counts. They are read again
+	// within seconds of a change; a broken one keeps the prices that were there.
+	// Default: none, so that the cost of such models is unknown.
+	Prices []string `json:"prices,omitempty"`
+
 	// What the metrics tell beside the defaults.
 	Metrics *MetricsConfig `json:"metrics,omitempty"`
 
@@ -129,8 +136,10 @@ type ModelConfig struct {
 	Limits []limiter.Limit `json:"limits,omitempty"`
 
 	// What tokens cost, in USD per million of them, as in
-	// `input 2.50 output 10 cached 1.25 cache_write 3.75`. Default: unknown,
-	// which is told as null and never as nothing.
+	// `input 2.50 output 10 cached 1.25 cache_write 3.75`. Default: that of the
+	// price files; where they have none it is unknown, which is told as null and
+	// never as nothing. What a backend itself says that an answer cost, as
+	// OpenRouter does, counts before both.
 	Price *usage.Price `json:"price,omitempty"`
 }
 

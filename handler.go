@@ -115,7 +115,7 @@ func (h *Handler) Cleanup() error {
 
 // policy turns teams, models and default limits into rules.
 func (h *Handler) policy(app *App) (*handlers.Policy, error) {
-	p := &handlers.Policy{Teams: make(map[string]*handlers.Team), Defaults: h.Limits}
+	p := &handlers.Policy{Teams: make(map[string]*handlers.Team), Defaults: h.Limits, Prices: app.prices}
 	if err := checkLimits(h.Limits); err != nil {
 		return nil, err
 	}

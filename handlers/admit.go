@@ -15,8 +15,12 @@ import (
 func (c *call) admit() *wire.Error {
 	policy := c.g.Policy.model(c.request.Model)
 	c.models = &policy
+	for i := range c.candidates {
+		candidate := &c.candidates[i]
+		candidate.price = c.g.Policy.price(&policy, c.request.Model, candidate)
+	}
 	request := c.limits()
-	if usesMoney(request) && policy.price == nil {
+	if c.lacksPrice(request) {
 		return wire.Errorf(wire.KindNotPriced, "")
 	}
 	reservation, err := c.g.Shared.Limiter().Reserve(c.r.Context(), request)
@@ -57,9 +61,14 @@ func (c *call) limits() limiter.Request {
 	} else {
 		request.MaxOutput = 0
 	}
-	if price := c.models.price; price != nil {
-		request.InputCost = price.Cost(wire.Tokens{Input: request.Input})
-		request.OutputPrice = price.Output
+	for _, candidate := range c.candidates {
+		if candidate.price == nil {
+			continue
+		}
+		// One reservation holds for all candidates: the dearest one's.
+		cost, rate := candidate.price.Most(request.Input)
+		request.InputCost = max(request.InputCost, cost)
+		request.OutputPrice = max(request.OutputPrice, rate)
 	}
 	return request
 }
@@ -73,13 +82,12 @@ func (c *call) outputCap() int64 {
 	return c.request.Cap
 }
 
-// usesMoney tells whether a budget applies to the request.
-func usesMoney(request limiter.Request) bool {
-	if hasUnit(request.Rules, limiter.USD) {
-		return true
-	}
-	for _, rules := range request.Candidates {
-		if hasUnit(rules, limiter.USD) {
+// lacksPrice tells whether a budget applies to a candidate at which the model's
+// price is unknown. Leaving that one out would be a silent change of route.
+func (c *call) lacksPrice(request limiter.Request) bool {
+	budget := hasUnit(request.Rules, limiter.USD)
+	for i, candidate := range c.candidates {
+		if candidate.price == nil && (budget || hasUnit(request.Candidates[i], limiter.USD)) {
 			return true
 		}
 	}

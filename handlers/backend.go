@@ -7,6 +7,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
 
@@ -32,7 +33,8 @@ type Backend struct {
 // candidate is a backend that could answer a request.
 type candidate struct {
 	*Backend
-	model string // its own name of the model
+	model string       // its own name of the model
+	price *usage.Price // nil: unknown
 }
 
 // speaks tells whether the backend's API has the endpoint.
@@ -77,7 +79,7 @@ func (b *Backend) capName(e wire.Endpoint) string {
 func (c *call) route() *wire.Error {
 	for _, b := range c.g.Backends {
 		if b.speaks(c.endpoint) && b.Models.Match(c.request.Model) {
-			c.candidates = append(c.candidates, candidate{b, b.upstreamModel(c.request.Model)})
+			c.candidates = append(c.candidates, candidate{Backend: b, model: b.upstreamModel(c.request.Model)})
 		}
 	}
 	if len(c.candidates) == 0 {

@@ -16,6 +16,9 @@ type Policy struct {
 	Models   []*Model
 	Defaults []limiter.Limit // of each key that sets none of the same unit and window
 
+	// Prices are those of the models for which no block of Models has one.
+	Prices *usage.Prices // nil: none
+
 	// Names are the model names and patterns that metrics may tell.
 	Names []pattern.Pattern
 
@@ -32,7 +35,7 @@ type Team struct {
 type Model struct {
 	Pattern pattern.Pattern
 	Rules   []*limiter.Rule
-	Price   *usage.Price // nil: unknown
+	Price   *usage.Price // nil: that of the price list
 }
 
 // grants is what one key may do.
@@ -98,7 +101,7 @@ func (g *grants) allows(model string) bool {
 // modelPolicy is what holds for one model.
 type modelPolicy struct {
 	rules []*limiter.Rule
-	price *usage.Price
+	price *usage.Price // nil: no block has one
 }
 
 // model returns what holds for a model: all rules that match, and the price of
@@ -116,6 +119,15 @@ func (p *Policy) model(name string) modelPolicy {
 		}
 	}
 	return m
+}
+
+// price is what a model costs at a candidate, nil where that is not known: as a
+// model block has it, else as the price list does.
+func (p *Policy) price(m *modelPolicy, asked string, candidate *candidate) *usage.Price {
+	if m.price != nil {
+		return m.price
+	}
+	return p.Prices.List().Find(candidate.Name, asked, candidate.model)
 }
 
 // OtherModel is the label of models that no configured name matches.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/backends"
@@ -77,8 +76,8 @@ func (c *call) settle(outcome usage.Outcome) {
 		return
 	}
 	a.settled = true
-	ctx, cancel := c.detached()
-	defer cancel()
+	// The caller may be gone; what the stores may take they bound themselves.
+	ctx := context.WithoutCancel(c.r.Context())
 
 	record := c.record(outcome)
 	actual := limiter.Actual{
@@ -150,11 +149,22 @@ func (c *call) record(outcome usage.Outcome) *usage.Record {
 		record.Estimated = true
 		record.Tokens = c.estimate(result)
 	}
-	if price := c.models.price; price != nil {
-		record.Priced = true
-		record.CostNano = price.Cost(record.Tokens)
-	}
+	setCost(record, chosen.price, result)
 	return record
+}
+
+// setCost says what the record's tokens cost: as the backend says it of a whole
+// answer, as OpenRouter does, since that is what it charges; else by the price.
+func setCost(record *usage.Record, price *usage.Price, result wire.Result) {
+	if result.CostUSD != "" && result.Reported && !record.Estimated {
+		cost, sane := usage.ParseCost(result.CostUSD)
+		record.CostNano, record.Priced = cost, true
+		record.Flagged = record.Flagged || !sane
+		return
+	}
+	if price != nil {
+		record.CostNano, record.Priced = min(price.Cost(record.Tokens), usage.MaxCost), true
+	}
 }
 
 // estimate guesses the tokens of an answer whose usage the backend did not
@@ -207,6 +217,7 @@ func (c *call) observe(record *usage.Record) {
 		Output:     record.Output,
 		Reasoning:  record.Reasoning,
 		CostUSD:    float64(record.CostNano) / 1e9,
+		Unpriced:   !record.Priced,
 		Estimated:  record.Estimated,
 		Duration:   record.Duration,
 		FirstToken: record.FirstToken,
@@ -222,42 +233,4 @@ func (c *call) modelLabel() string {
 		return "*"
 	}
 	return c.g.Policy.ModelLabel(c.request.Model)
-}
-
-// logRequest adds what the request used to the access log, and writes a line of
-// its own where it failed.
-func (c *call) logRequest(record *usage.Record, cause error) {
-	if extra, ok := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Add(zap.String("request_id", record.ID))
-		extra.Add(zap.String("key", record.Key))
-		extra.Add(zap.String("team", record.Team))
-		extra.Add(zap.String("backend", record.Backend))
-		if !c.g.HideModels {
-			extra.Add(zap.String("model", record.Model))
-		}
-		extra.Add(zap.Int64("input_tokens", record.Input))
-		extra.Add(zap.Int64("output_tokens", record.Output))
-		if record.Priced {
-			extra.Add(zap.Float64("cost_usd", float64(record.CostNano)/1e9))
-		}
-		extra.Add(zap.Duration("time_to_first_token", record.FirstToken))
-		extra.Add(zap.String("outcome", string(record.Outcome)))
-	}
-	if record.Outcome == usage.OK && c.answer.exchange.Flag == "" {
-		return
-	}
-	entry := c.g.Logger.Check(zap.InfoLevel, "request failed")
-	if record.Outcome.Failed() || c.answer.exchange.Flag != "" {
-		entry = c.g.Logger.Check(zap.WarnLevel, "request failed")
-	}
-	if entry == nil {
-		return
-	}
-	entry.Write(
-		zap.String("request_id", record.ID), zap.String("key", record.Key), zap.String("endpoint", record.Endpoint),
-		zap.String("backend", record.Backend), zap.String("outcome", string(record.Outcome)),
-		zap.Int("status", record.Status), zap.Int("backend_status", c.answer.exchange.Status),
-		zap.String("backend_request_id", c.answer.exchange.UpstreamRequestID),
-		zap.String("flag", string(c.answer.exchange.Flag)), zap.Int("attempts", record.Attempts),
-		zap.Duration("duration", record.Duration), zap.Error(cause))
 }

@@ -22,6 +22,7 @@ type Metrics struct {
 	cost      *prometheus.CounterVec
 	rejected  *prometheus.CounterVec
 	estimated *prometheus.CounterVec
+	unpriced  *prometheus.CounterVec
 
 	duration   *prometheus.HistogramVec
 	firstToken *prometheus.HistogramVec
@@ -89,6 +90,7 @@ func newMetrics(perKey bool) *Metrics {
 		cost:      counter("cost_usd_total", "Cost in USD of what has a price.", withKey("backend", "model")...),
 		rejected:  counter("rejected_total", "Requests that the gate refused, by reason and by whose limit it was.", "reason", "scope"),
 		estimated: counter("usage_estimated_total", "Records whose tokens were estimated, since the backend did not report them.", "backend", "model"),
+		unpriced:  counter("unpriced_total", "Records whose cost is unknown, since the model has no price.", "backend", "model"),
 
 		duration:   histogram("request_duration_seconds", "Time from a request's arrival to the last byte of its answer.", seconds, "endpoint", "backend"),
 		firstToken: histogram("time_to_first_token_seconds", "Time from a request's arrival to the first content of its answer.", seconds, "endpoint", "backend"),
@@ -104,7 +106,7 @@ func newMetrics(perKey bool) *Metrics {
 
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.requests, m.tokens, m.cost, m.rejected, m.estimated,
+		m.requests, m.tokens, m.cost, m.rejected, m.estimated, m.unpriced,
 		m.duration, m.firstToken, m.interToken, m.overhead,
 		m.inflight, m.storeUp, m.storeErrors, m.backendUp,
 	}
@@ -149,6 +151,7 @@ type Request struct {
 	Input, CacheRead, CacheWrite, Output, Reasoning int64
 
 	CostUSD   float64 // zero where it is unknown
+	Unpriced  bool    // the cost is unknown
 	Estimated bool
 
 	Duration   time.Duration
@@ -175,6 +178,9 @@ func (m *Metrics) Observe(r Request) {
 	}
 	if r.Estimated {
 		m.estimated.WithLabelValues(r.Backend, r.Model).Inc()
+	}
+	if r.Unpriced {
+		m.unpriced.WithLabelValues(r.Backend, r.Model).Inc()
 	}
 	m.duration.WithLabelValues(r.Endpoint, r.Backend).Observe(r.Duration.Seconds())
 	if r.FirstToken > 0 {

@@ -9,14 +9,31 @@ import (
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-// Price is what a model's tokens cost, in pico-USD (10⁻¹² USD) a token: 1 USD
-// per million tokens is 1,000,000. The zero Price is that of a free model; an
-// unknown price is the absence of one.
-type Price struct {
+// Rates are what a model's tokens cost, in pico-USD (10⁻¹² USD) a token: 1 USD
+// per million tokens is 1,000,000.
+type Rates struct {
 	Input      int64 // input that touched no cache
-	Output     int64
+	Output     int64 // output but for what follows
 	Cached     int64 // input read from a cache
 	CacheWrite int64 // input written to a cache
+	Reasoning  int64 // output that was spent on reasoning
+}
+
+// Price is what a model costs. The zero Price is that of a free model; an
+// unknown price is the absence of one.
+type Price struct {
+	Rates // of requests that no tier is for
+
+	// Tiers hold the rates of longer requests, by rising threshold. The last
+	// one whose threshold a request's whole input exceeds sets the rates of all
+	// its tokens.
+	Tiers []Tier
+}
+
+// Tier is what the requests cost whose input is longer than a threshold.
+type Tier struct {
+	Above int64 // tokens of input, those of caches included
+	Rates
 }
 
 // maxPrice is a million USD per million tokens: above it somebody mistook the
@@ -70,6 +87,7 @@ next:
 			*field.value = p.Input
 		}
 	}
+	p.Reasoning = p.Output
 	return p, nil
 }
 
@@ -78,8 +96,39 @@ next:
 func (p Price) Cost(t wire.Tokens) int64 {
 	cached, written := max(t.CacheRead, 0), max(t.CacheWrite, 0)
 	plain := max(t.Input-cached-written, 0)
+	output := max(t.Output, 0)
+	reasoning := min(max(t.Reasoning, 0), output)
+	rates := p.rates(t.Input)
+	return sum([5][2]int64{
+		{rates.Input, plain}, {rates.Cached, cached}, {rates.CacheWrite, written},
+		{rates.Output, output - reasoning}, {rates.Reasoning, reasoning},
+	})
+}
+
+// Most is the most that a request with so much input may cost: the input in
+// nano-USD, as if all of it were of the dearest kind, and a token of output in
+// pico-USD. Before the answer nobody knows what a cache will take part in.
+func (p Price) Most(input int64) (nanoUSD, outputRate int64) {
+	rates := p.rates(input)
+	dearest := max(rates.Input, rates.Cached, rates.CacheWrite)
+	return sum([5][2]int64{{dearest, max(input, 0)}}), max(rates.Output, rates.Reasoning)
+}
+
+// rates are those of a request with so much input.
+func (p Price) rates(input int64) Rates {
+	rates := p.Rates
+	for _, tier := range p.Tiers {
+		if input > tier.Above {
+			rates = tier.Rates
+		}
+	}
+	return rates
+}
+
+// sum adds up rates in pico-USD times tokens, in nano-USD.
+func sum(parts [5][2]int64) int64 {
 	var high, low uint64 // pico-USD
-	for _, part := range [...][2]int64{{p.Input, plain}, {p.Cached, cached}, {p.CacheWrite, written}, {p.Output, max(t.Output, 0)}} {
+	for _, part := range parts {
 		h, l := bits.Mul64(uint64(max(part[0], 0)), uint64(part[1]))
 		var carry uint64
 		low, carry = bits.Add64(low, l, 0)
@@ -96,7 +145,8 @@ func (p Price) Cost(t wire.Tokens) int64 {
 }
 
 // String is the words that ParsePrice reads, without those that say the
-// default.
+// default. They have no place for tiers and for reasoning at a rate of its own,
+// which only price lists have.
 func (p Price) String() string {
 	var b strings.Builder
 	word := func(name string, pico int64) {

@@ -19,6 +19,7 @@ const (
 	Timeout       Outcome = "timeout"        // the backend was too slow; counts as an error
 	StreamLimit   Outcome = "stream_limit"   // the gate ended a stream that ran longer than `max_stream`
 	Shutdown      Outcome = "shutdown"       // the gate ended the request because it stopped
+	Interrupted   Outcome = "interrupted"    // the gate died; a later one settled the request at its last checkpoint
 )
 
 // Failed tells whether the outcome is counted as an error: what a backend did
@@ -27,7 +28,7 @@ func (o Outcome) Failed() bool { return o == UpstreamError || o == Timeout }
 
 func (o Outcome) known() bool {
 	switch o {
-	case OK, ClientClosed, UpstreamError, Timeout, StreamLimit, Shutdown:
+	case OK, ClientClosed, UpstreamError, Timeout, StreamLimit, Shutdown, Interrupted:
 		return true
 	}
 	return false
@@ -77,8 +78,8 @@ var ErrInvalid = errors.New("invalid usage record")
 // largest still add up in an int64. The meter clamps far below it.
 const maxCount = 1 << 40
 
-// maxCost is the same for the cost: a million USD for one request.
-const maxCost = 1_000_000 * nano
+// MaxCost is the same for the cost, in nano-USD: a million USD for one request.
+const MaxCost = 1_000_000 * nano
 
 // Validate tells why no ledger takes the record; nil where they do. The error
 // wraps ErrInvalid.
@@ -86,13 +87,15 @@ func (r *Record) Validate() error {
 	switch {
 	case r.ID == "":
 		return fmt.Errorf("%w: no id", ErrInvalid)
+	case len(r.ID) > maxName:
+		return fmt.Errorf("%w: an id of %d bytes", ErrInvalid, len(r.ID))
 	case r.Start.Unix() < 0 || r.Start.Unix() > maxUnix:
 		return fmt.Errorf("%w %s: start %v out of range", ErrInvalid, r.ID, r.Start)
 	case r.Endpoint == "":
 		return fmt.Errorf("%w %s: no endpoint", ErrInvalid, r.ID)
 	case !r.Outcome.known():
 		return fmt.Errorf("%w %s: unknown outcome %q", ErrInvalid, r.ID, r.Outcome)
-	case r.CostNano < 0 || r.CostNano > maxCost:
+	case r.CostNano < 0 || r.CostNano > MaxCost:
 		return fmt.Errorf("%w %s: cost of %d nano-USD out of range", ErrInvalid, r.ID, r.CostNano)
 	}
 	for _, n := range [...]int64{r.Input, r.CacheRead, r.CacheWrite, r.Output, r.Reasoning} {

@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -75,4 +76,57 @@ func parseDecimal(text string, digits int) (int64, error) {
 		return 0, fmt.Errorf("%q is too large", text)
 	}
 	return n, nil
+}
+
+var errTooLarge = errors.New("too large")
+
+// parseNumber reads a JSON number that is not negative, and returns it times
+// 10^digits, rounded half up. It goes by the digits as they stand and not by
+// way of a float64, which holds few decimals exactly.
+func parseNumber(text string, digits int) (int64, error) {
+	if strings.HasPrefix(text, "-") {
+		return 0, fmt.Errorf("%s is negative", text)
+	}
+	exponent, mantissa := 0, text
+	if i := strings.IndexAny(text, "eE"); i >= 0 {
+		var err error
+		if exponent, err = strconv.Atoi(text[i+1:]); err != nil {
+			return 0, fmt.Errorf("%q is not a number", text)
+		}
+		mantissa = text[:i]
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	if whole == "" || strings.Trim(whole+fraction, "0123456789") != "" {
+		return 0, fmt.Errorf("%q is not a number", text)
+	}
+	all := strings.TrimLeft(whole+fraction, "0")
+	// Where the point stands in the result, counted in digits from the left.
+	point := len(all) - len(fraction) + exponent + digits
+	switch {
+	case all == "" || point < 0:
+		return 0, nil
+	case point > 18: // 10^18 fits
+		return 0, fmt.Errorf("%s is %w", text, errTooLarge)
+	case point >= len(all):
+		return strconv.ParseInt(all+strings.Repeat("0", point-len(all)), 10, 64)
+	}
+	n, err := strconv.ParseInt("0"+all[:point], 10, 64)
+	if err == nil && all[point] >= '5' {
+		n++
+	}
+	return n, err
+}
+
+// ParseCost reads the cost of one answer as a backend says it, a JSON number in
+// USD, as nano-USD rounded half up. More than a million USD is cut down to
+// that; then sane is false, and so it is for what is no cost at all, which is 0.
+func ParseCost(text string) (nanoUSD int64, sane bool) {
+	n, err := parseNumber(text, 9)
+	switch {
+	case errors.Is(err, errTooLarge) || n > MaxCost:
+		return MaxCost, false
+	case err != nil:
+		return 0, false
+	}
+	return n, true
 }

@@ -1,0 +1,286 @@
+package usage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// PriceList holds the prices of models by the names that price files give them.
+// A nil one knows no price.
+type PriceList struct {
+	prices map[string]*Price
+}
+
+// ReadPrices reads price files. Of a model that several of them name, the last
+// one's price counts, as a whole. The error names the file, and where one is to
+// blame the model and the field.
+//
+// A file is a JSON object in the format of model_prices_and_context_window.json:
+// by the model's name, an object with its prices in USD a token. Read are
+//
+//	input_cost_per_token              without it, the model has no price
+//	output_cost_per_token             default 0
+//	cache_read_input_token_cost       default: that of input
+//	cache_creation_input_token_cost   default: that of input
+//	output_cost_per_reasoning_token   default: that of output
+//
+// and each of them with the ending _above_<n>k_tokens, for requests whose whole
+// input is longer than that; one that such a tier lacks is that of the tier
+// below, where that says it. Everything else is ignored, and so is the entry
+// sample_spec, which describes the format. A model whose tokens cost nothing
+// while something else does, such as a picture or a query, has no price: at 0 it
+// would pass every budget.
+//
+// Prices are read as the decimals that they are, and rounded to 10⁻¹² USD.
+func ReadPrices(paths []string) (*PriceList, error) {
+	list := &PriceList{prices: make(map[string]*Price)}
+	for _, path := range paths {
+		content, err := readPriceFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading prices: %w", err)
+		}
+		if err := list.add(content); err != nil {
+			return nil, fmt.Errorf("reading prices: %s: %w", path, err)
+		}
+	}
+	return list, nil
+}
+
+// readPriceFile reads a regular file: a pipe would block for ever.
+func readPriceFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	}
+	return os.ReadFile(path)
+}
+
+// Len is the number of models that have a price.
+func (l *PriceList) Len() int {
+	if l == nil {
+		return 0
+	}
+	return len(l.prices)
+}
+
+// Find returns the price of a model that was asked for by one name and that a
+// backend calls by another, maybe the same; nil where it is not known. The first
+// of these that the list has counts:
+//
+//  1. the name that was asked for,
+//  2. the backend's own name of the model,
+//  3. either of them behind the backend's name, as in groq/llama-3.3-70b,
+//  4. what is left of either without what stands before a slash, as gpt-4o of
+//     openai/gpt-4o, one part after the other.
+func (l *PriceList) Find(backend, asked, upstream string) *Price {
+	if l == nil {
+		return nil
+	}
+	names := [2]string{asked, upstream}
+	for _, name := range names {
+		if p := l.prices[name]; p != nil {
+			return p
+		}
+	}
+	for _, name := range names {
+		if p := l.prices[backend+"/"+name]; p != nil {
+			return p
+		}
+	}
+	for _, name := range names {
+		for found := true; found; {
+			if _, name, found = strings.Cut(name, "/"); found && l.prices[name] != nil {
+				return l.prices[name]
+			}
+		}
+	}
+	return nil
+}
+
+// add takes over what a file holds. Of a name that stands twice the last one
+// counts, as with every reader of the format.
+func (l *PriceList) add(content []byte) error {
+	d := jsontext.NewDecoder(bytes.NewReader(content), jsontext.AllowDuplicateNames(true))
+	if err := expectObject(d, "an object of models"); err != nil {
+		return err
+	}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		model := name.String()
+		if model == "sample_spec" {
+			err = d.SkipValue()
+		} else {
+			err = l.addModel(d, model)
+		}
+		if err != nil {
+			return fmt.Errorf("model %q: %w", model, err)
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
+		return errors.New("expected nothing behind the models")
+	}
+	return nil
+}
+
+func (l *PriceList) addModel(d *jsontext.Decoder, model string) error {
+	if err := expectObject(d, "an object of prices"); err != nil {
+		return err
+	}
+	entry := priceEntry{tiers: map[int64]*fields{}}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		field := name.String()
+		value, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if err := entry.set(field, value); err != nil {
+			return fmt.Errorf("%s: %w", field, err)
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	price := entry.price()
+	if price == nil {
+		delete(l.prices, model) // a later file takes back what an earlier one said
+		return nil
+	}
+	l.prices[model] = price
+	return nil
+}
+
+func expectObject(d *jsontext.Decoder, what string) error {
+	if kind := d.PeekKind(); kind != '{' && kind != 0 { // 0: ReadToken says what is wrong
+		return fmt.Errorf("expected %s", what)
+	}
+	_, err := d.ReadToken()
+	if err == io.EOF {
+		return fmt.Errorf("expected %s, and the file is empty", what)
+	}
+	return err
+}
+
+// priceEntry is what a file says of one model.
+type priceEntry struct {
+	tiers map[int64]*fields // by threshold; 0: the base
+	other bool              // something else than tokens costs something
+}
+
+// fields are the prices of one tier, in the order of priceFields; a nil one is
+// not said.
+type fields [5]*int64
+
+var priceFields = [5]string{
+	"input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost",
+	"cache_creation_input_token_cost", "output_cost_per_reasoning_token",
+}
+
+func (e *priceEntry) set(name string, value jsontext.Value) error {
+	base, above, tiered := strings.Cut(name, "_above_")
+	i := slices.Index(priceFields[:], base)
+	var threshold int64
+	if i >= 0 && tiered {
+		count, ok := strings.CutSuffix(above, "k_tokens")
+		n, err := strconv.ParseInt(count, 10, 32)
+		if !ok || err != nil || n <= 0 {
+			return nil // of another kind: above an hour, for another service tier
+		}
+		threshold = n * 1000
+	}
+	if i < 0 {
+		if strings.Contains(name, "cost_per_") && value.Kind() == '0' {
+			n, err := parseNumber(string(value), 18)
+			e.other = e.other || n > 0 || err != nil
+		}
+		return nil
+	}
+	switch value.Kind() {
+	case 'n':
+		return nil // absent
+	case '0':
+	default:
+		return fmt.Errorf("%s: expected a number, the price of a token in USD", shortened(value))
+	}
+	n, err := parseNumber(string(value), 12)
+	if err != nil {
+		return fmt.Errorf("%w: expected the price of a token in USD", err)
+	}
+	if n > maxPrice {
+		return fmt.Errorf("%s is more than a USD for one token", value)
+	}
+	if e.tiers[threshold] == nil {
+		e.tiers[threshold] = new(fields)
+	}
+	e.tiers[threshold][i] = &n
+	return nil
+}
+
+// shortened is a value for a message.
+func shortened(value jsontext.Value) string {
+	const most = 40
+	if len(value) > most {
+		return strings.ToValidUTF8(string(value[:most]), "") + "…"
+	}
+	return string(value)
+}
+
+// price is what the entry comes to; nil where it says no price.
+func (e *priceEntry) price() *Price {
+	base := e.tiers[0]
+	if base == nil || base[0] == nil {
+		return nil
+	}
+	price := &Price{Rates: base.rates()}
+	thresholds := make([]int64, 0, len(e.tiers))
+	for threshold := range e.tiers {
+		thresholds = append(thresholds, threshold)
+	}
+	slices.Sort(thresholds)
+	for i, threshold := range thresholds[1:] {
+		tier, below := e.tiers[threshold], e.tiers[thresholds[i]]
+		for f := range tier {
+			if tier[f] == nil {
+				tier[f] = below[f]
+			}
+		}
+		price.Tiers = append(price.Tiers, Tier{Above: threshold, Rates: tier.rates()})
+	}
+	if e.other && price.Rates == (Rates{}) && len(price.Tiers) == 0 {
+		return nil
+	}
+	return price
+}
+
+// rates fills in the defaults of what is not said.
+func (f *fields) rates() Rates {
+	said := func(i int, otherwise int64) int64 {
+		if f[i] != nil {
+			return *f[i]
+		}
+		return otherwise
+	}
+	r := Rates{Input: said(0, 0), Output: said(1, 0)}
+	r.Cached, r.CacheWrite, r.Reasoning = said(2, r.Input), said(3, r.Input), said(4, r.Output)
+	return r
+}

@@ -1,0 +1,252 @@
+package usage
+
+import (
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// priceFile writes a price file and returns its path.
+func priceFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadPrices(t *testing.T) {
+	path := priceFile(t, "prices.json", `{
+		"sample_spec": {"input_cost_per_token": "a number", "max_input_tokens": "some"},
+		"plain": {"input_cost_per_token": 1.5e-07, "output_cost_per_token": 0.0000006, "mode": "chat", "litellm_provider": "openai",
+			"max_input_tokens": 128000, "max_output_tokens": "many", "supports": {"anything": [1, {"input_cost_per_token": -1}]}},
+		"caches": {"input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05, "cache_read_input_token_cost": 3e-07,
+			"cache_creation_input_token_cost": 3.75e-06, "cache_creation_input_token_cost_above_1hr": 6e-06,
+			"input_cost_per_token_above_200k_tokens": 6e-06, "output_cost_per_token_above_200k_tokens": 2.25e-05,
+			"cache_read_input_token_cost_above_200k_tokens": 6e-07, "cache_creation_input_token_cost_above_200k_tokens": 7.5e-06,
+			"input_cost_per_token_above_200k_tokens_priority": 9e-06},
+		"tiers": {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06,
+			"input_cost_per_token_above_272k_tokens": 4e-06, "input_cost_per_token_above_128k_tokens": 2e-06, "cache_read_input_token_cost_above_128k_tokens": 1e-07},
+		"thinks": {"input_cost_per_token": 2E-6, "output_cost_per_token": 8e-06, "output_cost_per_reasoning_token": 3.0e-06},
+		"tiny": {"input_cost_per_token": 1e-09, "output_cost_per_token": 1.5e-12},
+		"digits": {"input_cost_per_token": 2.7499999999999998e-06, "output_cost_per_token": null},
+		"free": {"input_cost_per_token": 0, "output_cost_per_token": 0.0},
+		"by the query": {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "input_cost_per_query": 0.002},
+		"by the second": {"input_cost_per_second": 0.0001, "mode": "audio_transcription"},
+		"output only": {"output_cost_per_token": 1e-06},
+		"twice": {"input_cost_per_token": 1e-06},
+		"twice": {"input_cost_per_token": 2e-06}
+	}`)
+	list, err := ReadPrices([]string{path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]*Price{
+		"plain": {Rates: Rates{150_000, 600_000, 150_000, 150_000, 600_000}},
+		"caches": {Rates: Rates{3_000_000, 15_000_000, 300_000, 3_750_000, 15_000_000}, Tiers: []Tier{
+			{200_000, Rates{6_000_000, 22_500_000, 600_000, 7_500_000, 22_500_000}}}},
+		"tiers": {Rates: Rates{1_000_000, 2_000_000, 1_000_000, 1_000_000, 2_000_000}, Tiers: []Tier{
+			{128_000, Rates{2_000_000, 2_000_000, 100_000, 2_000_000, 2_000_000}},
+			{272_000, Rates{4_000_000, 2_000_000, 100_000, 4_000_000, 2_000_000}}}},
+		"thinks": {Rates: Rates{2_000_000, 8_000_000, 2_000_000, 2_000_000, 3_000_000}},
+		"tiny":   {Rates: Rates{1000, 2, 1000, 1000, 2}},
+		"digits": {Rates: Rates{2_750_000, 0, 2_750_000, 2_750_000, 0}},
+		"free":   {},
+		"twice":  {Rates: Rates{2_000_000, 0, 2_000_000, 2_000_000, 0}},
+	}
+	for name, price := range want {
+		if got := list.prices[name]; !reflect.DeepEqual(got, price) {
+			t.Errorf("%s: %+v, want %+v", name, got, price)
+		}
+	}
+	if list.Len() != len(want) {
+		t.Errorf("%d prices, want %d: %v", list.Len(), len(want), list.prices)
+	}
+}
+
+func TestReadPricesLaterFilesOverride(t *testing.T) {
+	first := priceFile(t, "first.json", `{"a": {"input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06}, "b": {"input_cost_per_token": 1e-06}, "c": {"input_cost_per_token": 1e-06}}`)
+	second := priceFile(t, "second.json", `{"a": {"input_cost_per_token": 2e-06}, "c": {"input_cost_per_second": 1}}`)
+	list, err := ReadPrices([]string{first, second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := list.prices["a"]; got.Input != 2_000_000 || got.Output != 0 {
+		t.Errorf("a: %+v", got)
+	}
+	if list.prices["b"].Input != 1_000_000 || list.prices["c"] != nil {
+		t.Errorf("b: %+v, c: %+v", list.prices["b"], list.prices["c"])
+	}
+}
+
+func TestReadPricesNamesWhatIsWrong(t *testing.T) {
+	for content, want := range map[string]string{
+		`{"m": {"input_cost_per_token": -1e-06}}`:                             `model "m": input_cost_per_token: -1e-06 is negative: expected the price of a token in USD`,
+		`{"m": {"input_cost_per_token": "1e-06"}}`:                            `model "m": input_cost_per_token: "1e-06": expected a number, the price of a token in USD`,
+		`{"m": {"output_cost_per_token": {}}}`:                                `model "m": output_cost_per_token: {}: expected a number, the price of a token in USD`,
+		`{"m": {"output_cost_per_reasoning_token": true}}`:                    `model "m": output_cost_per_reasoning_token: true: expected a number`,
+		`{"m": {"cache_read_input_token_cost": 2.50}}`:                        `model "m": cache_read_input_token_cost: 2.50 is more than a USD for one token`,
+		`{"m": {"input_cost_per_token": 1e400}}`:                              `model "m": input_cost_per_token: 1e400 is too large: expected the price of a token in USD`,
+		`{"m": {"cache_creation_input_token_cost_above_200k_tokens": "x"}}`:   `model "m": cache_creation_input_token_cost_above_200k_tokens: "x": expected a number`,
+		`{"m": {"input_cost_per_token": "` + strings.Repeat("x", 100) + `"}}`: `"` + strings.Repeat("x", 39) + `…: expected a number`,
+		`{"m": 3}`:                          `model "m": expected an object of prices`,
+		`[]`:                                `prices.json: expected an object of models`,
+		``:                                  `expected an object of models, and the file is empty`,
+		`{"m": {}`:                          `unexpected EOF`,
+		`{"m": {}} {}`:                      `expected nothing behind the models`,
+		`{"m": {"input_cost_per_token": }}`: `model "m": jsontext: `,
+	} {
+		_, err := ReadPrices([]string{priceFile(t, "prices.json", content)})
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "reading prices: ") || !strings.Contains(err.Error(), "prices.json: ") {
+			t.Errorf("%s:\n%v\nwant %s", content, err, want)
+		}
+	}
+	if _, err := ReadPrices([]string{t.TempDir()}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Error(err)
+	}
+	if _, err := ReadPrices([]string{filepath.Join(t.TempDir(), "none.json")}); err == nil {
+		t.Error("a file that is missing is not told")
+	}
+}
+
+func TestFindPrice(t *testing.T) {
+	list := &PriceList{prices: map[string]*Price{}}
+	for _, name := range []string{"gpt-4o", "azure/gpt-4o", "groq/llama", "openrouter/openai/gpt-4o", "gpt-4o-2024", "openai/nested/m", "m"} {
+		list.prices[name] = new(Price)
+	}
+	for _, c := range []struct{ backend, asked, upstream, want string }{
+		{"b", "gpt-4o", "gpt-4o", "gpt-4o"},
+		{"azure", "gpt-4o", "gpt-4o", "gpt-4o"}, // as it was asked for
+		{"azure", "azure/gpt-4o", "gpt-4o", "azure/gpt-4o"},
+		{"b", "fast", "gpt-4o", "gpt-4o"},
+		{"b", "gpt-4o", "gpt-4o-2024", "gpt-4o"},
+		{"b", "fast", "gpt-4o-2024", "gpt-4o-2024"},
+		{"groq", "llama", "llama", "groq/llama"},
+		{"groq", "fast", "llama", "groq/llama"},
+		{"other", "llama", "llama", ""},
+		{"openrouter", "openai/gpt-4o", "openai/gpt-4o", "openrouter/openai/gpt-4o"},
+		{"b", "openai/gpt-4o", "openai/gpt-4o", "gpt-4o"},
+		{"b", "router/openai/gpt-4o", "router/openai/gpt-4o", "gpt-4o"},
+		{"b", "x/openai/nested/m", "y", "openai/nested/m"},
+		{"b", "fast", "openai/gpt-4o", "gpt-4o"},
+		{"b", "GPT-4o", "GPT-4o", ""},
+		{"b", "", "", ""},
+		{"b", "gpt-4o/", "gpt-4o/", ""},
+	} {
+		if got := list.Find(c.backend, c.asked, c.upstream); got != list.prices[c.want] {
+			t.Errorf("%+v: not that of %q", c, c.want)
+		}
+	}
+	var none *PriceList
+	if none.Find("b", "m", "m") != nil || none.Len() != 0 {
+		t.Error("no list has a price")
+	}
+}
+
+func TestPricesFollowTheirFiles(t *testing.T) {
+	path := priceFile(t, "prices.json", `{"m": {"input_cost_per_token": 1e-06}}`)
+	now := time.Now()
+	p, err := OpenPrices([]string{path}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(content string, at time.Time) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(time.Hour)
+	if _, err := p.Refresh(now); err != nil { // it was young when it was read
+		t.Fatal(err)
+	}
+	if changed, err := p.Refresh(now); changed || err != nil {
+		t.Fatal(changed, err)
+	}
+	write(`{"m": {"input_cost_per_token": 2e-06}}`, now.Add(-time.Minute))
+	if changed, err := p.Refresh(now); !changed || err != nil || p.List().prices["m"].Input != 2_000_000 {
+		t.Fatal(changed, err)
+	}
+	write(`{"m": {"input_cost_per_token": 3e-0`, now.Add(-time.Second))
+	if changed, err := p.Refresh(now); changed || err == nil || p.List().prices["m"].Input != 2_000_000 {
+		t.Fatal(changed, err)
+	}
+	if changed, err := p.Refresh(now); changed || err != nil {
+		t.Fatal("told twice", changed, err)
+	}
+	write(`{"m": {"input_cost_per_token": 3e-06}}`, now)
+	if changed, err := p.Refresh(now); !changed || err != nil || p.List().prices["m"].Input != 3_000_000 {
+		t.Fatal(changed, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := p.Refresh(now); changed || err == nil || p.List().Len() != 1 {
+		t.Fatal(changed, err)
+	}
+	var none *Prices
+	if none.List() != nil {
+		t.Error("no files have a list")
+	}
+}
+
+func TestParseCost(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "0.0": 0, "0.00001962": 19_620, "1.962e-05": 19_620, "1": nano, "12.5": 12_500_000_000, "4.9e-10": 0, "5e-10": 1, "1.5e-9": 2,
+		"0.0000000014": 1, "1E+2": 100 * nano, "1000000": MaxCost, "1e-400": 0, "0e400": 0, "00.5": nano / 2,
+	} {
+		if got, sane := ParseCost(text); got != want || !sane {
+			t.Errorf("%s: %d, %t; want %d", text, got, sane, want)
+		}
+	}
+	for text, want := range map[string]int64{
+		"1000001": MaxCost, "1e400": MaxCost, "99999999999999999999": MaxCost, "1e18": MaxCost,
+		"-1": 0, "": 0, "NaN": 0, "0x10": 0, "1e": 0, "e5": 0, "1_0": 0, "Infinity": 0,
+	} {
+		if got, sane := ParseCost(text); got != want || sane {
+			t.Errorf("%q: %d, %t; want %d, not sane", text, got, sane, want)
+		}
+	}
+}
+
+func TestNumbersAreReadExactly(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := fmt.Sprintf("%d.%se%d", rapid.Int64Range(0, 1e6).Draw(rt, "whole"), rapid.StringMatching(`[0-9]{1,20}`).Draw(rt, "fraction"), rapid.IntRange(-25, 3).Draw(rt, "exponent"))
+		exact, ok := new(big.Rat).SetString(text)
+		if !ok {
+			rt.Fatal(text)
+		}
+		exact.Mul(exact, big.NewRat(1e12, 1)).Add(exact, big.NewRat(1, 2))
+		want := new(big.Int).Quo(exact.Num(), exact.Denom())
+		got, err := parseNumber(text, 12)
+		if !want.IsInt64() || want.Int64() >= 1e18 {
+			if err == nil {
+				rt.Fatalf("%s: %d", text, got)
+			}
+			return
+		}
+		if err != nil || got != want.Int64() {
+			rt.Fatalf("%s: %d, %v; want %d", text, got, err, want)
+		}
+	})
+}
+
+func BenchmarkFindPriceAndCost(b *testing.B) {
+	list := &PriceList{prices: map[string]*Price{"gpt-4o": {Rates: Rates{Input: 2_500_000, Output: 10_000_000}}}}
+	for b.Loop() {
+		list.Find("openai", "gpt-4o", "gpt-4o").Cost(wire.Tokens{Input: 1000, Output: 100})
+	}
+}
