@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -124,49 +123,3 @@ func refusalReason(k wire.Kind) (reason, scope string) {
 		return "bad_request", "caller"
 	}
 }
-
-// logFailure writes the one line of a request that failed. It is for operators:
-// ids and words of the config, never a secret or a prompt.
-func (c *call) logFailure(message string, err *wire.Error, fields ...zap.Field) {
-	level := zap.InfoLevel
-	if err.StatusCode() >= http.StatusInternalServerError {
-		level = zap.WarnLevel
-	}
-	entry := c.g.Logger.Check(level, message)
-	if entry == nil {
-		return
-	}
-	fields = append(fields,
-		zap.String("request_id", c.id),
-		zap.String("endpoint", c.endpoint.String()),
-		zap.Int("status", err.StatusCode()),
-		zap.String("reason", c.reason(err)))
-	if c.key != nil {
-		fields = append(fields, zap.String("key", c.key.ID), zap.String("team", c.key.Team))
-	}
-	if c.request != nil && !c.g.HideModels {
-		fields = append(fields, zap.String("model", c.request.Model))
-	}
-	entry.Write(fields...)
-}
-
-// reason describes a refusal for the log. What a limit says of itself names the
-// model.
-func (c *call) reason(err *wire.Error) string {
-	if c.g.HideModels {
-		switch err.Kind {
-		case wire.KindRateLimited, wire.KindSlowDown, wire.KindQuota:
-			return wire.Errorf(err.Kind, "").Error()
-		}
-	}
-	return err.Error()
-}
-
-// detached returns a context for what must be done whether or not the caller
-// is still there.
-func (c *call) detached() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(c.r.Context()), settleTimeout)
-}
-
-// settleTimeout bounds what a store may take to settle one request.
-const settleTimeout = 5 * time.Second

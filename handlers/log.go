@@ -1,0 +1,120 @@
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// Log lines are for operators: ids and words of the config, never a secret or a
+// prompt.
+
+// logFailure writes the one line of a request that the gate refused.
+func (c *call) logFailure(message string, err *wire.Error) {
+	level := zap.InfoLevel
+	if err.StatusCode() >= http.StatusInternalServerError {
+		level = zap.WarnLevel
+	}
+	entry := c.g.Logger.Check(level, message)
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("request_id", c.id),
+		zap.String("endpoint", c.endpoint.String()),
+		zap.Int("status", err.StatusCode()),
+		zap.String("reason", c.reason(err)),
+	}
+	if c.key != nil {
+		fields = append(fields, zap.String("key", c.key.ID), zap.String("team", c.key.Team))
+	}
+	if c.request != nil && !c.g.HideModels {
+		fields = append(fields, zap.String("model", c.request.Model))
+	}
+	entry.Write(fields...)
+}
+
+// reason describes a refusal for the log. What a limit says of itself names the
+// model.
+func (c *call) reason(err *wire.Error) string {
+	if c.g.HideModels {
+		switch err.Kind {
+		case wire.KindRateLimited, wire.KindSlowDown, wire.KindQuota:
+			return wire.Errorf(err.Kind, "").Error()
+		}
+	}
+	return err.Error()
+}
+
+// logRequest adds what the request used to the access log, and writes a line of
+// its own where it failed.
+func (c *call) logRequest(record *usage.Record, cause error) {
+	c.addAccessFields(record)
+	exchange := c.answer.exchange
+	if record.Outcome == usage.OK && exchange.Flag == "" {
+		return
+	}
+	level := zap.InfoLevel
+	if record.Outcome.Failed() || exchange.Flag != "" {
+		level = zap.WarnLevel
+	}
+	entry := c.g.Logger.Check(level, "request failed")
+	if entry == nil {
+		return
+	}
+	entry.Write(
+		zap.String("request_id", record.ID),
+		zap.String("key", record.Key),
+		zap.String("endpoint", record.Endpoint),
+		zap.String("backend", record.Backend),
+		zap.String("outcome", string(record.Outcome)),
+		zap.Int("status", record.Status),
+		zap.Int("backend_status", exchange.Status),
+		zap.String("backend_request_id", exchange.UpstreamRequestID),
+		zap.String("flag", string(exchange.Flag)),
+		zap.Int("attempts", record.Attempts),
+		zap.Duration("duration", record.Duration),
+		zap.Error(cause))
+}
+
+// addAccessFields hands the request's fields to the access log, where there is
+// one. They are encoded only if the line is written.
+func (c *call) addAccessFields(record *usage.Record) {
+	server, ok := c.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || server.Logs == nil {
+		return
+	}
+	if extra, ok := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Add(zap.Inline(accessFields{record, c.g.HideModels}))
+	}
+}
+
+// accessFields are the fields of a request in the access log.
+type accessFields struct {
+	*usage.Record
+	hideModel bool
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (f accessFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("request_id", f.ID)
+	enc.AddString("key", f.Key)
+	enc.AddString("team", f.Team)
+	enc.AddString("backend", f.Backend)
+	if !f.hideModel {
+		enc.AddString("model", f.Model)
+	}
+	enc.AddInt64("input_tokens", f.Input)
+	enc.AddInt64("output_tokens", f.Output)
+	if f.Priced {
+		enc.AddFloat64("cost_usd", float64(f.CostNano)/1e9)
+	}
+	enc.AddDuration("time_to_first_token", f.FirstToken)
+	enc.AddString("outcome", string(f.Outcome))
+	return nil
+}
