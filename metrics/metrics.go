@@ -5,7 +5,6 @@ package metrics
 
 import (
 	"errors"
-	"strconv"
 	"sync"
 	"time"
 
@@ -33,6 +32,9 @@ type Metrics struct {
 	storeUp     *prometheus.GaugeVec
 	storeErrors *prometheus.CounterVec
 	backendUp   *prometheus.GaugeVec
+
+	mu     sync.RWMutex
+	series map[seriesKey]*series // guarded by mu
 }
 
 // seconds are the bounds for what may take as long as an answer does.
@@ -42,17 +44,18 @@ var seconds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120,
 var fineSeconds = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
 
 var (
-	mu        sync.Mutex
-	byPerKey  = map[bool]*Metrics{}
-	namespace = "pinegate"
+	processMu sync.Mutex
+	byPerKey  = map[bool]*Metrics{} // guarded by processMu
 )
+
+const namespace = "pinegate"
 
 // For returns the process's collectors, with the label `key` where perKey is
 // said, and registers them. The two kinds are separate collectors: a label
 // can't come and go.
 func For(registry prometheus.Registerer, perKey bool) (*Metrics, error) {
-	mu.Lock()
-	defer mu.Unlock()
+	processMu.Lock()
+	defer processMu.Unlock()
 	m := byPerKey[perKey]
 	if m == nil {
 		m = newMetrics(perKey)
@@ -85,6 +88,7 @@ func newMetrics(perKey bool) *Metrics {
 	}
 	return &Metrics{
 		perKey:    perKey,
+		series:    make(map[seriesKey]*series),
 		requests:  counter("requests_total", "Requests that reached a backend, by the status the caller got.", withKey("endpoint", "backend", "model", "status")...),
 		tokens:    counter("tokens_total", "Tokens by type; cache_read and cache_write are parts of input, reasoning is a part of output.", withKey("backend", "model", "type")...),
 		cost:      counter("cost_usd_total", "Cost in USD of what has a price.", withKey("backend", "model")...),
@@ -157,45 +161,6 @@ type Request struct {
 	Duration   time.Duration
 	FirstToken time.Duration // zero: none came
 	InterToken time.Duration // mean; zero: not a stream
-}
-
-// Observe counts one request.
-func (m *Metrics) Observe(r Request) {
-	m.requests.WithLabelValues(m.labels(r.Key, r.Endpoint, r.Backend, r.Model, strconv.Itoa(r.Status))...).Inc()
-	for _, t := range [...]struct {
-		name string
-		n    int64
-	}{
-		{"input", r.Input}, {"output", r.Output}, {"cache_read", r.CacheRead},
-		{"cache_write", r.CacheWrite}, {"reasoning", r.Reasoning},
-	} {
-		if t.n > 0 {
-			m.tokens.WithLabelValues(m.labels(r.Key, r.Backend, r.Model, t.name)...).Add(float64(t.n))
-		}
-	}
-	if r.CostUSD > 0 {
-		m.cost.WithLabelValues(m.labels(r.Key, r.Backend, r.Model)...).Add(r.CostUSD)
-	}
-	if r.Estimated {
-		m.estimated.WithLabelValues(r.Backend, r.Model).Inc()
-	}
-	if r.Unpriced {
-		m.unpriced.WithLabelValues(r.Backend, r.Model).Inc()
-	}
-	m.duration.WithLabelValues(r.Endpoint, r.Backend).Observe(r.Duration.Seconds())
-	if r.FirstToken > 0 {
-		m.firstToken.WithLabelValues(r.Endpoint, r.Backend).Observe(r.FirstToken.Seconds())
-	}
-	if r.InterToken > 0 {
-		m.interToken.WithLabelValues(r.Endpoint, r.Backend).Observe(r.InterToken.Seconds())
-	}
-}
-
-func (m *Metrics) labels(key string, labels ...string) []string {
-	if m.perKey {
-		labels = append(labels, key)
-	}
-	return labels
 }
 
 func oneIf(b bool) float64 {

@@ -1,0 +1,124 @@
+package metrics
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// seriesKey is what the series of a request are chosen by. There are as many as
+// there are series of requests_total, which is bounded.
+type seriesKey struct {
+	endpoint, backend, model, key string
+	status                        int
+}
+
+// series are the collectors of one combination of labels, looked up once: to
+// find them by their labels costs more than to count.
+type series struct {
+	requests   prometheus.Counter
+	duration   prometheus.Observer
+	firstToken prometheus.Observer
+	interToken prometheus.Observer
+
+	// Those that most combinations never need are made when they are: an empty
+	// series would tell of something that never was.
+	tokens    [tokenTypes]lazyCounter
+	cost      lazyCounter
+	estimated lazyCounter
+	unpriced  lazyCounter
+}
+
+// The types of tokens, in the order of their names.
+const (
+	input = iota
+	output
+	cacheRead
+	cacheWrite
+	reasoning
+	tokenTypes
+)
+
+var tokenNames = [tokenTypes]string{"input", "output", "cache_read", "cache_write", "reasoning"}
+
+// lazyCounter is a counter that is looked up when it is first needed.
+type lazyCounter struct {
+	found atomic.Pointer[prometheus.Counter]
+}
+
+// add counts where the counter was found before, and tells whether it was.
+func (l *lazyCounter) add(n float64) bool {
+	counter := l.found.Load()
+	if counter == nil {
+		return false
+	}
+	(*counter).Add(n)
+	return true
+}
+
+// find keeps the counter and counts.
+func (l *lazyCounter) find(counter prometheus.Counter, n float64) {
+	l.found.Store(&counter)
+	counter.Add(n)
+}
+
+// Observe counts one request.
+func (m *Metrics) Observe(r Request) {
+	s := m.seriesOf(r)
+	s.requests.Inc()
+	for i, n := range [tokenTypes]int64{r.Input, r.Output, r.CacheRead, r.CacheWrite, r.Reasoning} {
+		if n > 0 && !s.tokens[i].add(float64(n)) {
+			s.tokens[i].find(m.tokens.WithLabelValues(m.labels(r.Key, r.Backend, r.Model, tokenNames[i])...), float64(n))
+		}
+	}
+	if r.CostUSD > 0 && !s.cost.add(r.CostUSD) {
+		s.cost.find(m.cost.WithLabelValues(m.labels(r.Key, r.Backend, r.Model)...), r.CostUSD)
+	}
+	if r.Estimated && !s.estimated.add(1) {
+		s.estimated.find(m.estimated.WithLabelValues(r.Backend, r.Model), 1)
+	}
+	if r.Unpriced && !s.unpriced.add(1) {
+		s.unpriced.find(m.unpriced.WithLabelValues(r.Backend, r.Model), 1)
+	}
+	s.duration.Observe(r.Duration.Seconds())
+	if r.FirstToken > 0 {
+		s.firstToken.Observe(r.FirstToken.Seconds())
+	}
+	if r.InterToken > 0 {
+		s.interToken.Observe(r.InterToken.Seconds())
+	}
+}
+
+func (m *Metrics) seriesOf(r Request) *series {
+	key := seriesKey{endpoint: r.Endpoint, backend: r.Backend, model: r.Model, status: r.Status}
+	if m.perKey {
+		key.key = r.Key
+	}
+	m.mu.RLock()
+	s := m.series[key]
+	m.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.series[key]; s != nil {
+		return s
+	}
+	s = &series{
+		requests:   m.requests.WithLabelValues(m.labels(r.Key, r.Endpoint, r.Backend, r.Model, strconv.Itoa(r.Status))...),
+		duration:   m.duration.WithLabelValues(r.Endpoint, r.Backend),
+		firstToken: m.firstToken.WithLabelValues(r.Endpoint, r.Backend),
+		interToken: m.interToken.WithLabelValues(r.Endpoint, r.Backend),
+	}
+	m.series[key] = s
+	return s
+}
+
+func (m *Metrics) labels(key string, labels ...string) []string {
+	if m.perKey {
+		labels = append(labels, key)
+	}
+	return labels
+}
