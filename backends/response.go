@@ -31,8 +31,8 @@ var (
 func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) (*http.Response, error) {
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
-	header, echoed := t.answerHeader(res.Header, ex.OwnLimits, secrets)
-	if echoed {
+	header := res.Header
+	if t.keepAnswered(header, ex.OwnLimits, secrets) {
 		ex.Flag = FlagEcho
 	}
 
@@ -75,7 +75,7 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) 
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		ex.Flag = FlagCredential
 	}
-	wait := retryAfter(res.Header, t.now())
+	wait := retryAfter(header, t.now())
 	var body []byte
 	if cause == nil {
 		body = readError(out.Body) // for a fallback too: the connection can be used again
@@ -140,28 +140,25 @@ func (w *written) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// answerHeader returns what of a backend's header the caller may see. It is a
-// list of what is known, not of what is known to be bad: what stands behind a
+// keepAnswered leaves in a backend's header what the caller may see. It goes by
+// a list of what is known, not of what is known to be bad: what stands behind a
 // provider adds headers about accounts, hosts and caches as it likes. echoed
 // tells that a header was dropped because it holds a secret.
-func (t *Transport) answerHeader(in http.Header, ownLimits bool, secrets []string) (out http.Header, echoed bool) {
-	out = make(http.Header, len(in))
-	for name, values := range in {
-		if holdsSecretFold(name, secrets) || slices.ContainsFunc(values, func(v string) bool { return holdsSecret(v, secrets) }) {
+func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string) (echoed bool) {
+	for name, values := range h {
+		switch {
+		case holdsSecretFold(name, secrets) || slices.ContainsFunc(values, func(v string) bool { return holdsSecret(v, secrets) }):
 			echoed = true
+		case isLimit(name) && ownLimits:
+		case answered(name), slices.Contains(t.pass, name) && name != "X-Request-Id" && name != "Request-Id":
 			continue
 		}
-		if isLimit(name) && ownLimits {
-			continue
-		}
-		if answered(name) || slices.Contains(t.pass, name) && name != "X-Request-Id" && name != "Request-Id" {
-			out[name] = values
-		}
+		delete(h, name)
 	}
-	if len(out["Content-Type"]) > 1 { // the first is what is acted on
-		out["Content-Type"] = out["Content-Type"][:1]
+	if len(h["Content-Type"]) > 1 { // the first is what is acted on
+		h["Content-Type"] = h["Content-Type"][:1]
 	}
-	return out, echoed
+	return echoed
 }
 
 // answered tells whether a backend's header of this canonical name is passed on

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -177,15 +176,6 @@ func cleanBasePath(base string) (string, error) {
 	return strings.TrimSuffix(base, "/"), nil
 }
 
-// RequestHeaderOps makes the Host that of the upstream, also without TLS, where
-// Caddy keeps the caller's: the name by which a caller reached the gate is no
-// business of a provider. A header_up Host of the operator comes after it.
-func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
-	return &headers.HeaderOps{Set: http.Header{"Host": []string{upstreamHost}}}
-}
-
-const upstreamHost = "{http.reverse_proxy.upstream.hostport}"
-
 // RoundTrip sends a request to the backend and returns its answer as the caller
 // may see it. With an exchange, every error is an *AttemptError. It wraps
 // context.Canceled only where the caller has left: reverse_proxy then logs 499,
@@ -267,13 +257,16 @@ func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
 	return out
 }
 
-// setHost makes a Host that RequestHeaderOps set presentable: without the
-// scheme's own port, and a name where the address is a socket's path. One that
-// the operator set differs from the address and stays.
+// setHost makes the Host that of the upstream, also without TLS, where Caddy
+// keeps the caller's: the name by which a caller reached the gate is no business
+// of a provider. The handler sends none, and for TLS reverse_proxy sets the
+// address; what differs was set by the operator's header_up and stays. The
+// scheme's own port is left out, and a socket's path gives way to a name.
 func (t *Transport) setHost(out *http.Request, dial reverseproxy.DialInfo) {
-	if out.Host != dial.Address {
+	if out.Host != "" && out.Host != dial.Address {
 		return
 	}
+	out.Host = dial.Address
 	port := "80"
 	if t.TLSEnabled() {
 		port = "443"
@@ -323,5 +316,4 @@ var (
 	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
 	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
 	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
-	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
 )

@@ -100,6 +100,7 @@ func (c *call) upstreamRequest(ctx context.Context, chosen candidate, exchange *
 	r := c.r.WithContext(backends.WithExchange(ctx, exchange))
 	r.Header = backends.ForwardHeader(c.r.Header, c.endpoint, chosen.PassHeaders)
 	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
+	r.Host = "" // the transport puts the upstream's; the caller's stays here
 	return r
 }
 
