@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptrace"
 	"time"
 
@@ -103,6 +104,18 @@ type exchangeKey struct{}
 // WithExchange returns a context that carries e to the transport.
 func WithExchange(ctx context.Context, e *Exchange) context.Context {
 	return context.WithValue(ctx, exchangeKey{}, e)
+}
+
+// Request makes what reverse_proxy is given for the exchange out of a caller's
+// request: only what may leave the gate, by [ForwardHeader], without the body,
+// which the transport sends, and without the Host by which the caller reached
+// the gate.
+func (e *Exchange) Request(ctx context.Context, in *http.Request, pass []string) *http.Request {
+	r := in.WithContext(WithExchange(ctx, e))
+	r.Header = ForwardHeader(in.Header, e.Endpoint, pass)
+	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
+	r.Host = ""
+	return r
 }
 
 // ExchangeFrom returns the exchange that ctx carries, nil where there is none:

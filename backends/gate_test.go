@@ -103,10 +103,7 @@ func (p *proxied) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ex.HasBody, ex.Body = true, rawBody(body)
 		ex.Meter = wire.NewMeter(wire.MeterConfig{Endpoint: endpoint})
 	}
-	ctx := WithExchange(r.Context(), ex)
-	r = r.WithContext(ctx)
-	r.Header = ForwardHeader(r.Header, endpoint, nil)
-	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
+	r = ex.Request(r.Context(), r, nil)
 	if p.prepare != nil {
 		r = p.prepare(ex, r)
 	}

@@ -83,7 +83,7 @@ func (c *call) attempt(ctx context.Context) error {
 	inflight.Inc()
 	defer inflight.Dec()
 
-	err := chosen.Proxy.ServeHTTP(c.w, c.upstreamRequest(ctx, chosen, a.exchange), nothingNext)
+	err := chosen.Proxy.ServeHTTP(c.w, a.exchange.Request(ctx, c.r, chosen.PassHeaders), nothingNext)
 	if err == nil && a.failure == nil {
 		// The caller left, which reverse_proxy calls no error. A failure that is
 		// there already is a stream's that broke off, which endStream told of.
@@ -92,16 +92,6 @@ func (c *call) attempt(ctx context.Context) error {
 	a.dispatched = a.dispatched || a.exchange.Dispatched
 	c.g.Metrics.BackendUp(chosen.Name, err == nil || a.exchange.Status != 0 || ctx.Err() != nil)
 	return err
-}
-
-// upstreamRequest is what reverse_proxy is given: of the caller's request only
-// what may leave the gate.
-func (c *call) upstreamRequest(ctx context.Context, chosen candidate, exchange *backends.Exchange) *http.Request {
-	r := c.r.WithContext(backends.WithExchange(ctx, exchange))
-	r.Header = backends.ForwardHeader(c.r.Header, c.endpoint, chosen.PassHeaders)
-	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
-	r.Host = "" // the transport puts the upstream's; the caller's stays here
-	return r
 }
 
 // edit is what must be changed in the request for a candidate.

@@ -35,7 +35,7 @@ func (c *call) fetchStored(b *Backend) *wire.Error {
 		RequestID: c.id,
 	}
 	c.setID(c.w.Header())
-	err := b.Proxy.ServeHTTP(c.w, c.upstreamRequest(ctx, candidate{Backend: b}, exchange), nothingNext)
+	err := b.Proxy.ServeHTTP(c.w, exchange.Request(ctx, c.r, b.PassHeaders), nothingNext)
 	if err != nil {
 		return failureError(ctx, err)
 	}
