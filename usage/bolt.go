@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/amanycodes/pine-gate/usage/journal"
 )
 
 // BoltOptions are those of OpenBolt; the zero value has the defaults.
@@ -15,8 +17,13 @@ type BoltOptions struct {
 	// Retention is how long daily sums are kept. Default: 400 days.
 	Retention time.Duration
 
-	// FlushInterval is how often sums are written, and so how much of them a
-	// killed process may lose. Default: 1s.
+	// Sync is how often the journal is brought to the disk, and so what a loss
+	// of power may lose; a killed process loses nothing. Default: 1s.
+	// SyncAlways: Record waits for the disk.
+	Sync time.Duration
+
+	// FlushInterval is how often sums are written, and so how much of the
+	// journal the next start has to add up. Default: 5s.
 	FlushInterval time.Duration
 
 	// LockTimeout is how long to wait for another process that has the ledger
@@ -29,27 +36,48 @@ type BoltOptions struct {
 	// told.
 	Warn func(message string)
 
+	// Status is told when writing begins to fail, with the reason, and nil
+	// when it works again. It may be called from any goroutine and must not
+	// call the ledger. Default: nobody is told.
+	Status func(err error)
+
+	// Interrupted is told each record of a request that a process which died
+	// has left open, while the ledger is opened. Default: nobody is told.
+	Interrupted func(r *Record)
+
 	// Now is the clock, which decides what is kept. Default: time.Now.
 	Now func() time.Time
+
+	journal journal.Options // what tests set of it
 }
+
+// SyncAlways makes Record wait until the disk has the record.
+const SyncAlways = journal.SyncAlways
 
 // maxUnwritten is how many cells wait to be written at most, some 100 MB of
 // them: that is days of a disk that fails for a gate with a hundred busy
 // tuples. Beyond it, Record answers ErrFull.
 const maxUnwritten = 1 << 20
 
-// Bolt is a ledger in a bbolt file. Records are added up in memory and written
-// by one goroutine, so that recording does no I/O: a process that is killed
-// loses what it recorded since the last write. What was written survives a loss
-// of power.
+// Bolt is a ledger in a journal and a bbolt file. The journal is the truth:
+// Record returns when the kernel has the record. The file holds the sums of all
+// records up to one of the journal, which it names, so that a start adds up just
+// those that come after it. Sums are gathered in memory and written every few
+// seconds; segments of the journal that are summed up are removed.
 //
-// A write that fails is tried again with the next; until then its sums stay in
-// memory, and queries count them.
+// While the journal can't be written, records are kept in memory, up to 16 MiB,
+// and written when it works again: SIGKILL would lose them meanwhile. A write of
+// sums that fails is tried again with the next; until then they stay in memory,
+// and queries count them.
 type Bolt struct {
-	sums *rollup
-	db   *bbolt.DB
-	path string
-	warn func(string)
+	sums    *rollup
+	journal *journal.Journal
+	entry   []byte                // memory of append; guarded by sums.mu
+	open    map[string]checkpoint // of requests that have not ended, by id; guarded by sums.mu
+	status  func(error)
+	db      *bbolt.DB
+	path    string
+	warn    func(string)
 
 	writing   sync.Mutex // held while a batch is written
 	leftovers bool       // expired blocks wait to be deleted; guarded by writing
@@ -74,11 +102,13 @@ type Bolt struct {
 // OpenBolt opens the ledger at path, or makes it with its directory (modes 0600
 // and 0700). Opening reads the whole file once. A file that is damaged is set
 // aside under a new name, which Warn is told, and a new one is made in its
-// place; nothing is deleted. The error wraps ErrLocked where another process,
-// or this one, has it open.
+// place; nothing is deleted. What the journal beside it holds beyond the file is
+// added up then, and what is damaged of that is set aside likewise. Requests that
+// a process which died has left open are settled at their last checkpoint. The
+// error wraps ErrLocked where another process, or this one, has it open.
 func OpenBolt(path string, opts BoltOptions) (*Bolt, error) {
 	if opts.FlushInterval <= 0 {
-		opts.FlushInterval = time.Second
+		opts.FlushInterval = 5 * time.Second
 	}
 	if opts.LockTimeout <= 0 {
 		opts.LockTimeout = 5 * time.Second
@@ -86,10 +116,13 @@ func OpenBolt(path string, opts BoltOptions) (*Bolt, error) {
 	if opts.Warn == nil {
 		opts.Warn = func(string) {}
 	}
+	if opts.Status == nil {
+		opts.Status = func(error) {}
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	b := &Bolt{path: path, warn: opts.Warn, stop: make(chan struct{}), stopped: make(chan struct{}), leftovers: true}
+	b := &Bolt{path: path, warn: opts.Warn, status: opts.Status, open: map[string]checkpoint{}, stop: make(chan struct{}), stopped: make(chan struct{}), leftovers: true}
 	load := func(db *bbolt.DB) error {
 		b.sums = newRollup(opts.Retention, maxUnwritten, opts.Now)
 		return loadInto(b.sums, db)
@@ -99,14 +132,28 @@ func OpenBolt(path string, opts BoltOptions) (*Bolt, error) {
 		return nil, fmt.Errorf("opening usage ledger %s: %w", path, err)
 	}
 	b.db = db
+	if err := b.openJournal(opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening usage ledger %s: %w", path, err), db.Close())
+	}
 	go b.run(opts.FlushInterval)
 	return b, nil
 }
 
-// Record implements Ledger. It takes under a microsecond.
+// Record implements Ledger. It takes one write to a file, which callers share
+// who come at the same time.
 func (b *Bolt) Record(_ context.Context, r *Record) error {
-	_, err := b.sums.record(r)
-	return err
+	_, entry, err := b.sums.record(r)
+	if err != nil {
+		return err
+	}
+	b.journal.Commit(entry)
+	return nil
+}
+
+// Configure implements Ledger.
+func (b *Bolt) Configure(s Settings) {
+	b.sums.retain(s.Retention)
+	b.journal.SetSync(s.Sync)
 }
 
 // Query implements Ledger.
@@ -178,6 +225,9 @@ func (b *Bolt) Flush() error {
 		return ErrClosed
 	}
 	err := b.write()
+	if err == nil {
+		err = b.retire()
+	}
 	b.failure.Lock()
 	before := b.failure.err
 	b.failure.err = err
@@ -185,21 +235,31 @@ func (b *Bolt) Flush() error {
 	switch {
 	case before == nil && err != nil:
 		b.warn(fmt.Sprintf("writing usage ledger %s fails, its sums are kept in memory: %v", b.path, err))
+		b.changed()
 	case before != nil && err == nil:
 		b.warn(fmt.Sprintf("writing usage ledger %s works again", b.path))
+		b.changed()
 	}
 	return err
 }
 
-// Err is why the last write failed; nil where it did not.
+// Err is why the last write of sums, or of the journal, failed; nil where
+// neither did.
 func (b *Bolt) Err() error {
 	b.failure.Lock()
-	defer b.failure.Unlock()
-	return b.failure.err
+	err := b.failure.err
+	b.failure.Unlock()
+	if err != nil {
+		return err
+	}
+	return b.journal.Err()
 }
 
+// changed tells that Err may have changed.
+func (b *Bolt) changed() { b.status(b.Err()) }
+
 // Close implements Ledger. The error is that of the last write: what it would
-// have written is lost then.
+// have written is lost then, unless it were sums of what the journal holds.
 func (b *Bolt) Close() error {
 	b.closing.Do(func() {
 		close(b.stop)
@@ -213,7 +273,7 @@ func (b *Bolt) Close() error {
 		b.instant.Lock()
 		b.gone = true
 		b.instant.Unlock()
-		b.closeErr = errors.Join(flushErr, b.db.Close())
+		b.closeErr = errors.Join(flushErr, b.journal.Close(), b.db.Close())
 	})
 	return b.closeErr
 }

@@ -20,6 +20,7 @@ var (
 	keyFormat = []byte("format") // fileFormat
 	keyBatch  = []byte("batch")  // number of the last batch that was written
 	keyNextID = []byte("next")   // first tuple id that was not given out
+	keyEntry  = []byte("entry")  // last entry of the journal that the sums count
 )
 
 // fileFormat is the version of all this.
@@ -118,7 +119,7 @@ func writeBatch(tx *bbolt.Tx, b *batch) error {
 		}
 		next = max(next, uint64(row.id)+1)
 	}
-	return errors.Join(writeNumber(meta, keyNextID, next), writeNumber(meta, keyBatch, b.number))
+	return errors.Join(writeNumber(meta, keyNextID, next), writeNumber(meta, keyBatch, b.number), writeNumber(meta, keyEntry, b.through))
 }
 
 // deleteExpired deletes blocks before the oldest of each level, and tuples that

@@ -199,6 +199,10 @@ func loadInto(r *rollup, db *bbolt.DB) error {
 			return err
 		}
 		r.begin(last + 1)
+		if r.entry, err = readNumber(meta, keyEntry); err != nil {
+			return err
+		}
+		r.summed = r.entry
 		for l := range numLevels {
 			bucket := txBlocks{tx}.level(l)
 			if bucket == nil {

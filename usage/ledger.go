@@ -2,7 +2,8 @@
 // a backend, prices, and ledgers that add the records up by minute, hour and
 // day and answer `/v1/usage`.
 //
-// A ledger keeps sums, not records: see [Memory] and [Bolt].
+// A ledger keeps sums, not records: see [Memory] and [Bolt]. Records are written
+// to a journal first, and kept there until they are added up.
 package usage
 
 import (
@@ -16,10 +17,31 @@ import (
 type Ledger interface {
 	// Record counts r, once by its ID: a second record with an ID that was
 	// seen lately is no error and changes nothing. The ledger keeps nothing of
-	// r but what it sums up. It does no I/O. The error wraps ErrInvalid for a
-	// record that makes no sense, ErrFull where the ledger holds as much as it
-	// may of what it can't write, and ErrClosed after Close.
+	// r but what it sums up. When it returns, the death of the process does not
+	// lose the record, where anything survives the process and its disk works.
+	// The error wraps ErrInvalid for a record that makes no sense, ErrFull where
+	// the ledger holds as much as it may of what it can't write, and ErrClosed
+	// after Close.
 	Record(ctx context.Context, r *Record) error
+
+	// Checkpoint notes what requests that are under way have used so far, in
+	// records that look as if they ended now. Should the process die, each is
+	// settled at its last checkpoint at the next start, with the outcome
+	// Interrupted; a record of the same ID supersedes them. Those that have
+	// ended are left out. The error tells that nothing was noted.
+	Checkpoint(ctx context.Context, records []Record) error
+
+	// Forget takes the checkpoints of a request back that turned out to have
+	// used nothing, and so gets no record.
+	Forget(ctx context.Context, id string) error
+
+	// Ready tells whether new requests should begin: its error wraps ErrFull
+	// where there is room only for the records of those under way. It does no
+	// I/O.
+	Ready() error
+
+	// Configure changes what may be changed while the ledger is open.
+	Configure(s Settings)
 
 	// Query answers q with what was recorded before the call. The error is a
 	// *ParamError where q asks for what is not kept.
@@ -34,9 +56,20 @@ type Ledger interface {
 	Close() error
 }
 
+// Settings are what may be changed while a ledger is open.
+type Settings struct {
+	// Retention is how long daily sums are kept. What is beyond a shorter one is
+	// deleted, and no longer one brings it back. Default: 400 days.
+	Retention time.Duration
+
+	// Sync is how much time of records a loss of power may lose; a ledger
+	// without a disk has none. Default: 1s. SyncAlways: nothing.
+	Sync time.Duration
+}
+
 // What a ledger's caller decides on.
 var (
-	ErrFull   = errors.New("usage ledger holds as many unwritten sums as it may")
+	ErrFull   = errors.New("usage ledger holds as much as it may of what it can't write")
 	ErrClosed = errors.New("usage ledger is closed")
 	ErrLocked = errors.New("usage ledger is open in another process")
 )

@@ -39,7 +39,7 @@ func NewMemoryWithClock(retention time.Duration, now func() time.Time) *Memory {
 // Record implements Ledger. It takes under a microsecond, and one in some ten
 // thousand as long as it takes to merge.
 func (m *Memory) Record(_ context.Context, r *Record) error {
-	full, err := m.sums.record(r)
+	full, _, err := m.sums.record(r)
 	if err != nil || full < mergeCells {
 		return err
 	}
@@ -65,6 +65,25 @@ func (m *Memory) merge() error {
 	m.expire()
 	return nil
 }
+
+// Checkpoint implements Ledger: nothing is kept that would outlive the request.
+func (m *Memory) Checkpoint(context.Context, []Record) error { return nil }
+
+// Forget implements Ledger.
+func (m *Memory) Forget(context.Context, string) error { return nil }
+
+// Ready implements Ledger.
+func (m *Memory) Ready() error {
+	m.sums.mu.Lock()
+	defer m.sums.mu.Unlock()
+	if m.sums.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Configure implements Ledger: Sync is nothing to it.
+func (m *Memory) Configure(s Settings) { m.sums.retain(s.Retention) }
 
 // Query implements Ledger.
 func (m *Memory) Query(ctx context.Context, q Query) (*Page, error) {

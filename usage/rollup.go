@@ -46,14 +46,21 @@ type rollup struct {
 	changed []*entry // tuples to be written with the next batch
 	oldest  [numLevels]int64
 	closed  bool
+
+	// The journal of a ledger that has one: log writes an entry into its memory
+	// and returns its number. Nil: there is none.
+	log    func(entryKind, *Record) (uint64, error)
+	entry  uint64 // number of the last entry
+	summed uint64 // number of the last entry that the merged batches count
 }
 
 // batch holds what was added since the one before it.
 type batch struct {
-	number uint64 // ascending by one, over restarts too
-	deltas map[span]*delta
-	cells  int
-	names  []nameRow
+	number  uint64 // ascending by one, over restarts too
+	deltas  map[span]*delta
+	cells   int
+	names   []nameRow
+	through uint64 // number of the last entry of the journal that is counted, with all before
 }
 
 // delta is what was added to one bucket.
@@ -71,12 +78,9 @@ type nameRow struct {
 }
 
 func newRollup(retention time.Duration, maxCells int, now func() time.Time) *rollup {
-	if retention <= 0 {
-		retention = DefaultRetention
-	}
 	r := &rollup{
 		now:       now,
-		retention: [numLevels]time.Duration{min(MinuteRetention, retention), min(HourRetention, retention), retention},
+		retention: retentions(retention),
 		maxCells:  maxCells,
 		tuples:    newTuples(),
 		recent:    newRecent(),
@@ -84,6 +88,22 @@ func newRollup(retention time.Duration, maxCells int, now func() time.Time) *rol
 	r.oldest = r.kept()
 	r.begin(1)
 	return r
+}
+
+// retentions are those of the levels where the daily sums have this one; 0
+// stands for the default.
+func retentions(retention time.Duration) [numLevels]time.Duration {
+	if retention <= 0 {
+		retention = DefaultRetention
+	}
+	return [numLevels]time.Duration{min(MinuteRetention, retention), min(HourRetention, retention), retention}
+}
+
+// retain changes how long sums are kept.
+func (r *rollup) retain(retention time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retention = retentions(retention)
 }
 
 // kept is the start of the first bucket of each level that is kept: that of a
@@ -101,10 +121,12 @@ func (r *rollup) begin(number uint64) {
 }
 
 // record counts a record; see Ledger. It returns how many cells are not yet
-// merged.
-func (r *rollup) record(rec *Record) (waiting int, err error) {
+// merged, and the entry of the journal that must be written before the record
+// is safe. Entry and sums change at once: what a batch counts is what the
+// journal holds up to a number.
+func (r *rollup) record(rec *Record) (waiting int, entry uint64, err error) {
 	if err := rec.Validate(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	sums := rec.counters()
 	unix := rec.Start.Unix()
@@ -114,13 +136,19 @@ func (r *rollup) record(rec *Record) (waiting int, err error) {
 	id := r.recent.hash(rec.ID)
 	switch {
 	case r.closed:
-		return 0, ErrClosed
+		return 0, 0, ErrClosed
 	case r.recent.has(id):
-		return 0, nil
+		return 0, r.entry, nil
 	case unix < r.oldest[days]:
-		return 0, fmt.Errorf("%w %s: start %v is before all that is kept", ErrInvalid, rec.ID, rec.Start)
+		return 0, 0, fmt.Errorf("%w %s: start %v is before all that is kept", ErrInvalid, rec.ID, rec.Start)
 	case r.cells()+int(numLevels) > r.maxCells:
-		return 0, ErrFull
+		return 0, 0, ErrFull
+	}
+	if r.log != nil {
+		if entry, err = r.log(entryFinal, rec); err != nil {
+			return 0, 0, err
+		}
+		r.entry = entry
 	}
 	r.recent.add(id)
 	e := r.tuples.find(rec)
@@ -132,7 +160,32 @@ func (r *rollup) record(rec *Record) (waiting int, err error) {
 		}
 		p.delta.cells[p.index].add(&sums)
 	}
-	return r.cells(), nil
+	return r.cells(), r.entry, nil
+}
+
+// seen tells whether a request is known to have ended.
+func (r *rollup) seen(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.recent.has(r.recent.hash(id))
+}
+
+// see notes that a request has ended.
+func (r *rollup) see(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if hash := r.recent.hash(id); !r.recent.has(hash) {
+		r.recent.add(hash)
+	}
+}
+
+// held is the number of the last entry of the journal whose sums the blocks
+// hold, with all before. It must be called with r.mu held.
+func (r *rollup) held() uint64 {
+	if r.merging == nil && r.open.cells == 0 {
+		return r.entry // what came since the last batch changed no sums
+	}
+	return r.summed
 }
 
 // cells counts those that wait to be merged. It must be called with r.mu held.
@@ -210,6 +263,7 @@ func (r *rollup) take() *batch {
 	}
 	r.changed = r.changed[:0]
 	r.merging = r.open
+	r.merging.through = r.entry
 	r.begin(r.merging.number + 1)
 	return r.merging
 }
@@ -220,6 +274,7 @@ func (r *rollup) merged() {
 	for _, d := range r.merging.deltas {
 		*d = delta{} // tuples that rest still point to it
 	}
+	r.summed = r.merging.through
 	r.merging = nil
 }
 

@@ -1,0 +1,268 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Defaults of what Options leave open.
+const (
+	defaultSync        = time.Second
+	defaultSegmentSize = 16 << 20
+	defaultMaxPending  = 16 << 20
+	defaultRetry       = time.Second
+)
+
+// maxSegment is the length in bytes of the longest file that is taken for a
+// segment: one group may stand behind the size at which a segment is ended.
+const maxSegment = 1 << 30
+
+// Open opens the journal in a directory, which it makes where there is none
+// (mode 0700), and calls replay with each record that is there, in order, each
+// once. The record must not be kept. An error of replay ends it, and Open
+// returns it.
+//
+// A record that is torn off at the end of what some process wrote is dropped:
+// nobody was told that it was there. Where else something can't be read, Warn
+// is told which file and where, the records around it are replayed, and the
+// file is set aside under a new name by the [Journal.Retire] that would have
+// removed it. Nothing is ever written to a file that another process began.
+func Open(dir string, opts Options, replay func(number uint64, record []byte) error) (*Journal, error) {
+	opts.setDefaults()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the journal's directory: %w", err)
+	}
+	j := &Journal{dir: dir, opts: opts, salt: newSalt(), syncEvery: opts.Sync,
+		resync: make(chan time.Duration), stop: make(chan struct{}), stopped: make(chan struct{})}
+	j.done.L = &j.mu
+	r := &reader{opts: &opts, replay: replay}
+	if err := r.readAll(dir); err != nil {
+		return nil, fmt.Errorf("reading usage journal %s: %w", dir, err)
+	}
+	j.old = r.segments
+	j.next = max(r.last, opts.After) + 1
+	j.written, j.synced = j.next-1, j.next-1
+	go j.run()
+	return j, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.Sync == 0 {
+		o.Sync = defaultSync
+	}
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = defaultSegmentSize
+	}
+	if o.MaxPending <= 0 {
+		o.MaxPending = defaultMaxPending
+	}
+	if o.Retry <= 0 {
+		o.Retry = defaultRetry
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Create == nil {
+		o.Create = createFile
+	}
+}
+
+// reader reads the segments of a journal.
+type reader struct {
+	opts     *Options
+	replay   func(uint64, []byte) error
+	segments []*segment
+	last     uint64 // number of the last record
+
+	// The ends of segments that can't be read: whether they were torn off or
+	// damaged shows with the record that comes next.
+	tails []*damage
+}
+
+// damage is a part of a segment that can't be read.
+type damage struct {
+	segment  *segment
+	from, to int
+	after    uint64 // the last record before it
+	certain  bool   // it was not torn off: more than a header lacks its header
+}
+
+func (r *reader) readAll(dir string) error {
+	entries, err := os.ReadDir(dir) // sorted by name, and so by number
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !isSegment(entry.Name()) {
+			continue
+		}
+		if err := r.read(filepath.Join(dir, entry.Name())); err != nil {
+			return fmt.Errorf("%s: %w", entry.Name(), err)
+		}
+	}
+	for _, t := range r.tails {
+		if t.certain {
+			r.damaged(t, r.last+1)
+			continue
+		}
+		r.opts.Warn(fmt.Sprintf("usage journal %s ended in a torn record, which was dropped: %d bytes at offset %d", t.segment.name, t.to-t.from, t.from))
+	}
+	return nil
+}
+
+func (r *reader) read(name string) error {
+	s := &segment{name: name}
+	data, err := readFile(name)
+	switch {
+	case errors.Is(err, errNoSegment):
+		s.damaged = true
+		r.opts.Warn(fmt.Sprintf("usage journal %s is no file of a journal: it will be set aside", name))
+		r.segments = append(r.segments, s)
+		return nil
+	case err != nil:
+		return err
+	}
+	var inside *damage
+	err = scan(data, func(number uint64, record []byte) error {
+		if inside != nil {
+			r.damaged(inside, number)
+			inside = nil
+		}
+		s.last = max(s.last, number)
+		if number <= r.last { // written again after a write that failed
+			return nil
+		}
+		r.closeTails(number)
+		r.last = number
+		return r.replay(number, record)
+	}, func(from, to int) {
+		inside = &damage{segment: s, from: from, to: to, after: r.last}
+	})
+	if err != nil {
+		return err
+	}
+	r.segments = append(r.segments, s)
+	if inside != nil && inside.to > inside.from {
+		inside.certain = inside.from == 0 && inside.to > headerSize
+		r.tails = append(r.tails, inside)
+	}
+	return nil
+}
+
+// closeTails judges the ends of earlier segments by the number of the record
+// that comes next: only where numbers are missing, records were there.
+func (r *reader) closeTails(next uint64) {
+	for _, t := range r.tails {
+		if t.certain || next > max(t.after, r.opts.After)+1 {
+			r.damaged(t, next)
+		}
+	}
+	r.tails = nil
+}
+
+// damaged tells of a part of a segment that can't be read, by the number of the
+// record that follows it.
+func (r *reader) damaged(d *damage, next uint64) {
+	d.segment.damaged = true
+	lost := uint64(0)
+	if from := max(d.after, r.opts.After) + 1; next > from {
+		lost = next - from
+	}
+	r.opts.Warn(fmt.Sprintf("usage journal %s is damaged: %d bytes at offset %d can't be read, %d records that stand nowhere else are lost; the others are kept, and the file will be set aside",
+		d.segment.name, d.to-d.from, d.from, lost))
+}
+
+var errNoSegment = errors.New("no segment")
+
+// readFile reads a segment whole.
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNoSegment // a link to nowhere
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxSegment {
+		return nil, errNoSegment
+	}
+	return os.ReadFile(name)
+}
+
+// Retirable tells whether there are segments that hold records up to a number
+// only, and so could be removed, and which record is the last in them.
+func (j *Journal) Retirable(through uint64) (last uint64, some bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.old {
+		if s.last > through {
+			break
+		}
+		last, some = s.last, true
+	}
+	return last, some
+}
+
+// Retire removes the segments that hold records up to a number only: the caller
+// holds them elsewhere, or has appended them again. One that is damaged is set
+// aside under a new name. What was written since is synced first.
+func (j *Journal) Retire(through uint64) error {
+	j.sync()
+	j.mu.Lock()
+	err := j.syncErr
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for {
+		j.mu.Lock()
+		if len(j.old) == 0 || j.old[0].last > through {
+			j.mu.Unlock()
+			return nil
+		}
+		s := j.old[0]
+		j.mu.Unlock()
+		if err := j.remove(s); err != nil {
+			return fmt.Errorf("removing a segment that is no longer needed: %w", err)
+		}
+		j.mu.Lock()
+		j.old = j.old[1:]
+		j.mu.Unlock()
+	}
+}
+
+func (j *Journal) remove(s *segment) error {
+	if !s.damaged {
+		err := os.Remove(s.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	base := s.name + ".damaged-" + j.opts.Now().UTC().Format("20060102T150405Z")
+	for try := range maxTries {
+		aside := base
+		if try > 0 {
+			aside = fmt.Sprintf("%s-%d", base, try)
+		}
+		if _, err := os.Lstat(aside); err == nil {
+			continue
+		}
+		if err := os.Rename(s.name, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		j.opts.Warn(fmt.Sprintf("usage journal %s was set aside as %s", s.name, aside))
+		return nil
+	}
+	return fmt.Errorf("%d names like %s are taken", maxTries, base)
+}

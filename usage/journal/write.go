@@ -1,0 +1,227 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// keepSpare bounds the memory that is kept for pending records.
+const keepSpare = 1 << 20
+
+// maxTries bounds how many names are tried for a segment.
+const maxTries = 1000
+
+// write writes all that is pending, for all who wait. It must be called with
+// j.mu held and j.begun false, and lets go of j.mu meanwhile.
+func (j *Journal) write() {
+	j.begun = true
+	frames, last := j.pending, j.next-1
+	j.pending = j.spare[:0]
+	j.spare = nil
+	always := j.syncEvery == SyncAlways
+	if s := j.current; s != nil && (s.size >= j.opts.SegmentSize || s.failed && s.size > headerSize || s == j.suspect) {
+		j.endSegment()
+	}
+	current := j.current
+	j.mu.Unlock()
+
+	err := j.writeFrames(current, frames, last, always)
+
+	j.mu.Lock()
+	if err != nil {
+		// In their order: what has come meanwhile stands behind.
+		j.pending = append(frames, j.pending...)
+		j.writeErr = fmt.Errorf("writing: %w", err)
+	} else {
+		j.writeErr = nil
+		j.written = last
+		j.waiting -= len(frames)
+		if always {
+			j.synced, j.syncErr = last, nil
+		}
+		if cap(frames) <= keepSpare {
+			j.spare = frames
+		}
+	}
+	j.begun = false
+	j.done.Broadcast()
+	j.tell()
+}
+
+// writeFrames writes frames up to the record of a number to a segment, or to a
+// new one where that is nil. Where that fails,
+// some of them may have reached the file; they are written again, to another,
+// and read once by their numbers.
+func (j *Journal) writeFrames(s *segment, frames []byte, last uint64, always bool) error {
+	if s == nil {
+		var err error
+		if s, err = j.newSegment(binary.LittleEndian.Uint64(frames[8:])); err != nil {
+			return err
+		}
+		j.mu.Lock()
+		j.current, j.newDir = s, true
+		j.mu.Unlock()
+	}
+	s.failed = true // until it has not
+	if _, err := s.file.WriteAt(frames, s.size); err != nil {
+		return err
+	}
+	if always {
+		if err := j.syncFile(s.file); err != nil {
+			return err
+		}
+	}
+	s.size += int64(len(frames))
+	s.last = last
+	s.failed = false
+	return nil
+}
+
+// newSegment makes a segment that begins with the record of a number.
+func (j *Journal) newSegment(first uint64) (*segment, error) {
+	for try := range maxTries {
+		name := segmentName(j.dir, first, try)
+		file, err := j.opts.Create(name)
+		if errors.Is(err, os.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if _, err := file.WriteAt(appendHeader(nil, j.salt, first), 0); err != nil {
+			_ = file.Close()
+			_ = os.Remove(name) // it holds nothing; or the next one gets another name
+			return nil, err
+		}
+		return &segment{name: name, file: file, size: headerSize}, nil
+	}
+	return nil, fmt.Errorf("making a segment: %d names for record %d are taken", maxTries, first)
+}
+
+// endSegment ends the current segment: the next write makes another. It must be
+// called with j.mu held, by the writer or where there is none.
+func (j *Journal) endSegment() {
+	if s := j.current; s != nil {
+		j.ended = append(j.ended, s.file)
+		s.file = nil
+		j.old = append(j.old, s)
+		j.current = nil
+	}
+}
+
+// tell tells of a change between working and failing. It must be called with
+// j.mu held, and lets go of it meanwhile.
+func (j *Journal) tell() {
+	err := j.err()
+	if (err != nil) == j.told {
+		return
+	}
+	j.told = err != nil
+	j.mu.Unlock()
+	if err != nil {
+		j.opts.Warn(fmt.Sprintf("usage journal %s fails, its records are kept in memory: %v", j.dir, err))
+	} else {
+		j.opts.Warn(fmt.Sprintf("usage journal %s works again", j.dir))
+	}
+	j.opts.Changed()
+	j.mu.Lock()
+}
+
+// run syncs at every interval, and tries again what failed, until the journal
+// is closed.
+func (j *Journal) run() {
+	defer close(j.stopped)
+	retry := time.NewTicker(j.opts.Retry)
+	defer retry.Stop()
+	syncs := time.NewTicker(tick(j.syncEvery))
+	defer syncs.Stop()
+	for {
+		select {
+		case <-j.stop:
+			return
+		case every := <-j.resync:
+			syncs.Reset(tick(every))
+		case <-syncs.C:
+			j.sync()
+		case <-retry.C:
+			j.mu.Lock()
+			if j.writeErr != nil && !j.begun && !j.closed {
+				j.write()
+			}
+			j.mu.Unlock()
+		}
+	}
+}
+
+// tick is how often to sync: where every write does it, for the segments that
+// were ended before.
+func tick(every time.Duration) time.Duration {
+	if every == SyncAlways {
+		return defaultSync
+	}
+	return every
+}
+
+// sync brings what was written to the disk, and closes the segments that have
+// ended.
+func (j *Journal) sync() {
+	j.syncing.Lock()
+	defer j.syncing.Unlock()
+	j.mu.Lock()
+	ended, current, last := j.ended, j.current, j.written
+	j.ended = nil
+	var file File
+	if current != nil && j.synced < last {
+		file = current.file
+	}
+	j.mu.Unlock()
+
+	var err error
+	for _, f := range ended {
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if file != nil {
+		err = errors.Join(err, j.syncFile(file))
+	}
+
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case err != nil:
+		// The kernel tells of a page that it could not write only once, and
+		// forgets it: nothing more is trusted to that file.
+		j.syncErr = fmt.Errorf("syncing: %w", err)
+		j.suspect = current
+	case len(ended) > 0 || file != nil:
+		j.synced, j.syncErr = max(j.synced, last), nil
+	}
+	j.tell()
+}
+
+// syncFile syncs a segment, and its name where that is new.
+func (j *Journal) syncFile(f File) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	newDir := j.newDir
+	j.newDir = false
+	j.mu.Unlock()
+	if newDir {
+		syncDir(j.dir)
+	}
+	return nil
+}
+
+// syncDir syncs the names in a directory. Some systems can't, and keep names in
+// order by themselves.
+func syncDir(dir string) {
+	if d, err := os.Open(filepath.Clean(dir)); err == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
+}
