@@ -49,22 +49,20 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.metrics, err = metrics.For(ctx.GetMetricsRegistry(), perKey); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	if a.Store != nil && a.Store.Retention < 0 {
-		return fmt.Errorf("store retention %s: expected a positive duration", time.Duration(a.Store.Retention))
+	if _, err := a.Store.settings(); err != nil {
+		return err
 	}
 	if err := a.provisionPrices(); err != nil {
 		return err
 	}
-	a.state, err = stateFor(a.Store, a.logger)
+	a.state, err = stateFor(a)
 	return err
 }
 
 // Start opens the store and begins to watch the files that keys and prices come
 // from.
 func (a *App) Start() error {
-	_, err := a.state.Ledger()
-	a.metrics.StoreUp(a.storeType(), err == nil)
-	if err != nil {
+	if err := a.state.start(a); err != nil {
 		return err
 	}
 	for _, store := range a.keyStores {
@@ -74,9 +72,12 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop does nothing: requests may still be in flight, and Caddy stops apps in
+// Stop closes nothing: requests may still be in flight, and Caddy stops apps in
 // no particular order. What there is to close is closed with the last lease.
-func (a *App) Stop() error { return nil }
+func (a *App) Stop() error {
+	a.state.stop(a)
+	return nil
+}
 
 // Cleanup lets go of the shared state. When the process exits, streams that
 // outlived the grace period are told to end first, so that they settle.

@@ -26,6 +26,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	pinegate {
 //		store file [<dir>] {
+//			sync always|<duration>
 //			retention <duration>
 //		}
 //		store memory
@@ -65,6 +66,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 			return d.Errf("unexpected argument %q after the directory of %q", d.Val(), "store file")
 		}
 		return parseBlock(d, words{
+			"sync":      {parse: a.Store.parseSync},
 			"retention": singleWord(&a.Store.Retention, aDuration, parseDuration),
 		}, nil)
 	}
@@ -72,6 +74,23 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 		return err
 	}
 	return d.Errf("store: unknown word %q: expected %s", kind, expected)
+}
+
+// parseSync parses how often the store syncs.
+func (c *StoreConfig) parseSync(d *caddyfile.Dispenser) error {
+	const expected = "always, or " + aDuration
+	arg, err := argument(d, expected)
+	if err != nil {
+		return err
+	}
+	if arg == "always" {
+		c.SyncAlways = true
+		return nil
+	}
+	if c.Sync, err = parseDuration(arg); err != nil {
+		return d.Errf("sync: %v: expected %s", err, expected)
+	}
+	return nil
 }
 
 func (a *App) parseMetrics(d *caddyfile.Dispenser) error {

@@ -8,7 +8,6 @@ import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 var later = map[string]string{
 	// global option
 	"store redis": `"store file" and "store memory" are`,
-	"sync":        "usage is written each second",
 	"webhook":     "",
 
 	// site

@@ -175,6 +175,11 @@ func TestMistakesElsewhere(t *testing.T) {
 		{"bad retention", "{\n\tpinegate {\n\t\tstore file {\n\t\t\tretention long\n\t\t}\n\t}\n}\n", `retention: "long" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
 		{"prices of what", "{\n\tpinegate {\n\t\tprices\n\t}\n}\n", `"prices" lacks its arguments: expected files in the format of model_prices_and_context_window.json, at Caddyfile:3`},
 		{"prices twice", "{\n\tpinegate {\n\t\tprices a.json\n\t\tprices b.json a.json\n\t}\n}\n", `prices: "a.json" stands here already, at Caddyfile:4`},
+		{"bad sync", "{\n\tpinegate {\n\t\tstore file {\n\t\t\tsync often\n\t\t}\n\t}\n}\n", `sync: "often" is no positive duration: expected always, or a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"no sync", "{\n\tpinegate {\n\t\tstore file {\n\t\t\tsync 0s\n\t\t}\n\t}\n}\n", `sync: "0s" is no positive duration: expected always, or a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"sync of what", "{\n\tpinegate {\n\t\tstore file {\n\t\t\tsync\n\t\t}\n\t}\n}\n", `"sync" lacks its argument: expected always, or a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"two syncs", "{\n\tpinegate {\n\t\tstore file {\n\t\t\tsync always\n\t\t\tsync 1s\n\t\t}\n\t}\n}\n", `"sync" stands here already, in line 4, at Caddyfile:5`},
+		{"sync in memory", "{\n\tpinegate {\n\t\tstore memory {\n\t\t\tsync always\n\t\t}\n\t}\n}\n", `unexpected '{': "store" takes no block, at Caddyfile:3`},
 		{"unknown metric", "{\n\tpinegate {\n\t\tmetrics {\n\t\t\tper_team\n\t\t}\n\t}\n}\n", `unknown word "per_team": expected one of hide_models, per_key, at Caddyfile:4`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -224,7 +229,6 @@ func TestLaterWordsAreRefused(t *testing.T) {
 	tested := make(map[string]bool)
 	for _, c := range []struct{ input, word, at string }{
 		{global("store redis redis://127.0.0.1:6379"), "store redis", "3"},
-		{global("store file {\nsync always\n}"), "sync", "4"},
 		{global("webhook https://example.com {\nsecret {env.S}\n}"), "webhook", "3"},
 		{gate("keys store"), "keys store", "3"},
 		{gate("alert 80 100"), "alert", "3"},

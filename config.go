@@ -40,9 +40,21 @@ type StoreConfig struct {
 	// Default: `pinegate` in Caddy's data directory.
 	Dir string `json:"dir,omitempty"`
 
+	// How often the embedded store brings its journal to the disk, and so how
+	// much usage a loss of power may lose; a process that is killed loses
+	// nothing. Default: 1s. Zero means the default. A reload can change it.
+	Sync caddy.Duration `json:"sync,omitempty"`
+
+	// The end of an answer waits until the disk has its record, so that not
+	// even a loss of power loses usage: each request takes as long as the disk
+	// takes to sync, and requests that come at the same time share one. Not
+	// together with sync. Default: false.
+	SyncAlways bool `json:"sync_always,omitempty"`
+
 	// How long usage by the day is kept. Default: 400 days. Zero means the
-	// default. Minutes and hours are kept for less: see the documentation of
-	// the usage package.
+	// default. A reload can change it; what a shorter one deletes is gone.
+	// Minutes and hours are kept for less: see the documentation of the usage
+	// package.
 	Retention caddy.Duration `json:"retention,omitempty"`
 }
 

@@ -52,6 +52,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Shared:        app.state,
 		Metrics:       app.metrics,
 		Logger:        ctx.Logger(),
+		Events:        ctx.Logger().Named(handlers.EventsLogger),
 		MaxBody:       orDefault(h.MaxBody, defaultMaxBody),
 		MaxStream:     orDefault(time.Duration(h.MaxStream), defaultMaxStream),
 		MaxOutput:     h.MaxOutputTokens,

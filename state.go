@@ -3,17 +3,16 @@ package pinegate
 import (
 	"context"
 	"fmt"
-	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
-
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
+	"github.com/caddyserver/caddy/v2"
 )
 
 // states holds what outlives a configuration, by the store it belongs to.
@@ -27,6 +26,7 @@ type state struct {
 	key           string
 	limiter       *limiter.Memory
 	conversations *handlers.Conversations
+	requests      handlers.InFlight
 
 	inflight atomic.Int64
 	exiting  context.Context
@@ -35,21 +35,33 @@ type state struct {
 	// The ledger is opened at the first use and not while provisioning:
 	// validating a configuration must not take the lock of a store that a
 	// running gate holds.
-	mu     sync.Mutex
-	ledger atomic.Pointer[ledgerHolder]
-	open   func() (usage.Ledger, error)
+	mu      sync.Mutex
+	ledger  atomic.Pointer[ledgerHolder]
+	open    openLedger
+	maker   *App          // the configuration that made the state, before any runs
+	running []*App        // that have been started and not stopped; the last one's settings hold
+	settled chan struct{} // closed when nobody makes checkpoints any more; nil: nobody does
+
+	// Where the store's health is shown: the metrics of the last configuration.
+	health atomic.Pointer[storeHealth]
+}
+
+type storeHealth struct {
+	metrics *metrics.Metrics
+	store   string
 }
 
 type ledgerHolder struct{ usage.Ledger }
 
-// stateFor returns the state of a store; release it with [state.Release].
-func stateFor(store *StoreConfig, logger *zap.Logger) (*state, error) {
-	key, open, err := opener(store, logger)
+// stateFor returns the state of a configuration's store; give it back with
+// drop.
+func stateFor(app *App) (*state, error) {
+	key, open, err := opener(app.Store, app.logger)
 	if err != nil {
 		return nil, err
 	}
 	value, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := &state{key: key, open: open, conversations: handlers.NewConversations(conversationsKept)}
+		s := &state{key: key, open: open, maker: app, conversations: handlers.NewConversations(conversationsKept)}
 		s.exiting, s.exit = context.WithCancelCause(context.Background())
 		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
 		return s, nil
@@ -63,37 +75,6 @@ func stateFor(store *StoreConfig, logger *zap.Logger) (*state, error) {
 // conversationsKept is how many stored responses are remembered with the key
 // that made them: 100 bytes each.
 const conversationsKept = 100_000
-
-// opener tells a store's key in the pool and how to open its ledger.
-func opener(store *StoreConfig, logger *zap.Logger) (string, func() (usage.Ledger, error), error) {
-	retention := defaultRetention
-	if store != nil && store.Retention > 0 {
-		retention = time.Duration(store.Retention)
-	}
-	switch {
-	case store != nil && store.Type == "memory":
-		return "memory", func() (usage.Ledger, error) { return usage.NewMemory(retention), nil }, nil
-	case store == nil || store.Type == "" || store.Type == "file":
-		dir := filepath.Join(caddy.AppDataDir(), "pinegate")
-		if store != nil && store.Dir != "" {
-			dir = store.Dir
-		}
-		dir, err := filepath.Abs(dir)
-		if err != nil {
-			return "", nil, fmt.Errorf("resolving the store's directory: %w", err)
-		}
-		return "file " + dir, func() (usage.Ledger, error) {
-			return usage.OpenBolt(filepath.Join(dir, "usage.db"), usage.BoltOptions{
-				Retention: retention,
-				Warn:      func(message string) { logger.Warn(message) },
-			})
-		}, nil
-	default:
-		return "", nil, fmt.Errorf("unknown store %q: expected file or memory", store.Type)
-	}
-}
-
-const defaultRetention = 400 * 24 * time.Hour
 
 // Acquire takes a reference for a request in flight.
 func (s *state) Acquire() {
@@ -133,13 +114,80 @@ func (s *state) Ledger() (usage.Ledger, error) {
 	if l := s.ledger.Load(); l != nil {
 		return l.Ledger, nil
 	}
-	ledger, err := s.open()
+	app := s.app()
+	settings, err := app.Store.settings()
+	if err != nil {
+		return nil, err
+	}
+	hideModels := app.Metrics != nil && app.Metrics.HideModels
+	ledger, err := s.open(settings, hideModels, s.showHealth)
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	s.ledger.Store(&ledgerHolder{ledger})
+	s.settled = make(chan struct{})
+	go func() {
+		defer close(s.settled)
+		s.requests.Run(s.exiting, ledger)
+	}()
 	return ledger, nil
 }
+
+// start takes the settings of a configuration over and opens the ledger.
+func (s *state) start(app *App) error {
+	s.health.Store(&storeHealth{app.metrics, app.storeType()})
+	s.mu.Lock()
+	s.running = append(s.running, app)
+	s.mu.Unlock()
+	_, err := s.Ledger()
+	if err == nil {
+		s.configure()
+	}
+	s.showHealth(err)
+	return err
+}
+
+// stop brings back the settings of the configuration before, if it still runs:
+// one that failed to start must not leave its own behind.
+func (s *state) stop(app *App) {
+	s.mu.Lock()
+	s.running = slices.DeleteFunc(s.running, func(a *App) bool { return a == app })
+	left := len(s.running)
+	s.mu.Unlock()
+	if left > 0 {
+		s.configure()
+	}
+}
+
+// configure gives the ledger the settings of the last configuration.
+func (s *state) configure() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.ledger.Load(); l != nil {
+		if settings, err := s.app().Store.settings(); err == nil { // else it had not been provisioned
+			l.Configure(settings)
+		}
+	}
+}
+
+// app is the configuration whose settings hold. It must be called with s.mu
+// held.
+func (s *state) app() *App {
+	if n := len(s.running); n > 0 {
+		return s.running[n-1]
+	}
+	return s.maker
+}
+
+// showHealth shows whether the store works: err is why it does not.
+func (s *state) showHealth(err error) {
+	if h := s.health.Load(); h != nil {
+		h.metrics.StoreUp(h.store, err == nil)
+	}
+}
+
+// InFlight knows the requests that are with a backend.
+func (s *state) InFlight() *handlers.InFlight { return &s.requests }
 
 // used tells what a quota has used since the time, from the ledger: so quotas
 // survive a restart.
@@ -167,6 +215,7 @@ func (s *state) Destruct() error {
 	s.exit(nil)
 	err := s.limiter.Close()
 	if l := s.ledger.Load(); l != nil {
+		<-s.settled
 		if closeErr := l.Close(); closeErr != nil {
 			return closeErr
 		}

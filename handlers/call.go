@@ -4,15 +4,14 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-// call is one request on its way through the gate. One goroutine owns it.
+// call is one request on its way through the gate. One goroutine owns it, but
+// for its progress.
 type call struct {
 	g     *Gateway
 	w     http.ResponseWriter
@@ -36,7 +35,8 @@ type call struct {
 	reservation limiter.Reservation
 	ledger      usage.Ledger
 
-	answer answer
+	answer   answer
+	progress progress
 }
 
 // serveMetered runs steps 4 to 10 of a request that a backend answers.
@@ -54,13 +54,9 @@ func (c *call) serveMetered() *wire.Error {
 	shared.Acquire()
 	defer shared.Release()
 
-	ledger, err := shared.Ledger()
-	if err != nil {
-		c.g.Logger.Error("the store is away", zap.Error(err))
-		c.g.Metrics.StoreError("ledger")
-		return wire.Errorf(wire.KindOverloaded, "")
+	if refusal := c.openLedger(); refusal != nil {
+		return refusal
 	}
-	c.ledger = ledger
 	if refusal := c.admit(); refusal != nil {
 		return refusal
 	}

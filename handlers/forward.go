@@ -39,6 +39,7 @@ func (c *call) forward() {
 		}
 	}()
 
+	c.g.Shared.InFlight().add(c)
 	c.setHeaders()
 	c.g.Metrics.Overhead(c.endpoint.String(), time.Since(c.start)-c.read)
 	c.answer.current = c.reservation.Candidate()
@@ -69,6 +70,7 @@ func (c *call) attempt(ctx context.Context) error {
 		Final:     func() { c.settle(usage.OK) },
 		Fail:      func(err error) *wire.Error { return c.endStream(ctx, err) },
 	})
+	c.progress.begin(a.meter, a.current, a.attempts)
 	a.exchange = &backends.Exchange{
 		Endpoint:  c.endpoint,
 		Body:      c.request.Edit(c.body, c.edit(chosen)),

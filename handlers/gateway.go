@@ -31,6 +31,7 @@ type Shared interface {
 	// Ledger fails while the store is away.
 	Ledger() (usage.Ledger, error)
 	Conversations() *Conversations
+	InFlight() *InFlight
 }
 
 // ErrShutdown is the cause that ends requests in flight when the process exits.
@@ -44,6 +45,7 @@ type Gateway struct {
 	Throttle *throttle.Throttle // nil: off
 	Metrics  *metrics.Metrics
 	Logger   *zap.Logger
+	Events   *zap.Logger // takes each usage record: see LogEvent
 
 	Policy   *Policy
 	Backends []*Backend

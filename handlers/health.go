@@ -20,15 +20,15 @@ func (c *call) serveHealth() *wire.Error {
 }
 
 // ready tells whether new requests are welcome: not while the server shuts
-// down, nor while the store is away.
+// down, nor while the store is away or full.
 func ready(shared Shared, r *http.Request) bool {
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		if down, _ := repl.GetString("http.shutting_down"); down == "true" {
 			return false
 		}
 	}
-	_, err := shared.Ledger()
-	return err == nil
+	ledger, err := shared.Ledger()
+	return err == nil && ledger.Ready() == nil
 }
 
 func writeHealth(w http.ResponseWriter) {

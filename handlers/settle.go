@@ -79,6 +79,7 @@ func (c *call) settle(outcome usage.Outcome) {
 	// The caller may be gone; what the stores may take they bound themselves.
 	ctx := context.WithoutCancel(c.r.Context())
 
+	noted := c.g.Shared.InFlight().remove(c)
 	record := c.record(outcome)
 	actual := limiter.Actual{
 		Dispatched: a.dispatched || a.exchange.Dispatched,
@@ -92,6 +93,9 @@ func (c *call) settle(outcome usage.Outcome) {
 	}
 	c.reservation.Settle(ctx, actual)
 	if !actual.Dispatched {
+		if noted {
+			_ = c.ledger.Forget(ctx, c.id) // the ledger tells what it can't write
+		}
 		c.logRequest(record, a.failure)
 		return
 	}
@@ -99,6 +103,7 @@ func (c *call) settle(outcome usage.Outcome) {
 		c.g.Metrics.StoreError("ledger")
 		c.g.Logger.Error("recording usage failed", zap.String("request_id", c.id), zap.Error(err))
 	}
+	LogEvent(c.g.Events, record, c.g.HideModels)
 	c.remember(outcome)
 	c.observe(record)
 	c.logRequest(record, a.failure)

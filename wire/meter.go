@@ -42,6 +42,11 @@ type MeterConfig struct {
 	// `usage` of the others. Nothing else is changed.
 	HideUsage bool
 
+	// Count counts tokens for UnreportedTokens. It costs up to 4 KiB of memory an
+	// answer, and time: of a long answer it is called as the text comes. Nil: they
+	// are estimated from the bytes.
+	Count CountFunc
+
 	// First is called once, before the Read returns that releases the first
 	// of what the model wrote (of an answer that is no stream: its first
 	// byte). It is called before Final in any case, unless the body is empty.
@@ -113,6 +118,9 @@ const (
 func NewMeter(c MeterConfig) *Meter {
 	m := &Meter{config: c, length: -1}
 	m.tally.sequence = -1
+	if c.Count != nil {
+		m.tally.written = &written{count: c.Count}
+	}
 	return m
 }
 
@@ -122,6 +130,8 @@ func NewMeter(c MeterConfig) *Meter {
 // the body's length changes, Wrap removes Content-Length from the header, and
 // with a decoded one Content-Encoding.
 func (m *Meter) Wrap(header http.Header, status int, contentLength int64, body io.ReadCloser) io.ReadCloser {
+	m.mu.Lock() // Result may be asked for meanwhile
+	defer m.mu.Unlock()
 	if body == nil {
 		body = http.NoBody
 	}
@@ -200,6 +210,17 @@ func (m *Meter) Result() Result {
 	return r
 }
 
+// UnreportedTokens estimates what the text comes to of which Result counts the
+// bytes as Unreported: by MeterConfig.Count, else at four bytes a token.
+func (m *Meter) UnreportedTokens() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tally.written != nil {
+		return m.tally.written.total()
+	}
+	return (m.tally.unreported + bytesPerToken - 1) / bytesPerToken
+}
+
 func (m *Meter) startEvents() {
 	m.form = formEvents
 	m.events = newEventReader(&m.tally, m.closed)
@@ -242,6 +263,7 @@ func (m *Meter) observe(b []byte) {
 		if m.spoken {
 			m.tally.delivered += int64(len(b))
 			m.tally.unreported += int64(len(b))
+			m.tally.written.add(b)
 		}
 	}
 	m.observed()
@@ -265,7 +287,7 @@ func (m *Meter) observeJSON(b []byte) {
 	m.json.feed(b, 0)
 	p := &m.json.payload
 	if p.usage {
-		m.tally.unreported = 0 // whether it stands before the text or behind
+		m.tally.covered() // whether it stands before the text or behind
 	}
 	if p.closed && !before {
 		m.closed(p)

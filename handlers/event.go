@@ -1,0 +1,66 @@
+package handlers
+
+import (
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+// EventsLogger is the name of the logger that each usage record is written to,
+// behind the name of the gate's own.
+const EventsLogger = "usage"
+
+// LogEvent writes a usage record as one line, for whoever wants each: at level
+// DEBUG, since they are as many as requests and Caddy's default log takes INFO.
+// A log of its own gets them by naming the logger and the level:
+//
+//	log usage {
+//		include http.handlers.pinegate.usage
+//		level DEBUG
+//		output file /var/log/pinegate/usage.log
+//	}
+//
+// The line is built only where some log takes it. The numbers are those of
+// `/v1/usage`, by the same names.
+func LogEvent(logger *zap.Logger, record *usage.Record, hideModels bool) {
+	if entry := logger.Check(zap.DebugLevel, "usage"); entry != nil {
+		entry.Write(zap.Inline(event{record, hideModels}))
+	}
+}
+
+// event is the fields of a usage record.
+type event struct {
+	*usage.Record
+	hideModels bool
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (e event) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("request_id", e.ID)
+	enc.AddTime("start", e.Start)
+	enc.AddString("key", e.Key)
+	enc.AddString("team", e.Team)
+	enc.AddString("endpoint", e.Endpoint)
+	if !e.hideModels {
+		enc.AddString("model", e.Model)
+		enc.AddString("upstream_model", e.UpstreamModel)
+	}
+	enc.AddString("backend", e.Backend)
+	enc.AddInt("status", e.Status)
+	enc.AddInt64("input_tokens", e.Input)
+	enc.AddInt64("input_cached_tokens", e.CacheRead)
+	enc.AddInt64("input_cache_write_tokens", e.CacheWrite)
+	enc.AddInt64("output_tokens", e.Output)
+	enc.AddInt64("reasoning_tokens", e.Reasoning)
+	if e.Priced { // exact, as a decimal number; left out where it is unknown
+		enc.AddString("cost_usd", usage.USD(e.CostNano).String())
+	}
+	enc.AddDuration("time_to_first_token", e.FirstToken)
+	enc.AddDuration("duration", e.Duration)
+	enc.AddString("outcome", string(e.Outcome))
+	enc.AddBool("estimated", e.Estimated)
+	enc.AddBool("flagged", e.Flagged)
+	enc.AddInt("attempts", e.Attempts)
+	return nil
+}

@@ -1,0 +1,183 @@
+package handlers
+
+import (
+	"container/list"
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+const (
+	// checkpointEvery is how often what requests in flight have used is noted,
+	// and how old a request is when that begins: a process that is killed loses
+	// as much of each.
+	checkpointEvery = time.Second
+
+	// checkpointGroup bounds how many are noted at once: the ledger counts
+	// nothing else meanwhile.
+	checkpointGroup = 1024
+)
+
+// InFlight knows the requests that are with a backend, so that what they have
+// used so far outlives the process. Most requests end before anybody looks at
+// them: they cost a place in a list.
+type InFlight struct {
+	mu    sync.Mutex
+	calls list.List // of *call, oldest first
+}
+
+// progress is what of an answer the checkpoints of its request need while it
+// comes: the rest of a call is its own goroutine's.
+type progress struct {
+	mu       sync.Mutex
+	meter    *wire.Meter
+	current  int // candidate
+	attempts int
+
+	// Guarded by InFlight.mu.
+	place *list.Element // nil: not in flight
+	since time.Time     // when it got there
+	noted bool          // there may be a checkpoint of it
+
+	// Of the last checkpoint; only InFlight.Checkpoint has them.
+	tokens wire.Tokens
+	at     int // attempts
+}
+
+// begin notes that an attempt begins.
+func (p *progress) begin(meter *wire.Meter, current, attempts int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meter, p.current, p.attempts = meter, current, attempts
+}
+
+func (f *InFlight) add(c *call) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.progress.since = time.Now()
+	c.progress.place = f.calls.PushBack(c)
+}
+
+// remove takes out a request that is about to be settled, and tells whether
+// there may be a checkpoint of it.
+func (f *InFlight) remove(c *call) (noted bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := c.progress.place; p != nil {
+		f.calls.Remove(p)
+		c.progress.place = nil
+	}
+	return c.progress.noted
+}
+
+// older returns the requests that are in flight for some time, and notes that
+// there may be checkpoints of them.
+func (f *InFlight) older(now time.Time) (calls []*call) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for e := f.calls.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*call)
+		if now.Sub(c.progress.since) < checkpointEvery {
+			break
+		}
+		c.progress.noted = true
+		calls = append(calls, c)
+	}
+	return calls
+}
+
+// Run makes checkpoints in a ledger each second until ctx ends. Errors are the
+// ledger's to tell: it can't be written.
+func (f *InFlight) Run(ctx context.Context, ledger usage.Ledger) {
+	ticker := time.NewTicker(checkpointEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			f.checkpoint(ctx, ledger, now)
+		}
+	}
+}
+
+// checkpoint notes what has changed since the last time.
+func (f *InFlight) checkpoint(ctx context.Context, ledger usage.Ledger, now time.Time) {
+	calls := f.older(now)
+	for len(calls) > 0 {
+		group := calls[:min(len(calls), checkpointGroup)]
+		calls = calls[len(group):]
+		records := make([]usage.Record, 0, len(group))
+		for _, c := range group {
+			if record, changed := c.checkpoint(now); changed {
+				records = append(records, record)
+			}
+		}
+		if len(records) == 0 {
+			continue
+		}
+		if err := ledger.Checkpoint(ctx, records); err != nil {
+			for _, c := range group {
+				c.progress.at = 0 // again, the next time
+			}
+		}
+	}
+}
+
+// checkpoint is what the request would be charged if it ended now: what the
+// backend has reported so far, the rest estimated as settle does it. It is
+// called by another goroutine than the request's own, and reads of the call
+// only what does not change any more, and the progress.
+//
+// Whether a request that has no answer yet has left the gate is not known here;
+// one whose connection takes over a second to come is charged its input if the
+// process is killed just then.
+func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
+	p := &c.progress
+	p.mu.Lock()
+	meter, current, attempts := p.meter, p.current, p.attempts
+	p.mu.Unlock()
+	if meter == nil {
+		return usage.Record{}, false
+	}
+	result := meter.Result()
+	tokens := c.soFar(result)
+	if p.at == attempts && p.tokens == tokens {
+		return usage.Record{}, false
+	}
+	p.at, p.tokens = attempts, tokens
+	chosen := &c.candidates[current]
+	record = usage.Record{
+		ID:            c.id,
+		Start:         c.start,
+		Key:           c.key.ID,
+		Team:          c.key.Team,
+		Endpoint:      c.endpoint.String(),
+		Model:         c.request.Model,
+		Backend:       chosen.Name,
+		UpstreamModel: result.Model,
+		Tokens:        tokens,
+		Duration:      now.Sub(c.start),
+		Outcome:       usage.Interrupted,
+		Estimated:     true,
+		Flagged:       result.Flagged,
+		Attempts:      attempts,
+	}
+	if result.Bytes > 0 {
+		record.Status = http.StatusOK // what is metered succeeded
+	}
+	setCost(&record, chosen.price, result)
+	return record, true
+}
+
+// soFar is what an answer has used by now.
+func (c *call) soFar(result wire.Result) wire.Tokens {
+	if result.Reported && result.Unreported == 0 {
+		return result.Tokens
+	}
+	return c.estimate(result)
+}

@@ -1,0 +1,74 @@
+package pinegate
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+// openLedger opens the ledger of a store. Status is told when its disk begins to
+// fail and when it works again.
+type openLedger func(s usage.Settings, hideModels bool, status func(error)) (usage.Ledger, error)
+
+// opener tells a store's key in the pool and how to open its ledger.
+func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) {
+	if store == nil {
+		store = new(StoreConfig)
+	}
+	switch store.Type {
+	case "memory":
+		return "memory", func(s usage.Settings, _ bool, _ func(error)) (usage.Ledger, error) {
+			return usage.NewMemory(s.Retention), nil
+		}, nil
+	case "", "file":
+	default:
+		return "", nil, fmt.Errorf("unknown store %q: expected file or memory", store.Type)
+	}
+	dir := store.Dir
+	if dir == "" {
+		dir = filepath.Join(caddy.AppDataDir(), "pinegate")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", nil, fmt.Errorf("resolving the store's directory: %w", err)
+	}
+	return "file " + dir, func(s usage.Settings, hideModels bool, status func(error)) (usage.Ledger, error) {
+		events := caddy.Log().Named(gateModule).Named(handlers.EventsLogger)
+		return usage.OpenBolt(filepath.Join(dir, "usage.db"), usage.BoltOptions{
+			Retention:   s.Retention,
+			Sync:        s.Sync,
+			Warn:        func(message string) { logger.Warn(message) },
+			Status:      status,
+			Interrupted: func(r *usage.Record) { handlers.LogEvent(events, r, hideModels) },
+		})
+	}, nil
+}
+
+// gateModule is the ID of the gate's module, by which its loggers are named.
+const gateModule = "http.handlers.pinegate"
+
+// settings are what of the store may change with a configuration.
+func (c *StoreConfig) settings() (usage.Settings, error) {
+	if c == nil {
+		return usage.Settings{}, nil
+	}
+	s := usage.Settings{Retention: time.Duration(c.Retention), Sync: time.Duration(c.Sync)}
+	switch {
+	case s.Retention < 0:
+		return s, fmt.Errorf("store retention %s: expected a positive duration", s.Retention)
+	case s.Sync < 0:
+		return s, fmt.Errorf("store sync %s: expected a positive duration", s.Sync)
+	case c.SyncAlways && s.Sync > 0:
+		return s, errors.New("store sync: expected either a duration or sync_always")
+	case c.SyncAlways:
+		s.Sync = usage.SyncAlways
+	}
+	return s, nil
+}
