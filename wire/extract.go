@@ -89,6 +89,7 @@ func (x *extractor) reset() {
 	x.state, x.here, x.depth, x.arrays = wantValue, x.root, 0, 0
 	x.escape, x.hex, x.lastComma = false, 0, -1
 	x.clearWord()
+	x.found.written.begin()
 }
 
 // feed reads on. The offset at is that of b's first byte.
@@ -161,6 +162,7 @@ func (x *extractor) feed(b []byte, at int64) {
 			i = x.skip(b, i)
 			if x.text {
 				x.addText(int64(i - from))
+				x.written().add(b[from:i])
 			}
 			if x.nested == 0 {
 				x.ended(at + int64(i))
@@ -372,7 +374,7 @@ func (x *extractor) scalarRead(word []byte) {
 		taken, exact := x.found.usage.set(x.here, word)
 		if taken {
 			x.payload.usage = true
-			x.found.unreported = 0
+			x.found.covered()
 		}
 		if !exact {
 			x.found.flagged = true
@@ -391,6 +393,15 @@ func (x *extractor) wordRead(word []byte) {
 	case placeID:
 		x.found.id = string(word)
 	}
+}
+
+// written is where the text goes that is to be counted by a tokenizer; nil for
+// nowhere.
+func (x *extractor) written() *written {
+	if x.payload.kind == kindSound {
+		return nil
+	}
+	return x.found.written
 }
 
 func (x *extractor) addText(n int64) {

@@ -28,7 +28,9 @@ func (x *extractor) countText(b []byte, i int) (next int, ended bool) {
 	for i < len(b) && !ended {
 		switch {
 		case x.hex > 0:
-			n += x.hexDigit(b[i])
+			if n += x.hexDigit(b[i]); x.hex == 0 {
+				x.written().unit(x.unit)
+			}
 			i++
 		case x.escape:
 			x.escape = false
@@ -36,11 +38,13 @@ func (x *extractor) countText(b []byte, i int) (next int, ended bool) {
 				x.hex, x.unit = 4, 0
 			} else {
 				n++
+				x.written().escaped(b[i])
 			}
 			i++
 		default:
 			j := stringBreak(b, i)
 			n += int64(j - i)
+			x.written().add(b[i:j])
 			if i = j; i < len(b) {
 				ended = b[i] == '"'
 				x.escape = !ended

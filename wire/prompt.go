@@ -216,6 +216,9 @@ func (r *Request) addPayload(data []byte) {
 func (r *Request) addText(text []byte) {
 	r.PromptBytes += int64(len(text))
 	r.wideBytes += wide(text)
+	if r.counting != nil {
+		r.counting.add(text)
+	}
 }
 
 // wide counts the bytes outside ASCII, eight at a time.

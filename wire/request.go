@@ -38,6 +38,8 @@ type Request struct {
 
 	wideBytes int64 // those of PromptBytes outside ASCII
 
+	counting *counting // text is counted as it is read; nil: it is not
+
 	spans
 }
 

@@ -7,6 +7,7 @@ type tally struct {
 	sequence    int64 // of the last event that had one; -1 for none
 	delivered   int64 // bytes of generated text
 	unreported  int64 // those of them that came after the last usage
+	written     *written
 	bytes       int64 // of the body
 	events      int64
 	flagged     bool
@@ -18,11 +19,12 @@ type tally struct {
 // final: nothing that may follow changes them.
 func (t *tally) closed(p *payload, e Endpoint) (final bool) {
 	if p.usage {
-		t.unreported = 0 // also of text that stood behind it in the same value
+		t.covered() // also text that stood behind it in the same value
 	}
 	if p.kind == kindSound { // which may be known only now
 		t.delivered -= p.text
 		t.unreported = max(0, t.unreported-p.text)
+		t.written.takeBack()
 	}
 	if p.errored || p.kind == kindError || p.kind == kindFailed {
 		t.streamError = true
@@ -38,6 +40,12 @@ func (t *tally) closed(p *payload, e Endpoint) (final bool) {
 	// With continuous usage there is usage beside each chunk's choices, and
 	// the last word is spoken only by the chunk that has none.
 	return (e == Chat || e == Completions) && p.usage && !p.choices
+}
+
+// covered takes note that usage came which covers all text so far.
+func (t *tally) covered() {
+	t.unreported = 0
+	t.written.forget()
 }
 
 // result brings the tally into the form that is handed out.

@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// byBytes counts a token a byte, so that what was counted is what there was.
+func byBytes(text []byte) int64 { return int64(len(text)) }
+
+func TestCountInputCountsTheText(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		e    Endpoint
+		body string
+		want int64
+	}{
+		{"a chat", Chat, `{"model":"m","messages":[{"role":"user","content":"hello"}]}`, int64(len("roleusercontenthello")) + 4},
+		{"escapes", Chat, `{"model":"m","messages":[{"content":"a\n\u00e9\ud83d\ude00"}]}`, int64(len("contenta\né😀")) + 4},
+		{"a picture", Chat, `{"model":"m","messages":[{"content":[{"image_url":{"url":"data:image/png;base64,AAAA"}}]}]}`, int64(len("contentimage_urlurl")) + 4 + 2000},
+		{"token ids", Completions, `{"model":"m","prompt":[1,22,333]}`, 3 + 4},
+		{"a number in a schema", Chat, `{"model":"m","tools":[{"max":12345678}]}`, 3 + 2},
+		{"nothing", Chat, `{"model":"m"}`, 0},
+		{"too long", Chat, `{"model":"m","messages":[{"content":"` + strings.Repeat("x", maxCounted) + `"}]}`, (maxCounted+7+3)/4 + 4},
+	} {
+		r, err := Scan(c.e, []byte(c.body))
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		before := *r
+		if got := r.CountInput(c.e, []byte(c.body), byBytes); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+		if *r != before {
+			t.Errorf("%s: counting changed the request", c.name)
+		}
+	}
+}
+
+func TestCountInputOfAFormIsTheEstimate(t *testing.T) {
+	const body = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nhello\r\n--b--\r\n"
+	r, err := ScanMultipart("multipart/form-data; boundary=b", []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.CountInput(Transcriptions, []byte(body), byBytes), r.EstimateInput(); got != want {
+		t.Errorf("%d, want %d", got, want)
+	}
+}
+
+func TestUnreportedTokensAreThoseOfTheTextThatNoUsageCovers(t *testing.T) {
+	for _, tr := range transcripts {
+		body := tr.read(t)
+		s := tr.setup()
+		var meter *Meter
+		for how, p := range map[string]*pieces{"whole": inPieces(body), "byte by byte": byteByByte(body)} {
+			s.config.Count = byBytes
+			meter = NewMeter(s.config)
+			r := meter.Wrap(s.header.Clone(), 200, -1, p)
+			for buf := make([]byte, 4096); ; {
+				if _, err := r.Read(buf); err != nil {
+					break
+				}
+			}
+			if got := meter.UnreportedTokens(); got != tr.want.Unreported {
+				t.Errorf("%s, %s: %d, want %d", tr.file, how, got, tr.want.Unreported)
+			}
+		}
+	}
+}
+
+// What is counted must not depend on how the stream is cut, nor on how much of
+// it there is.
+func TestUnreportedTokensOfAnyStream(t *testing.T) {
+	events := []string{
+		"data: {\"choices\":[{\"delta\":{\"content\":\"d\"}}]}\n\n",
+		"data: {\"choices\":[{\"delta\":{\"content\":\"\\u00e9\\ud83d\\ude00\\n\\\"\"}}]}\n\n",
+		"data: {\"choices\":[{\"delta\":{\"content\":\"" + strings.Repeat("word ", 1000) + "\"}}]}\n\n",
+		"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":{\"a\":[1, 2]}}}]}}]}\n\n",
+		"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n",
+		"data: {\"delta\":\"UklGRg\",\"type\":\"response.audio.delta\"}\n\n",
+		"data: {\"type\":\"response.audio.delta\",\"delta\":\"UklGRg\"}\n\n",
+		"data: {\"type\":\"response.output_text.delta\",\"delta\":\"text\"}\n\n",
+		": ping\n\n",
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		body := []byte(strings.Join(rapid.SliceOfN(rapid.SampledFrom(events), 0, 12).Draw(rt, "events"), ""))
+		endpoint := rapid.SampledFrom([]Endpoint{Chat, Responses}).Draw(rt, "endpoint")
+		at := rapid.IntRange(0, len(body)).Draw(rt, "cut")
+		meter := NewMeter(MeterConfig{Endpoint: endpoint, Count: byBytes})
+		r := meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, inPieces(body, at))
+		for buf := make([]byte, 4096); ; {
+			if _, err := r.Read(buf); err != nil {
+				break
+			}
+			if got, want := meter.UnreportedTokens(), meter.Result().Unreported; at == 0 && got > want {
+				rt.Fatalf("%d in the middle, at most %d", got, want)
+			}
+		}
+		if got, want := meter.UnreportedTokens(), meter.Result().Unreported; got != want {
+			rt.Fatalf("%d, want %d", got, want)
+		}
+	})
+}
+
+func TestWithoutACounterTokensAreAQuarterOfTheBytes(t *testing.T) {
+	meter := NewMeter(MeterConfig{Endpoint: Chat})
+	r := meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1,
+		inPieces(fmt.Appendf(nil, "data: {\"choices\":[{\"delta\":{\"content\":%q}}]}\n\n", "12345")))
+	if _, err := r.Read(make([]byte, 4096)); err != nil {
+		t.Fatal(err)
+	}
+	if got := meter.UnreportedTokens(); got != 2 {
+		t.Errorf("%d, want 2", got)
+	}
+}
