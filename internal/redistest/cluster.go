@@ -1,0 +1,190 @@
+//go:build unix
+
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const slots = 16384
+
+// ClusterSet is a Cluster of three masters with a replica each.
+type ClusterSet struct {
+	Servers []*Server // the first three were the masters at the start, the others their replicas
+
+	t      testing.TB
+	client *redis.ClusterClient
+}
+
+// Cluster starts a Cluster and waits until all nodes find it complete.
+func Cluster(t testing.TB) *ClusterSet {
+	t.Helper()
+	set := &ClusterSet{t: t}
+	for range 6 {
+		bus := freePort(t) // not the port + 10000, which may be taken
+		set.Servers = append(set.Servers, newServer(t, "node", Options{},
+			"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-port "+strconv.Itoa(bus),
+			"cluster-node-timeout 1000", "cluster-replica-validity-factor 0"))
+	}
+	startAll(t, set.Servers)
+	for i, s := range set.Servers[:3] {
+		s.Do("cluster", "addslotsrange", i*slots/3, (i+1)*slots/3-1)
+		s.Do("cluster", "set-config-epoch", i+1)
+	}
+	for _, s := range set.Servers[1:] {
+		_, bus, _ := strings.Cut(s.busAddr(), "@")
+		set.Servers[0].Do("cluster", "meet", "127.0.0.1", s.port, bus)
+	}
+	for i, s := range set.Servers[3:] {
+		master := set.Servers[i]
+		id := master.Do("cluster", "myid")
+		s.until("knows its master", func(ctx context.Context) error { return s.client.Do(ctx, "cluster", "replicate", id).Err() })
+	}
+	for i, s := range set.Servers {
+		s.until("finds the Cluster complete", func(ctx context.Context) error { return complete(ctx, s) })
+		if i >= 3 {
+			s.until("is in step", s.replicates)
+		}
+	}
+	addrs := make([]string, len(set.Servers))
+	for i, s := range set.Servers {
+		addrs[i] = s.Addr()
+	}
+	set.client = redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, Protocol: 2, DisableIdentity: true, DisableRoutingPolicies: true})
+	t.Cleanup(func() { _ = set.client.Close() })
+	return set
+}
+
+// busAddr is a node's own address with its bus port, as in 127.0.0.1:7000@17000.
+func (s *Server) busAddr() string {
+	s.t.Helper()
+	for line := range strings.Lines(s.Do("cluster", "nodes").(string)) {
+		if fields := strings.Fields(line); len(fields) > 2 && strings.Contains(fields[2], "myself") {
+			addr, _, _ := strings.Cut(fields[1], ",")
+			return addr
+		}
+	}
+	s.t.Fatalf("%s %d does not know itself", s.name, s.port)
+	return ""
+}
+
+// complete reports an error until a node knows six, of which three are masters with all slots.
+func complete(ctx context.Context, s *Server) error {
+	info, err := s.client.ClusterInfo(ctx).Result()
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{"cluster_state:ok", "cluster_known_nodes:6", "cluster_size:3"} {
+		if !strings.Contains(info, want) {
+			return fmt.Errorf("it has no %s", want)
+		}
+	}
+	nodes, err := s.client.ClusterNodes(ctx).Result()
+	if err == nil && strings.Count(nodes, " slave ")+strings.Count(nodes, "myself,slave ") != 3 {
+		err = fmt.Errorf("it does not know all replicas")
+	}
+	return err
+}
+
+// URLs are those of the nodes.
+func (set *ClusterSet) URLs() []string { return urls(set.Servers) }
+
+// Client is a client of the Cluster. It is closed when the test ends.
+func (set *ClusterSet) Client() *redis.ClusterClient { return set.client }
+
+// Flush deletes all keys of all masters.
+func (set *ClusterSet) Flush() {
+	set.t.Helper()
+	err := set.client.ForEachMaster(context.Background(), func(ctx context.Context, c *redis.Client) error {
+		return c.FlushAll(ctx).Err()
+	})
+	if err != nil {
+		set.t.Fatalf("flushing the Cluster: %v", err)
+	}
+}
+
+// Owner is the node that has a key's slot.
+func (set *ClusterSet) Owner(key string) *Server {
+	set.t.Helper()
+	owner, err := set.owner(context.Background(), key)
+	if err != nil {
+		set.t.Fatalf("finding the owner of %s: %v", key, err)
+	}
+	return owner
+}
+
+func (set *ClusterSet) owner(ctx context.Context, key string) (*Server, error) {
+	var running *Server
+	for _, s := range set.Servers {
+		s.mu.Lock()
+		if s.process != nil {
+			running = s
+		}
+		s.mu.Unlock()
+	}
+	slot, err := running.client.ClusterKeySlot(ctx, key).Result()
+	if err != nil {
+		return nil, err
+	}
+	ranges, err := running.client.ClusterSlots(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range ranges {
+		if int64(r.Start) > slot || int64(r.End) < slot {
+			continue
+		}
+		for _, s := range set.Servers {
+			if s.Addr() == r.Nodes[0].Addr {
+				return s, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("nobody has slot %d", slot)
+}
+
+// Failover makes the replica of a key's owner the master, as an operator would, and waits until it is.
+// It returns the old one.
+func (set *ClusterSet) Failover(key string) (old *Server) {
+	set.t.Helper()
+	old = set.Owner(key)
+	id := old.Do("cluster", "myid").(string)
+	for _, s := range set.Servers {
+		if s == old {
+			continue
+		}
+		for line := range strings.Lines(s.Do("cluster", "nodes").(string)) {
+			if strings.Contains(line, "myself") && strings.Contains(line, " "+id+" ") {
+				s.Do("cluster", "failover")
+			}
+		}
+	}
+	set.WaitFailover(key, old)
+	return old
+}
+
+// WaitFailover waits until another node than old has a key's slot and all that run find the Cluster
+// complete, as after old.Kill().
+func (set *ClusterSet) WaitFailover(key string, old *Server) {
+	set.t.Helper()
+	set.Servers[0].until("sees another owner of "+key, func(ctx context.Context) error {
+		owner, err := set.owner(ctx, key)
+		if err != nil {
+			return err
+		}
+		if owner == old {
+			return fmt.Errorf("it is the old one")
+		}
+		info, err := owner.client.ClusterInfo(ctx).Result()
+		if err == nil && !strings.Contains(info, "cluster_state:ok") {
+			err = fmt.Errorf("the Cluster is not complete")
+		}
+		return err
+	})
+}
