@@ -55,6 +55,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		PassHeaders:     transport.PassHeaders,
 		CompletionCap:   isOpenAI(proxy),
 		Proxy:           caddyhttp.MiddlewareHandler(proxy),
+		Metrics:         app.metrics.Backend(b.Name),
 	}
 	serves := b.Models
 	if len(serves) == 0 {

@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/pattern"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
@@ -27,7 +28,8 @@ type Backend struct {
 	// max_completion_tokens: OpenAI and Azure; others know max_tokens.
 	CompletionCap bool
 
-	Proxy caddyhttp.MiddlewareHandler
+	Proxy   caddyhttp.MiddlewareHandler
+	Metrics metrics.Backend
 }
 
 // candidate is a backend that could answer a request.

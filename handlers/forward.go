@@ -41,7 +41,7 @@ func (c *call) forward() {
 
 	c.g.Shared.InFlight().add(c)
 	c.setHeaders()
-	c.g.Metrics.Overhead(c.endpoint.String(), time.Since(c.start)-c.read)
+	c.answer.overhead = time.Since(c.start) - c.read
 	c.answer.current = c.reservation.Candidate()
 	for {
 		err := c.attempt(ctx)
@@ -81,9 +81,8 @@ func (c *call) attempt(ctx context.Context) error {
 		RequestID: c.id,
 		Refused:   func() { c.settle(usage.UpstreamError) },
 	}
-	inflight := c.g.Metrics.Inflight(chosen.Name)
-	inflight.Inc()
-	defer inflight.Dec()
+	chosen.Metrics.Inflight.Inc()
+	defer chosen.Metrics.Inflight.Dec()
 
 	err := chosen.Proxy.ServeHTTP(c.w, a.exchange.Request(ctx, c.r, chosen.PassHeaders), nothingNext)
 	if err == nil && a.failure == nil {
@@ -92,7 +91,11 @@ func (c *call) attempt(ctx context.Context) error {
 		a.failure = a.exchange.Err
 	}
 	a.dispatched = a.dispatched || a.exchange.Dispatched
-	c.g.Metrics.BackendUp(chosen.Name, err == nil || a.exchange.Status != 0 || ctx.Err() != nil)
+	if err == nil || a.exchange.Status != 0 || ctx.Err() != nil {
+		chosen.Metrics.Up.Set(1)
+	} else {
+		chosen.Metrics.Up.Set(0)
+	}
 	return err
 }
 

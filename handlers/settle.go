@@ -24,6 +24,7 @@ type answer struct {
 	exchange *backends.Exchange
 	meter    *wire.Meter
 
+	overhead   time.Duration // the gate's own, until the first attempt
 	firstToken time.Duration
 	dispatched bool        // some attempt may have reached its backend
 	failure    error       // why the last attempt failed
@@ -224,6 +225,7 @@ func (c *call) observe(record *usage.Record) {
 		CostUSD:    float64(record.CostNano) / 1e9,
 		Unpriced:   !record.Priced,
 		Estimated:  record.Estimated,
+		Overhead:   c.answer.overhead,
 		Duration:   record.Duration,
 		FirstToken: record.FirstToken,
 	}

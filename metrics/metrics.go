@@ -121,14 +121,15 @@ func (m *Metrics) Rejected(reason, scope string) {
 	m.rejected.WithLabelValues(reason, scope).Inc()
 }
 
-// Inflight is the gauge of a backend's requests in flight.
-func (m *Metrics) Inflight(backend string) prometheus.Gauge {
-	return m.inflight.WithLabelValues(backend)
+// Backend are the gauges of one backend.
+type Backend struct {
+	Inflight prometheus.Gauge // requests that it is answering now
+	Up       prometheus.Gauge // 1: the last attempt reached it; 0: it did not
 }
 
-// BackendUp notes whether an attempt reached the backend.
-func (m *Metrics) BackendUp(backend string, up bool) {
-	m.backendUp.WithLabelValues(backend).Set(oneIf(up))
+// Backend returns the gauges of a backend, to be kept.
+func (m *Metrics) Backend(name string) Backend {
+	return Backend{Inflight: m.inflight.WithLabelValues(name), Up: m.backendUp.WithLabelValues(name)}
 }
 
 // StoreUp notes whether the store answers.
@@ -139,11 +140,6 @@ func (m *Metrics) StoreUp(store string, up bool) {
 // StoreError counts an operation that the store failed.
 func (m *Metrics) StoreError(store string) {
 	m.storeErrors.WithLabelValues(store).Inc()
-}
-
-// Overhead observes what the gate added before it forwarded a request.
-func (m *Metrics) Overhead(endpoint string, d time.Duration) {
-	m.overhead.WithLabelValues(endpoint).Observe(d.Seconds())
 }
 
 // Request is what is told of one request that reached a backend.
@@ -158,6 +154,7 @@ type Request struct {
 	Unpriced  bool    // the cost is unknown
 	Estimated bool
 
+	Overhead   time.Duration // until it was forwarded, without waiting for its body
 	Duration   time.Duration
 	FirstToken time.Duration // zero: none came
 	InterToken time.Duration // mean; zero: not a stream

@@ -18,6 +18,7 @@ type seriesKey struct {
 // find them by their labels costs more than to count.
 type series struct {
 	requests   prometheus.Counter
+	overhead   prometheus.Observer
 	duration   prometheus.Observer
 	firstToken prometheus.Observer
 	interToken prometheus.Observer
@@ -81,6 +82,7 @@ func (m *Metrics) Observe(r Request) {
 	if r.Unpriced && !s.unpriced.add(1) {
 		s.unpriced.find(m.unpriced.WithLabelValues(r.Backend, r.Model), 1)
 	}
+	s.overhead.Observe(r.Overhead.Seconds())
 	s.duration.Observe(r.Duration.Seconds())
 	if r.FirstToken > 0 {
 		s.firstToken.Observe(r.FirstToken.Seconds())
@@ -108,6 +110,7 @@ func (m *Metrics) seriesOf(r Request) *series {
 	}
 	s = &series{
 		requests:   m.requests.WithLabelValues(m.labels(r.Key, r.Endpoint, r.Backend, r.Model, strconv.Itoa(r.Status))...),
+		overhead:   m.overhead.WithLabelValues(r.Endpoint),
 		duration:   m.duration.WithLabelValues(r.Endpoint, r.Backend),
 		firstToken: m.firstToken.WithLabelValues(r.Endpoint, r.Backend),
 		interToken: m.interToken.WithLabelValues(r.Endpoint, r.Backend),
