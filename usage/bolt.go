@@ -48,7 +48,9 @@ type BoltOptions struct {
 	// Now is the clock, which decides what is kept. Default: time.Now.
 	Now func() time.Time
 
-	journal journal.Options // what tests set of it
+	// What tests set.
+	journal  journal.Options
+	maxCells int
 }
 
 // SyncAlways makes Record wait until the disk has the record.
@@ -122,9 +124,12 @@ func OpenBolt(path string, opts BoltOptions) (*Bolt, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.maxCells == 0 {
+		opts.maxCells = maxUnwritten
+	}
 	b := &Bolt{path: path, warn: opts.Warn, status: opts.Status, open: map[string]checkpoint{}, stop: make(chan struct{}), stopped: make(chan struct{}), leftovers: true}
 	load := func(db *bbolt.DB) error {
-		b.sums = newRollup(opts.Retention, maxUnwritten, opts.Now)
+		b.sums = newRollup(opts.Retention, opts.maxCells, opts.Now)
 		return loadInto(b.sums, db)
 	}
 	db, err := openFile(path, opts, load)

@@ -80,7 +80,7 @@ func (b *Bolt) count(r *Record) error {
 	switch {
 	case errors.Is(err, ErrInvalid):
 		return nil
-	case errors.Is(err, ErrFull) || waiting > maxUnwritten/4:
+	case errors.Is(err, ErrFull) || waiting > b.sums.maxCells/4:
 		if err := b.write(); err != nil {
 			return fmt.Errorf("writing what the journal holds: %w", err)
 		}

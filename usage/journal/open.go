@@ -46,7 +46,7 @@ func Open(dir string, opts Options, replay func(number uint64, record []byte) er
 	j.old = r.segments
 	j.next = max(r.last, opts.After) + 1
 	j.written, j.synced = j.next-1, j.next-1
-	go j.run()
+	go j.run(opts.Sync)
 	return j, nil
 }
 

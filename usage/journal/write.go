@@ -133,17 +133,17 @@ func (j *Journal) tell() {
 
 // run syncs at every interval, and tries again what failed, until the journal
 // is closed.
-func (j *Journal) run() {
+func (j *Journal) run(every time.Duration) {
 	defer close(j.stopped)
 	retry := time.NewTicker(j.opts.Retry)
 	defer retry.Stop()
-	syncs := time.NewTicker(tick(j.syncEvery))
+	syncs := time.NewTicker(tick(every))
 	defer syncs.Stop()
 	for {
 		select {
 		case <-j.stop:
 			return
-		case every := <-j.resync:
+		case every = <-j.resync:
 			syncs.Reset(tick(every))
 		case <-syncs.C:
 			j.sync()
