@@ -79,6 +79,7 @@ type Journal struct {
 	dir  string
 	opts Options
 	salt [8]byte // of all segments that this process makes
+	seed uint32  // its checksum
 
 	mu     sync.Mutex
 	done   sync.Cond // broadcast when a write has ended
@@ -137,7 +138,7 @@ func (j *Journal) Append(record []byte) (number uint64, err error) {
 	}
 	number = j.next
 	j.next++
-	j.pending = appendFrame(j.pending, j.salt, number, record)
+	j.pending = appendFrame(j.pending, j.seed, number, record)
 	j.waiting += size
 	return number, nil
 }

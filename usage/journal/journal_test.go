@@ -257,7 +257,7 @@ func TestDamageInTheMiddleIsToldAndSetAside(t *testing.T) {
 func TestARecordWithinADamagedRecordIsNotTaken(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _ := openTest(t, dir, Options{})
-	forged := appendFrame(nil, [8]byte{}, 7, []byte("forged"))
+	forged := appendFrame(nil, 0, 7, []byte("forged"))
 	number, err := j.Append(append([]byte("a model called "), forged...))
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,6 +40,7 @@ func Open(dir string, opts Options, replay func(number uint64, record []byte) er
 	j := &Journal{dir: dir, opts: opts, salt: newSalt(), syncEvery: opts.Sync,
 		resync: make(chan time.Duration), stop: make(chan struct{}), stopped: make(chan struct{})}
 	j.done.L = &j.mu
+	j.seed = crc32.Checksum(j.salt[:], castagnoli)
 	r := &reader{opts: &opts, replay: replay}
 	if err := r.readAll(dir); err != nil {
 		return nil, fmt.Errorf("reading usage journal %s: %w", dir, err)

@@ -85,15 +85,15 @@ func readHeader(data []byte) (salt [8]byte, err error) {
 	return salt, errNoHeader
 }
 
-// sum is the checksum of a frame: of what stands around the sum itself.
-func sum(salt [8]byte, head, record []byte) uint32 {
-	c := crc32.Update(0, castagnoli, salt[:])
-	c = crc32.Update(c, castagnoli, head[:4])
+// sum is the checksum of a frame: of what stands around the sum itself, behind
+// that of the salt.
+func sum(salt uint32, head, record []byte) uint32 {
+	c := crc32.Update(salt, castagnoli, head[:4])
 	c = crc32.Update(c, castagnoli, head[8:frameSize])
 	return crc32.Update(c, castagnoli, record)
 }
 
-func appendFrame(b []byte, salt [8]byte, number uint64, record []byte) []byte {
+func appendFrame(b []byte, salt uint32, number uint64, record []byte) []byte {
 	start := len(b)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(record)))
 	b = append(b, 0, 0, 0, 0)
@@ -105,7 +105,7 @@ func appendFrame(b []byte, salt [8]byte, number uint64, record []byte) []byte {
 }
 
 // readFrame reads the frame at the beginning of data.
-func readFrame(data []byte, salt [8]byte) (number uint64, record []byte, ok bool) {
+func readFrame(data []byte, salt uint32) (number uint64, record []byte, ok bool) {
 	if len(data) < frameSize {
 		return 0, nil, false
 	}
@@ -125,7 +125,7 @@ func readFrame(data []byte, salt [8]byte) (number uint64, record []byte, ok bool
 // that is whole, or the segment's length where none is left. It ends at the
 // first error of f.
 func scan(data []byte, f func(number uint64, record []byte) error, bad func(from, to int)) error {
-	salt, err := readHeader(data)
+	header, err := readHeader(data)
 	if errors.Is(err, errNoHeader) {
 		bad(0, len(data))
 		return nil
@@ -133,6 +133,7 @@ func scan(data []byte, f func(number uint64, record []byte) error, bad func(from
 	if err != nil {
 		return err
 	}
+	salt := crc32.Checksum(header[:], castagnoli)
 	for at := headerSize; at < len(data); {
 		number, record, ok := readFrame(data[at:], salt)
 		if ok {
