@@ -2,9 +2,16 @@ package limiter
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // RedisOptions are the options of [NewRedis]. URLs is needed; the zero value of all else is useful.
@@ -54,51 +61,195 @@ type RedisOptions struct {
 	OnError func(error)
 }
 
-// Redis is the Limiter of several gates that share a Redis or Valkey: standalone, behind Sentinel, or
-// a Cluster.
-type Redis struct {
-	opts RedisOptions
+// redisTuning are the times of a store; tests have their own.
+type redisTuning struct {
+	// lease is how long what a reservation holds outlives its last renewal. A place in a concurrent
+	// limit is free that long after its gate died.
+	lease time.Duration
+
+	// renew is how often a reservation is renewed: twice may fail before the lease ends.
+	renew time.Duration
+
+	// beat is how often the gate is counted, and what is due to be renewed is looked for.
+	beat time.Duration
+
+	// keep is how long the record of a reservation is kept after its last renewal, so that a gate
+	// which was cut off can still settle, and a new one can lapse what a dead one held.
+	keep time.Duration
+
+	// linger is how long a settlement may wait for others to share a call with.
+	linger time.Duration
+
+	// denied is how long a refusal is repeated without asking Redis, at most.
+	denied time.Duration
+
+	// closing is how long Close waits for settlements to be delivered.
+	closing time.Duration
+
+	// now, if set, is the clock that scripts go by in the place of Redis's; then nothing expires by
+	// Redis's either, but after keep.
+	now func() time.Time
 }
 
-// NewRedis returns a store. It does not use the network: a Redis that is away shows in the first
-// call, as ErrUnavailable. The error is about the options, and holds nothing secret.
-func NewRedis(opts RedisOptions) (*Redis, error) {
+var defaultTuning = redisTuning{
+	lease: 30 * time.Second, renew: 10 * time.Second, beat: 5 * time.Second, keep: 48 * time.Hour,
+	linger: time.Millisecond, denied: 100 * time.Millisecond, closing: 2 * time.Second,
+}
+
+// Redis is the Limiter of several gates that share a Redis or Valkey: standalone, behind Sentinel, or
+// a Cluster. Needed: Redis 5 or newer, any Valkey; a user who may run scripts and their commands on
+// keys that begin with the prefix; a policy of maxmemory that evicts no counters (noeviction).
+//
+// An admission is one script, which is one round trip. On a Cluster it is one for each node's share
+// in turn: for the key and its team, for each model and for the backend where they are limited; what
+// was taken is given back by id where a later one refuses.
+//
+// Time is Redis's. Where its clock steps back, buckets do not fill until it is where it was (for at
+// most a day); where it steps forward, buckets fill and leases end as if that time had passed.
+//
+// What a gate holds when it dies, or is cut off from Redis for 30 seconds, lapses: its places in
+// concurrent limits become free and are not taken back; what it reserved of a quota counts as used,
+// and of a rate fills up again. If it settles after all, within 2 days, the quota is put right.
+//
+// After a FLUSHALL, or a failover that loses writes, rates and concurrent limits begin anew, so that
+// they may admit their burst once more. Quotas are seeded again, and what is settled afterwards is
+// charged although its reservation is lost.
+type Redis struct {
+	opts    RedisOptions
+	tuning  redisTuning
+	client  redis.UniversalClient
+	cluster bool
+
+	seeding  [64]chan struct{} // one seed at a time for each part of the names
+	denied   denied
+	open     openReservations
+	settler  settler
+	replicas atomic.Int64
+
+	closed   atomic.Bool
+	closing  sync.Once
+	stop     context.CancelFunc // ends the keeper
+	keeping  sync.WaitGroup
+	closeErr error
+}
+
+// NewRedis returns a store. It does not wait for the network: a Redis that is away shows in the first
+// call, as ErrUnavailable. The error is about the options, and holds nothing secret. The store works
+// in the background until it is closed.
+func NewRedis(opts RedisOptions) (*Redis, error) { return newRedis(opts, defaultTuning) }
+
+func newRedis(opts RedisOptions, tuning redisTuning) (*Redis, error) {
 	if len(opts.URLs) == 0 {
 		return nil, errors.New("redis: no URL")
 	}
-	return &Redis{opts: opts}, nil
-}
-
-// Reserve implements [Limiter]. An error that is neither a *Refusal nor that of ctx is ErrUnavailable.
-func (r *Redis) Reserve(context.Context, Request) (Reservation, error) {
-	return nil, unavailable(errors.New("not connected"))
-}
-
-// Peek implements [Limiter].
-func (r *Redis) Peek(context.Context, []*Rule) ([]State, error) {
-	return nil, unavailable(errors.New("not connected"))
+	if opts.Prefix == "" {
+		opts.Prefix = "pinegate"
+	}
+	if strings.ContainsAny(opts.Prefix, "{}") {
+		return nil, fmt.Errorf("redis: prefix %q: braces would put all keys on one node", opts.Prefix)
+	}
+	if opts.Timeout <= 0 {
+		opts.Timeout = 50 * time.Millisecond
+	}
+	if opts.GateID == "" {
+		opts.GateID = rand.Text()
+	}
+	if opts.OnError == nil {
+		opts.OnError = func(error) {}
+	}
+	client, cluster, err := newClient(&opts)
+	if err != nil {
+		return nil, err
+	}
+	r := &Redis{opts: opts, tuning: tuning, client: client, cluster: cluster}
+	for i := range r.seeding {
+		r.seeding[i] = make(chan struct{}, 1)
+	}
+	r.replicas.Store(1)
+	r.denied.start(tuning)
+	r.settler.start(r)
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.keeping.Go(func() { r.keep(ctx) })
+	return r, nil
 }
 
 // Ping tells whether Redis can decide now: it makes the same kinds of calls as an admission, writes
 // included, within Timeout. The error is ErrUnavailable.
-func (r *Redis) Ping(context.Context) error { return unavailable(errors.New("not connected")) }
+func (r *Redis) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
+	return r.beat(ctx)
+}
 
 // Replicas is the number of gates that were seen last, this one included: at least 1. It does not
-// wait, and keeps what it knew while Redis is away.
-func (r *Redis) Replicas() int { return 1 }
+// wait, and keeps what it knew while Redis is away. A gate that died counts for 15 seconds more.
+func (r *Redis) Replicas() int { return int(r.replicas.Load()) }
 
 // RedisStats are counts of what a store does in the background.
 type RedisStats struct {
-	Queued  int    // settlements that wait for Redis
+	Queued  int    // settlements that wait for Redis; at most 100,000
 	Dropped uint64 // settlements given up since the start: their reservations lapse, see Redis
-	Open    int    // reservations that are not settled
+	Open    int    // reservations that hold something and are not settled
 }
 
 // Stats returns the counts. It does not wait.
-func (r *Redis) Stats() RedisStats { return RedisStats{} }
+func (r *Redis) Stats() RedisStats {
+	queued, dropped := r.settler.stats()
+	return RedisStats{Queued: queued, Dropped: dropped, Open: r.open.len()}
+}
 
 // Close delivers the settlements that wait, for as long as 2 seconds, and ends what the store does in
-// the background. A reservation that is settled after it lapses.
-func (r *Redis) Close() error { return nil }
+// the background. A reservation that is settled after it lapses. It may be called more than once.
+func (r *Redis) Close() error {
+	r.closing.Do(func() {
+		r.closed.Store(true)
+		r.stop()
+		r.keeping.Wait()
+		r.settler.close()
+		r.leave()
+		if err := r.client.Close(); err != nil {
+			r.closeErr = fmt.Errorf("closing the connections to Redis: %w", err)
+		}
+	})
+	return r.closeErr
+}
+
+// key is the name of a key with what stands for its node. A rule's counter has the rule's name.
+func (r *Redis) key(tag, name string) string {
+	if tag == "" {
+		return r.opts.Prefix + ":" + name
+	}
+	return r.opts.Prefix + ":{" + tag + "}:" + name
+}
+
+// tag says which rules' counters lie together on a Cluster: those of a team and its keys, and those of
+// each model and each backend. All lie together on a single Redis.
+func (r *Redis) tag(rule *Rule) string {
+	switch {
+	case !r.cluster:
+		return ""
+	case rule.Kind == ScopeKey && rule.Team != "":
+		return ScopeTeam.String() + "/" + rule.Team
+	default:
+		return rule.Kind.String() + "/" + rule.ID
+	}
+}
+
+// given is the time that scripts go by, if it is not Redis's.
+func (r *Redis) given() float64 {
+	if r.tuning.now == nil {
+		return -1
+	}
+	return float64(r.tuning.now().UnixMicro())
+}
+
+// frozen is how long counters are kept where time is given, in milliseconds.
+func (r *Redis) frozen() float64 {
+	if r.tuning.now == nil {
+		return 0
+	}
+	return millis(r.tuning.keep)
+}
 
 var _ Limiter = (*Redis)(nil)

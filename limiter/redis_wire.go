@@ -11,12 +11,15 @@ import (
 
 // The kinds of counters and the modes and outcomes of an admission, as the scripts number them.
 const (
-	luaBucket, luaQuota, luaLease    = 0, 1, 2
-	luaReserve, luaPeek, luaMove     = 0, 1, 2
-	luaAdmitted, luaRefused          = 0, 1
-	luaUnseeded, luaGivenUp          = 2, 3
-	luaLostRequest                   = 6 // unit of a request of which Redis lost what it reserved
-	luaEverything            float64 = float64(MaxAmount)
+	luaBucket, luaQuota, luaLease           = 0, 1, 2
+	luaReserve, luaPeek, luaMove, luaShrink = 0, 1, 2, 3
+	luaAdmitted, luaUnseeded, luaGivenUp    = 0, 2, 3 // 1 is refused
+
+	// luaLostRequest is the unit of a request of which Redis lost what it reserved.
+	luaLostRequest = 6
+
+	// luaEverything is more output than any limit leaves room for.
+	luaEverything = float64(MaxAmount)
 )
 
 // packed is numbers as the scripts unpack them: doubles, little-endian.
@@ -75,7 +78,7 @@ func luaKind(l Limit) float64 {
 // output is no part; most, which is as much output as counts; clip, which is the most of both.
 func (p packed) ask(q *Request, l Limit, seed, since float64) packed {
 	var base, most, clip, price float64
-	clip = luaEverything
+	clip = float64(beyond)
 	switch l.Unit {
 	case Requests, Concurrent:
 		base = 1

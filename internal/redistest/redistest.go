@@ -177,9 +177,7 @@ func (s *Server) start() error {
 
 	deadline := time.After(patience)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		err := s.client.Ping(ctx).Err()
-		cancel()
+		err := s.answers()
 		if err == nil {
 			return nil
 		}
@@ -192,6 +190,20 @@ func (s *Server) start() error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// answers reports an error until the server listens and answers. The client is not asked before,
+// because it logs that nobody listens.
+func (s *Server) answers() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	o := s.client.Options()
+	conn, err := new(net.Dialer).DialContext(ctx, o.Network, o.Addr)
+	if err != nil {
+		return err
+	}
+	_ = conn.Close()
+	return s.client.Ping(ctx).Err()
 }
 
 // Kill ends the process at once (SIGKILL). What it held in memory is lost.

@@ -1,4 +1,4 @@
--- Admits, peeks or moves: all limits of one request on this node, in one step.
+-- Admits, peeks, moves or shrinks: all limits of one request on this node, in one step.
 --
 -- KEYS: the record of the reservation, the index of those that are open, and the counters: those of
 -- the request, then those of each candidate. ARGV: the reservation's id; the numbers read next; the
@@ -9,7 +9,7 @@
 -- counters, from which the gate tells who refused, and of PEEK too. UNSEEDED: number and start of
 -- quotas for which the gate must ask. GIVEN_UP: the reservation was settled before it was made.
 
-local RESERVE, PEEK, MOVE = 0, 1, 2
+local RESERVE, PEEK, MOVE, SHRINK = 0, 1, 2, 3
 local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP = 0, 1, 2, 3
 
 local id = ARGV[1]
@@ -159,19 +159,38 @@ local function take(first, n)
       if c.kind == BUCKET then
         c.level, c.dirty = c.level - amount, true
       elseif c.kind == QUOTA then
-        c.reserved, c.dirty = c.reserved + amount, true
+        c.reserved = c.reserved + amount
       else
         redis.call('ZADD', c.key, string.format('%.0f', deadline), id)
         redis.call('PEXPIRE', c.key, string.format('%.0f', math.max(lease / 1000 + 1000, frozen)))
         c.taken = c.taken + 1
       end
     end
+    if c.kind == QUOTA then c.dirty = true end -- also where it is only settled later
     record[#record + 1] = {kind = c.kind, unit = a.unit, amount = amount, mark = mark,
       window = a.window, limit = a.amount, capacity = a.capacity, key = c.key}
   end
 end
 
 if mode == PEEK then return finish() end
+
+-- Another node has lowered the output: what was taken for more comes back.
+if mode == SHRINK then
+  if not record then return finish() end
+  for i = 1, commons do
+    local c, a = look(i)
+    local h, n = record[i], need(a, total)
+    if h.amount > n then
+      return_to(c, h.kind, h.amount - n, h.mark, 0, now)
+      h.amount, c.dirty = n, true
+    end
+  end
+  flush(by_key, now, frozen)
+  write_record(KEYS[1], record, keep)
+  local out = {struct.pack('<ddddd', ADMITTED, now, 0, total, cap)}
+  push(out, 1, commons)
+  return table.concat(out)
+end
 
 local sizes = {struct.unpack('<' .. string.rep('d', candidates), ARGV[4])}
 if candidates == 0 then sizes[1] = 0 end

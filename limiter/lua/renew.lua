@@ -1,14 +1,15 @@
 -- Moves the deadlines of reservations on. A deadline that has passed stays so: its place may be taken.
 --
 -- KEYS: the index of open reservations, then the records. ARGV: given time, lease, keep, frozen; then
--- the ids. The reply has the numbers of the records that were not there.
+-- the ids. The reply is
+-- how many records were there.
 
 local given, lease, keep, frozen = struct.unpack('<dddd', ARGV[1])
 local now = clock(given)
 local deadline = string.format('%.0f', now + lease)
 local kept = string.format('%.0f', keep)
 local raw = redis.call('MGET', unpack(KEYS))
-local missing = {}
+local there = 0
 
 local function renew(key, id, ttl)
   local score = redis.call('ZSCORE', key, id)
@@ -27,8 +28,7 @@ for i = 1, #KEYS - 1 do
         renew(h.key, id, string.format('%.0f', math.max(lease / 1000 + 1000, frozen)))
       end
     end
-  else
-    missing[#missing + 1] = struct.pack('<d', i - 1)
+    there = there + 1
   end
 end
-return table.concat(missing)
+return there

@@ -1,0 +1,344 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// settleBatch is how many settlements one call of the script has, and settleCalls how many calls
+	// are made in one round trip. Redis does nothing else while it settles a batch, about half a
+	// millisecond.
+	settleBatch = 64
+	settleCalls = 16
+
+	// settleQueue is how many settlements wait while Redis is away. Those that come on top lapse.
+	settleQueue = 100_000
+
+	// settleTimeout is the budget of one round trip: no caller waits for it.
+	settleTimeout = time.Second
+
+	// settleTries is how often a call is made that Redis answers with an error which is not known to
+	// pass.
+	settleTries = 5
+)
+
+// settlement is the end of what a reservation holds on one node.
+type settlement struct {
+	tag, id string
+	used    Actual
+	holds   []hold
+	givenUp bool // the call that reserves it may yet come
+	lost    bool // Redis has no record of it: what was used is charged without one
+	tries   int
+}
+
+// settler tells Redis of settlements in the background: in order, in batches, and again until Redis
+// has answered, which is harmless because it goes by their ids.
+type settler struct {
+	store *Redis
+	done  chan struct{} // closed when the goroutine has ended
+	wake  chan struct{} // has room for one
+	hurry chan struct{} // closed by close
+
+	mu      sync.Mutex // guards what follows
+	queue   []settlement
+	busy    int             // settlements that are on their way
+	waiting []chan struct{} // to be closed when nothing is queued or on its way
+	dropped uint64
+	closed  bool
+}
+
+func (s *settler) start(r *Redis) {
+	s.store = r
+	s.done, s.wake, s.hurry = make(chan struct{}), make(chan struct{}, 1), make(chan struct{})
+	go s.run()
+}
+
+// add queues a settlement.
+func (s *settler) add(st settlement) {
+	s.mu.Lock()
+	if s.closed || len(s.queue) >= settleQueue {
+		s.dropped++
+		s.mu.Unlock()
+		return
+	}
+	s.queue = append(s.queue, st)
+	s.mu.Unlock()
+	s.prod()
+}
+
+func (s *settler) prod() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *settler) stats() (queued int, dropped uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) + s.busy, s.dropped
+}
+
+// flush waits until all settlements that were added before it are delivered or given up.
+func (s *settler) flush(ctx context.Context) error {
+	s.mu.Lock()
+	if len(s.queue) == 0 && s.busy == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	idle := make(chan struct{})
+	s.waiting = append(s.waiting, idle)
+	s.mu.Unlock()
+	s.prod()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close delivers what is queued, for as long as it may, and ends the goroutine.
+func (s *settler) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.store.tuning.closing)
+	defer cancel()
+	_ = s.flush(ctx)
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	close(s.hurry)
+	<-s.done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped += uint64(len(s.queue))
+	s.queue = nil
+}
+
+func (s *settler) run() {
+	defer close(s.done)
+	backoff := time.Duration(0)
+	for {
+		if !s.wait(backoff) {
+			return
+		}
+		batch := s.take()
+		if len(batch) == 0 {
+			continue
+		}
+		again, err := s.deliver(batch)
+		s.finish(again, err)
+		switch {
+		case err == nil:
+			backoff = 0
+		default:
+			s.store.opts.OnError(err)
+			backoff = min(max(2*backoff, 50*time.Millisecond), time.Second)
+		}
+	}
+}
+
+// wait waits for something to do, and a little longer for more of it. It is false when the store is
+// closed.
+func (s *settler) wait(backoff time.Duration) bool {
+	if backoff > 0 {
+		return s.sleep(backoff, nil)
+	}
+	s.mu.Lock()
+	queued := len(s.queue)
+	s.mu.Unlock()
+	if queued == 0 {
+		select {
+		case <-s.wake:
+		case <-s.hurry:
+			return false
+		}
+	}
+	s.mu.Lock()
+	full := len(s.queue) >= settleBatch || len(s.waiting) > 0
+	s.mu.Unlock()
+	return full || s.sleep(s.store.tuning.linger, s.rushed)
+}
+
+// rushed reports whether somebody waits for the queue, or enough is in it.
+func (s *settler) rushed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) >= settleBatch || len(s.waiting) > 0
+}
+
+func (s *settler) sleep(d time.Duration, enough func() bool) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		var wake <-chan struct{}
+		if enough != nil {
+			wake = s.wake
+		}
+		select {
+		case <-timer.C:
+			return true
+		case <-wake:
+			if enough() {
+				return true
+			}
+		case <-s.hurry:
+			return false
+		}
+	}
+}
+
+// take takes the settlements of one round trip out of the queue.
+func (s *settler) take() []settlement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.queue), settleBatch*settleCalls)
+	batch := s.queue[:n:n]
+	s.queue = s.queue[n:]
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	s.busy = n
+	return batch
+}
+
+// finish puts back what is to be tried again, before what has come since.
+func (s *settler) finish(again []settlement, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = 0
+	keep := again[:0]
+	for _, st := range again {
+		st.tries++
+		passes := !errors.As(err, new(redis.Error)) || reasonOf(err) != ReasonOther
+		switch {
+		case st.lost && st.tries > 0, !passes && st.tries >= settleTries:
+			s.dropped++
+		default:
+			keep = append(keep, st)
+		}
+	}
+	if len(keep) > 0 {
+		s.queue = append(keep, s.queue...)
+	}
+	if len(s.queue) == 0 {
+		for _, idle := range s.waiting {
+			close(idle)
+		}
+		s.waiting = nil
+	}
+}
+
+// deliver makes the calls for a batch, and returns those that failed with the last error, and those
+// of which Redis has no record.
+func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	chunks := chunked(batch)
+	calls := make([]*call, len(chunks))
+	for i, chunk := range chunks {
+		calls[i] = s.store.settleCall(chunk)
+	}
+	runAll(ctx, s.store.client, calls)
+	for i, chunk := range chunks {
+		missing, failed := newReply(calls[i].cmd)
+		if failed != nil {
+			again, err = append(again, chunk...), unavailable(failed)
+			continue
+		}
+		for _, st := range chunk {
+			s.store.denied.forget(st.holds)
+		}
+		for missing.more() {
+			st := chunk[missing.number()]
+			// Where an earlier call went unanswered, that one has settled it.
+			if st.tries == 0 && !st.givenUp && !st.lost && len(st.holds) > 0 {
+				st.lost, st.tries = true, -1
+				again = append(again, st)
+			}
+		}
+	}
+	return again, err
+}
+
+// chunked puts the settlements of one node together, at most settleBatch in one call.
+func chunked(batch []settlement) (chunks [][]settlement) {
+	last := map[string]int{} // tag → its last chunk
+	for _, st := range batch {
+		i, ok := last[st.tag]
+		if !ok || len(chunks[i]) == settleBatch {
+			i = len(chunks)
+			last[st.tag] = i
+			chunks = append(chunks, nil)
+		}
+		chunks[i] = append(chunks[i], st)
+	}
+	return chunks
+}
+
+// settleCall is the call of the script that settles a chunk.
+func (r *Redis) settleCall(chunk []settlement) *call {
+	tag := chunk[0].tag
+	keys := make([]string, 1, 1+len(chunk))
+	keys[0] = r.key(tag, "open")
+	args := make([]any, 2, 2+2*len(chunk))
+	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen()))
+	used := make(packed, 0, len(chunk)*6*8)
+	for _, st := range chunk {
+		keys = append(keys, r.key(tag, "r/"+st.id))
+		a := st.used
+		used = used.truth(a.Dispatched).truth(a.Failed).truth(st.givenUp).numbers(
+			float64(clamp(a.Input)), float64(clamp(a.Output)), float64(clamp(a.Cost)))
+		substitute := []byte{}
+		if st.lost {
+			substitute = r.emptyRecord(tag, st.holds)
+		}
+		args = append(args, st.id, substitute)
+	}
+	args[1] = []byte(used)
+	return &call{script: settleScript, keys: keys, args: args}
+}
+
+// emptyRecord is the record of a reservation that holds nothing of its counters, so that all that was
+// used is charged. It has the form that counter.lua describes.
+func (r *Redis) emptyRecord(tag string, holds []hold) []byte {
+	p := packed(nil).numbers(0, 0, -1, 0, float64(len(holds)))
+	for i := range holds {
+		l, mark := holds[i].rule.Limit, 0.0
+		unit := float64(l.Unit)
+		if l.Unit == Requests {
+			unit = luaLostRequest
+		}
+		if l.Window.Quota() {
+			mark = float64(holds[i].mark / int64(time.Microsecond))
+		}
+		p = p.numbers(luaKind(l), unit, 0, mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
+		p = p.text(r.key(tag, holds[i].rule.name))
+	}
+	return p
+}
+
+// giveBack returns at once what a request took on some nodes of a Cluster before another refused it.
+// What can't be told now is told in the background.
+func (r *Redis) giveBack(parts []part) {
+	if len(parts) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
+	defer cancel()
+	calls := make([]*call, len(parts))
+	for i, p := range parts {
+		calls[i] = r.settleCall([]settlement{{tag: p.tag, id: p.id}})
+	}
+	runAll(ctx, r.client, calls)
+	for i, p := range parts {
+		if calls[i].cmd.Err() != nil {
+			r.settler.add(settlement{tag: p.tag, id: p.id, tries: 1})
+		}
+	}
+}
