@@ -24,7 +24,7 @@ type Admin struct {
 // ServeHTTP answers every request: what it does not know is refused.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := a.serve(w, r); err != nil {
-		id := newRequestID()
+		id := newRequestID(time.Now())
 		a.Logger.Info("admin request refused", zap.String("request_id", id), zap.String("reason", err.Error()))
 		err.Write(w, wire.OpenAI, id)
 	}

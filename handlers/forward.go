@@ -77,7 +77,7 @@ func (c *call) attempt(ctx context.Context) error {
 		HasBody:   true,
 		Meter:     a.meter,
 		Fallback:  c.hasNext(),
-		OwnLimits: hasCallerLimit(c.reservation.States()),
+		OwnLimits: hasCallerLimit(c.answer.states),
 		RequestID: c.id,
 		Refused:   func() { c.settle(usage.UpstreamError) },
 	}
@@ -132,7 +132,8 @@ func (c *call) asksUsage(chosen candidate) bool {
 func (c *call) setHeaders() {
 	h := c.w.Header()
 	c.setID(h)
-	setRateHeaders(h, c.dialect, c.reservation.States(), c.start)
+	c.answer.states = c.reservation.States()
+	setRateHeaders(h, c.dialect, c.answer.states, c.start)
 }
 
 func (c *call) setID(h http.Header) {

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/keys"
@@ -67,7 +66,8 @@ type Gateway struct {
 // are written here, in the caller's dialect, and nil is returned; an error
 // would go to Caddy's error log with the request in it.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := call{g: g, w: w, r: r, start: time.Now(), id: newRequestID()}
+	now := time.Now()
+	c := call{g: g, w: w, r: r, start: now, id: newRequestID(now)}
 	c.endpoint, c.pathID = wire.Match(r.URL.Path)
 	c.dialect = c.endpoint.Dialect()
 	if c.endpoint == wire.Unknown {
@@ -126,20 +126,4 @@ func (c *call) checkProtocol() *wire.Error {
 		return wire.Errorf(wire.KindBadRequest, "Protocol upgrades are not supported.")
 	}
 	return nil
-}
-
-// newRequestID makes the id under which a request is billed and logged. It
-// sorts by time.
-func newRequestID() string {
-	id, err := uuid.NewV7()
-	if err != nil {
-		id = uuid.New() // the clock went wrong; still unique
-	}
-	const hex = "0123456789abcdef"
-	var text [4 + 32]byte
-	copy(text[:], "req_")
-	for i, b := range id {
-		text[4+2*i], text[5+2*i] = hex[b>>4], hex[b&15]
-	}
-	return string(text[:])
 }

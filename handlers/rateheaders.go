@@ -59,18 +59,21 @@ func setOpenAIRate(h http.Header, name string, s *limiter.State) {
 	if s == nil {
 		return
 	}
-	h["X-Ratelimit-Limit-"+name] = []string{strconv.FormatInt(s.Limit, 10)}
-	h["X-Ratelimit-Remaining-"+name] = []string{strconv.FormatInt(s.Remaining, 10)}
-	h["X-Ratelimit-Reset-"+name] = []string{resetText(s.Reset)}
+	values := &[3]string{strconv.FormatInt(s.Limit, 10), strconv.FormatInt(s.Remaining, 10), resetText(s.Reset)}
+	h["X-Ratelimit-Limit-"+name] = values[0:1:1]
+	h["X-Ratelimit-Remaining-"+name] = values[1:2:2]
+	h["X-Ratelimit-Reset-"+name] = values[2:3:3]
 }
 
 func setAnthropicRate(h http.Header, name string, s *limiter.State, now time.Time) {
 	if s == nil {
 		return
 	}
-	h["Anthropic-Ratelimit-"+name+"-Limit"] = []string{strconv.FormatInt(s.Limit, 10)}
-	h["Anthropic-Ratelimit-"+name+"-Remaining"] = []string{strconv.FormatInt(s.Remaining, 10)}
-	h["Anthropic-Ratelimit-"+name+"-Reset"] = []string{now.Add(s.Reset).UTC().Format(time.RFC3339)}
+	reset := now.Add(s.Reset).UTC().Format(time.RFC3339)
+	values := &[3]string{strconv.FormatInt(s.Limit, 10), strconv.FormatInt(s.Remaining, 10), reset}
+	h["Anthropic-Ratelimit-"+name+"-Limit"] = values[0:1:1]
+	h["Anthropic-Ratelimit-"+name+"-Remaining"] = values[1:2:2]
+	h["Anthropic-Ratelimit-"+name+"-Reset"] = values[2:3:3]
 }
 
 // resetText writes a duration as OpenAI does: `12ms`, `1s`, `6m0s`. It is
