@@ -50,7 +50,7 @@ import (
 //		keepalive off
 //		max_body <size>
 //		max_stream <duration>
-//		estimate characters
+//		estimate characters|tokens
 //		max_output_tokens <n>
 //		reserve_output_tokens <n>
 //	}
@@ -142,7 +142,7 @@ func (p *gateParser) words() words {
 		"keepalive":             choiceWord(map[string]func(){"off": nothing}),
 		"max_body":              singleWord(&gate.MaxBody, aSize, parseSize),
 		"max_stream":            singleWord(&gate.MaxStream, aDuration, parseDuration),
-		"estimate":              choiceWord(map[string]func(){"characters": nothing}),
+		"estimate":              choiceWord(map[string]func(){"characters": nothing, "tokens": func() { gate.Estimate = "tokens" }}),
 		"max_output_tokens":     singleWord(&gate.MaxOutputTokens, aCount, parseCount),
 		"reserve_output_tokens": singleWord(&gate.ReserveOutputTokens, aCount, parseCount),
 	}

@@ -11,11 +11,10 @@ var later = map[string]string{
 	"webhook":     "",
 
 	// site
-	"keys store":      `"keys <file>" is; a file of that name is written ./store`,
-	"alert":           "",
-	"route":           `backends are tried in the order in which they are written`,
-	"estimate tokens": `"estimate characters" is`,
-	"keepalive":       `"keepalive off" is`,
+	"keys store": `"keys <file>" is; a file of that name is written ./store`,
+	"alert":      "",
+	"route":      `backends are tried in the order in which they are written`,
+	"keepalive":  `"keepalive off" is`,
 
 	// backend
 	"discover":            `"discover off" is, and the default`,

@@ -123,6 +123,15 @@ type Handler struct {
 	// reserve for a request without a cap. Default: 4096. Zero means the default.
 	ReserveOutputTokens int64 `json:"reserve_output_tokens,omitempty"`
 
+	// How tokens are estimated: those of the input before a request is admitted,
+	// and of both where an answer ends without its usage. `characters` takes a
+	// quarter of the bytes, and more outside ASCII. `tokens` counts them with
+	// OpenAI's vocabulary o200k_base, which takes a millisecond for 1,000
+	// tokens, and 30 ms for the longest text that is counted, 128 KiB;
+	// longer ones are estimated by characters. How far either is off by language
+	// is in docs/estimates.md. Default: `characters`.
+	Estimate string `json:"estimate,omitempty"`
+
 	handlerState
 }
 

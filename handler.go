@@ -13,6 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/tokens"
 )
 
 // Defaults of what a gate does not say.
@@ -58,6 +59,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		MaxOutput:     h.MaxOutputTokens,
 		ReserveOutput: orDefault(h.ReserveOutputTokens, defaultReserveOutput),
 		HideModels:    app.Metrics != nil && app.Metrics.HideModels,
+	}
+	switch h.Estimate {
+	case "", "characters":
+	case "tokens":
+		g.CountTokens = tokens.O200k().Count
+	default:
+		return fmt.Errorf("estimate: unknown word %q: expected characters or tokens", h.Estimate)
 	}
 	if g.Throttle, err = throttleFor(h.Throttle); err != nil {
 		return err

@@ -41,10 +41,11 @@ func (c *call) admit() *wire.Error {
 
 // limits says what the request may use, for the limiter.
 func (c *call) limits() limiter.Request {
+	c.input = c.estimateInput()
 	request := limiter.Request{
 		ID:        c.id,
 		Rules:     append(append(make([]*limiter.Rule, 0, 8), c.grants.rules...), c.models.rules...),
-		Input:     c.request.EstimateInput(),
+		Input:     c.input,
 		MaxOutput: -1,
 		N:         c.request.N,
 	}
@@ -71,6 +72,14 @@ func (c *call) limits() limiter.Request {
 		request.OutputPrice = max(request.OutputPrice, rate)
 	}
 	return request
+}
+
+// estimateInput estimates the tokens of the input before a backend counts them.
+func (c *call) estimateInput() int64 {
+	if c.g.CountTokens == nil {
+		return c.request.EstimateInput()
+	}
+	return c.request.CountInput(c.endpoint, c.body, c.g.CountTokens)
 }
 
 // outputCap is the cap of one answer that the request and the gate agree on,

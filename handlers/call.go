@@ -28,6 +28,7 @@ type call struct {
 
 	body    []byte
 	request *wire.Request
+	input   int64         // tokens, as estimated at admission
 	read    time.Duration // spent waiting for the body
 	models  *modelPolicy  // what the policy says of the model asked for
 

@@ -65,6 +65,7 @@ func (c *call) attempt(ctx context.Context) error {
 	a.firstToken, a.failure = 0, nil
 	a.meter = wire.NewMeter(wire.MeterConfig{
 		Endpoint:  c.endpoint,
+		Count:     c.g.CountTokens,
 		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,
 		First:     func() { a.firstToken = time.Since(c.start) },
 		Final:     func() { c.settle(usage.OK) },

@@ -56,6 +56,9 @@ type Gateway struct {
 	MaxOutput int64
 	// ReserveOutput is what an answer without a cap is expected to be at most.
 	ReserveOutput int64
+	// CountTokens counts the tokens of prompts before admission, and those of
+	// answers whose usage is missing. Nil: both are estimated by characters.
+	CountTokens wire.CountFunc
 	// HideModels leaves model names out of metrics and log fields.
 	HideModels bool
 

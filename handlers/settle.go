@@ -153,7 +153,7 @@ func (c *call) record(outcome usage.Outcome) *usage.Record {
 		record.Tokens = result.Tokens
 	default:
 		record.Estimated = true
-		record.Tokens = c.estimate(result)
+		record.Tokens = c.estimate(result, a.meter.UnreportedTokens())
 	}
 	setCost(record, chosen.price, result)
 	return record
@@ -174,15 +174,15 @@ func setCost(record *usage.Record, price *usage.Price, result wire.Result) {
 }
 
 // estimate guesses the tokens of an answer whose usage the backend did not
-// report in full: what it did say, the input as it was reserved, and for the
-// text that was delivered since, four bytes a token.
-func (c *call) estimate(result wire.Result) wire.Tokens {
+// report in full: what it did say, the input as it was reserved, and what the
+// text comes to that was delivered since.
+func (c *call) estimate(result wire.Result, unreported int64) wire.Tokens {
 	tokens := result.Tokens
 	if tokens.Input == 0 {
-		tokens.Input = c.request.EstimateInput()
+		tokens.Input = c.input
 	}
 	if c.endpoint.Generates() {
-		tokens.Output += (result.Unreported + 3) / 4
+		tokens.Output += unreported
 	}
 	return tokens
 }
