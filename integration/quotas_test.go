@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -180,10 +181,16 @@ func TestBudgets(t *testing.T) {
 
 // What is reserved and may come back is no quota that is used up.
 func TestQuotaHeldByARequestInFlightIsToldAsSuch(t *testing.T) {
-	b, letGo := held(t)
+	release := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
 	defer letGo()
+	wait := func(*http.Request) { <-release }
+	b := newBackend(t, byTitle(map[string]http.HandlerFunc{
+		"held": streams(wait, chunk("begun"), usageChunk(5, 2)+done),
+		"":     answers(200, chatAnswer("ok", 5, 2)),
+	}))
 	g := startGate(t, block(b, keyWith("carol", "limit 1000 tokens/month")))
-	res := g.open(context.Background(), "POST", "/v1/chat/completions", secretOf("carol"), chatBody("m", "hi", `"stream":true`, `"max_tokens":991`))
+	res := g.open(context.Background(), "POST", "/v1/chat/completions", secretOf("carol"), chatBody("m", "hi", `"stream":true`, `"max_tokens":991`), "X-Title", "held")
 	if _, err := io.ReadFull(res.Body, make([]byte, 10)); err != nil {
 		t.Fatal(err)
 	}
@@ -195,10 +202,10 @@ func TestQuotaHeldByARequestInFlightIsToldAsSuch(t *testing.T) {
 	if readAll([]*http.Response{res}) != 1 {
 		t.Error("the stream was cut")
 	}
-	if a := g.chat(secretOf("carol"), "m", "hi", `"max_tokens":10`, `"stream":true`); a.status != 200 {
+	if a := g.chat(secretOf("carol"), "m", "hi", `"max_tokens":10`); a.status != 200 {
 		t.Errorf("after it has settled: %d %s", a.status, a.body)
 	}
 	if left := g.keyInfo(secretOf("carol")).limit("tokens", "month").Remaining; left != 1000-2*7 {
-		t.Errorf("%v tokens are left, want what the two streams of 7 left", left)
+		t.Errorf("%v tokens are left, want what the two requests of 7 left", left)
 	}
 }
