@@ -193,7 +193,15 @@ func TestMetricsPerKeyAndWithoutModels(t *testing.T) {
 		`pinegate_tokens_total{backend="mock",key="alice",model="*",type="output"}`:                  10,
 		`pinegate_tokens_total{backend="mock",key="alice",model="*",type="reasoning"}`:               6,
 	})
-	eventually(t, "both are in the access log", func() bool { return strings.Count(g.logs.String(), `"msg":"handled request"`) >= 3 })
+	eventually(t, "all three are in the access log", func() bool {
+		n := 0
+		for line := range strings.Lines(g.logs.String()) {
+			if strings.Contains(line, `"msg":"handled request"`) && strings.Contains(line, "/v1/chat/completions") {
+				n++
+			}
+		}
+		return n == 3
+	})
 	if strings.Contains(g.logs.String(), unseen) {
 		t.Error("the log tells the model's name")
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -122,10 +123,11 @@ func TestQuotasAreSpentToTheirEndAndNotBeyond(t *testing.T) {
 func TestBudgets(t *testing.T) {
 	untilMidnight := awayFromMidnight(t)
 	b := newBackend(t, uses)
-	g := startGate(t, bothDialects(b, keyWith("payer", "limit 1 usd/day")+keyWith("claudes", "limit 1 usd/day")+`
+	block := bothDialects(b, keyWith("payer", "limit 1 usd/day")+keyWith("claudes", "limit 1 usd/day")+`
 		model gpt-* {
 			price input 1000 output 1000
-		}`))
+		}`)
+	g := startGate(t, block)
 
 	t.Run("are spent to their end", func(t *testing.T) {
 		send := func(title string) answer {
@@ -176,6 +178,16 @@ func TestBudgets(t *testing.T) {
 		if a := g.chat(callerKey, "unpriced", "hi"); a.status != 200 {
 			t.Errorf("a key without a budget: %d %s", a.status, a.body)
 		}
+	})
+	t.Run("survive a restart", func(t *testing.T) {
+		g.stop(syscall.SIGTERM)
+		again := newGate(t)
+		again.dir = g.dir
+		again.start(again.caddyfile("", block))
+		if left := again.keyInfo(secretOf("payer")).limit("usd", "day").Remaining; left != 0.009 {
+			t.Errorf("%v USD are left, want 0.009", left)
+		}
+		isSpent(t, again.chat(secretOf("payer"), "gpt-5", "hi"), untilMidnight())
 	})
 }
 
