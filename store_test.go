@@ -1,0 +1,102 @@
+package pinegate
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/amanycodes/pine-gate/metrics"
+	"github.com/amanycodes/pine-gate/usage"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestStoreSettings(t *testing.T) {
+	second, day := caddy.Duration(time.Second), caddy.Duration(24*time.Hour)
+	for _, c := range []struct {
+		store *StoreConfig
+		want  usage.Settings
+		wrong bool
+	}{
+		{nil, usage.Settings{}, false},
+		{&StoreConfig{}, usage.Settings{}, false},
+		{&StoreConfig{Sync: second, Retention: day}, usage.Settings{Sync: time.Second, Retention: 24 * time.Hour}, false},
+		{&StoreConfig{SyncAlways: true}, usage.Settings{Sync: usage.SyncAlways}, false},
+		{&StoreConfig{Sync: -second}, usage.Settings{}, true},
+		{&StoreConfig{Retention: -day}, usage.Settings{}, true},
+		{&StoreConfig{Sync: second, SyncAlways: true}, usage.Settings{}, true},
+	} {
+		got, err := c.store.settings()
+		if (err != nil) != c.wrong || err == nil && got != c.want {
+			t.Errorf("%+v: %+v, %v", c.store, got, err)
+		}
+	}
+}
+
+// fakeLedger notes what it is configured with.
+type fakeLedger struct {
+	usage.Ledger
+	got []usage.Settings
+}
+
+func (l *fakeLedger) Configure(s usage.Settings)                       { l.got = append(l.got, s) }
+func (l *fakeLedger) Checkpoint(context.Context, []usage.Record) error { return nil }
+func (l *fakeLedger) Close() error                                     { return nil }
+
+// Reloads bring their settings, and one that fails to start takes its own back.
+func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
+	app := func(d time.Duration) *App {
+		m, err := metrics.For(prometheus.NewRegistry(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &App{Store: &StoreConfig{Retention: caddy.Duration(d)}, appState: appState{metrics: m}}
+	}
+	ledger, opened := new(fakeLedger), 0
+	first, second, failed := app(time.Hour), app(2*time.Hour), app(3*time.Hour)
+	exiting, exit := context.WithCancelCause(context.Background())
+	s := &state{maker: first, exiting: exiting, exit: exit}
+	away := errors.New("the disk is away")
+	s.open = func(got usage.Settings, _ bool, _ func(error)) (usage.Ledger, error) {
+		if opened++; opened == 1 {
+			return nil, away
+		}
+		if got.Retention != time.Hour {
+			t.Errorf("opened with %+v", got)
+		}
+		return ledger, nil
+	}
+	if err := s.start(first); !errors.Is(err, away) {
+		t.Fatalf("starting: %v", err)
+	}
+	s.stop(first)
+	for _, step := range []func(){
+		func() { _ = s.start(first) },
+		func() { _ = s.start(second); s.stop(first) },  // a reload
+		func() { _ = s.start(failed); s.stop(failed) }, // one that fails
+		func() { s.stop(second) },                      // the process exits
+	} {
+		step()
+	}
+	var got []time.Duration
+	for _, settings := range ledger.got {
+		got = append(got, settings.Retention/time.Hour)
+	}
+	want := []time.Duration{1, 2, 2, 3, 2}
+	if len(got) != len(want) {
+		t.Fatalf("configured with %v hours, want %v", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("configured with %v hours, want %v", got, want)
+		}
+	}
+	if opened != 2 {
+		t.Errorf("opened %d times", opened)
+	}
+	exit(nil)
+	<-s.settled
+}
