@@ -83,6 +83,7 @@ func setSecrets(t *testing.T) {
 		t.Setenv(name, "secret-of-an-example:"+name)
 	}
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("PINEGATE_LOG_DIR", t.TempDir()) // validating opens logs
 }
 
 // adapt turns a Caddyfile into a configuration. Warnings count as failures.
