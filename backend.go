@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -27,6 +28,9 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 	}
 	if err := app.define("backend", b.Name, b); err != nil {
 		return nil, err
+	}
+	if b.Drain < 0 {
+		return nil, fmt.Errorf("drain is %s: expected a positive duration", time.Duration(b.Drain))
 	}
 	if len(b.ProxyRaw) == 0 {
 		return nil, errors.New("it has no proxy to forward with")
@@ -53,6 +57,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		IncludeUsage:    b.IncludeUsage == nil || *b.IncludeUsage,
 		ContinuousUsage: b.ContinuousUsage,
 		PassHeaders:     transport.PassHeaders,
+		Drain:           time.Duration(b.Drain),
 		CompletionCap:   isOpenAI(proxy),
 		Proxy:           caddyhttp.MiddlewareHandler(proxy),
 		Metrics:         app.metrics.Backend(b.Name),

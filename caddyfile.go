@@ -40,7 +40,7 @@ import (
 //			discover off
 //			rename <public> <upstream>
 //			limit <n> <unit>[/<window>] [burst <n>]
-//			on_disconnect cancel
+//			on_disconnect cancel|drain [<max>]
 //			include_usage on|off
 //			continuous_usage
 //			pass_header <name>...

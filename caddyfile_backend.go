@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -103,7 +105,7 @@ func (p *backendParser) words() words {
 		"discover":         choiceWord(map[string]func(){"off": func() {}}),
 		"rename":           {repeats: true, parse: p.parseRename},
 		"limit":            limitWord(&b.Limits),
-		"on_disconnect":    choiceWord(map[string]func(){"cancel": func() {}}),
+		"on_disconnect":    {parse: p.parseOnDisconnect},
 		"include_usage":    choiceWord(map[string]func(){"on": usage(true), "off": usage(false)}),
 		"continuous_usage": flagWord(&b.ContinuousUsage),
 		"pass_header":      listWord(&p.passHeaders, "names of headers", checkPassHeader),
@@ -111,6 +113,32 @@ func (p *backendParser) words() words {
 		"dynamic":          {parse: p.parseDynamic},
 		"transport":        {parse: p.parseTransport},
 	}
+}
+
+// defaultDrain is how long `on_disconnect drain` reads on where it does not say.
+const defaultDrain = caddy.Duration(time.Minute)
+
+func (p *backendParser) parseOnDisconnect(d *caddyfile.Dispenser) error {
+	const expected = "cancel or drain [<max>]"
+	what, err := argument(d, expected)
+	if err != nil {
+		return err
+	}
+	switch what {
+	case "cancel":
+		return nil
+	case "drain":
+	default:
+		return d.Errf("on_disconnect: unknown word %q: expected %s", what, expected)
+	}
+	p.backend.Drain = defaultDrain
+	if !d.NextArg() {
+		return nil
+	}
+	if p.backend.Drain, err = parseDuration(d.Val()); err != nil {
+		return d.Errf("on_disconnect: %v: expected %s", err, aDuration)
+	}
+	return nil
 }
 
 // refused are subdirectives of reverse_proxy that would break what the gate does.

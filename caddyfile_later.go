@@ -22,7 +22,6 @@ var later = map[string]string{
 	"queue":               "",
 	"first_token_timeout": `"response_header_timeout" of "transport http" is`,
 	"idle_timeout":        `"read_timeout" of "transport http" is`,
-	"on_disconnect drain": `"on_disconnect cancel" is`,
 }
 
 // notYet returns an error at d's token if the phrase, a word or a word and its

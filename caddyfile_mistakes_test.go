@@ -137,6 +137,10 @@ func TestMistakes(t *testing.T) {
 		{"rename twice", "backend a h:1 {\nrename a b\nrename a c\n}", `rename: "a" is renamed already, at Caddyfile:5`},
 		{"header that is never passed", "backend a h:1 {\npass_header X-Tenant authorization\n}", `pass_header: Authorization is never passed on: set what the backend needs with api_key or header_up, at Caddyfile:4`},
 		{"bad header", "backend a h:1 {\npass_header \"X Tenant\"\n}", `pass_header: "X Tenant" is no name of a header, at Caddyfile:4`},
+		{"on_disconnect of what", "backend a h:1 {\non_disconnect\n}", `"on_disconnect" lacks its argument: expected cancel or drain [<max>], at Caddyfile:4`},
+		{"on_disconnect with another word", "backend a h:1 {\non_disconnect finish\n}", `on_disconnect: unknown word "finish": expected cancel or drain [<max>], at Caddyfile:4`},
+		{"drain for no time", "backend a h:1 {\non_disconnect drain 0s\n}", `on_disconnect: "0s" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"cancel after a time", "backend a h:1 {\non_disconnect cancel 5s\n}", `unexpected argument "5s" after "on_disconnect", at Caddyfile:4`},
 		{"include_usage of what", "backend a h:1 {\ninclude_usage\n}", `"include_usage" lacks its argument: expected off or on, at Caddyfile:4`},
 		{"include_usage maybe", "backend a h:1 {\ninclude_usage maybe\n}", `include_usage: unknown word "maybe": expected off or on, at Caddyfile:4`},
 	} {
@@ -239,7 +243,6 @@ func TestLaterWordsAreRefused(t *testing.T) {
 		{backend("queue 10 5s"), "queue", "4"},
 		{backend("first_token_timeout 1m"), "first_token_timeout", "4"},
 		{backend("idle_timeout 1m"), "idle_timeout", "4"},
-		{backend("on_disconnect drain 30s"), "on_disconnect drain", "4"},
 	} {
 		tested[c.word] = true
 		got := mistake(t, c.input)

@@ -209,6 +209,13 @@ type BackendConfig struct {
 	// metered exactly. Default: false.
 	ContinuousUsage bool `json:"continuous_usage,omitempty"`
 
+	// How long the backend is read on after a caller has left, at most, so that
+	// its own usage is recorded and not an estimate. Until then the request
+	// holds what it has reserved. No more than 16 MiB are read, and nothing once
+	// the process stops. Default: the backend is cancelled at once. Zero means
+	// the default.
+	Drain caddy.Duration `json:"drain,omitempty"`
+
 	// The `http.handlers.reverse_proxy` that forwards to the backend. Its
 	// transport is `pinegate`, which holds the dialect, the credential and
 	// where may be dialled.

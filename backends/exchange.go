@@ -40,6 +40,10 @@ type Exchange struct {
 	// passed on; the meter sees only what succeeded. Nil: nothing is called.
 	Refused func()
 
+	// KeepOpen keeps the body of an answer whose status is 2xx open when
+	// reverse_proxy closes it before its end; see [Exchange.Rest].
+	KeepOpen bool
+
 	// Fallback says that another candidate is left: an answer that falls back
 	// (see [FallsBack]) is then returned as an *AttemptError, so that
 	// reverse_proxy writes nothing.
@@ -84,6 +88,8 @@ type Exchange struct {
 	// had one. It is set also where reverse_proxy returns nil, because the
 	// caller left before the headers.
 	Err error
+
+	kept *keptBody // nil: nothing was kept
 }
 
 // Flag is what is odd about a backend's answer: worth a log line.

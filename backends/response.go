@@ -63,6 +63,10 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) 
 			ex.Flag = FlagHTML
 		}
 		ex.CallerStatus = out.StatusCode
+		if ex.KeepOpen {
+			ex.kept = &keptBody{body: out.Body}
+			out.Body = ex.kept
+		}
 		return out, nil
 	}
 

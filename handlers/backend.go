@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -23,6 +24,10 @@ type Backend struct {
 	IncludeUsage    bool
 	ContinuousUsage bool
 	PassHeaders     []string
+
+	// Drain is how long the backend is read on when the caller has left, to
+	// learn its usage. Zero: not at all.
+	Drain time.Duration
 
 	// CompletionCap says that chats cap their answers by
 	// max_completion_tokens: OpenAI and Azure; others know max_tokens.

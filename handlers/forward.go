@@ -68,7 +68,7 @@ func (c *call) attempt(ctx context.Context) error {
 		Count:     c.g.CountTokens,
 		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,
 		First:     func() { a.firstToken = time.Since(c.start) },
-		Final:     func() { c.settle(usage.OK) },
+		Final:     c.whole,
 		Fail:      func(err error) *wire.Error { return c.endStream(ctx, err) },
 	})
 	c.progress.begin(a.meter, a.current, a.attempts)
@@ -81,11 +81,19 @@ func (c *call) attempt(ctx context.Context) error {
 		OwnLimits: hasCallerLimit(c.answer.states),
 		RequestID: c.id,
 		Refused:   func() { c.settle(usage.UpstreamError) },
+		KeepOpen:  chosen.Drain > 0,
 	}
 	chosen.Metrics.Inflight.Inc()
 	defer chosen.Metrics.Inflight.Dec()
 
-	err := chosen.Proxy.ServeHTTP(c.w, a.exchange.Request(ctx, c.r, chosen.PassHeaders), nothingNext)
+	upstream := ctx
+	if chosen.Drain > 0 {
+		alive, cancel := c.outlive(ctx, chosen.Drain)
+		upstream = alive
+		defer cancel(nil)
+		defer c.drain(chosen.Drain, cancel)
+	}
+	err := chosen.Proxy.ServeHTTP(c.w, a.exchange.Request(upstream, c.r, chosen.PassHeaders), nothingNext)
 	if err == nil && a.failure == nil {
 		// The caller left, which reverse_proxy calls no error. A failure that is
 		// there already is a stream's that broke off, which endStream told of.
@@ -98,6 +106,16 @@ func (c *call) attempt(ctx context.Context) error {
 		chosen.Metrics.Up.Set(0)
 	}
 	return err
+}
+
+// whole settles an answer whose last bytes are about to be released. Where it is
+// drained there is nobody to release them to.
+func (c *call) whole() {
+	if c.callerLeft() {
+		c.settle(usage.ClientClosed)
+		return
+	}
+	c.settle(usage.OK)
 }
 
 // edit is what must be changed in the request for a candidate.

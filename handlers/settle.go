@@ -29,6 +29,7 @@ type answer struct {
 	dispatched bool        // some attempt may have reached its backend
 	failure    error       // why the last attempt failed
 	refusal    *wire.Error // what the caller is told where no backend answered
+	drained    bool        // what reverse_proxy left of the answer was read on
 	settled    bool
 }
 
@@ -49,7 +50,7 @@ func (c *call) outcome(ctx context.Context, panicked bool) usage.Outcome {
 		return usage.StreamLimit
 	case errors.Is(cause, ErrShutdown):
 		return usage.Shutdown
-	case c.r.Context().Err() != nil:
+	case c.callerLeft():
 		return usage.ClientClosed
 	case c.answer.failure != nil:
 		var timeout interface{ Timeout() bool }

@@ -1,0 +1,178 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// slow is a backend that streams a chunk each 50 ms, and its usage at the end.
+type slow struct {
+	*backend
+	chunks  int
+	begun   chan struct{} // one for each request
+	gone    chan time.Time
+	stalled atomic.Bool // it sends one chunk and waits to be cancelled
+}
+
+func newSlow(t *testing.T, chunks int) *slow {
+	s := &slow{chunks: chunks, begun: make(chan struct{}, 10), gone: make(chan time.Time, 10)}
+	s.backend = newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		s.begun <- struct{}{}
+		defer func() { s.gone <- time.Now() }()
+		if strings.Contains(s.last(t).body, `"late"`) {
+			wait(r, 500*time.Millisecond)
+			answers(200, chatAnswer("late", 30, 20))(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		for i := range s.chunks {
+			_, _ = io.WriteString(w, chunk(fmt.Sprintf("chunk %d ", i)))
+			w.(http.Flusher).Flush()
+			if s.stalled.Load() {
+				<-r.Context().Done()
+			}
+			if !wait(r, 50*time.Millisecond) {
+				return
+			}
+		}
+		_, _ = io.WriteString(w, usageChunk(9, 77)+done)
+	})
+	return s
+}
+
+// wait waits, and tells whether the request still stands.
+func wait(r *http.Request, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+// leave asks for a stream and leaves after its first chunk, and returns when.
+func leave(t *testing.T, g *gate) time.Time {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	res := g.open(ctx, "POST", "/v1/chat/completions", callerKey, chatBody("m-1", "count", `"stream":true`))
+	defer res.Body.Close()
+	if line, err := bufio.NewReader(res.Body).ReadString('\n'); err != nil || !strings.Contains(line, "chunk 0") {
+		t.Fatal(line, err)
+	}
+	cancel()
+	return time.Now()
+}
+
+func drained(t *testing.T, s *slow, onDisconnect string) *gate {
+	t.Helper()
+	return startGate(t, fmt.Sprintf(`
+		admin_key {env.ADMIN_KEY}
+		key alice {env.CALLER_KEY} {
+			limit 1 concurrent
+		}
+		dial_allow loopback
+		backend mock %s {
+			api_key {env.BACKEND_KEY}
+			%s
+		}`, s.URL, onDisconnect))
+}
+
+func TestDrainReadsOnToTheBackendsUsage(t *testing.T) {
+	s := newSlow(t, 20)
+	g := drained(t, s, "on_disconnect drain")
+	leave(t, g)
+	if a := g.chat(callerKey, "m-1", "again"); a.status != 429 {
+		t.Errorf("the place is free while the backend works: %d %s", a.status, a.body)
+	}
+	if n := g.usageOf("alice").Requests; n != 0 {
+		t.Errorf("recorded before the answer ended: %d", n)
+	}
+	eventually(t, "the request is recorded", func() bool { return g.usageOf("alice").Requests == 1 })
+	if got, want := g.usageOf("alice"), (result{Requests: 1, Input: 9, Output: 77}); got != want {
+		t.Errorf("usage %+v, want %+v", got, want)
+	}
+	if !strings.Contains(g.logs.String(), `"outcome":"client_closed"`) {
+		t.Error("the log does not tell that the caller left")
+	}
+	if a := g.chat(callerKey, "m-1", "late"); a.status != 200 {
+		t.Errorf("the place is not free after that: %d %s", a.status, a.body)
+	}
+}
+
+func TestDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt(t *testing.T) {
+	s := newSlow(t, 1)
+	g := drained(t, s, "on_disconnect drain")
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-s.begun
+		cancel()
+	}()
+	req, err := http.NewRequestWithContext(ctx, "POST", g.url+"/v1/chat/completions", strings.NewReader(chatBody("m-1", "late")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+callerKey)
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		res.Body.Close()
+		t.Fatal("answered before it was left")
+	}
+	eventually(t, "the request is recorded", func() bool { return g.usageOf("alice").Requests == 1 })
+	if got, want := g.usageOf("alice"), (result{Requests: 1, Input: 30, Output: 20}); got != want {
+		t.Errorf("usage %+v, want %+v", got, want)
+	}
+}
+
+func TestDrainIsBounded(t *testing.T) {
+	s := newSlow(t, 2)
+	s.stalled.Store(true)
+	g := drained(t, s, "on_disconnect drain 700ms")
+	left := leave(t, g)
+	gone := <-s.gone
+	if took := gone.Sub(left); took < 500*time.Millisecond || took > 3*time.Second {
+		t.Errorf("the backend was cancelled after %v, want 700ms", took)
+	}
+	eventually(t, "the request is recorded", func() bool { return g.usageOf("alice").Requests == 1 })
+	if got := g.usageOf("alice"); got.Estimated != 1 || got.Input == 0 || got.Output == 0 {
+		t.Errorf("usage %+v", got)
+	}
+	eventually(t, "the place is free", func() bool { return g.keyInfo(callerKey).limit("concurrent", "").Remaining == 1 })
+}
+
+func TestDrainEndsWhenTheProcessStops(t *testing.T) {
+	s := newSlow(t, 2)
+	s.stalled.Store(true)
+	g := drained(t, s, "on_disconnect drain 10m")
+	leave(t, g)
+	time.Sleep(300 * time.Millisecond) // it is being drained
+	stopped := time.Now()
+	g.stop(syscall.SIGTERM)
+	if took := time.Since(stopped); took > 2500*time.Millisecond { // the grace period is 3 s
+		t.Errorf("the process took %v to stop", took)
+	}
+	if !strings.Contains(g.logs.String(), `"outcome":"client_closed"`) {
+		t.Error("the request was not settled")
+	}
+}
+
+func TestCancelTellsTheBackendWithinASecond(t *testing.T) {
+	s := newSlow(t, 2)
+	s.stalled.Store(true)
+	g := drained(t, s, "")
+	for i := range 5 {
+		left := leave(t, g)
+		if took := (<-s.gone).Sub(left); took > time.Second {
+			t.Errorf("the backend was told after %v", took)
+		}
+		eventually(t, "the request is recorded", func() bool { return g.usageOf("alice").Requests == i+1 })
+	}
+}
