@@ -8,11 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
-	"github.com/caddyserver/caddy/v2"
 )
 
 // states holds what outlives a configuration, by the store it belongs to.

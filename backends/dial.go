@@ -247,7 +247,7 @@ func prefixes(words ...string) []netip.Prefix {
 func (p DialPolicy) CheckUpstream(dial string) error {
 	address, err := caddy.ParseNetworkAddress(dial)
 	if err != nil {
-		return fmt.Errorf("upstream %q: %v", dial, err)
+		return fmt.Errorf("upstream %q: %w", dial, err)
 	}
 	if address.IsUnixNetwork() || strings.Contains(address.Host, "{") {
 		return nil

@@ -249,7 +249,7 @@ const statusOverloaded = 529
 // left is told nothing.
 func (c *call) endStream(ctx context.Context, err error) *wire.Error {
 	if c.r.Context().Err() != nil {
-		return nil
+		return nil //nolint:nilerr // nobody is there to be told
 	}
 	c.answer.failure = err
 	return failureError(ctx, err)

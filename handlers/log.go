@@ -16,6 +16,11 @@ import (
 
 // logFailure writes the one line of a request that the gate refused.
 func (c *call) logFailure(message string, err *wire.Error) {
+	refused := refusedFields{id: c.id}
+	if c.key != nil {
+		refused.key, refused.team = c.key.ID, c.key.Team
+	}
+	c.addAccessFields(refused)
 	level := zap.InfoLevel
 	if err.StatusCode() >= http.StatusInternalServerError {
 		level = zap.WarnLevel
@@ -54,7 +59,7 @@ func (c *call) reason(err *wire.Error) string {
 // logRequest adds what the request used to the access log, and writes a line of
 // its own where it failed.
 func (c *call) logRequest(record *usage.Record, cause error) {
-	c.addAccessFields(record)
+	c.addAccessFields(accessFields{record, c.g.HideModels})
 	exchange := c.answer.exchange
 	if record.Outcome == usage.OK && exchange.Flag == "" {
 		return
@@ -82,16 +87,30 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 		zap.Error(cause))
 }
 
-// addAccessFields hands the request's fields to the access log, where there is
-// one. They are encoded only if the line is written.
-func (c *call) addAccessFields(record *usage.Record) {
+// addAccessFields hands fields to the access log, where there is one. They are
+// encoded only if the line is written.
+func (c *call) addAccessFields(fields zapcore.ObjectMarshaler) {
 	server, ok := c.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Logs == nil {
 		return
 	}
 	if extra, ok := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Add(zap.Inline(accessFields{record, c.g.HideModels}))
+		extra.Add(zap.Inline(fields))
 	}
+}
+
+// refusedFields are the fields of a request in the access log that the gate
+// refused: which one it was, and whose, where that is known.
+type refusedFields struct{ id, key, team string }
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (f refusedFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("request_id", f.id)
+	if f.key != "" {
+		enc.AddString("key", f.key)
+		enc.AddString("team", f.team)
+	}
+	return nil
 }
 
 // accessFields are the fields of a request in the access log.

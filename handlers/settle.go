@@ -146,7 +146,7 @@ func (c *call) record(outcome usage.Outcome) *usage.Record {
 		record.Outcome = usage.UpstreamError
 	}
 	record.UpstreamModel = result.Model
-	record.Flagged = result.Flagged || a.exchange.Flag != "" || outcome == usage.OK && !result.Complete
+	record.Flagged = result.Flagged || a.exchange.Flag != "" || outcome == usage.OK && !result.Complete && !result.Reported
 	switch {
 	case !delivered(a):
 		// A backend that refused or failed before the first byte used nothing.

@@ -53,8 +53,8 @@ type choice struct {
 func (a *admission) choose(out output, at instant) (best choice, unseeded *Rule) {
 	best.out = out
 	for i, rules := range a.req.Candidates {
-		c := choice{candidate: i}
-		if c, unseeded = a.consider(i, rules, out, at); unseeded != nil {
+		c, unseeded := a.consider(i, rules, out, at)
+		if unseeded != nil {
 			return best, unseeded
 		}
 		if !c.verdict.refused() {

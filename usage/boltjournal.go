@@ -220,7 +220,7 @@ func (b *Bolt) retire() error {
 		b.journal.Commit(number)
 	}
 	if number > 0 && b.journal.Err() != nil {
-		return nil // the journal tells
+		return nil //nolint:nilerr // the journal tells of it itself
 	}
 	return b.journal.Retire(last)
 }

@@ -204,7 +204,7 @@ func (e *priceEntry) set(name string, value jsontext.Value) error {
 		count, ok := strings.CutSuffix(above, "k_tokens")
 		n, err := strconv.ParseInt(count, 10, 32)
 		if !ok || err != nil || n <= 0 {
-			return nil // of another kind: above an hour, for another service tier
+			return nil //nolint:nilerr // a field of another kind: above an hour, for another service tier
 		}
 		threshold = n * 1000
 	}

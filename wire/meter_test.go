@@ -153,16 +153,15 @@ func byteByByte(b []byte) *pieces {
 
 // reading is what came of reading a body through a meter.
 type reading struct {
-	out        []byte
-	err        error
-	result     Result
-	first      int // bytes that were out when First was called; -1 never
-	final      int // the same of Final
-	finalSaid  Result
-	calls      string
-	header     http.Header
-	editing    bool
-	failedWith error
+	out       []byte
+	err       error
+	result    Result
+	first     int // bytes that were out when First was called; -1 never
+	final     int // the same of Final
+	finalSaid Result
+	calls     string
+	header    http.Header
+	editing   bool
 }
 
 type setup struct {
