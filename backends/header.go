@@ -22,7 +22,7 @@ var carriers = []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key
 // callers although their prefix is: they would choose who pays within the
 // operator's account.
 func ForwardHeader(in http.Header, endpoint wire.Endpoint, pass []string) http.Header {
-	out := make(http.Header, len(in)+8) // reverse_proxy adds a few
+	out := make(http.Header, usualHeaders)
 	for name, values := range in {
 		if forwarded(name, endpoint) {
 			out[name] = values
@@ -45,6 +45,10 @@ func ForwardHeader(in http.Header, endpoint wire.Endpoint, pass []string) http.H
 	}
 	return out
 }
+
+// usualHeaders is how many headers SDKs send that go upstream, at most: as many
+// as a map holds in its first, small piece.
+const usualHeaders = 8
 
 // forwarded tells whether a caller's header of this canonical name goes
 // upstream by itself.
@@ -100,7 +104,7 @@ func checkPassHeaders(names []string) error {
 // was put there by the operator's header_up, since ForwardHeader took the
 // caller's.
 func stripped(in http.Header, pass []string) http.Header {
-	out := make(http.Header, len(in)+2)
+	out := make(http.Header, usualHeaders)
 	for name, values := range in {
 		switch name {
 		case "Cookie", "Early-Data", "Te", "Trailer", "Transfer-Encoding", "Content-Length", "Expect",

@@ -44,7 +44,7 @@ func (c *call) limits() limiter.Request {
 	c.input = c.estimateInput()
 	request := limiter.Request{
 		ID:        c.id,
-		Rules:     append(append(make([]*limiter.Rule, 0, 8), c.grants.rules...), c.models.rules...),
+		Rules:     joined(c.grants.rules, c.models.rules),
 		Input:     c.input,
 		MaxOutput: -1,
 		N:         c.request.N,
@@ -80,6 +80,18 @@ func (c *call) estimateInput() int64 {
 		return c.request.EstimateInput()
 	}
 	return c.request.CountInput(c.endpoint, c.body, c.g.CountTokens)
+}
+
+// joined returns both sets of rules. Neither is changed; where one is empty the
+// other is not copied.
+func joined(a, b []*limiter.Rule) []*limiter.Rule {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0:
+		return b
+	}
+	return append(append(make([]*limiter.Rule, 0, len(a)+len(b)), a...), b...)
 }
 
 // outputCap is the cap of one answer that the request and the gate agree on,

@@ -84,6 +84,7 @@ func (b *Backend) capName(e wire.Endpoint) string {
 
 // route finds the backends that could answer, in the order written.
 func (c *call) route() *wire.Error {
+	c.candidates = c.few[:0]
 	for _, b := range c.g.Backends {
 		if b.speaks(c.endpoint) && b.Models.Match(c.request.Model) {
 			c.candidates = append(c.candidates, candidate{Backend: b, model: b.upstreamModel(c.request.Model)})

@@ -56,6 +56,9 @@ func (c *call) checkContent() (form bool, err *wire.Error) {
 	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return false, wire.Errorf(wire.KindMediaType, "Request bodies must not be compressed.")
 	}
+	if h.Get("Content-Type") == "application/json" && !c.endpoint.Form() {
+		return false, nil // what nearly everybody sends
+	}
 	media, params, parseErr := mime.ParseMediaType(h.Get("Content-Type"))
 	switch {
 	case parseErr != nil || !utf8Charset(params["charset"]):

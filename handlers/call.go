@@ -33,6 +33,7 @@ type call struct {
 	models  *modelPolicy  // what the policy says of the model asked for
 
 	candidates  []candidate
+	few         [2]candidate // where they lie as long as they are few
 	reservation limiter.Reservation
 	ledger      usage.Ledger
 
