@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -19,12 +20,13 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "pinegate",
-		Short: "Makes and hashes keys for the inference gateway",
+		Short: "Makes keys for the inference gateway, and tells what was used",
 		Long: `
-Makes keys for callers of the pinegate handler, and hashes the ones you have, so
-that the configuration holds no secret.`,
+Makes keys for callers of the pinegate handler, hashes the ones you have, so that
+the configuration holds no secret, and tells what the gate of a running Caddy has
+recorded.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt))
+			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now))
 		},
 	})
 }

@@ -21,6 +21,7 @@ func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(new(Handler))
 	caddy.RegisterModule(new(AdminHandler))
+	caddy.RegisterModule(new(AdminAPI))
 	httpcaddyfile.RegisterGlobalOption("pinegate", parseGlobalOption)
 	httpcaddyfile.RegisterHandlerDirective("pinegate", parseHandler)
 	httpcaddyfile.RegisterHandlerDirective("pinegate_admin", parseAdminHandler)

@@ -59,5 +59,5 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) *wire.Error {
 		a.Metrics.ServeHTTP(w, r)
 		return nil
 	}
-	return writeUsage(a.Shared, a.Logger, w, r)
+	return WriteUsage(a.Shared, a.Logger, w, r)
 }

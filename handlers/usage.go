@@ -17,11 +17,12 @@ func (c *call) serveUsage() *wire.Error {
 		return err
 	}
 	c.setID(c.w.Header())
-	return writeUsage(c.g.Shared, c.g.Logger, c.w, c.r)
+	return WriteUsage(c.g.Shared, c.g.Logger, c.w, c.r)
 }
 
-// writeUsage answers a query of usage as JSON or CSV.
-func writeUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *http.Request) *wire.Error {
+// WriteUsage answers a query of usage as JSON or CSV, or returns why it can't.
+// Whoever calls it has made sure that the caller may ask.
+func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *http.Request) *wire.Error {
 	query, err := usage.ParseQuery(r.URL.Query(), time.Now())
 	if err != nil {
 		return paramError(err)
