@@ -165,13 +165,32 @@ func (g *gate) stop(signal syscall.Signal) {
 // answer's status.
 func (g *gate) reload(caddyfile string) int {
 	g.t.Helper()
-	res, err := http.Post("http://"+g.admin+"/load", "text/caddyfile", strings.NewReader(caddyfile))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, res.Body)
-	return res.StatusCode
+	status, _ := g.load(caddyfile)
+	return status
+}
+
+// load is reload, and returns what is wrong with the Caddyfile, too. Each load
+// starts the admin endpoint anew, which may cut a connection that comes then:
+// what has no answer is sent again.
+func (g *gate) load(caddyfile string) (status int, text string) {
+	g.t.Helper()
+	eventually(g.t, "the admin endpoint answers", func() bool {
+		req, err := http.NewRequest("POST", "http://"+g.admin+"/load", strings.NewReader(caddyfile))
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "text/caddyfile")
+		req.Close = true
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		status, text = res.StatusCode, string(body)
+		return err == nil
+	})
+	return status, text
 }
 
 // answer is a response that was read to its end.
