@@ -17,14 +17,14 @@ const (
 
 func TestConfigsShowNoSecret(t *testing.T) {
 	v := attack(t, setup{gate: "admin_key " + clearAdminKey + "\nkey clear " + clearKey})
-	status := v.reload(strings.Replace(v.config(setup{
+	if a := v.ask("POST", "/v1/chat/completions", clearKey, chatBody("m", promptCanary)); a.status != 200 {
+		t.Fatalf("the clear key does not work: %d %s", a.status, a.body)
+	}
+	status, text := v.load(strings.Replace(v.config(setup{
 		gate: "admin_key " + clearAdminKey + "\nkey clear " + clearKey + "\nmax_body 5MB",
 	}), "persist_config off", "", 1))
 	if status != 200 {
-		t.Fatalf("loading: %d", status)
-	}
-	if a := v.ask("POST", "/v1/chat/completions", clearKey, chatBody("m", promptCanary)); a.status != 200 {
-		t.Fatalf("the clear key does not work: %d %s", a.status, a.body)
+		t.Fatalf("loading: %d %s", status, text)
 	}
 	res, err := http.Get("http://" + v.admin + "/config/")
 	if err != nil {
@@ -47,21 +47,6 @@ func TestConfigsShowNoSecret(t *testing.T) {
 			}
 		}
 	}
-}
-
-// load loads a Caddyfile and returns the status and what is wrong with it.
-func (v *target) load(t *testing.T, caddyfile string) (int, string) {
-	t.Helper()
-	res, err := http.Post("http://"+v.admin+"/load", "text/caddyfile", strings.NewReader(caddyfile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(text)
 }
 
 func TestUnsafeConfigsAreRefusedAndTheRunningOneStays(t *testing.T) {
@@ -103,7 +88,7 @@ func TestUnsafeConfigsAreRefusedAndTheRunningOneStays(t *testing.T) {
 		"credential in clear":       {setup{backend: "api_key " + secret}, "api_key"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, text := v.load(t, v.config(c.setup))
+			status, text := v.load(v.config(c.setup))
 			if status != 400 || !strings.Contains(text, c.want) {
 				t.Errorf("got %d %s", status, text)
 			}

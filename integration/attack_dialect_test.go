@@ -23,10 +23,10 @@ func TestRefusalsSpeakTheCallersDialect(t *testing.T) {
 	}
 	var v *target
 	handler := byModel(backends, func(*http.Request) string { return v.backend.last(t).body })
-	v = attack(t, setup{answer: handler, backend: "models *"})
-	config := v.config(setup{backend: "models *", gate: `
+	backends["narrow"], backends["small"] = backends["ok"], backends["ok"]
+	v = attack(t, setup{answer: handler, gate: `
 		max_body 10KB
-		backend claude ` + v.backend.URL + ` {
+		backend claude {backend} {
 			api anthropic
 			api_key {env.BACKEND_KEY}
 		}
@@ -40,11 +40,6 @@ func TestRefusalsSpeakTheCallersDialect(t *testing.T) {
 			models ok
 			endpoints embeddings
 		}`})
-	if status, text := v.load(t, config); status != 200 {
-		t.Fatalf("loading: %d %s", status, text)
-	}
-	backends["narrow"], backends["small"] = backends["ok"], backends["ok"]
-
 	large := chatBody("ok", strings.Repeat("x", 20_000))
 	for _, c := range []struct {
 		name, key, body, openAI, anthropic string
@@ -89,14 +84,13 @@ func TestRefusalsSpeakTheCallersDialect(t *testing.T) {
 		})
 	}
 	t.Run("model that nobody serves", func(t *testing.T) {
-		status, text := v.load(t, v.config(setup{backend: "models ok"}))
-		if status != 200 {
-			t.Fatalf("loading: %d %s", status, text)
-		}
-		got := refusal(t, v.rawOne(t, request(chatLine, chatBody("other", "x"), bearerKey)))
-		if got != "404 invalid_request_error model_not_found model" {
-			t.Error(got)
-		}
+		v := attack(t, setup{backend: "models ok"})
+		v.unseen(t, func() {
+			got := refusal(t, v.ask("POST", "/v1/chat/completions", callerKey, chatBody("other", "x")))
+			if got != "404 invalid_request_error model_not_found model" {
+				t.Error(got)
+			}
+		})
 	})
 }
 

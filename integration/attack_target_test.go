@@ -35,8 +35,10 @@ type target struct {
 type setup struct {
 	answer  http.HandlerFunc // of the backend; nil: a chat's answer
 	global  string           // more global options
-	gate    string           // more words of the gate
+	gate    string           // more words of the gate; {backend} is the backend's URL
 	backend string           // more words of the backend
+	address string           // by which the backend is dialled; "": that of {backend}
+	allow   string           // dial_allow; "": loopback
 }
 
 // attack starts a gate for any host, with the key alice, and a control plane on
@@ -58,15 +60,22 @@ func (v *target) config(s setup) string {
 	if !strings.Contains(s.gate, "throttle") {
 		s.gate += "\nthrottle off"
 	}
+	if s.address == "" {
+		s.address = v.backend.URL
+	}
+	if s.allow == "" {
+		s.allow = "loopback"
+	}
+	s.gate = strings.ReplaceAll(s.gate, "{backend}", v.backend.URL)
 	site := v.caddyfile(s.global, fmt.Sprintf(`
 		admin_key {env.ADMIN_KEY}
 		key alice {env.CALLER_KEY}
-		dial_allow loopback
+		dial_allow %s
 		backend mock %s {
 			api_key {env.BACKEND_KEY}
 			%s
 		}
-		%s`, v.backend.URL, s.backend, s.gate))
+		%s`, s.allow, s.address, s.backend, s.gate))
 	named := fmt.Sprintf("http://127.0.0.1:%d {", v.port)
 	site = strings.Replace(site, named, fmt.Sprintf("http://:%d {\nbind 127.0.0.1\n", v.port), 1)
 	return site + v.control + " {\npinegate_admin {\nadmin_key {env.ADMIN_KEY}\n}\n}\n"
