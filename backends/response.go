@@ -61,6 +61,7 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) 
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		if strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/html") {
 			ex.Flag = FlagHTML
+			header.Set("X-Content-Type-Options", "nosniff") // it was to be JSON: nobody shall run it
 		}
 		ex.CallerStatus = out.StatusCode
 		if ex.KeepOpen {
