@@ -115,8 +115,10 @@ func TestCheckpointsFollowAnAnswer(t *testing.T) {
 	}
 	short, _ := asked(t, "req_2")
 	f.add(short)
-	if f.remove(short) || f.remove(short) {
-		t.Error("a short request is said to have checkpoints")
+	for range 2 {
+		if f.remove(short) {
+			t.Error("a short request is said to have checkpoints")
+		}
 	}
 }
 

@@ -197,30 +197,35 @@ func (b *Bolt) Ready() error {
 // keeps the checkpoints in them that nothing has superseded. It must be called
 // with b.writing held.
 func (b *Bolt) retire() error {
-	b.sums.mu.Lock()
-	last, some := b.journal.Retirable(b.sums.held())
-	var number uint64
-	for id, c := range b.open {
-		if !some || c.number > last {
-			continue
-		}
-		next, err := b.journal.Append(c.entry)
-		if err != nil {
-			b.sums.mu.Unlock()
-			return fmt.Errorf("keeping the checkpoints of requests: %w", err)
-		}
-		number = next
-		b.sums.entry, b.open[id] = next, checkpoint{next, c.entry}
-	}
-	b.sums.mu.Unlock()
-	if !some {
-		return nil
+	last, some, number, err := b.carry()
+	if err != nil || !some {
+		return err
 	}
 	if number > 0 {
 		b.journal.Commit(number)
 	}
-	if number > 0 && b.journal.Err() != nil {
-		return nil //nolint:nilerr // the journal tells of it itself
+	if number == 0 || b.journal.Err() == nil { // else the journal tells
+		err = b.journal.Retire(last)
 	}
-	return b.journal.Retire(last)
+	return err
+}
+
+// carry appends the checkpoints again that stand in segments which could be
+// removed, those up to last. It returns the number of the newest; 0: none.
+func (b *Bolt) carry() (last uint64, some bool, number uint64, err error) {
+	b.sums.mu.Lock()
+	defer b.sums.mu.Unlock()
+	if last, some = b.journal.Retirable(b.sums.held()); !some {
+		return 0, false, 0, nil
+	}
+	for id, c := range b.open {
+		if c.number > last {
+			continue
+		}
+		if number, err = b.journal.Append(c.entry); err != nil {
+			return 0, false, 0, fmt.Errorf("keeping the checkpoints of requests: %w", err)
+		}
+		b.sums.entry, b.open[id] = number, checkpoint{number, c.entry}
+	}
+	return last, true, number, nil
 }
