@@ -32,8 +32,9 @@ type settlement struct {
 	tag, id string
 	used    Actual
 	holds   []hold
-	givenUp bool // the call that reserves it may yet come
-	lost    bool // Redis has no record of it: what was used is charged without one
+	givenUp bool   // the call that reserves it may yet come
+	lost    bool   // Redis has no record of it: what was used is charged without one
+	charge  []byte // a record in the place of Redis's own, which it never had: see Redis.charge
 	tries   int
 }
 
@@ -147,7 +148,7 @@ func (s *settler) run() {
 // closed.
 func (s *settler) wait(backoff time.Duration) bool {
 	if backoff > 0 {
-		return s.sleep(backoff, nil)
+		return s.sleep(backoff, s.awaited)
 	}
 	s.mu.Lock()
 	queued := len(s.queue)
@@ -172,18 +173,21 @@ func (s *settler) rushed() bool {
 	return len(s.queue) >= settleBatch || len(s.waiting) > 0
 }
 
+// awaited reports whether somebody waits for the queue.
+func (s *settler) awaited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting) > 0
+}
+
 func (s *settler) sleep(d time.Duration, enough func() bool) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
-		var wake <-chan struct{}
-		if enough != nil {
-			wake = s.wake
-		}
 		select {
 		case <-timer.C:
 			return true
-		case <-wake:
+		case <-s.wake:
 			if enough() {
 				return true
 			}
@@ -292,12 +296,17 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 	for _, st := range chunk {
 		keys = append(keys, r.key(tag, "r/"+st.id))
 		a := st.used
-		used = used.truth(a.Dispatched).truth(a.Failed).truth(st.givenUp).numbers(
-			float64(clamp(a.Input)), float64(clamp(a.Output)), float64(clamp(a.Cost)))
-		substitute := []byte{}
-		if st.lost {
+		substitute, how := []byte{}, luaKnown
+		switch {
+		case st.givenUp:
+			how = luaGiveUp
+		case st.lost:
 			substitute = r.emptyRecord(tag, st.holds)
+		case st.charge != nil:
+			substitute, how = st.charge, luaOnce
 		}
+		used = used.truth(a.Dispatched).truth(a.Failed).numbers(
+			how, float64(clamp(a.Input)), float64(clamp(a.Output)), float64(clamp(a.Cost)))
 		args = append(args, st.id, substitute)
 	}
 	args[1] = []byte(used)

@@ -15,6 +15,9 @@ const (
 	luaReserve, luaPeek, luaMove, luaShrink = 0, 1, 2, 3
 	luaAdmitted, luaUnseeded, luaGivenUp    = 0, 2, 3 // 1 is refused
 
+	// How settle.lua treats what it has no record of.
+	luaKnown, luaGiveUp, luaOnce = 0.0, 1.0, 2.0
+
 	// luaLostRequest is the unit of a request of which Redis lost what it reserved.
 	luaLostRequest = 6
 

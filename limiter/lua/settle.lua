@@ -1,9 +1,10 @@
 -- Settles reservations by their ids, so that a repeated call does nothing.
 --
 -- KEYS: the index of open reservations, then the records. ARGV: given time, frozen; six numbers for
--- each record (dispatched, failed, given up, input, output, cost); then for each record the id and
--- what is to be settled where there is no record, mostly nothing. The reply has the numbers of the
--- records that were not there.
+-- each record (dispatched, failed, how, input, output, cost); then for each record the id and what is
+-- to be settled where there is no record, mostly nothing. How is 1 for a reservation that was given up,
+-- whose call may still be on its way, and 2 for what is settled without a record, once: a mark of it is
+-- kept for a day. The reply has the numbers of the records that were not there.
 
 local given, frozen = struct.unpack('<dd', ARGV[1])
 local now = clock(given)
@@ -23,13 +24,17 @@ local function charge(h, dispatched, failed, input, output, cost)
 end
 
 for i = 1, #KEYS - 1 do
-  local dispatched, failed, given_up, input, output, cost = struct.unpack('<dddddd', ARGV[2], (i - 1) * 48 + 1)
+  local dispatched, failed, how, input, output, cost = struct.unpack('<dddddd', ARGV[2], (i - 1) * 48 + 1)
   local id, value = ARGV[2 * i + 1], raw[i + 1]
-  if not value or value == '' then
+  if how == 2 then
+    if not value then
+      value = ARGV[2 * i + 2]
+      redis.call('SET', KEYS[i + 1], '', 'PX', 86400000)
+    end
+  elseif not value or value == '' then
     missing[#missing + 1] = struct.pack('<d', i - 1)
     value = ARGV[2 * i + 2]
-    -- The call that makes it may still be on its way.
-    if given_up == 1 then redis.call('SET', KEYS[i + 1], '', 'PX', 60000) end
+    if how == 1 then redis.call('SET', KEYS[i + 1], '', 'PX', 60000) end
   else
     ids[#ids + 1], records[#records + 1] = id, KEYS[i + 1]
   end

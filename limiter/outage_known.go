@@ -1,0 +1,83 @@
+package limiter
+
+import (
+	"sync"
+	"time"
+)
+
+// knownMost is of how many counters the last state is kept, in each of as many parts.
+const knownMost, knownParts = 4096, 64
+
+// lastStates are what this gate has last seen of the counters that it shares: at most 262,144 of them,
+// some 40 MB with names of 40 bytes. Of more, some are forgotten.
+type lastStates [knownParts]struct {
+	mu     sync.Mutex
+	states map[string]lastState // by the name of the rule; guarded by mu
+}
+
+// lastState is what was left of a limit at a time.
+type lastState struct {
+	room   int64
+	at     time.Time
+	window int64 // start of a quota's, in nanoseconds since 1970
+}
+
+func (l *lastStates) note(r *Rule, s lastState) {
+	part := &l[r.hash%knownParts]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if part.states == nil {
+		part.states = make(map[string]lastState)
+	}
+	if _, known := part.states[r.name]; !known && len(part.states) >= knownMost {
+		for name := range part.states {
+			delete(part.states, name)
+			break
+		}
+	}
+	part.states[r.name] = s
+}
+
+// noteHolds notes what a reservation has found.
+func (l *lastStates) noteHolds(holds []hold) {
+	if len(holds) == 0 {
+		return
+	}
+	now := time.Now()
+	for i := range holds {
+		h := &holds[i]
+		s := lastState{room: h.room, at: now}
+		if h.rule.Limit.Window.Quota() {
+			s.window = h.mark
+		}
+		l.note(h.rule, s)
+	}
+}
+
+// noteStates notes what a refusal has found.
+func (l *lastStates) noteStates(all []State) {
+	now := time.Now()
+	for _, state := range all {
+		s := lastState{room: state.Remaining, at: now}
+		if w := state.Rule.Limit.Window; w.Quota() {
+			start, _ := w.Bounds(now)
+			s.window = start.UnixNano()
+		}
+		l.note(state.Rule, s)
+	}
+}
+
+func (l *lastStates) of(r *Rule) (lastState, bool) {
+	part := &l[r.hash%knownParts]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	s, known := part.states[r.name]
+	return s, known
+}
+
+// level is what a rate has left by now, if nothing was taken since.
+func (s lastState) level(l Limit) int64 {
+	b := bucket{level: min(s.room, l.Capacity()), amount: l.Amount, capacity: l.Capacity(), window: l.Window}
+	b.fill(instant{mono: int64(time.Since(s.at))})
+	return b.level
+}

@@ -1,0 +1,110 @@
+package limiter
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// peersMost is how long a gate waits for those that were counted before an outage, and peersEvery
+	// how often it looks.
+	peersMost, peersEvery = 3 * time.Second, 100 * time.Millisecond
+
+	// gatesForgotten is for how long after an outage the gates are taken for as many as before it:
+	// each is counted again within a few seconds.
+	gatesForgotten = 15 * time.Second
+
+	// peekMost is how many quotas are looked at in one call.
+	peekMost = 100
+)
+
+// probe asks a store that is away until it is back.
+func (g *Guarded) probe(away *absence) {
+	if away.loud {
+		g.tell(away)
+	}
+	var delay time.Duration
+	for g.wait(delay) {
+		err := g.primary.Ping(g.ctx)
+		if err == nil {
+			err = g.reconcile(away)
+		}
+		if err == nil {
+			g.restore(away)
+			return
+		}
+		if g.ctx.Err() != nil {
+			return
+		}
+		g.tell(away)
+		delay = min(max(2*delay, probeFirst), probeMost)
+	}
+}
+
+// wait waits, and is false when the store is closed.
+func (g *Guarded) wait(d time.Duration) bool {
+	if d <= 0 {
+		return g.ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-g.ctx.Done():
+		return false
+	}
+}
+
+// reconcile tells Redis, before it decides again, what was admitted without it: first what was used,
+// then, when quotas that Redis did not know are seeded, what is still reserved.
+func (g *Guarded) reconcile(away *absence) error {
+	if err := g.flush(); err != nil {
+		return err
+	}
+	quotas := away.shadow.takeCharged()
+	for len(quotas) > 0 {
+		n := min(len(quotas), peekMost)
+		if _, err := g.primary.Peek(g.ctx, quotas[:n]); err != nil {
+			return err
+		}
+		quotas = quotas[n:]
+	}
+	if err := g.waitForPeers(away); err != nil {
+		return err
+	}
+	for _, res := range g.open.list() {
+		res.holdInRedis()
+	}
+	return g.flush()
+}
+
+// flush waits until all that was settled is told.
+func (g *Guarded) flush() error {
+	ctx, cancel := context.WithTimeout(g.ctx, settleTimeout)
+	defer cancel()
+	if err := g.primary.settler.flush(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// waitForPeers waits for the gates that were counted before an outage, each of which has shares to
+// charge. One that does not come within 3 seconds is taken for dead.
+func (g *Guarded) waitForPeers(away *absence) error {
+	if away.mode != Shadow {
+		return nil
+	}
+	for waited := time.Duration(0); g.primary.Replicas() < away.gates && waited < peersMost; waited += peersEvery {
+		if !g.wait(peersEvery) {
+			return g.ctx.Err()
+		}
+		if err := g.primary.Ping(g.ctx); err != nil {
+			return err
+		}
+		if g.primary.Replicas() >= away.gates {
+			g.wait(peersEvery) // the last to come charges its share just now
+		}
+	}
+	return nil
+}
