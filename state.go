@@ -30,8 +30,8 @@ type state struct {
 	requests      handlers.InFlight
 
 	inflight atomic.Int64
-	exiting  context.Context
-	exit     context.CancelCauseFunc
+	closing  context.Context // ends when nobody holds the state any more
+	closed   context.CancelFunc
 
 	// The ledger is opened at the first use and not while provisioning:
 	// validating a configuration must not take the lock of a store that a
@@ -63,7 +63,7 @@ func stateFor(app *App) (*state, error) {
 	}
 	value, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
 		s := &state{key: key, open: open, maker: app, conversations: handlers.NewConversations(conversationsKept)}
-		s.exiting, s.exit = context.WithCancelCause(context.Background())
+		s.closing, s.closed = context.WithCancel(context.Background())
 		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
 		return s, nil
 	})
@@ -94,9 +94,6 @@ func (s *state) drop() {
 	// The only error is that of Destruct, which the ledger has logged.
 	_, _ = states.Delete(s.key)
 }
-
-// Exiting ends when the process is about to exit, before requests are cut.
-func (s *state) Exiting() context.Context { return s.exiting }
 
 // Limiter is where limits are held.
 func (s *state) Limiter() limiter.Limiter { return s.limiter }
@@ -129,7 +126,7 @@ func (s *state) Ledger() (usage.Ledger, error) {
 	s.settled = make(chan struct{})
 	go func() {
 		defer close(s.settled)
-		s.requests.Run(s.exiting, ledger)
+		s.requests.Run(s.closing, ledger)
 	}()
 	return ledger, nil
 }
@@ -204,7 +201,7 @@ func (s *state) used(rule *limiter.Rule, since time.Time) int64 {
 // as long as said. The process exits after the servers have stopped: without
 // this, streams longer than the grace period would never settle.
 func (s *state) settleAll(wait time.Duration) {
-	s.exit(handlers.ErrShutdown)
+	s.requests.End(handlers.ErrShutdown)
 	deadline := time.Now().Add(wait)
 	for s.inflight.Load() > 0 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
@@ -213,7 +210,7 @@ func (s *state) settleAll(wait time.Duration) {
 
 // Destruct closes the ledger once the last reference is gone.
 func (s *state) Destruct() error {
-	s.exit(nil)
+	s.closed()
 	err := s.limiter.Close()
 	if l := s.ledger.Load(); l != nil {
 		<-s.settled

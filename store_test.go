@@ -57,8 +57,8 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 	}
 	ledger, opened := new(fakeLedger), 0
 	first, second, failed := app(time.Hour), app(2*time.Hour), app(3*time.Hour)
-	exiting, exit := context.WithCancelCause(context.Background())
-	s := &state{maker: first, exiting: exiting, exit: exit}
+	closing, closed := context.WithCancel(context.Background())
+	s := &state{maker: first, closing: closing, closed: closed}
 	away := errors.New("the disk is away")
 	s.open = func(got usage.Settings, _ bool, _ func(error)) (usage.Ledger, error) {
 		if opened++; opened == 1 {
@@ -97,6 +97,6 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 	if opened != 2 {
 		t.Errorf("opened %d times", opened)
 	}
-	exit(nil)
+	closed()
 	<-s.settled
 }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -38,6 +39,7 @@ type call struct {
 	ledger      usage.Ledger
 
 	answer   answer
+	cancel   context.CancelCauseFunc // ends the request for a cause; set before it is in flight
 	progress progress
 }
 

@@ -26,11 +26,8 @@ var errStreamLimit = errors.New("the answer took longer than max_stream")
 // that breaks midway by a panic.
 func (c *call) forward() {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
-	timer := time.AfterFunc(c.g.MaxStream, func() { cancel(errStreamLimit) })
-	unhook := context.AfterFunc(c.g.Shared.Exiting(), func() { cancel(ErrShutdown) })
+	c.cancel = cancel
 	defer func() {
-		timer.Stop()
-		unhook()
 		cancel(nil)
 		panicked := recover()
 		c.finish(ctx, panicked != nil)

@@ -3,7 +3,6 @@
 package handlers
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -24,8 +23,6 @@ import (
 type Shared interface {
 	Acquire()
 	Release()
-	// Exiting ends when the process is about to exit: requests must settle.
-	Exiting() context.Context
 	Limiter() limiter.Limiter
 	// Ledger fails while the store is away.
 	Ledger() (usage.Ledger, error)

@@ -17,17 +17,23 @@ const (
 	// as much of each.
 	checkpointEvery = time.Second
 
+	// overdueEvery is how often requests are looked for that take too long: as
+	// much longer than max_stream may one take.
+	overdueEvery = 250 * time.Millisecond
+
 	// checkpointGroup bounds how many are noted at once: the ledger counts
 	// nothing else meanwhile.
 	checkpointGroup = 1024
 )
 
 // InFlight knows the requests that are with a backend, so that what they have
-// used so far outlives the process. Most requests end before anybody looks at
-// them: they cost a place in a list.
+// used so far outlives the process, those that take too long are ended, and all
+// of them are when the process stops. Most requests end before anybody looks at
+// them: they cost a place in a list, and no timer.
 type InFlight struct {
 	mu    sync.Mutex
 	calls list.List // of *call, oldest first
+	ended error     // why none may begin any more; nil: they may
 }
 
 // progress is what of an answer the checkpoints of its request need while it
@@ -58,8 +64,33 @@ func (p *progress) begin(meter *wire.Meter, current, attempts int) {
 func (f *InFlight) add(c *call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.ended != nil {
+		c.cancel(f.ended)
+	}
 	c.progress.since = time.Now()
 	c.progress.place = f.calls.PushBack(c)
+}
+
+// End ends all requests for a cause, and those that come later.
+func (f *InFlight) End(cause error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = cause
+	for e := f.calls.Front(); e != nil; e = e.Next() {
+		e.Value.(*call).cancel(cause)
+	}
+}
+
+// endOverdue ends the requests that have taken longer than their gate allows.
+func (f *InFlight) endOverdue(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for e := f.calls.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*call)
+		if now.Sub(c.progress.since) >= c.g.MaxStream {
+			c.cancel(errStreamLimit)
+		}
+	}
 }
 
 // remove takes out a request that is about to be settled, and tells whether
@@ -90,16 +121,19 @@ func (f *InFlight) older(now time.Time) (calls []*call) {
 	return calls
 }
 
-// Run makes checkpoints in a ledger each second until ctx ends. Errors are the
-// ledger's to tell: it can't be written.
+// Run ends what takes too long, and makes checkpoints in a ledger each second,
+// until ctx ends. Errors are the ledger's to tell: it can't be written.
 func (f *InFlight) Run(ctx context.Context, ledger usage.Ledger) {
-	ticker := time.NewTicker(checkpointEvery)
-	defer ticker.Stop()
+	overdue, checkpoint := time.NewTicker(overdueEvery), time.NewTicker(checkpointEvery)
+	defer overdue.Stop()
+	defer checkpoint.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
+		case now := <-overdue.C:
+			f.endOverdue(now)
+		case now := <-checkpoint.C:
 			f.checkpoint(ctx, ledger, now)
 		}
 	}

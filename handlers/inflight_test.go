@@ -219,3 +219,35 @@ func TestEventsAreBuiltOnlyWhereALogTakesThem(t *testing.T) {
 		t.Errorf("unpriced: %v", second)
 	}
 }
+
+func TestWhatTakesTooLongIsEnded(t *testing.T) {
+	f := new(InFlight)
+	causes := make(map[string]error)
+	begin := func(id string, most time.Duration) *call {
+		c, _ := asked(t, id)
+		c.g = &Gateway{MaxStream: most}
+		c.cancel = func(cause error) { causes[id] = cause }
+		f.add(c)
+		return c
+	}
+	brief := begin("brief", time.Second)
+	begin("long", time.Minute)
+
+	f.endOverdue(brief.progress.since.Add(999 * time.Millisecond))
+	if len(causes) != 0 {
+		t.Errorf("ended early: %v", causes)
+	}
+	f.endOverdue(brief.progress.since.Add(time.Second))
+	if causes["brief"] != errStreamLimit || len(causes) != 1 {
+		t.Errorf("after a second: %v", causes)
+	}
+	f.remove(brief)
+	f.End(ErrShutdown)
+	if causes["brief"] != errStreamLimit || causes["long"] != ErrShutdown {
+		t.Errorf("at the end: %v", causes)
+	}
+	begin("late", time.Minute)
+	if causes["late"] != ErrShutdown {
+		t.Errorf("a request began after the end: %v", causes)
+	}
+}

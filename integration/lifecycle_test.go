@@ -127,6 +127,26 @@ func TestShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T) {
 	}
 }
 
+func TestAStreamThatTakesTooLongIsEndedInItsDialect(t *testing.T) {
+	b, letGo := held(t)
+	defer letGo()
+	g := startGate(t, block(b, "max_stream 1s"))
+	start := time.Now()
+	res := g.openStreams(1)[0]
+	defer res.Body.Close()
+	rest, err := io.ReadAll(res.Body)
+	if err != nil || !strings.Contains(string(rest), `data: {"error":{"message":"The answer took longer than this gateway allows."`) {
+		t.Errorf("the stream ended with %v: %s", err, rest)
+	}
+	if took := time.Since(start); took < time.Second {
+		t.Errorf("ended after %v", took)
+	}
+	eventually(t, "the request is recorded", func() bool { return g.usageOf("alice").Requests == 1 })
+	if got := g.usageOf("alice"); got.Estimated != 1 || got.Output != 2 || got.Errors != 0 {
+		t.Errorf("usage %+v: want the five bytes that came as two tokens", got)
+	}
+}
+
 func TestKeysFileIsFollowed(t *testing.T) {
 	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
 	g := newGate(t)
