@@ -100,9 +100,10 @@ var defaultTuning = redisTuning{
 // a Cluster. Needed: Redis 5 or newer, any Valkey; a user who may run scripts and their commands on
 // keys that begin with the prefix; a policy of maxmemory that evicts no counters (noeviction).
 //
-// An admission is one script, which is one round trip. On a Cluster it is one for each node's share
-// in turn: for the key and its team, for each model and for the backend where they are limited; what
-// was taken is given back by id where a later one refuses.
+// An admission is one script, which is one round trip; admissions that come while some are on their
+// way share one. On a Cluster it is one for each node's share in turn: for the key and its team (see
+// [Rule.Team]), for each model and for the backend where they are limited; what was taken is given
+// back by id where a later one refuses.
 //
 // Time is Redis's. Where its clock steps back, buckets do not fill until it is where it was (for at
 // most a day); where it steps forward, buckets fill and leases end as if that time had passed.
@@ -121,6 +122,7 @@ type Redis struct {
 	cluster bool
 
 	seeding  [64]chan struct{} // one seed at a time for each part of the names
+	batcher  batcher
 	denied   denied
 	open     openReservations
 	settler  settler
@@ -176,11 +178,7 @@ func newRedis(opts RedisOptions, tuning redisTuning) (*Redis, error) {
 
 // Ping tells whether Redis can decide now: it makes the same kinds of calls as an admission, writes
 // included, within Timeout. The error is ErrUnavailable.
-func (r *Redis) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-	defer cancel()
-	return r.beat(ctx)
-}
+func (r *Redis) Ping(ctx context.Context) error { return r.beat(ctx) }
 
 // Replicas is the number of gates that were seen last, this one included: at least 1. It does not
 // wait, and keeps what it knew while Redis is away. A gate that died counts for 15 seconds more.

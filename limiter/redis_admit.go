@@ -72,47 +72,16 @@ func (r *Redis) call(ctx context.Context, a *ask) (*answer, error) {
 func mayHaveRun(err error) bool {
 	var answered redis.Error
 	var dialled *net.OpError
-	return !errors.As(err, &answered) && (!errors.As(err, &dialled) || dialled.Op != "dial")
+	return !errors.As(err, &answered) && !errors.As(err, new(errQueued)) && (!errors.As(err, &dialled) || dialled.Op != "dial")
 }
 
-// send is call with what is known of seeds, by the numbers of the rules.
-func (r *Redis) send(ctx context.Context, a *ask, seeds map[int]seed) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-	defer cancel()
-
-	keys := append(make([]string, 0, 10), r.key(a.tag, "r/"+a.id), r.key(a.tag, "open"))
-	asks := make(packed, 0, 8*11*8)
-	a.rules(func(i int, rule *Rule) {
-		keys = append(keys, r.key(a.tag, rule.name))
-		s, known := seeds[i]
-		switch {
-		case r.opts.Seed == nil:
-			s.since = -1
-		case !known:
-			s.used = -1
-		}
-		asks = asks.ask(a.req, rule.Limit, s.used, s.since)
-	})
-	sizes := make(packed, 0, 8*len(a.candidates))
-	for _, candidate := range a.candidates {
-		sizes = sizes.number(float64(len(candidate)))
+// size is how many keys an admission has, beside the index of its node.
+func (a *ask) size() int {
+	n := 1 + len(a.common)
+	for _, rules := range a.candidates {
+		n += len(rules)
 	}
-	header := make(packed, 0, 11*8).numbers(
-		a.mode, r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen(),
-		float64(a.out.total), float64(a.out.cap), float64(a.req.least()), float64(a.req.N),
-		float64(len(a.common)), float64(len(a.candidates)))
-
-	data, err := newReply(admitScript.run(ctx, r.client, keys, a.id, []byte(header), []byte(asks), []byte(sizes)))
-	if err != nil {
-		return nil, err
-	}
-	got := &answer{status: data.number(), at: data.instant()}
-	if got.status == luaAdmitted {
-		got.candidate = int(data.number())
-		got.out = output{total: data.number(), cap: data.number()}
-	}
-	got.reply = data
-	return got, nil
+	return n
 }
 
 // taken reads what was admitted: of the request's rules and of the candidate's.

@@ -21,7 +21,7 @@ type denied struct {
 
 	count atomic.Int64
 	mu    sync.Mutex
-	rules map[*Rule]denial // by the rule that refused; guarded by mu
+	rules map[string]denial // by the name of the rule that refused; guarded by mu
 }
 
 // denial is a refusal and what led to it.
@@ -53,9 +53,9 @@ func (d *denied) remember(r *Refusal, rules []*Rule, holds []hold) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.rules == nil || len(d.rules) >= deniedMost {
-			d.rules = make(map[*Rule]denial)
+			d.rules = make(map[string]denial)
 		}
-		d.rules[r.Rule] = denial{
+		d.rules[r.Rule.name] = denial{
 			refusal: r, rules: slices.Clone(rules), counter: holds[i].counter,
 			at: now, until: now.Add(min(d.last, r.RetryAfter)),
 		}
@@ -72,7 +72,7 @@ func (d *denied) refusal(req *Request, rules []*Rule) *Refusal {
 	now := d.now()
 	for _, rule := range rules {
 		d.mu.Lock()
-		known, ok := d.rules[rule]
+		known, ok := d.rules[rule.name]
 		d.mu.Unlock()
 		if ok && now.Before(known.until) && slices.Equal(known.rules, rules) {
 			if again := known.again(req, rule, now.Sub(known.at)); again != nil {
@@ -124,7 +124,7 @@ func (d *denied) forget(holds []hold) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range holds {
-		delete(d.rules, holds[i].rule)
+		delete(d.rules, holds[i].rule.name)
 	}
 	d.count.Store(int64(len(d.rules)))
 }
@@ -134,9 +134,9 @@ func (d *denied) sweep() {
 	now := d.now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for rule, known := range d.rules {
+	for name, known := range d.rules {
 		if !now.Before(known.until) {
-			delete(d.rules, rule)
+			delete(d.rules, name)
 		}
 	}
 	d.count.Store(int64(len(d.rules)))

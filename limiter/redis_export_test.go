@@ -14,10 +14,11 @@ type noLog struct{}
 
 func (noLog) Printf(context.Context, string, ...any) {}
 
-// NewFrozenRedis returns a store whose scripts go by now, and whose leases outlast what a test lets pass.
-func NewFrozenRedis(opts RedisOptions, now func() time.Time) (*Redis, error) {
+// NewFrozenRedis returns a store whose scripts go by now, and whose leases outlast what a test lets
+// pass. It remembers refusals for as long as denied.
+func NewFrozenRedis(opts RedisOptions, now func() time.Time, denied time.Duration) (*Redis, error) {
 	tuning := defaultTuning
-	tuning.now = now
+	tuning.now, tuning.denied = now, denied
 	tuning.lease = 1000 * 24 * time.Hour
 	tuning.linger = 0
 	opts.Timeout = 5 * time.Second // of a machine that tests share

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -89,11 +90,9 @@ func (r *Redis) keep(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		for _, task := range []func(context.Context) error{r.beat, r.renew, r.lapse} {
-			limited, cancel := context.WithTimeout(ctx, settleTimeout)
-			if err := task(limited); err != nil && ctx.Err() == nil {
+			if err := task(ctx); err != nil && ctx.Err() == nil {
 				r.opts.OnError(err)
 			}
-			cancel()
 		}
 		r.denied.sweep()
 		select {
@@ -115,6 +114,8 @@ func (r *Redis) beat(ctx context.Context) error {
 }
 
 func (r *Redis) countGates(ctx context.Context, leave bool) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
 	numbers := packed(nil).numbers(r.given(), micros(3*r.tuning.beat)).truth(leave)
 	n, err := gatesScript.run(ctx, r.client, []string{r.key("", "gates")}, []byte(numbers), r.opts.GateID).Int64()
 	if err != nil {
@@ -125,9 +126,7 @@ func (r *Redis) countGates(ctx context.Context, leave bool) (int64, error) {
 
 // leave takes this gate out of the count. Where Redis is away, that happens by itself.
 func (r *Redis) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
-	defer cancel()
-	_, _ = r.countGates(ctx, true)
+	_, _ = r.countGates(context.Background(), true)
 }
 
 // renew moves the deadlines on of what was not renewed lately.
@@ -188,15 +187,16 @@ func (r *Redis) lapse(ctx context.Context) error {
 	return r.runTask(ctx, calls)
 }
 
-// runTask makes the calls of a task and returns the first error.
+// runTask makes the calls of a task, some in a round trip, and returns the first error.
 func (r *Redis) runTask(ctx context.Context, calls []*call) error {
-	if len(calls) == 0 {
-		return nil
-	}
-	runAll(ctx, r.client, calls)
-	for _, c := range calls {
-		if err := c.cmd.Err(); err != nil {
-			return unavailable(err)
+	for some := range slices.Chunk(calls, settleCalls) {
+		limited, cancel := context.WithTimeout(ctx, settleTimeout)
+		runAll(limited, r.client, some)
+		cancel()
+		for _, c := range some {
+			if err := c.cmd.Err(); err != nil {
+				return unavailable(err)
+			}
 		}
 	}
 	return nil

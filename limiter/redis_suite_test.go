@@ -13,7 +13,7 @@ import (
 // prompt is a store whose settlements are done when they are made.
 type prompt struct {
 	*limiter.Redis
-	t testing.TB
+	t interface{ Error(args ...any) }
 }
 
 type promptReservation struct {
@@ -51,7 +51,7 @@ func frozen(opts limiter.RedisOptions, flush func()) func(t *testing.T) (limiter
 		flush()
 		clock := &clock{now: time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)}
 		opts.OnError = func(err error) { t.Error("in the background:", err) }
-		store, err := limiter.NewFrozenRedis(opts, clock.Now)
+		store, err := limiter.NewFrozenRedis(opts, clock.Now, 100*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -291,6 +291,22 @@ func (s *Server) Calls(command string) int {
 	return 0
 }
 
+// CPU is the processor time that the server has used.
+func (s *Server) CPU() (total time.Duration) {
+	s.t.Helper()
+	for line := range strings.Lines(s.Do("info", "cpu").(string)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "used_cpu_sys" || name == "used_cpu_user" {
+			seconds, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				s.t.Fatalf("reading the processor time of Redis: %v", err)
+			}
+			total += time.Duration(seconds * float64(time.Second))
+		}
+	}
+	return total
+}
+
 // until waits until a condition is met: an event of another process, which can only be asked for.
 func (s *Server) until(what string, met func(ctx context.Context) error) {
 	s.t.Helper()

@@ -1,10 +1,12 @@
--- Admits, peeks, moves or shrinks: all limits of one request on this node, in one step.
+-- Admits, peeks, moves or shrinks: all limits of a request on this node in one step, and several
+-- requests one after the other, which share the counters that were read.
 --
--- KEYS: the record of the reservation, the index of those that are open, and the counters: those of
--- the request, then those of each candidate. ARGV: the reservation's id; the numbers read next; the
--- numbers of each counter, see look; how many counters each candidate has.
+-- KEYS: the index of open reservations; then of each request the record of its reservation and the
+-- counters, those of the request itself and those of each candidate. ARGV: numbers for all requests;
+-- then of each request the reservation's id, its numbers, the numbers of each counter, and how many
+-- counters each candidate has.
 --
--- The reply begins with what came of it and the time. ADMITTED: candidate, total, cap, and of the
+-- The replies begin with what came of it and the time. ADMITTED: candidate, total, cap, and of the
 -- counters that were taken room, mark and used, after it. REFUSED: room, mark and used of all
 -- counters, from which the gate tells who refused, and of PEEK too. UNSEEDED: number and start of
 -- quotas for which the gate must ask. GIVEN_UP: the reservation was settled before it was made.
@@ -12,84 +14,90 @@
 local RESERVE, PEEK, MOVE, SHRINK = 0, 1, 2, 3
 local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP = 0, 1, 2, 3
 
-local id = ARGV[1]
-local mode, given, lease, keep, frozen, total, cap, least, answers, commons, candidates =
-  struct.unpack('<ddddddddddd', ARGV[2])
+local given, lease, keep, frozen, requests = struct.unpack('<ddddd', ARGV[1])
 local now = clock(given)
+local deadline = now + lease
 local raw = redis.call('MGET', unpack(KEYS))
-local FIRST = 2 -- keys before those of the counters
+local by_key = {} -- the counters
+local open = {} -- scores and members for the index
 
-local record
-if raw[1] and mode ~= PEEK then
-  if raw[1] == '' then return struct.pack('<dd', GIVEN_UP, now) end
-  record = read_record(raw[1])
-end
-
--- What the request asks of the counter at i, and the counters, which two candidates may share: they
--- are read when they are first looked at.
-local asks, by_key, unseeded = {}, {}, {}
+-- The request that is looked at.
+local first -- its record's place in KEYS, before the counters
+local id, mode, total, cap, least, answers, commons, candidates, counters
+local numbers, record, asks, unseeded
 local ASK = 11 * 8
 
-local function quota(i, a)
-  local c = raw[FIRST + i] and read_quota(raw[FIRST + i], KEYS[FIRST + i])
-  if not c then c = {kind = QUOTA, key = KEYS[FIRST + i], start = 0, finish = 0} end
+local function quota(raw, key, window)
+  local c = raw and read_quota(raw, key)
+  if not c then
+    c = {kind = QUOTA, key = key, used = 0, reserved = 0, start = 0, finish = 0, seeded = 0, dirty = false}
+  end
   -- A window that has ended is not opened again by a clock that steps back, but for more than a day.
   if now >= c.finish or now < c.start - DAY then
-    c.start, c.finish = bounds(a.window, now)
+    c.start, c.finish = bounds(window, now)
     c.used, c.reserved, c.seeded = 0, 0, 0
-  end
-  if c.seeded == 0 then
-    if a.since < 0 then -- nobody knows of an earlier use
-      c.seeded = 1
-    elseif a.seed >= 0 and a.since == c.start then
-      c.used, c.seeded, c.dirty = clamp(c.used + a.seed), 1, true
-    else
-      unseeded[#unseeded + 1] = struct.pack('<dd', i - 1, c.start)
-    end
   end
   return c
 end
 
-local function look(i)
-  local a, key = asks[i], KEYS[FIRST + i]
-  if a then return by_key[key], a end
-  a = {}
-  a.kind, a.window, a.amount, a.capacity, a.base, a.most, a.clip, a.price, a.unit, a.seed, a.since =
-    struct.unpack('<ddddddddddd', ARGV[3], (i - 1) * ASK + 1)
-  asks[i] = a
+-- load reads a counter. A reload may have changed a bucket's limit, also for who takes nothing.
+local function load(i, kind, window, amount, capacity)
+  local key = KEYS[first + i]
   local c = by_key[key]
-  if c then return c, a end
-  if a.kind == BUCKET then
-    c = bucket(raw[FIRST + i], key, a.window, a.amount, a.capacity, now)
-    -- A reload may have changed the limit, also for a request that takes nothing.
-    if c.amount ~= a.amount or c.capacity ~= a.capacity then
-      c.amount, c.capacity, c.dirty = a.amount, a.capacity, true
-      trim(c)
+  if not c then
+    if kind == BUCKET then
+      c = bucket(raw[first + i], key, window, amount, capacity, now)
+    elseif kind == QUOTA then
+      c = quota(raw[first + i], key, window)
+    else
+      c = {kind = LEASE, key = key, taken = redis.call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
     end
-  elseif a.kind == QUOTA then
-    c = quota(i, a)
-  else
-    c = {kind = LEASE, key = key}
-    c.taken = redis.call('ZCOUNT', key, string.format('(%.0f', now), '+inf')
+    by_key[key] = c
   end
-  by_key[key] = c
-  return c, a
+  if kind == BUCKET and (c.amount ~= amount or c.capacity ~= capacity) then
+    c.amount, c.capacity, c.dirty = amount, capacity, true
+    trim(c)
+  end
+  return c
 end
 
-local function room(c, a)
-  if c.kind == BUCKET then return c.level end
-  if c.kind == QUOTA then return a.amount - c.used - c.reserved end
+-- look returns what the request asks of its counter i, with the counter.
+local function look(i)
+  local a = asks[i]
+  if a then return a end
+  local kind, window, amount, capacity, base, most, clip, price, unit, seed, since =
+    struct.unpack('<ddddddddddd', numbers, (i - 1) * ASK + 1)
+  local c = load(i, kind, window, amount, capacity)
+  if kind == QUOTA and c.seeded == 0 then
+    if since < 0 then -- nobody knows of an earlier use
+      c.seeded = 1
+    elseif seed >= 0 and since == c.start then
+      c.used, c.seeded, c.dirty = clamp(c.used + seed), 1, true
+    else
+      unseeded[#unseeded + 1] = struct.pack('<dd', i - 1, c.start)
+    end
+  end
+  a = {kind = kind, c = c, window = window, amount = amount, capacity = capacity, base = base, most = most,
+    clip = clip, price = price, unit = unit}
+  asks[i] = a
+  return a
+end
+
+local function room(a)
+  local c = a.c
+  if a.kind == BUCKET then return c.level end
+  if a.kind == QUOTA then return a.amount - c.used - c.reserved end
   return a.amount - c.taken
 end
 
 -- room_beside counts what the candidate that is given up by a move will give back.
-local function room_beside(c, a)
-  local free = room(c, a)
+local function room_beside(a)
+  local free, c = room(a), a.c
   if mode == MOVE and record then
     for j = record.commons + 1, #record do
       local h = record[j]
-      if h.key == c.key and h.unit ~= 0 and (c.kind == LEASE and c.mine or c.kind == BUCKET or
-        c.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
+      if h.key == c.key and h.unit ~= 0 and (a.kind == LEASE and c.mine or a.kind == BUCKET or
+        a.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
         return math.min(free + h.amount, a.capacity)
       end
     end
@@ -99,13 +107,16 @@ end
 
 -- need, lower and fits are those of demand.go and admit.go.
 local function need(a, output)
-  local n = math.min(output, a.most)
+  local n = a.most
+  if output < n then n = output end
   if a.price > 0 then n = mul_div(n, a.price, 999, 1000) end
-  return math.min(a.base + n, a.clip)
+  n = n + a.base
+  if n > a.clip then return a.clip end
+  return n
 end
 
-local function lower(c, a)
-  local free = room_beside(c, a)
+local function lower(a)
+  local free = room_beside(a)
   if need(a, total) <= free or need(a, least) > free then return end
   local most = free - a.base
   if a.price > 0 then most = mul_div(most, 1000, 0, a.price) end
@@ -113,104 +124,94 @@ local function lower(c, a)
   total = cap * answers
 end
 
-local function fits(first, n)
-  for i = first, first + n - 1 do
-    local c, a = look(i)
-    if c.kind == QUOTA then lower(c, a) end
+local function fits(from, n)
+  for i = from, from + n - 1 do
+    local a = look(i)
+    if a.kind == QUOTA then lower(a) end
   end
   local all = true
-  for i = first, first + n - 1 do
-    local c, a = look(i)
+  for i = from, from + n - 1 do
+    local a = asks[i]
     local output = total
-    if c.kind == QUOTA then output = math.min(total, least) end
+    if a.kind == QUOTA and least < output then output = least end
     local n = need(a, output)
-    if n > 0 and n > room_beside(c, a) then all = false end
+    if n > 0 and n > room_beside(a) then all = false end
   end
   return all
 end
 
-local function push(out, first, n)
-  for i = first, first + n - 1 do
-    local c, a = look(i)
+local function push(out, from, n)
+  for i = from, from + n - 1 do
+    local a = look(i)
     local mark, used = 0, 0
-    if c.kind == BUCKET then mark = c.fraction
-    elseif c.kind == QUOTA then mark, used = c.start, c.used end
-    out[#out + 1] = struct.pack('<ddd', room(c, a), mark, used)
+    if a.kind == BUCKET then mark = a.c.fraction
+    elseif a.kind == QUOTA then mark, used = a.c.start, a.c.used end
+    out[#out + 1] = struct.pack('<ddd', room(a), mark, used)
   end
 end
 
--- finish answers without taking anything.
+-- finish answers without having taken anything.
 local function finish()
   local out = {struct.pack('<dd', REFUSED, now)}
-  push(out, 1, #KEYS - FIRST)
-  flush(by_key, now, frozen)
+  push(out, 1, counters)
   if #unseeded > 0 then return struct.pack('<dd', UNSEEDED, now) .. table.concat(unseeded) end
   return table.concat(out)
 end
 
-local deadline = now + lease
-
--- take takes what the request needs of counters, and notes it in the record.
-local function take(first, n)
-  for i = first, first + n - 1 do
-    local c, a = look(i)
-    local amount, mark = need(a, total), c.start or 0
-    if amount > 0 then
-      if c.kind == BUCKET then
-        c.level, c.dirty = c.level - amount, true
-      elseif c.kind == QUOTA then
-        c.reserved = c.reserved + amount
-      else
-        redis.call('ZADD', c.key, string.format('%.0f', deadline), id)
-        redis.call('PEXPIRE', c.key, string.format('%.0f', math.max(lease / 1000 + 1000, frozen)))
-        c.taken = c.taken + 1
-      end
-    end
-    if c.kind == QUOTA then c.dirty = true end -- also where it is only settled later
-    record[#record + 1] = {kind = c.kind, unit = a.unit, amount = amount, mark = mark,
-      window = a.window, limit = a.amount, capacity = a.capacity, key = c.key}
-  end
-end
-
-if mode == PEEK then return finish() end
-
--- Another node has lowered the output: what was taken for more comes back.
-if mode == SHRINK then
-  if not record then return finish() end
-  for i = 1, commons do
-    local c, a = look(i)
-    local h, n = record[i], need(a, total)
-    if h.amount > n then
-      return_to(c, h.kind, h.amount - n, h.mark, 0, now)
-      h.amount, c.dirty = n, true
-    end
-  end
-  flush(by_key, now, frozen)
-  write_record(KEYS[1], record, keep)
-  local out = {struct.pack('<ddddd', ADMITTED, now, 0, total, cap)}
-  push(out, 1, commons)
-  return table.concat(out)
-end
-
-local sizes = {struct.unpack('<' .. string.rep('d', candidates), ARGV[4])}
-if candidates == 0 then sizes[1] = 0 end
-local chosen, first = -1, commons + 1
-
-if mode == RESERVE and record then -- the same call again: its answer was lost
-  chosen, total, cap = record.candidate, record.total, record.cap
-  for i = 1, chosen do first = first + sizes[i] end
-  local n = sizes[chosen + 1] or -1
-  if #record ~= commons + n then return struct.pack('<dd', GIVEN_UP, now) end
+local function admitted(chosen, from, n)
   local out = {struct.pack('<ddddd', ADMITTED, now, chosen, total, cap)}
   push(out, 1, commons)
-  push(out, first, n)
+  push(out, from, n)
   return table.concat(out)
 end
 
-if mode == MOVE then
-  -- Which leases are the reservation's own and live: only those come back.
-  for i = 1, #KEYS - FIRST do
-    local c = look(i)
+-- take takes what the request needs of counters, and notes it among the holds of the record. It
+-- returns whether that includes what ends at the deadline.
+local function take(holds, from, n)
+  local lapses = false
+  for i = from, from + n - 1 do
+    local a = look(i)
+    local c, amount = a.c, need(a, total)
+    if a.kind == BUCKET then
+      if amount > 0 then c.level, c.dirty = c.level - amount, true end
+    elseif a.kind == QUOTA then
+      c.reserved, c.dirty = c.reserved + amount, true -- also of nothing: it is settled later
+      lapses = lapses or amount > 0
+    else
+      if not c.joined then c.joined = {} end
+      c.joined[#c.joined + 1] = deadline
+      c.joined[#c.joined + 1] = id
+      c.taken, lapses = c.taken + 1, true
+    end
+    holds[#holds + 1] = pack_hold(a.kind, a.unit, amount, c.start or 0, a.window, a.amount, a.capacity, c.key)
+  end
+  return lapses
+end
+
+-- shrink gives back what was taken for more output than another node has left.
+local function shrink()
+  if not record then return finish() end
+  local holds = {}
+  for i = 1, #record do
+    local h = record[i]
+    if i <= commons then
+      local a = look(i)
+      local n = need(a, total)
+      if h.amount > n then
+        return_to(a.c, h.kind, h.amount - n, h.mark, 0, now)
+        h.amount, a.c.dirty = n, true
+      end
+    end
+    holds[i] = repack(h)
+  end
+  write_record(KEYS[first], 0, total, cap, commons, holds, keep)
+  return admitted(0, commons + 1, 0)
+end
+
+-- own_leases notes which leases are the reservation's own and live: only those come back by a move.
+local function own_leases()
+  for i = 1, counters do
+    local c = look(i).c
     if c.kind == LEASE then
       local score = redis.call('ZSCORE', c.key, id)
       c.mine = score and tonumber(score) > now
@@ -218,42 +219,90 @@ if mode == MOVE then
   end
 end
 
-local admitted = fits(1, commons)
-local after_total, after_cap = total, cap
-for i = 1, candidates do
-  total, cap = after_total, after_cap
-  if fits(first, sizes[i]) then
-    chosen = i - 1
-    break
+-- reserve reserves or moves.
+local function reserve(sizes)
+  local chosen, from = -1, commons + 1
+  if mode == RESERVE and record then -- the same call again: its answer was lost
+    chosen, total, cap = record.candidate, record.total, record.cap
+    for i = 1, chosen do from = from + sizes[i] end
+    local n = sizes[chosen + 1] or -1
+    if #record ~= commons + n then return struct.pack('<dd', GIVEN_UP, now) end
+    return admitted(chosen, from, n)
   end
-  first = first + sizes[i]
-end
-if candidates == 0 then chosen = 0 end
-if not admitted or chosen < 0 or #unseeded > 0 then return finish() end
+  if mode == MOVE then own_leases() end
 
-if mode == MOVE and record then
-  for j = record.commons + 1, #record do
-    local h = record[j]
-    settle_hold(h, id, h.unit == 0 and h.amount or 0, by_key, now) -- failed: its request counts
-    record[j] = nil
+  local ok = fits(1, commons)
+  local after_total, after_cap = total, cap
+  for i = 1, candidates do
+    total, cap = after_total, after_cap
+    if fits(from, sizes[i]) then
+      chosen = i - 1
+      break
+    end
+    from = from + sizes[i]
   end
-else
-  record = {commons = commons}
+  if candidates == 0 then chosen = 0 end
+  if not ok or chosen < 0 or #unseeded > 0 then return finish() end
+
+  local holds, kept, lapses = {}, commons, false
+  if mode == MOVE and record then
+    kept = record.commons
+    for j = 1, #record do
+      local h = record[j]
+      if j <= kept then
+        holds[j] = repack(h)
+        lapses = lapses or h.kind == QUOTA or h.kind == LEASE
+      else
+        settle_hold(h, id, h.unit == 0 and h.amount or 0, by_key, now) -- failed: its request counts
+      end
+    end
+  end
+  lapses = take(holds, 1, commons) or lapses
+  lapses = take(holds, from, sizes[chosen + 1]) or lapses
+  write_record(KEYS[first], chosen, total, cap, kept, holds, keep)
+  if lapses then
+    open[#open + 1] = deadline
+    open[#open + 1] = id
+  end
+  return admitted(chosen, from, sizes[chosen + 1])
 end
-take(1, commons)
-take(first, sizes[chosen + 1])
+
+local function decide(sizes)
+  record, asks, unseeded = nil, {}, {}
+  if mode == PEEK then return finish() end
+  local value = raw[first]
+  if value then
+    if value == '' then return struct.pack('<dd', GIVEN_UP, now) end
+    record = read_record(value)
+  end
+  if mode == SHRINK then return shrink() end
+  if candidates == 0 then
+    sizes = {0}
+  else
+    sizes = {struct.unpack('<' .. string.rep('d', candidates), sizes)}
+  end
+  return reserve(sizes)
+end
+
+local replies = {}
+first = 2
+for i = 1, requests do
+  local arg = 4 * i - 2
+  id, numbers = ARGV[arg], ARGV[arg + 2]
+  mode, total, cap, least, answers, commons, candidates, counters = struct.unpack('<dddddddd', ARGV[arg + 1])
+  replies[i] = decide(ARGV[arg + 3])
+  first = first + 1 + counters
+end
+
 flush(by_key, now, frozen)
-record.candidate, record.total, record.cap = chosen, total, cap
-write_record(KEYS[1], record, keep)
-for _, h in ipairs(record) do
-  if h.amount > 0 and (h.kind == QUOTA or h.kind == LEASE) then
-    redis.call('ZADD', KEYS[2], string.format('%.0f', deadline), id)
-    redis.call('PEXPIRE', KEYS[2], string.format('%.0f', keep))
-    break
+for _, c in pairs(by_key) do
+  if c and c.joined then
+    redis.call('ZADD', c.key, unpack(c.joined))
+    redis.call('PEXPIRE', c.key, math.max(lease / 1000 + 1000, frozen))
   end
 end
-
-local out = {struct.pack('<ddddd', ADMITTED, now, chosen, total, cap)}
-push(out, 1, commons)
-push(out, first, sizes[chosen + 1])
-return table.concat(out)
+if #open > 0 then
+  redis.call('ZADD', KEYS[1], unpack(open))
+  redis.call('PEXPIRE', KEYS[1], keep)
+end
+return replies

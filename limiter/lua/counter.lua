@@ -57,6 +57,11 @@ local function fill(c, now)
   if elapsed <= 0 then return end
   c.last = now
   if c.level >= c.capacity then return end
+  -- What is far more than there is room for need not be exact, which is dear for large amounts.
+  if elapsed * c.amount > 2 * (c.capacity - c.level + 1) * c.window then
+    c.level, c.fraction = c.capacity, 0
+    return
+  end
   local units, rest = mul_div(elapsed, c.amount, c.fraction, c.window)
   if c.level + units >= c.capacity then
     c.level, c.fraction = c.capacity, 0
@@ -69,22 +74,24 @@ local function trim(c)
   if c.level >= c.capacity then c.level, c.fraction = c.capacity, 0 end
 end
 
--- bucket reads a bucket; where there is none, it is full.
+-- bucket reads a bucket; where there is none, it is full. (Tables are made with all their fields at
+-- once, here and elsewhere: to grow one costs more than what is computed with it.)
 local function bucket(raw, key, window, amount, capacity, now)
-  local c = {kind = BUCKET, key = key, window = window}
-  if raw then
-    c.level, c.fraction, c.last, c.amount, c.capacity = struct.unpack('<ddddd', raw)
-    fill(c, now)
-  else
-    c.level, c.fraction, c.last, c.amount, c.capacity = capacity, 0, now, amount, capacity
+  if not raw then
+    return {kind = BUCKET, key = key, window = window, level = capacity, fraction = 0, last = now,
+      amount = amount, capacity = capacity, dirty = false}
   end
+  local level, fraction, last, was, most = struct.unpack('<ddddd', raw)
+  local c = {kind = BUCKET, key = key, window = window, level = level, fraction = fraction, last = last,
+    amount = was, capacity = most, dirty = false}
+  fill(c, now)
   return c
 end
 
 local function read_quota(raw, key)
-  local c = {kind = QUOTA, key = key}
-  c.used, c.reserved, c.start, c.finish, c.seeded = struct.unpack('<ddddd', raw)
-  return c
+  local used, reserved, start, finish, seeded = struct.unpack('<ddddd', raw)
+  return {kind = QUOTA, key = key, used = used, reserved = reserved, start = start, finish = finish,
+    seeded = seeded, dirty = false}
 end
 
 -- bounds returns the calendar window (1 a day, 2 a week, 3 a month, in UTC) that holds now. Months
@@ -125,8 +132,8 @@ local function write(c, now, keep)
     value = struct.pack('<ddddd', c.used, c.reserved, c.start, c.finish, c.seeded)
     ttl = (c.finish - now + DAY) / 1000
   end
-  if keep > 0 then ttl = keep end
-  redis.call('SET', c.key, value, 'PX', string.format('%.0f', math.min(math.ceil(ttl), 1e14)))
+  if keep > 0 then ttl = keep elseif ttl > 1e14 then ttl = 1e14 end
+  redis.call('SET', c.key, value, 'PX', math.ceil(ttl)) -- Redis writes whole numbers out in full
 end
 
 -- return_to ends what a reservation held of a bucket or quota: n at mark, of which used was used.
@@ -134,7 +141,7 @@ local function return_to(c, kind, n, mark, used, now)
   if c.kind == BUCKET then
     fill(c, now)
     local most = c.amount * math.floor(DAY / c.window)
-    if most > MAX then most = MAX end
+    if most > MAX then most = MAX + 1 end
     c.level = math.max(c.level + n - used, -most)
     trim(c)
   elseif c.start == mark then
@@ -155,19 +162,26 @@ local function read_record(raw)
   local candidate, total, cap, commons, n, at = struct.unpack('<ddddd', raw)
   local record = {candidate = candidate, total = total, cap = cap, commons = commons}
   for i = 1, n do
-    local h = {}
-    h.kind, h.unit, h.amount, h.mark, h.window, h.limit, h.capacity, h.key, at = struct.unpack('<dddddddI4c0', raw, at)
-    record[i] = h
+    local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack('<dddddddI4c0', raw, at)
+    record[i] = {kind = kind, unit = unit, amount = amount, mark = mark, window = window, limit = limit,
+      capacity = capacity, key = key}
+    at = next
   end
   return record
 end
 
-local function write_record(key, record, keep)
-  local out = {struct.pack('<ddddd', record.candidate, record.total, record.cap, record.commons, #record)}
-  for i, h in ipairs(record) do
-    out[i + 1] = struct.pack('<dddddddI4c0', h.kind, h.unit, h.amount, h.mark, h.window, h.limit, h.capacity, #h.key, h.key)
-  end
-  redis.call('SET', key, table.concat(out), 'PX', string.format('%.0f', keep))
+local function pack_hold(kind, unit, amount, mark, window, limit, capacity, key)
+  return struct.pack('<dddddddI4c0', kind, unit, amount, mark, window, limit, capacity, #key, key)
+end
+
+local function repack(h)
+  return pack_hold(h.kind, h.unit, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
+end
+
+-- write_record stores packed holds.
+local function write_record(key, candidate, total, cap, commons, holds, keep)
+  local head = struct.pack('<ddddd', candidate, total, cap, commons, #holds)
+  redis.call('SET', key, head .. table.concat(holds), 'PX', keep)
 end
 
 -- settle_hold ends a hold of which charge was used. by_key has the counters that were read already,

@@ -5,11 +5,11 @@
 
 local given, ttl, leave = struct.unpack('<ddd', ARGV[1])
 local now = clock(given)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if leave == 1 then
   redis.call('ZREM', KEYS[1], ARGV[2])
 else
-  redis.call('ZADD', KEYS[1], string.format('%.0f', now + ttl), ARGV[2])
-  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ttl / 1000))
+  redis.call('ZADD', KEYS[1], now + ttl, ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], ttl / 1000)
 end
 return redis.call('ZCARD', KEYS[1])

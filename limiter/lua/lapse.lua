@@ -8,15 +8,15 @@
 local given, keep, frozen = struct.unpack('<ddd', ARGV[1])
 local now = clock(given)
 local by_key = {}
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
 if #ids == 0 then return 0 end
 
 for _, id in ipairs(ids) do
   local key = ARGV[2] .. id
   local value = redis.call('GET', key)
   if value and value ~= '' then
-    local record = read_record(value)
-    for _, h in ipairs(record) do
+    local record, holds = read_record(value), {}
+    for i, h in ipairs(record) do
       if h.kind == QUOTA then
         settle_hold(h, id, h.amount, by_key, now)
         h.kind = LAPSED
@@ -24,8 +24,9 @@ for _, id in ipairs(ids) do
         settle_hold(h, id, 0, by_key, now)
         h.kind = GONE
       end
+      holds[i] = repack(h)
     end
-    write_record(key, record, keep)
+    write_record(key, record.candidate, record.total, record.cap, record.commons, holds, keep)
   end
 end
 flush(by_key, now, frozen)

@@ -6,8 +6,7 @@
 
 local given, lease, keep, frozen = struct.unpack('<dddd', ARGV[1])
 local now = clock(given)
-local deadline = string.format('%.0f', now + lease)
-local kept = string.format('%.0f', keep)
+local deadline = now + lease
 local raw = redis.call('MGET', unpack(KEYS))
 local there = 0
 
@@ -21,11 +20,11 @@ end
 for i = 1, #KEYS - 1 do
   local id, value = ARGV[i + 1], raw[i + 1]
   if value and value ~= '' then
-    redis.call('PEXPIRE', KEYS[i + 1], kept)
-    renew(KEYS[1], id, kept)
+    redis.call('PEXPIRE', KEYS[i + 1], keep)
+    renew(KEYS[1], id, keep)
     for _, h in ipairs(read_record(value)) do
       if h.kind == LEASE and h.amount > 0 then
-        renew(h.key, id, string.format('%.0f', math.max(lease / 1000 + 1000, frozen)))
+        renew(h.key, id, math.max(lease / 1000 + 1000, frozen))
       end
     end
     there = there + 1
