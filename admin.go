@@ -41,7 +41,7 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.admin = &handlers.Admin{
-		Shared:   app.state,
+		Shared:   app.shared(),
 		Keys:     h.keys,
 		Throttle: limited,
 		Logger:   ctx.Logger(),

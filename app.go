@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
@@ -19,6 +20,7 @@ import (
 type appState struct {
 	logger  *zap.Logger
 	state   *state
+	limits  *limits // nil: those of the state
 	metrics *metrics.Metrics
 
 	// What each key, team, model and backend was defined as: it is one thing
@@ -55,7 +57,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionPrices(); err != nil {
 		return err
 	}
-	a.state, err = stateFor(a)
+	if a.state, err = stateFor(a); err != nil {
+		return err
+	}
+	a.limits, err = limitsFor(a)
 	return err
 }
 
@@ -64,6 +69,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Start() error {
 	if err := a.state.start(a); err != nil {
 		return err
+	}
+	if a.limits != nil {
+		a.limits.start(a)
 	}
 	for _, store := range a.keyStores {
 		store.Start()
@@ -88,6 +96,9 @@ func (a *App) Cleanup() error {
 	}
 	if caddy.Exiting() {
 		a.state.settleAll(settleWait)
+	}
+	if a.limits != nil {
+		a.limits.drop()
 	}
 	a.state.drop()
 	return nil
@@ -116,6 +127,22 @@ func (a *App) storeType() string {
 		return "file"
 	}
 	return a.Store.Type
+}
+
+// ledgerType is the store that usage is kept in.
+func (a *App) ledgerType() string {
+	if t := a.storeType(); t != "redis" {
+		return t
+	}
+	return "file"
+}
+
+// shared is what requests hold.
+func (a *App) shared() handlers.Shared {
+	if a.limits != nil {
+		return a.limits
+	}
+	return a.state
 }
 
 // appFrom returns the app, made with its defaults where it is not configured.

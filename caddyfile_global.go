@@ -30,6 +30,25 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			retention <duration>
 //		}
 //		store memory
+//		store redis <url>... {
+//			outage shadow|deny|allow
+//			replicas <n>
+//			timeout <duration>
+//			prefix <text>
+//			journal <dir>
+//			retention <duration>
+//			username <name>
+//			password <placeholder>
+//			sentinel <master>
+//			sentinel_username <name>
+//			sentinel_password <placeholder>
+//			tls {
+//				ca <file>...
+//				cert <file>
+//				key <file>
+//				server_name <name>
+//			}
+//		}
 //		prices <file>...
 //		metrics {
 //			per_key
@@ -49,7 +68,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
-	const expected = "file or memory"
+	const expected = "file, memory or redis"
 	kind, err := argument(d, expected)
 	if err != nil {
 		return err
@@ -69,9 +88,8 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 			"sync":      {parse: a.Store.parseSync},
 			"retention": singleWord(&a.Store.Retention, aDuration, parseDuration),
 		}, nil)
-	}
-	if err := notYet(d, "store "+kind); err != nil {
-		return err
+	case "redis":
+		return a.Store.parseRedis(d)
 	}
 	return d.Errf("store: unknown word %q: expected %s", kind, expected)
 }

@@ -7,8 +7,7 @@ import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 // let its author trust in it, so these are refused.
 var later = map[string]string{
 	// global option
-	"store redis": `"store file" and "store memory" are`,
-	"webhook":     "",
+	"webhook": "",
 
 	// site
 	"keys store": `"keys <file>" is; a file of that name is written ./store`,

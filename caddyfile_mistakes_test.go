@@ -172,8 +172,8 @@ func TestMistakesElsewhere(t *testing.T) {
 		{"global argument", "{\n\tpinegate memory\n}\n", `unexpected argument "memory" after "pinegate": expected '{', at Caddyfile:2`},
 		{"global word", "{\n\tpinegate {\n\t\tstorage memory\n\t}\n}\n", `unknown word "storage": expected one of metrics, prices, store, at Caddyfile:3`},
 		{"two stores", "{\n\tpinegate {\n\t\tstore file\n\t\tstore memory\n\t}\n}\n", `"store" stands here already, in line 3, at Caddyfile:4`},
-		{"store of what", "{\n\tpinegate {\n\t\tstore\n\t}\n}\n", `"store" lacks its argument: expected file or memory, at Caddyfile:3`},
-		{"unknown store", "{\n\tpinegate {\n\t\tstore etcd\n\t}\n}\n", `store: unknown word "etcd": expected file or memory, at Caddyfile:3`},
+		{"store of what", "{\n\tpinegate {\n\t\tstore\n\t}\n}\n", `"store" lacks its argument: expected file, memory or redis, at Caddyfile:3`},
+		{"unknown store", "{\n\tpinegate {\n\t\tstore etcd\n\t}\n}\n", `store: unknown word "etcd": expected file, memory or redis, at Caddyfile:3`},
 		{"two directories", "{\n\tpinegate {\n\t\tstore file /a /b\n\t}\n}\n", `unexpected argument "/b" after the directory of "store file", at Caddyfile:3`},
 		{"store memory with a block", "{\n\tpinegate {\n\t\tstore memory {\n\t\t\tretention 1d\n\t\t}\n\t}\n}\n", `unexpected '{': "store" takes no block, at Caddyfile:3`},
 		{"bad retention", "{\n\tpinegate {\n\t\tstore file {\n\t\t\tretention long\n\t\t}\n\t}\n}\n", `retention: "long" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
@@ -232,7 +232,6 @@ func TestLaterWordsAreRefused(t *testing.T) {
 	backend := func(lines string) string { return gate("backend a h:1 {\n" + lines + "\n}") }
 	tested := make(map[string]bool)
 	for _, c := range []struct{ input, word, at string }{
-		{global("store redis redis://127.0.0.1:6379"), "store redis", "3"},
 		{global("webhook https://example.com {\nsecret {env.S}\n}"), "webhook", "3"},
 		{gate("keys store"), "keys store", "3"},
 		{gate("alert 80 100"), "alert", "3"},

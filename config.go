@@ -33,12 +33,17 @@ type App struct {
 // StoreConfig says where usage is kept.
 type StoreConfig struct {
 	// `file` (the default): embedded and durable. `memory`: nothing survives
-	// the process.
+	// the process. `redis`: limits are shared by all gates of one Redis; usage is
+	// kept by each gate as with `file`.
 	Type string `json:"type,omitempty"`
 
-	// The directory of the embedded store; it belongs to one process.
-	// Default: `pinegate` in Caddy's data directory.
+	// The directory of the embedded store, and of a gate's own journal with
+	// `redis`; it belongs to one process. Default: `pinegate` in Caddy's data
+	// directory.
 	Dir string `json:"dir,omitempty"`
+
+	// Where the shared limits are; with type `redis` only.
+	Redis *RedisConfig `json:"redis,omitempty"`
 
 	// How often the embedded store brings its journal to the disk, and so how
 	// much usage a loss of power may lose; a process that is killed loses

@@ -50,7 +50,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	g := &handlers.Gateway{
-		Shared:        app.state,
+		Shared:        app.shared(),
 		Metrics:       app.metrics,
 		Logger:        ctx.Logger(),
 		Events:        ctx.Logger().Named(handlers.EventsLogger),

@@ -133,7 +133,7 @@ func (s *state) Ledger() (usage.Ledger, error) {
 
 // start takes the settings of a configuration over and opens the ledger.
 func (s *state) start(app *App) error {
-	s.health.Store(&storeHealth{app.metrics, app.storeType()})
+	s.health.Store(&storeHealth{app.metrics, app.ledgerType()})
 	s.mu.Lock()
 	s.running = append(s.running, app)
 	s.mu.Unlock()

@@ -27,9 +27,9 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 		return "memory", func(s usage.Settings, _ bool, _ func(error)) (usage.Ledger, error) {
 			return usage.NewMemory(s.Retention), nil
 		}, nil
-	case "", "file":
+	case "", "file", "redis":
 	default:
-		return "", nil, fmt.Errorf("unknown store %q: expected file or memory", store.Type)
+		return "", nil, fmt.Errorf("unknown store %q: expected file, memory or redis", store.Type)
 	}
 	dir := store.Dir
 	if dir == "" {
@@ -61,6 +61,8 @@ func (c *StoreConfig) settings() (usage.Settings, error) {
 	}
 	s := usage.Settings{Retention: time.Duration(c.Retention), Sync: time.Duration(c.Sync)}
 	switch {
+	case c.Redis != nil && c.Type != "redis":
+		return s, fmt.Errorf("store %s: expected no redis, which belongs to the type redis", c.Type)
 	case s.Retention < 0:
 		return s, fmt.Errorf("store retention %s: expected a positive duration", s.Retention)
 	case s.Sync < 0:

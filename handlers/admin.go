@@ -43,13 +43,13 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) *wire.Error {
 	}
 	switch r.URL.Path {
 	case "/healthz":
-		writeHealth(w)
+		writeHealth(w, "ok")
 		return nil
 	case "/readyz":
 		if !ready(a.Shared, r) {
 			return wire.Errorf(wire.KindOverloaded, "")
 		}
-		writeHealth(w)
+		writeReady(w, a.Shared)
 		return nil
 	}
 	if err := authenticateAdmin(a.Keys, a.Throttle, r, time.Now()); err != nil {

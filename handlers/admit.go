@@ -35,7 +35,10 @@ func (c *call) admit() *wire.Error {
 		setRateHeaders(c.w.Header(), c.dialect, refusal.States, time.Now())
 		return refusalError(refusal, c.request.Model)
 	}
-	c.g.Logger.Error("the limiter failed", zap.Error(err))
+	// A store that is away has told so, once.
+	if !errors.Is(err, limiter.ErrUnavailable) && c.r.Context().Err() == nil {
+		c.g.Logger.Error("the limiter failed", zap.Error(err))
+	}
 	return wire.Errorf(wire.KindOverloaded, "")
 }
 

@@ -5,17 +5,24 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/wire"
 )
 
 // serveHealth answers the probes. They need no key and tell nothing but yes or
-// no: healthz that the process serves, readyz that it may be sent requests.
+// no: healthz that the process serves, readyz that it may be sent requests. A
+// gate whose limits go on without the store that gates share is ready, and says
+// so: to take it out would turn an outage of the limits into one of the service.
 func (c *call) serveHealth() *wire.Error {
 	if c.endpoint == wire.Ready && !ready(c.g.Shared, c.r) {
 		err := wire.Errorf(wire.KindOverloaded, "")
 		return err
 	}
-	writeHealth(c.w)
+	if c.endpoint == wire.Ready {
+		writeReady(c.w, c.g.Shared)
+	} else {
+		writeHealth(c.w, "ok")
+	}
 	return nil
 }
 
@@ -27,12 +34,26 @@ func ready(shared Shared, r *http.Request) bool {
 			return false
 		}
 	}
+	if l, ok := shared.Limiter().(*limiter.Guarded); ok && l.Ready() != nil {
+		return false
+	}
 	ledger, err := shared.Ledger()
 	return err == nil && ledger.Ready() == nil
 }
 
-func writeHealth(w http.ResponseWriter) {
+// writeReady says that a gate is ready, and what of it is not as it should be.
+func writeReady(w http.ResponseWriter, shared Shared) {
+	text := "ok"
+	if l, ok := shared.Limiter().(*limiter.Guarded); ok {
+		if mode, away := l.Away(); away {
+			text = "ok, but the store of limits is away: " + mode.String()
+		}
+	}
+	writeHealth(w, text)
+}
+
+func writeHealth(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write([]byte("ok\n")) // a probe that left needs no answer
+	_, _ = w.Write([]byte(text + "\n")) // a probe that left needs no answer
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
@@ -170,6 +171,7 @@ type away struct {
 }
 
 func (a away) Ledger() (usage.Ledger, error) { return a.ledger, a.err }
+func (a away) Limiter() limiter.Limiter      { return nil } // it is not away
 
 func TestNothingIsForwardedThatCannotBeRecorded(t *testing.T) {
 	m, err := metrics.For(prometheus.NewRegistry(), false)

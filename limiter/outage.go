@@ -76,6 +76,10 @@ type GuardedOptions struct {
 	// come in order; it must return soon and not call the store. Default: nobody is told.
 	OnChange func(up bool, reason error)
 
+	// OnError is told of each call for a request that fails because the store is away. Default: nobody
+	// is told.
+	OnError func(error)
+
 	// Seed tells what a quota has used since the start of its window where this gate has not seen
 	// what Redis counted, see [MemoryOptions.Seed]. Default: nothing was used.
 	Seed func(rule *Rule, since time.Time) int64
@@ -141,6 +145,9 @@ func NewGuarded(primary *Redis, opts GuardedOptions) *Guarded {
 	if opts.OnChange == nil {
 		opts.OnChange = func(bool, error) {}
 	}
+	if opts.OnError == nil {
+		opts.OnError = func(error) {}
+	}
 	g := &Guarded{primary: primary, opts: opts}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	return g
@@ -199,6 +206,10 @@ func (g *Guarded) Peek(ctx context.Context, rules []*Rule) ([]State, error) {
 	return away.shadow.peek(ctx, rules)
 }
 
+// Report notes an error that the store has met in the background, see [RedisOptions.OnError]: so a gate
+// without requests knows that the store is away.
+func (g *Guarded) Report(err error) { g.leave(err) }
+
 // Ready reports an error while requests are refused because the store is away: under Deny only.
 func (g *Guarded) Ready() error {
 	if away := g.away.Load(); away != nil && away.mode == Deny {
@@ -224,8 +235,18 @@ func (g *Guarded) Close() error {
 	return g.primary.Close()
 }
 
-// lost notes that the store is away. It returns nil for errors that say something else.
+// lost notes that a call for a request has failed because the store is away. It returns nil for errors
+// that say something else.
 func (g *Guarded) lost(err error) *absence {
+	away := g.leave(err)
+	if away != nil {
+		g.opts.OnError(err)
+	}
+	return away
+}
+
+// leave makes the store be away.
+func (g *Guarded) leave(err error) *absence {
 	reason := new(Unavailable)
 	if !errors.As(err, &reason) || reason.Reason == ReasonClosed {
 		return nil

@@ -1,0 +1,181 @@
+package pinegate
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/metrics"
+)
+
+// sharedLimits holds the stores of limits that several gates share, by their
+// configuration. Like [states] they outlive it: each configuration and each
+// request in flight holds a reference.
+var sharedLimits = caddy.NewUsagePool()
+
+// limits are the limits of a `store redis`. The state has what else is shared,
+// among it the ledger, so that a change of the Redis opens no second one.
+type limits struct {
+	*state
+	pooled   string // its key
+	redis    limiter.RedisOptions
+	guarding limiter.GuardedOptions
+	metrics  atomic.Pointer[metrics.Metrics] // of the last configuration
+
+	// Opened at the first use and not while provisioning: validating a
+	// configuration must not reach for the network.
+	mu   sync.Mutex
+	open atomic.Pointer[limiter.Guarded]
+}
+
+// limitsFor returns the limits of a configuration's store, nil where the state has
+// them; give them back with drop.
+func limitsFor(app *App) (*limits, error) {
+	if app.storeType() != "redis" {
+		return nil, nil
+	}
+	config := app.Store.Redis
+	if config == nil {
+		config = new(RedisConfig)
+	}
+	options, err := config.options()
+	if err != nil {
+		return nil, err
+	}
+	mode, err := limiter.ParseOutage(config.Outage)
+	if err != nil {
+		return nil, err
+	}
+	key, err := config.key(app.state.key)
+	if err != nil {
+		return nil, err
+	}
+	value, _, err := sharedLimits.LoadOrNew(key, func() (caddy.Destructor, error) {
+		l := &limits{state: app.state, pooled: key, redis: options}
+		l.metrics.Store(app.metrics)
+		l.redis.Seed, l.redis.OnError = app.state.used, l.failed
+		l.guarding = limiter.GuardedOptions{
+			Mode: mode, Replicas: config.Replicas, Seed: app.state.used, OnChange: l.changed, OnError: l.count,
+		}
+		return l, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*limits), nil
+}
+
+// start shows in a configuration's metrics whether the store is there.
+func (l *limits) start(app *App) {
+	l.metrics.Store(app.metrics)
+	away := false
+	if guarded, err := l.guarded(); err == nil {
+		_, away = guarded.Away()
+	}
+	app.metrics.StoreUp("redis", !away)
+}
+
+// guarded returns the store, opened if it is not yet.
+func (l *limits) guarded() (*limiter.Guarded, error) {
+	if g := l.open.Load(); g != nil {
+		return g, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if g := l.open.Load(); g != nil {
+		return g, nil
+	}
+	redis, err := limiter.NewRedis(l.redis)
+	if err != nil {
+		return nil, err
+	}
+	g := limiter.NewGuarded(redis, l.guarding)
+	l.open.Store(g)
+	return g, nil
+}
+
+// Limiter is where limits are held.
+func (l *limits) Limiter() limiter.Limiter {
+	g, err := l.guarded()
+	if err != nil {
+		return noLimiter{err} // provisioning has passed the options
+	}
+	return g
+}
+
+// Acquire takes a reference for a request in flight.
+func (l *limits) Acquire() {
+	l.state.Acquire()
+	sharedLimits.LoadOrStore(l.pooled, l)
+}
+
+// Release gives a request's reference back.
+func (l *limits) Release() {
+	l.drop()
+	l.state.Release()
+}
+
+// drop gives a reference back; the last one closes the store. It comes before that
+// of the state, whose ledger seeds quotas.
+func (l *limits) drop() {
+	_, _ = sharedLimits.Delete(l.pooled) // Destruct has told its error
+}
+
+// changed tells that the store is away, or back.
+func (l *limits) changed(up bool, reason error) {
+	l.metrics.Load().StoreUp("redis", up)
+	logger := caddy.Log().Named("pinegate")
+	if up {
+		logger.Info("the store of limits is back", zap.String("store", "redis"))
+		return
+	}
+	why := limiter.ReasonOther
+	if known := new(limiter.Unavailable); errors.As(reason, &known) {
+		why = known.Reason
+	}
+	logger.Error("the store of limits is away", zap.String("store", "redis"),
+		zap.Stringer("outage", l.guarding.Mode), zap.String("reason", why), zap.Error(reason))
+}
+
+// count counts a call that the store failed. What it means is logged once.
+func (l *limits) count(error) { l.metrics.Load().StoreError("redis") }
+
+// failed is told of calls in the background: of a gate without requests they are
+// the only ones.
+func (l *limits) failed(err error) {
+	l.count(err)
+	if g := l.open.Load(); g != nil {
+		g.Report(err)
+	}
+}
+
+// Destruct closes the store once the last reference is gone.
+func (l *limits) Destruct() error {
+	g := l.open.Load()
+	if g == nil {
+		return nil
+	}
+	if err := g.Close(); err != nil {
+		caddy.Log().Named("pinegate").Error("closing the store of limits failed", zap.Error(err))
+		return err
+	}
+	return nil
+}
+
+// noLimiter refuses everything.
+type noLimiter struct{ err error }
+
+func (n noLimiter) Reserve(context.Context, limiter.Request) (limiter.Reservation, error) {
+	return nil, n.err
+}
+
+func (n noLimiter) Peek(context.Context, []*limiter.Rule) ([]limiter.State, error) {
+	return nil, n.err
+}
+
+func (n noLimiter) Close() error { return nil }
