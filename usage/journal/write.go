@@ -16,7 +16,8 @@ const keepSpare = 1 << 20
 const maxTries = 1000
 
 // write writes all that is pending, for all who wait. It must be called with
-// j.mu held and j.begun false, and lets go of j.mu meanwhile.
+// j.mu held, by whoever has set j.begun or found it false, and lets go of j.mu
+// meanwhile.
 func (j *Journal) write() {
 	j.begun = true
 	frames, last := j.pending, j.next-1
