@@ -1,0 +1,444 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/redistest"
+)
+
+const redisPassword = "test-redis-password-000001"
+
+// redisStore is the global option that has the limits in a Redis, whose password
+// lies in a file. The timeout is for a machine that tests share.
+func redisStore(t *testing.T, s *redistest.Server, lines ...string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(redisPassword+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("pinegate {\nstore redis redis://%s {\npassword {file.%s}\n%s\n}\n}", s.Addr(), file, strings.Join(append([]string{"timeout 500ms"}, lines...), "\n"))
+}
+
+func startRedis(t *testing.T) *redistest.Server {
+	t.Helper()
+	return redistest.Standalone(t, redistest.Options{Password: redisPassword})
+}
+
+// gates are several gates over one Redis.
+type gates []*gate
+
+// startGates starts gates, and waits until all are counted in Redis. What each of
+// them knows of that is 5 seconds old: tests say `replicas` where it matters.
+func startGates(t *testing.T, n int, s *redistest.Server, global, block string) gates {
+	t.Helper()
+	all := make(gates, n)
+	for i := range all {
+		all[i] = newGate(t)
+		all[i].start(all[i].caddyfile(global, block))
+	}
+	eventually(t, "all gates are counted", func() bool { return s.Do("zcard", "pinegate:gates").(int64) == int64(n) })
+	return all
+}
+
+// waitForStore waits until each gate tells that its store is up, or away.
+func (all gates) waitForStore(t *testing.T, up bool) {
+	t.Helper()
+	for i, g := range all {
+		want := fmt.Sprintf(`pinegate_store_up{store="redis"} %d`, map[bool]int{true: 1}[up])
+		eventually(t, fmt.Sprintf("gate %d has %s", i, want), func() bool { return strings.Contains(g.metrics(), want) })
+	}
+}
+
+// metrics asks Caddy's admin endpoint, which has no limits.
+func (g *gate) metrics() string {
+	g.t.Helper()
+	res, err := http.Get("http://" + g.admin + "/metrics")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// tells looks for a message in the log, which must be there so often, and for the
+// secret, which must not.
+func (g *gate) tells(t *testing.T, message string, times int) {
+	t.Helper()
+	logs := g.logs.String()
+	if n := strings.Count(logs, `"`+message+`"`) + strings.Count(logs, "\t"+message+"\t"); n != times {
+		t.Errorf("%q stands %d times in the log, want %d", message, n, times)
+	}
+	if strings.Contains(logs, redisPassword) {
+		t.Error("the password of Redis stands in the log")
+	}
+}
+
+// counts are the answers of a storm by what they say.
+type counts struct {
+	mu sync.Mutex
+	by map[string]int
+}
+
+func (c *counts) add(status int, code string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil {
+		c.by = make(map[string]int)
+	}
+	c.by[strings.TrimSpace(fmt.Sprint(status, " ", code))]++
+}
+
+func (c *counts) get(what string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.by[what]
+}
+
+func (c *counts) only(t *testing.T, all ...string) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+next:
+	for what, n := range c.by {
+		for _, allowed := range all {
+			if what == allowed {
+				continue next
+			}
+		}
+		t.Errorf("%d answers %s", n, what)
+	}
+}
+
+func (all gates) storm(t *testing.T, n int, key, body string) *counts {
+	t.Helper()
+	c := new(counts)
+	storm(n, func(i int) {
+		status, code, err := all[i%len(all)].attempt(key, body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		c.add(status, code)
+	})
+	return c
+}
+
+func TestThreeGatesOverOneRedisAdmitExactlyTheLimit(t *testing.T) {
+	s := startRedis(t)
+	var holding atomic.Bool
+	var inside, peak, refused atomic.Int64
+	release := make(chan struct{})
+	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		if holding.Load() {
+			n := inside.Add(1)
+			for old := peak.Load(); n > old && !peak.CompareAndSwap(old, n); old = peak.Load() {
+			}
+			<-release
+			inside.Add(-1)
+		}
+		answers(200, chatAnswer("ok", hi, 11))(w, r)
+	})
+	all := startGates(t, 3, s, redisStore(t, s), block(b,
+		keyWith("requests", "limit 20 requests/hour")+keyWith("tokens", "limit 200 tokens/day")+
+			keyWith("places", "limit 7 concurrent")+keyWith("budget", "limit 0.02 usd/month")+
+			"model gpt-* {\nprice input 1000 output 1000\n}"))
+
+	c := all.storm(t, 150, secretOf("requests"), chatBody("m", "hi"))
+	if c.only(t, "200", "429 rate_limit_exceeded"); c.get("200") != 20 {
+		t.Errorf("requests: %v", c.by)
+	}
+
+	// Each reserves 9 of input and 11 of output, and uses as much.
+	c = all.storm(t, 150, secretOf("tokens"), chatBody("m", "hi", `"max_tokens":11`))
+	if c.only(t, "200", "429 insufficient_quota", "429 slow_down"); c.get("200") != 10 {
+		t.Errorf("tokens: %v", c.by)
+	}
+
+	// Room for one of 9 + 11 tokens at a tenth of a cent each.
+	c = all.storm(t, 200, secretOf("budget"), chatBody("gpt-5", "hi", `"max_tokens":11`))
+	if c.only(t, "200", "429 insufficient_quota", "429 slow_down"); c.get("200") != 1 {
+		t.Errorf("budget: %v", c.by)
+	}
+
+	holding.Store(true)
+	const callers = 60
+	go func() { // those who are in wait until each of the others was refused
+		defer close(release)
+		for inside.Load()+refused.Load() < callers && !t.Failed() {
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	c = new(counts)
+	storm(callers, func(i int) {
+		status, code, err := all[i%len(all)].attempt(secretOf("places"), chatBody("m", "hi"))
+		if err != nil {
+			t.Error(err)
+		}
+		if status != 200 {
+			refused.Add(1)
+		}
+		c.add(status, code)
+	})
+	if c.only(t, "200", "429 slow_down"); c.get("200") != 7 || peak.Load() != 7 {
+		t.Errorf("places: %v, %d at once", c.by, peak.Load())
+	}
+	for _, g := range all {
+		eventually(t, "all places are free", func() bool { return g.keyInfo(secretOf("places")).limit("concurrent", "").Remaining == 7 })
+		g.tells(t, "the store of limits is away", 0)
+	}
+}
+
+// load sends requests to all gates, one after the other from each of some callers,
+// until it is told to stop; it counts what comes back and notes how long each took.
+type load struct {
+	counts
+	stop    chan struct{}
+	callers sync.WaitGroup
+	slow    atomic.Int64 // that took longer than the budget of a call to Redis
+	sent    atomic.Int64
+}
+
+func (all gates) load(t *testing.T, callers int, slow time.Duration, key, body string) *load {
+	l := &load{stop: make(chan struct{})}
+	for i := range callers {
+		l.callers.Go(func() {
+			for {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				start := time.Now()
+				status, code, err := all[i%len(all)].attempt(key, body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if time.Since(start) > slow {
+					l.slow.Add(1)
+				}
+				l.sent.Add(1)
+				l.add(status, code)
+			}
+		})
+	}
+	return l
+}
+
+// more waits until so many more requests were answered.
+func (l *load) more(t *testing.T, n int64) {
+	t.Helper()
+	want := l.sent.Load() + n
+	eventually(t, "requests are answered", func() bool { return l.sent.Load() >= want })
+}
+
+func (l *load) end() {
+	close(l.stop)
+	l.callers.Wait()
+}
+
+// Redis is killed under load and comes back empty: nobody sees a 5xx, and all
+// gates together admit at most one burst beyond the limit.
+func TestKilledRedisUnderLoad(t *testing.T) {
+	s := startRedis(t)
+	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
+	const limit = 90
+	all := startGates(t, 3, s, redisStore(t, s, "replicas 3"), block(b, keyWith("carol", "limit 90 requests/hour", "limit 1M requests/day")))
+	for i := range limit / 2 {
+		if status, code, err := all[i%3].attempt(secretOf("carol"), chatBody("m", "x")); status != 200 {
+			t.Fatalf("request %d: %d %s %v", i, status, code, err)
+		}
+	}
+	l := all.load(t, 6, time.Hour, secretOf("carol"), chatBody("m", "x"))
+	s.Kill()
+	all.waitForStore(t, false)
+	l.more(t, 300)
+	if a := all[0].do("GET", "/readyz", "", ""); a.status != 200 || a.body != "ok, but the store of limits is away: shadow\n" {
+		t.Errorf("readyz: %d %q", a.status, a.body)
+	}
+	if got := all[0].keyInfo(secretOf("carol")).limit("requests", "hour"); got.Limit != limit || got.Remaining > 2 {
+		t.Errorf("the key's limit is told as %+v", got)
+	}
+	a := all[0].chat(secretOf("carol"), "m", "x")
+	isRate(t, a, "requests")
+	if a.header.Get("X-Ratelimit-Limit-Requests") == "" {
+		t.Errorf("a refusal has headers %v", a.header)
+	}
+	s.Restart()
+	all.waitForStore(t, true)
+	l.more(t, 300)
+	l.end()
+	l.only(t, "200", "429 rate_limit_exceeded")
+	if n := len(b.seen()); n > 2*limit+3 { // what has come in meanwhile
+		t.Errorf("%d were admitted of %d", n, limit)
+	}
+	for _, g := range all {
+		g.tells(t, "the store of limits is away", 1)
+		g.tells(t, "the store of limits is back", 1)
+		if a := g.do("GET", "/readyz", "", ""); a.status != 200 || a.body != "ok\n" {
+			t.Errorf("readyz: %d %q", a.status, a.body)
+		}
+		if !strings.Contains(g.metrics(), `pinegate_store_errors_total{store="redis"}`) {
+			t.Error("no error was counted")
+		}
+	}
+	// What was used is the same for all of them, and each request in it once. What
+	// a gate knows of a lost quota is its own journal: the first that asked has
+	// seeded it, and what others had used before is not in it.
+	spent := 1e6 - all[0].keyInfo(secretOf("carol")).limit("requests", "day").Remaining
+	if n := float64(len(b.seen())); spent > n || spent < n/4 {
+		t.Errorf("%v of the quota are used after %v requests", spent, n)
+	}
+	for _, g := range all[1:] {
+		if again := 1e6 - g.keyInfo(secretOf("carol")).limit("requests", "day").Remaining; again != spent {
+			t.Errorf("gates disagree on what is used: %v and %v", spent, again)
+		}
+	}
+}
+
+// Redis stands still for 2 seconds: each caller waits for its budget once, and
+// what was admitted meanwhile is in Redis when it goes on.
+func TestStoppedRedisUnderLoad(t *testing.T) {
+	s := startRedis(t)
+	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
+	all := startGates(t, 3, s, redisStore(t, s), block(b, keyWith("carol", "limit 1M requests/day")))
+	const callers = 12
+	l := all.load(t, callers, 450*time.Millisecond, secretOf("carol"), chatBody("m", "x"))
+	l.more(t, 100)
+	s.Stop()
+	stopped := time.Now()
+	all.waitForStore(t, false)
+	l.more(t, 200)
+	eventually(t, "2 seconds have passed", func() bool { return time.Since(stopped) > 2*time.Second })
+	s.Cont()
+	all.waitForStore(t, true)
+	l.more(t, 100)
+	l.end()
+	l.only(t, "200")
+	if n := l.slow.Load(); n > callers {
+		t.Errorf("%d of %d requests were slow, of %d callers", n, l.sent.Load(), callers)
+	}
+	eventually(t, "all that was used is in Redis, once", func() bool {
+		return 1e6-all[0].keyInfo(secretOf("carol")).limit("requests", "day").Remaining == float64(len(b.seen()))
+	})
+}
+
+func TestDenyRefusesWithoutRedis(t *testing.T) {
+	s := startRedis(t)
+	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
+	all := startGates(t, 1, s, redisStore(t, s, "outage deny"), block(b, "limit 100 requests/hour"))
+	g := all[0]
+	if a := g.chat(callerKey, "m", "x"); a.status != 200 {
+		t.Fatalf("got %d %s", a.status, a.body)
+	}
+	s.Kill()
+	const want = `{"error":{"message":"The service is overloaded. Please try again.","type":"service_unavailable_error","param":null,"code":"server_is_overloaded"}}`
+	for range 2 {
+		a := g.chat(callerKey, "m", "x")
+		if a.status != 503 || a.header.Get("Retry-After") != "1" || strings.TrimSpace(a.body) != want {
+			t.Errorf("got %d %v %s", a.status, a.header, a.body)
+		}
+	}
+	all.waitForStore(t, false)
+	if a := g.do("GET", "/readyz", "", ""); a.status != 503 {
+		t.Errorf("readyz: %d", a.status)
+	}
+	if a := g.do("GET", "/healthz", "", ""); a.status != 200 {
+		t.Errorf("healthz: %d", a.status)
+	}
+	if got := g.keyInfo(callerKey).limit("requests", "hour"); got.Limit != 100 || got.Remaining != 99 {
+		t.Errorf("the key's limit is told as %+v", got)
+	}
+	s.Restart()
+	all.waitForStore(t, true)
+	g.waitReady()
+	if a := g.chat(callerKey, "m", "x"); a.status != 200 || len(b.seen()) != 2 {
+		t.Errorf("got %d %s after %d", a.status, a.body, len(b.seen()))
+	}
+	g.tells(t, "the store of limits is away", 1)
+}
+
+func TestAllowAdmitsWithoutRedis(t *testing.T) {
+	s := startRedis(t)
+	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
+	all := startGates(t, 1, s, redisStore(t, s, "outage allow"), block(b, keyWith("carol", "limit 2 requests/day")))
+	s.Stop()
+	for range 4 {
+		if a := all[0].chat(secretOf("carol"), "m", "x"); a.status != 200 {
+			t.Fatalf("got %d %s", a.status, a.body)
+		}
+	}
+	all.waitForStore(t, false)
+	s.Cont()
+	all.waitForStore(t, true)
+	if a := all[0].chat(secretOf("carol"), "m", "x"); a.status != 429 {
+		t.Errorf("what was allowed does not count: %d %s", a.status, a.body)
+	}
+}
+
+// A reload keeps what is counted, whatever it changes of the store, and so does a
+// restart; a FLUSHALL costs rates a burst, and quotas what other gates had used.
+func TestCountersSurviveReloadRestartAndFlush(t *testing.T) {
+	s := startRedis(t)
+	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
+	sites := block(b, keyWith("carol", "limit 10 requests/hour", "limit 7 requests/day"))
+	global := redisStore(t, s)
+	g := startGates(t, 1, s, global, sites)[0]
+	left := func(g *gate, hour, day float64) {
+		t.Helper()
+		info := g.keyInfo(secretOf("carol"))
+		if h, d := info.limit("requests", "hour").Remaining, info.limit("requests", "day").Remaining; h != hour || d != day {
+			t.Errorf("%v and %v are left, want %v and %v", h, d, hour, day)
+		}
+	}
+	ask := func(g *gate) {
+		t.Helper()
+		if a := g.chat(secretOf("carol"), "m", "x"); a.status != 200 {
+			t.Fatalf("got %d %s", a.status, a.body)
+		}
+	}
+	ask(g)
+	for i, config := range []string{
+		g.caddyfile(global, sites+"\nmax_body 5MB"),                                       // another site
+		g.caddyfile(strings.Replace(global, "500ms", "600ms", 1), sites),                  // another client
+		g.caddyfile(strings.Replace(global, "500ms", "0s", 1), sites),                     // a bad one
+		g.caddyfile(strings.Replace(global, "500ms\n", "500ms\noutage deny\n", 1), sites), // another mode
+	} {
+		if status := g.reload(config); (status == 200) == (i == 2) {
+			t.Fatalf("reload %d: %d\n%s", i, status, g.logs.String())
+		}
+		left(g, float64(9-i), float64(6-i))
+		if i < 3 {
+			ask(g)
+		}
+	}
+	res, err := http.Get("http://" + g.admin + "/config/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if shown, _ := io.ReadAll(res.Body); !strings.Contains(string(shown), `"password":"{file.`) || strings.Contains(string(shown), redisPassword) {
+		t.Errorf("the config is shown as %s", shown)
+	}
+	g.stop(15)
+	next := g.again(global, sites)
+	left(next, 6, 3)
+	s.Flush()
+	left(next, 10, 3) // its own journal has it all
+	ask(next)
+	left(next, 9, 2)
+	next.tells(t, "the store of limits is away", 0)
+}
