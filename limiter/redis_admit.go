@@ -65,7 +65,7 @@ func (r *Redis) call(ctx context.Context, a *ask) (*answer, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, unavailable(err)
+	return nil, r.failed(err)
 }
 
 // mayHaveRun reports whether Redis may run, or have run, a script whose answer was lost.

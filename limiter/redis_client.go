@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -141,5 +142,15 @@ func clusterOptions(base *redis.Options, addrs []string) *redis.ClusterOptions {
 		MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, DialTimeout: o.DialTimeout,
 		ContextTimeoutEnabled: true, PoolSize: o.PoolSize, PipelinePoolSize: o.PipelinePoolSize,
 		ConnMaxIdleTime: o.ConnMaxIdleTime, DisableRoutingPolicies: true,
+		ClusterStateReloadInterval: 10 * time.Second,
 	}
+}
+
+// failed wraps the error of a call. On a Cluster it has the client ask again which node has what: it
+// does so by itself when a node sends it elsewhere, but not when that node is gone.
+func (r *Redis) failed(err error) error {
+	if c, ok := r.client.(*redis.ClusterClient); ok {
+		c.ReloadState(context.Background())
+	}
+	return unavailable(err)
 }

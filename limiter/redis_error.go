@@ -107,6 +107,10 @@ func reasonOfReply(message string) string {
 		}
 	}
 	switch {
+	case strings.Contains(message, "unauthenticated"): // who has not logged in may send no long command
+		return ReasonAuth
+	case strings.Contains(message, "The user executing the script can't"): // NOPERM of Redis 6 and older
+		return ReasonPermission
 	case strings.Contains(message, "after non deterministic commands"):
 		return ReasonVersion // Redis before 5 replicates scripts, not their effects
 	case strings.Contains(message, "Unknown Redis command called from script"):

@@ -119,7 +119,7 @@ func (r *Redis) countGates(ctx context.Context, leave bool) (int64, error) {
 	numbers := packed(nil).numbers(r.given(), micros(3*r.tuning.beat)).truth(leave)
 	n, err := gatesScript.run(ctx, r.client, []string{r.key("", "gates")}, []byte(numbers), r.opts.GateID).Int64()
 	if err != nil {
-		return 0, unavailable(err)
+		return 0, r.failed(err)
 	}
 	return n, nil
 }
@@ -195,7 +195,7 @@ func (r *Redis) runTask(ctx context.Context, calls []*call) error {
 		cancel()
 		for _, c := range some {
 			if err := c.cmd.Err(); err != nil {
-				return unavailable(err)
+				return r.failed(err)
 			}
 		}
 	}

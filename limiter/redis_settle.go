@@ -252,7 +252,7 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	for i, chunk := range chunks {
 		missing, failed := newReply(calls[i].cmd)
 		if failed != nil {
-			again, err = append(again, chunk...), unavailable(failed)
+			again, err = append(again, chunk...), s.store.failed(failed)
 			continue
 		}
 		for _, st := range chunk {

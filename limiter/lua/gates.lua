@@ -5,11 +5,12 @@
 
 local given, ttl, leave = struct.unpack('<ddd', ARGV[1])
 local now = clock(given)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if leave == 1 then
   redis.call('ZREM', KEYS[1], ARGV[2])
 else
+  -- First, so that a Redis without memory refuses it, as it refuses an admission.
   redis.call('ZADD', KEYS[1], now + ttl, ARGV[2])
   redis.call('PEXPIRE', KEYS[1], ttl / 1000)
 end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 return redis.call('ZCARD', KEYS[1])

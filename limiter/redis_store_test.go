@@ -1,0 +1,154 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/redistest"
+)
+
+// calm is a tuning whose background does nothing unasked: what a test looks at is what it has done.
+func calm() redisTuning {
+	t := defaultTuning
+	t.beat, t.linger, t.denied = time.Hour, 0, 0
+	return t
+}
+
+// store makes a store that the test closes. Its budget is that of a machine which tests share.
+func store(t testing.TB, opts RedisOptions, tuning redisTuning) *Redis {
+	t.Helper()
+	if opts.Timeout == 0 {
+		opts.Timeout = 5 * time.Second
+	}
+	r, err := newRedis(opts, tuning)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// single is a store of a Redis of its own.
+func single(t testing.TB, tuning redisTuning) (*Redis, *redistest.Server) {
+	t.Helper()
+	s := redistest.Standalone(t, redistest.Options{})
+	return store(t, RedisOptions{URLs: []string{s.URL}}, tuning), s
+}
+
+// manual is a clock that is moved by hand.
+type manual struct{ ns atomic.Int64 }
+
+func newManual() *manual {
+	m := new(manual)
+	m.ns.Store(time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC).UnixNano())
+	return m
+}
+
+func (m *manual) now() time.Time { return time.Unix(0, m.ns.Load()).UTC() }
+
+func (m *manual) pass(d time.Duration) { m.ns.Add(int64(d)) }
+
+// by is a tuning with a clock that tests move.
+func (m *manual) by() redisTuning {
+	t := calm()
+	t.now = m.now
+	return t
+}
+
+var requestIDs atomic.Int64
+
+// asking is a request of input tokens.
+func asking(input int64, rules ...*Rule) Request {
+	return Request{ID: "id" + time.Unix(requestIDs.Add(1), 0).UTC().Format("150405"), Rules: rules, Input: input, N: 1}
+}
+
+func admit(t testing.TB, r *Redis, req Request) Reservation {
+	t.Helper()
+	res, err := r.Reserve(context.Background(), req)
+	if err != nil {
+		t.Fatalf("reserving: %v", err)
+	}
+	return res
+}
+
+func refuse(t testing.TB, r *Redis, req Request) *Refusal {
+	t.Helper()
+	_, err := r.Reserve(context.Background(), req)
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		t.Fatalf("got %v, want a refusal", err)
+	}
+	return refusal
+}
+
+// fails checks that the store can't decide, for a reason.
+func fails(t testing.TB, err error, reasons ...string) {
+	t.Helper()
+	var away *Unavailable
+	if !errors.Is(err, ErrUnavailable) || !errors.As(err, &away) {
+		t.Fatalf("got %v, want ErrUnavailable", err)
+	}
+	for _, reason := range reasons {
+		if away.Reason == reason {
+			return
+		}
+	}
+	t.Fatalf("got the reason %s, want one of %v: %v", away.Reason, reasons, err)
+}
+
+func remains(t testing.TB, r *Redis, rule *Rule, want int64) {
+	t.Helper()
+	states, err := r.Peek(context.Background(), []*Rule{rule})
+	if err != nil {
+		t.Fatalf("peeking: %v", err)
+	}
+	if states[0].Remaining != want {
+		t.Fatalf("%s: %d remaining, want %d", rule.name, states[0].Remaining, want)
+	}
+}
+
+func flushed(t testing.TB, r *Redis) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := r.settler.flush(ctx); err != nil {
+		t.Fatalf("delivering settlements: %v", err)
+	}
+}
+
+// eventually waits for what comes by itself: a lease that ends, a server that is back.
+func eventually(t testing.TB, what string, happened func() bool) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for !happened() {
+		if time.Since(start) > 30*time.Second {
+			t.Fatalf("it did not come: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+// crowd calls f from as many goroutines, which start together.
+func crowd(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			f(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+}
+
+var all = Actual{Dispatched: true, Input: 10}
