@@ -3,10 +3,12 @@ package pinegate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/limiter"
@@ -23,7 +25,7 @@ var sharedLimits = caddy.NewUsagePool()
 type limits struct {
 	*state
 	pooled   string // its key
-	redis    limiter.RedisOptions
+	options  limiter.RedisOptions
 	guarding limiter.GuardedOptions
 	metrics  atomic.Pointer[metrics.Metrics] // of the last configuration
 
@@ -56,9 +58,9 @@ func limitsFor(app *App) (*limits, error) {
 		return nil, err
 	}
 	value, _, err := sharedLimits.LoadOrNew(key, func() (caddy.Destructor, error) {
-		l := &limits{state: app.state, pooled: key, redis: options}
+		l := &limits{state: app.state, pooled: key, options: options}
 		l.metrics.Store(app.metrics)
-		l.redis.Seed, l.redis.OnError = app.state.used, l.failed
+		l.options.Seed, l.options.OnError = app.state.used, l.failed
 		l.guarding = limiter.GuardedOptions{
 			Mode: mode, Replicas: config.Replicas, Seed: app.state.used, OnChange: l.changed, OnError: l.count,
 		}
@@ -90,11 +92,12 @@ func (l *limits) guarded() (*limiter.Guarded, error) {
 	if g := l.open.Load(); g != nil {
 		return g, nil
 	}
-	redis, err := limiter.NewRedis(l.redis)
+	quietRedis()
+	store, err := limiter.NewRedis(l.options)
 	if err != nil {
 		return nil, err
 	}
-	g := limiter.NewGuarded(redis, l.guarding)
+	g := limiter.NewGuarded(store, l.guarding)
 	l.open.Store(g)
 	return g, nil
 }
@@ -165,6 +168,19 @@ func (l *limits) Destruct() error {
 		return err
 	}
 	return nil
+}
+
+// quietRedis sends what the client of Redis logs by itself, which is for all
+// clients of a process, to Caddy's log at debug: it says of each connection what is
+// told here once.
+var quietRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
+
+type redisLog struct{}
+
+func (redisLog) Printf(_ context.Context, format string, args ...any) {
+	if entry := caddy.Log().Named("pinegate").Check(zap.DebugLevel, "the client of Redis says"); entry != nil {
+		entry.Write(zap.String("message", fmt.Sprintf(format, args...)))
+	}
 }
 
 // noLimiter refuses everything.

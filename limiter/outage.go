@@ -150,6 +150,12 @@ func NewGuarded(primary *Redis, opts GuardedOptions) *Guarded {
 	}
 	g := &Guarded{primary: primary, opts: opts}
 	g.ctx, g.stop = context.WithCancel(context.Background())
+	// Where Redis is away from the start, that is known before the first request.
+	g.probing.Go(func() {
+		if err := primary.Ping(g.ctx); err != nil {
+			g.leave(err)
+		}
+	})
 	return g
 }
 

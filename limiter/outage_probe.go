@@ -62,7 +62,7 @@ func (g *Guarded) reconcile(away *absence) error {
 	if err := g.flush(); err != nil {
 		return err
 	}
-	quotas := away.shadow.takeCharged()
+	quotas := away.shadow.chargedQuotas()
 	for len(quotas) > 0 {
 		n := min(len(quotas), peekMost)
 		if _, err := g.primary.Peek(g.ctx, quotas[:n]); err != nil {

@@ -178,8 +178,8 @@ func (s *shadow) noteCharged(holds []hold) {
 	}
 }
 
-// takeCharged returns the quotas that Redis was told of.
-func (s *shadow) takeCharged() (rules []*Rule) {
+// chargedQuotas returns the quotas that Redis was told of.
+func (s *shadow) chargedQuotas() (rules []*Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.charged {

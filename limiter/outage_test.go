@@ -307,6 +307,7 @@ func TestSharesStartWhereNothingIsKnown(t *testing.T) {
 	g := newGuard(t, s.URL, limiter.GuardedOptions{
 		Replicas: 4, Seed: func(r *limiter.Rule, _ time.Time) int64 { return r.Limit.Amount / 5 },
 	})
+	g.waitFor(false) // before anybody asks
 	for text, want := range map[string]int64{
 		"40 requests/hour":         10,           // of a burst
 		"40 requests/hour burst 8": 2,            // of its own burst

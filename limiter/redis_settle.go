@@ -3,6 +3,7 @@ package limiter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,6 +102,9 @@ func (s *settler) flush(ctx context.Context) error {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.waiting = slices.DeleteFunc(s.waiting, func(c chan struct{}) bool { return c == idle })
 		return ctx.Err()
 	}
 }
