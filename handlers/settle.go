@@ -39,6 +39,9 @@ func (c *call) finish(ctx context.Context, panicked bool) {
 	if c.answer.settled {
 		return
 	}
+	if c.answer.exchange == nil { // it panicked before the first attempt
+		c.answer.exchange, c.answer.meter = new(backends.Exchange), wire.NewMeter(wire.MeterConfig{})
+	}
 	c.settle(c.outcome(ctx, panicked))
 }
 

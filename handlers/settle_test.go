@@ -1,0 +1,68 @@
+package handlers
+
+import (
+	"context"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// sharedState is a Shared with real stores in memory.
+type sharedState struct {
+	Shared
+	requests InFlight
+}
+
+func (s *sharedState) InFlight() *InFlight { return &s.requests }
+
+// A reservation returns whatever goes wrong, also before anything was sent.
+func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
+	memory := limiter.NewMemory(limiter.MemoryOptions{})
+	defer memory.Close()
+	rule := limiter.NewRule(limiter.ScopeKey, "alice", limit(t, "1 concurrent"))
+	reserve := func() (limiter.Reservation, error) {
+		return memory.Reserve(context.Background(), limiter.Request{ID: "req_1", Rules: []*limiter.Rule{rule}})
+	}
+	reservation, err := reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger := usage.NewMemory(time.Hour)
+	c := &call{
+		g:           &Gateway{Shared: new(sharedState), Logger: zap.NewNop(), MaxStream: time.Minute},
+		w:           nil, // to set the first header panics
+		r:           httptest.NewRequest("POST", "/v1/chat/completions", nil),
+		start:       time.Now(),
+		id:          "req_1",
+		endpoint:    wire.Chat,
+		key:         &keys.Key{ID: "alice"},
+		request:     &wire.Request{Model: "m", N: 1},
+		candidates:  []candidate{{Backend: new(Backend)}},
+		reservation: reservation,
+		ledger:      ledger,
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		c.forward()
+	}()
+	again, err := reserve()
+	if err != nil {
+		t.Fatalf("the reservation did not return: %v", err)
+	}
+	again.Settle(context.Background(), limiter.Actual{})
+	totals, err := ledger.Totals(context.Background(), "alice", time.Now())
+	if err != nil || totals.Requests != 0 {
+		t.Errorf("what was never sent is recorded: %+v, %v", totals, err)
+	}
+}
