@@ -27,10 +27,8 @@ for i = 1, #KEYS - 1 do
   local dispatched, failed, how, input, output, cost = struct.unpack('<dddddd', ARGV[2], (i - 1) * 48 + 1)
   local id, value = ARGV[2 * i + 1], raw[i + 1]
   if how == 2 then
-    if not value then
-      value = ARGV[2 * i + 2]
-      redis.call('SET', KEYS[i + 1], '', 'PX', 86400000)
-    end
+    local first = redis.call('SET', KEYS[i + 1], '', 'PX', 86400000, 'NX')
+    value = first and ARGV[2 * i + 2] or ''
   elseif not value or value == '' then
     missing[#missing + 1] = struct.pack('<d', i - 1)
     value = ARGV[2 * i + 2]
