@@ -188,6 +188,7 @@ func TestCallerWhoGoesIsNotTheStoresFault(t *testing.T) {
 
 func TestScriptsThatRedisForgotAreLoadedOnce(t *testing.T) {
 	r, s := single(t, calm())
+	rest(r)
 	limit := rule("a", "100 requests/hour")
 	admit(t, r, asking(1, limit)).Settle(context.Background(), Actual{})
 	flushed(t, r)

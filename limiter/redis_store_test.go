@@ -43,6 +43,12 @@ func single(t testing.TB, tuning redisTuning) (*Redis, *redistest.Server) {
 	return store(t, RedisOptions{URLs: []string{s.URL}}, tuning), s
 }
 
+// rest ends what a store does by itself at times.
+func rest(r *Redis) {
+	r.stop()
+	r.keeping.Wait()
+}
+
 // manual is a clock that is moved by hand.
 type manual struct{ ns atomic.Int64 }
 

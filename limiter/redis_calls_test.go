@@ -1,0 +1,380 @@
+package limiter
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/redistest"
+)
+
+func TestAnAdmissionIsOneCall(t *testing.T) {
+	tuning := calm()
+	tuning.linger = 20 * time.Millisecond
+	r, s := single(t, tuning)
+	rules := []*Rule{rule("a", "1M requests/minute"), rule("a", "1M tokens/minute"), rule("a", "1M tokens/month"), rule("a", "900 concurrent"),
+		NewRule(ScopeTeam, "crew", Limit{Unit: USD, Window: Month, Amount: 1000}), NewRule(ScopeModel, "m*", Limit{Unit: Requests, Window: Day, Amount: 500})}
+	backends := [][]*Rule{{NewRule(ScopeBackend, "a", Limit{Unit: Concurrent, Amount: 1})}, {NewRule(ScopeBackend, "b", Limit{Unit: Concurrent, Amount: 500})}}
+	ask := func() Request {
+		req := asking(1, rules...)
+		req.Candidates = backends
+		return req
+	}
+	rest(r)
+	admit(t, r, ask()) // loads the script
+	s.Do("config", "resetstat")
+	var held []Reservation
+	for range 20 {
+		held = append(held, admit(t, r, ask()))
+	}
+	if n := s.Calls("evalsha") + s.Calls("eval"); n != 20 {
+		t.Errorf("20 admissions were %d calls", n)
+	}
+	if err := held[0].Move(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Calls("evalsha"); n != 21 {
+		t.Errorf("a move was %d calls", n-20)
+	}
+	s.Do("config", "resetstat")
+	for _, res := range held {
+		res.Settle(context.Background(), all)
+	}
+	flushed(t, r)
+	if n := s.Calls("evalsha") + s.Calls("eval"); n > 4 {
+		t.Errorf("20 settlements were %d calls", n)
+	}
+	remains(t, r, backends[1][0], 500)
+}
+
+func TestNoLimitsAreNoCall(t *testing.T) {
+	r, s := single(t, calm())
+	rest(r)
+	s.Do("config", "resetstat")
+	req := asking(1)
+	req.Candidates = [][]*Rule{{}, {}}
+	res := admit(t, r, req)
+	if err := res.Move(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	res.Settle(context.Background(), all)
+	flushed(t, r)
+	if n := s.Calls("evalsha") + s.Calls("eval"); n != 0 {
+		t.Errorf("there were %d calls", n)
+	}
+}
+
+func TestOnAClusterATeamAndItsKeysAreOneCall(t *testing.T) {
+	set := redistest.Cluster(t)
+	r := store(t, RedisOptions{URLs: set.URLs()}, calm())
+	rest(r)
+	of := func(words string) *Rule {
+		l := rule("alice", words)
+		l.Team = "crew"
+		return l
+	}
+	rules := []*Rule{of("1M requests/minute"), of("1M tokens/month"), NewRule(ScopeTeam, "crew", Limit{Unit: Concurrent, Amount: 500})}
+	model := NewRule(ScopeModel, "m*", Limit{Unit: Requests, Window: Day, Amount: 500})
+	full, free := NewRule(ScopeBackend, "full", Limit{Unit: Concurrent, Amount: 1}), NewRule(ScopeBackend, "free", Limit{Unit: Concurrent, Amount: 900})
+	calls := func() (n int) {
+		for _, s := range set.Servers {
+			n += s.Calls("evalsha") + s.Calls("eval")
+		}
+		return n
+	}
+	for _, c := range []struct {
+		name       string
+		rules      []*Rule
+		candidates [][]*Rule
+		want       int
+	}{
+		{"key and team", rules, nil, 1},
+		{"backends without limits", rules, [][]*Rule{{}, {free}}, 1},
+		{"a model", append(rules[:3:3], model), nil, 2},
+		{"a backend", rules, [][]*Rule{{free}}, 2},
+		{"the second of two backends", append(rules[:3:3], model), [][]*Rule{{full}, {free}}, 4},
+	} {
+		req := asking(1, c.rules...)
+		req.Candidates = c.candidates
+		if c.name == "the second of two backends" {
+			first := asking(1)
+			first.Candidates = [][]*Rule{{full}}
+			admit(t, r, first)
+		}
+		admit(t, r, req) // loads the scripts where they are not
+		req.ID += " again"
+		before := calls()
+		admit(t, r, req)
+		if n := calls() - before; n != c.want {
+			t.Errorf("%s: %d calls, want %d", c.name, n, c.want)
+		}
+	}
+}
+
+func TestOnAClusterARefusalByALaterNodeTakesNothing(t *testing.T) {
+	set := redistest.Cluster(t)
+	r := store(t, RedisOptions{URLs: set.URLs()}, calm())
+	key, team := rule("alice", "9 concurrent"), NewRule(ScopeTeam, "crew", Limit{Unit: Tokens, Window: Month, Amount: 1000})
+	model := NewRule(ScopeModel, "m*", Limit{Unit: Requests, Window: Day, Amount: 500})
+	full := NewRule(ScopeBackend, "full", Limit{Unit: Concurrent, Amount: 1})
+	ask := func(rules ...*Rule) Request {
+		req := asking(10, rules...)
+		req.Candidates = [][]*Rule{{full}}
+		return req
+	}
+	held := admit(t, r, ask())
+	for range 5 {
+		if got := refuse(t, r, ask(key, team, model)); got.Rule != full || len(got.States) != 4 {
+			t.Fatalf("got %v with %d states", got, len(got.States))
+		}
+	}
+	remains(t, r, key, 9)
+	remains(t, r, team, 1000)
+	remains(t, r, model, 500)
+	held.Settle(context.Background(), all)
+	flushed(t, r)
+	admit(t, r, ask(key, team, model))
+	remains(t, r, team, 990)
+
+	req := asking(1)
+	req.Candidates = [][]*Rule{{full, model}}
+	if _, err := r.Reserve(context.Background(), req); err == nil || errors.Is(err, ErrUnavailable) {
+		t.Errorf("a candidate of two things: got %v", err)
+	}
+}
+
+func TestRefusalsAreRememberedForAMoment(t *testing.T) {
+	tuning := calm()
+	tuning.denied = 100 * time.Millisecond
+	r, s := single(t, tuning)
+	rest(r)
+	for _, words := range []string{"1 requests/hour", "100 tokens/hour", "100 tokens/month"} {
+		limit := rule("a", words)
+		admit(t, r, asking(100, limit)).Settle(context.Background(), Actual{Dispatched: true, Input: 100})
+		flushed(t, r)
+		first := refuse(t, r, asking(100, limit))
+		s.Do("config", "resetstat")
+		asked := 0
+		for start := time.Now(); time.Since(start) < 250*time.Millisecond; asked++ {
+			again := refuse(t, r, asking(100, limit))
+			if again.Rule != limit || again.Requested != first.Requested && limit.Limit.Window.Rate() || again.Reserved ||
+				again.RetryAfter <= 0 || again.RetryAfter > first.RetryAfter || len(again.States) != 1 {
+				t.Fatalf("%s: got %+v after %+v", words, again, first)
+			}
+		}
+		if n := s.Calls("evalsha"); n > 4 {
+			t.Errorf("%s: %d refusals were %d calls", words, asked, n)
+		}
+	}
+}
+
+func TestARefusalIsForgottenWhenSomethingComesBack(t *testing.T) {
+	tuning := calm()
+	tuning.denied = time.Hour
+	r, _ := single(t, tuning)
+	limit := rule("a", "100 tokens/hour")
+	held := admit(t, r, asking(100, limit))
+	refuse(t, r, asking(50, limit))
+	refuse(t, r, asking(50, limit))
+	held.Settle(context.Background(), all)
+	flushed(t, r)
+	admit(t, r, asking(50, limit))
+	refuse(t, r, asking(100, limit))
+	admit(t, r, asking(30, limit)) // less than what was refused
+}
+
+func TestSeedsAreAskedOnceByACrowd(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	var mu sync.Mutex
+	asked := map[string]int{}
+	r := store(t, RedisOptions{URLs: []string{s.URL}, Seed: func(rule *Rule, since time.Time) int64 {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[rule.name]++
+		if start, _ := rule.Limit.Window.Bounds(time.Now()); !since.Equal(start) {
+			t.Errorf("%s: asked since %v", rule.name, since)
+		}
+		return 960
+	}}, calm())
+	day, month := rule("a", "1000 tokens/day"), rule("a", "10000 tokens/month")
+	var admitted, refused int
+	crowd(50, func(int) {
+		_, err := r.Reserve(context.Background(), asking(10, day, month))
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			admitted++
+		} else {
+			refused++
+		}
+	})
+	if admitted != 4 || refused != 46 {
+		t.Errorf("%d were admitted, %d refused", admitted, refused)
+	}
+	if len(asked) != 2 || asked[day.name] != 1 || asked[month.name] != 1 {
+		t.Errorf("asked for %v", asked)
+	}
+}
+
+// deaf is a way to Redis on which answers can be lost.
+type deaf struct {
+	net.Listener
+	mu   sync.Mutex
+	mute bool
+	wg   sync.WaitGroup
+}
+
+func newDeaf(t *testing.T, addr string) *deaf {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &deaf{Listener: l}
+	d.wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", addr)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			d.wg.Go(func() { _, _ = io.Copy(server, client); _ = server.Close() })
+			d.wg.Go(func() { _, _ = io.Copy(&hearing{d, client}, server); _ = client.Close() })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		d.wg.Wait()
+	})
+	return d
+}
+
+// hearing is a caller's side, who hears nothing of scripts while d is mute. The greeting of a new
+// connection passes: it is a list of more than nine, and no script's answer is.
+type hearing struct {
+	d *deaf
+	io.Writer
+}
+
+func (h *hearing) Write(p []byte) (int, error) {
+	h.d.mu.Lock()
+	mute := h.d.mute
+	h.d.mu.Unlock()
+	if greeting := len(p) > 2 && p[0] == '*' && p[2] != '\r'; mute && !greeting {
+		return len(p), nil
+	}
+	return h.Writer.Write(p)
+}
+
+func (d *deaf) set(mute bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mute = mute
+}
+
+func TestAnAnswerThatIsLostCountsOnce(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	way := newDeaf(t, s.Addr())
+	r := store(t, RedisOptions{URLs: []string{"redis://" + way.Addr().String()}}, calm())
+	rest(r)
+	quota, places := rule("a", "1000 tokens/month"), rule("a", "5 concurrent")
+	admit(t, r, asking(100, quota, places)).Settle(context.Background(), Actual{}) // loads the scripts
+	flushed(t, r)
+	held := admit(t, r, asking(100, quota, places))
+
+	r.opts.Timeout = 50 * time.Millisecond
+	s.Do("config", "resetstat")
+	way.set(true)
+	_, err := r.Reserve(context.Background(), asking(10, quota, places))
+	fails(t, err, ReasonTimeout)
+	if n := s.Calls("evalsha"); n != 1 {
+		t.Errorf("it was sent %d times", n)
+	}
+	held.Settle(context.Background(), Actual{Dispatched: true, Input: 60})
+	eventually(t, "a settlement that was sent again", func() bool { return s.Calls("zrem") > 0 && r.Stats().Queued > 0 })
+	way.set(false)
+	r.opts.Timeout = 5 * time.Second
+	flushed(t, r)
+	remains(t, r, quota, 940)
+	remains(t, r, places, 5)
+}
+
+func TestWaysToRedis(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts redistest.Options
+		with func(o *RedisOptions)
+	}{
+		"password":    {opts: redistest.Options{Password: "hush"}},
+		"an ACL user": {opts: redistest.Options{User: "gate", UserPassword: "hush", UserRules: "~pinegate:* +@read +@write +@scripting +time +select +hello +ping"}},
+		"an ACL user in the options": {
+			opts: redistest.Options{User: "gate", UserPassword: "hush", UserRules: "~pinegate:* +@all"},
+			with: func(o *RedisOptions) {
+				o.URLs[0] = "redis://" + o.URLs[0][strings.LastIndex(o.URLs[0], "@")+1:]
+				o.Username, o.Password = "gate", "hush"
+			},
+		},
+		"TLS":              {opts: redistest.Options{TLS: true, Password: "hush"}},
+		"unix":             {opts: redistest.Options{Unix: true, Password: "hush"}},
+		"another database": {with: func(o *RedisOptions) { o.URLs[0] += "/3" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := redistest.Standalone(t, c.opts)
+			opts := RedisOptions{URLs: []string{s.URL}, TLS: s.TLS}
+			if c.with != nil {
+				c.with(&opts)
+			}
+			r := store(t, opts, calm())
+			decides(t, r)
+			if err := r.Ping(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRedisThatIsNotTrustedIsUnavailable(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{TLS: true})
+	r := store(t, RedisOptions{URLs: []string{s.URL}}, calm())
+	_, err := r.Reserve(context.Background(), asking(1, rule("a", "1 concurrent")))
+	fails(t, err, ReasonConnect)
+}
+
+func TestRedisOptionsThatMakeNoSense(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts RedisOptions
+		want string
+	}{
+		"no URL":             {RedisOptions{}, "no URL"},
+		"no scheme":          {RedisOptions{URLs: []string{"hush@localhost"}}, "scheme"},
+		"another scheme":     {RedisOptions{URLs: []string{"http://u:hush@localhost"}}, "scheme"},
+		"no URL at all":      {RedisOptions{URLs: []string{"redis://u:hush@local host"}}, "not a URL"},
+		"a bad database":     {RedisOptions{URLs: []string{"redis://u:hush@localhost/hush"}}, "database"},
+		"a parameter":        {RedisOptions{URLs: []string{"redis://localhost?max_retries=3"}}, "max_retries"},
+		"two passwords":      {RedisOptions{URLs: []string{"redis://u:hush@a", "redis://u:hushed@b"}}, "must be those of the first"},
+		"a unix node":        {RedisOptions{URLs: []string{"unix:///a", "unix:///b"}}, "unix socket"},
+		"a Cluster database": {RedisOptions{URLs: []string{"redis://a/1", "redis://b/1"}}, "database 0"},
+		"braces":             {RedisOptions{URLs: []string{"redis://a"}, Prefix: "{x}"}, "braces"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := NewRedis(c.opts)
+			if err == nil {
+				_ = r.Close()
+				t.Fatal("got no error")
+			}
+			if strings.Contains(err.Error(), "hush") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v", err)
+			}
+			if c.opts.Check() == nil {
+				t.Error("Check has no error")
+			}
+		})
+	}
+}
