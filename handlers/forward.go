@@ -37,6 +37,7 @@ func (c *call) forward() {
 	}()
 
 	c.g.Shared.InFlight().add(c)
+	defer c.g.Shared.InFlight().remove(c)
 	c.setHeaders()
 	c.answer.overhead = time.Since(c.start) - c.read
 	c.answer.current = c.reservation.Candidate()

@@ -45,9 +45,10 @@ type progress struct {
 	attempts int
 
 	// Guarded by InFlight.mu.
-	place *list.Element // nil: not in flight
-	since time.Time     // when it got there
-	noted bool          // there may be a checkpoint of it
+	place   *list.Element // nil: not in flight
+	since   time.Time     // when it got there
+	noted   bool          // there may be a checkpoint of it
+	settled bool          // there will be none any more
 
 	// Of the last checkpoint; only InFlight.Checkpoint has them.
 	tokens wire.Tokens
@@ -93,16 +94,24 @@ func (f *InFlight) endOverdue(now time.Time) {
 	}
 }
 
-// remove takes out a request that is about to be settled, and tells whether
-// there may be a checkpoint of it.
-func (f *InFlight) remove(c *call) (noted bool) {
+// settle ends the checkpoints of a request, and tells whether there may be one.
+// The request stays in flight: what a backend sends behind its usage must end
+// in time, too.
+func (f *InFlight) settle(c *call) (noted bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.progress.settled = true
+	return c.progress.noted
+}
+
+// remove takes out a request that is over.
+func (f *InFlight) remove(c *call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if p := c.progress.place; p != nil {
 		f.calls.Remove(p)
 		c.progress.place = nil
 	}
-	return c.progress.noted
 }
 
 // older returns the requests that are in flight for some time, and notes that
@@ -114,6 +123,9 @@ func (f *InFlight) older(now time.Time) (calls []*call) {
 		c := e.Value.(*call)
 		if now.Sub(c.progress.since) < checkpointEvery {
 			break
+		}
+		if c.progress.settled {
+			continue
 		}
 		c.progress.noted = true
 		calls = append(calls, c)

@@ -84,7 +84,7 @@ func (c *call) settle(outcome usage.Outcome) {
 	// The caller may be gone; what the stores may take they bound themselves.
 	ctx := context.WithoutCancel(c.r.Context())
 
-	noted := c.g.Shared.InFlight().remove(c)
+	noted := c.g.Shared.InFlight().settle(c)
 	record := c.record(outcome)
 	actual := limiter.Actual{
 		Dispatched: a.dispatched || a.exchange.Dispatched,
