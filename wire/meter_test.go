@@ -423,3 +423,21 @@ func TestMeterClosesOnce(t *testing.T) {
 		}
 	}
 }
+
+// Usage beside no choices is the last word, but not before the first: some
+// servers say what the prompt came to at once.
+func TestUsageBeforeAnyTextIsNotTheLastWord(t *testing.T) {
+	const prompt = `data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":0}}` + "\n\n"
+	const text = `data: {"choices":[{"delta":{"content":"hello"}}]}` + "\n\n"
+	const usage = `data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}` + "\n\n"
+	for _, hide := range []bool{false, true} {
+		s := setup{config: MeterConfig{Endpoint: Chat, HideUsage: hide}, header: http.Header{"Content-Type": {"text/event-stream"}}, length: -1}
+		if got := readMetered(s, byteByByte([]byte(prompt+text+usage))); got.finalSaid.Output != 2 {
+			t.Errorf("hide %v: Final saw %+v", hide, got.finalSaid)
+		}
+		// An answer without any text is whole with its end.
+		if got := readMetered(s, byteByByte([]byte(prompt+"data: [DONE]\n\n"))); !got.finalSaid.Complete || got.finalSaid.Input != 5 {
+			t.Errorf("hide %v: of nothing Final saw %+v", hide, got.finalSaid)
+		}
+	}
+}

@@ -38,8 +38,9 @@ func (t *tally) closed(p *payload, e Endpoint) (final bool) {
 		t.complete = true
 	}
 	// With continuous usage there is usage beside each chunk's choices, and
-	// the last word is spoken only by the chunk that has none.
-	return (e == Chat || e == Completions) && p.usage && !p.choices
+	// the last word is spoken only by the chunk that has none; and not by one
+	// before any text, by which a server says what the prompt came to.
+	return (e == Chat || e == Completions) && p.usage && !p.choices && t.delivered > 0
 }
 
 // covered takes note that usage came which covers all text so far.
