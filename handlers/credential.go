@@ -74,7 +74,7 @@ func hasQueryKey(query string) bool {
 			name = decoded
 		}
 		switch strings.ToLower(strings.ReplaceAll(name, "-", "_")) {
-		case "key", "api_key", "apikey", "x_api_key", "access_token", "authorization":
+		case "key", "api_key", "apikey", "x_api_key", "x_goog_api_key", "subscription_key", "token", "access_token", "authorization":
 			return true
 		}
 	}

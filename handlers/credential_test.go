@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/wire"
 )
 
 func TestCredentialIsFoundInEachCarrier(t *testing.T) {
@@ -55,6 +56,9 @@ func TestCredentialThatIsNoneOrTwoIsRefused(t *testing.T) {
 		"query":                      {query: "api_key=k1", header: http.Header{"Authorization": {"Bearer k1"}}},
 		"query, encoded name":        {query: "%6bey=k1"},
 		"query, other case":          {query: "a=b;API-Key=k1"},
+		"query, Google's carrier":    {query: "x-goog-api-key=k1"},
+		"query, Azure's":             {query: "api-version=1&Subscription-Key=k1"},
+		"query, a token":             {query: "token=k1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("POST", "/v1/chat/completions?"+c.query, nil)
@@ -71,6 +75,22 @@ func TestCredentialThatIsNoneOrTwoIsRefused(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// Every method is judged alike.
+func TestNoMethodGetsAnUpgradePastTheGate(t *testing.T) {
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		r := httptest.NewRequest(method, "/v1/models", nil)
+		r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"websocket"}}
+		c := call{r: r, endpoint: wire.ListModels}
+		if err := c.checkProtocol(); err == nil || err.StatusCode() != http.StatusBadRequest {
+			t.Errorf("%s: %v", method, err)
+		}
+		r.Header = nil
+		if err := c.checkProtocol(); err != nil {
+			t.Errorf("%s without an upgrade: %v", method, err)
+		}
 	}
 }
 

@@ -113,16 +113,16 @@ func (c *call) serve() *wire.Error {
 // and upgrades, which would be tunnels that nobody meters. Java's client offers
 // h2c on every plaintext request, which any server may ignore.
 func (c *call) checkProtocol() *wire.Error {
-	r := c.r
-	if c.endpoint != wire.Unknown && r.Method != c.endpoint.Method() {
-		if r.Method == http.MethodHead && c.endpoint.Method() == http.MethodGet {
-			return nil // as for any GET
-		}
+	method := c.r.Method
+	if method == http.MethodHead && c.endpoint.Method() == http.MethodGet {
+		method = http.MethodGet // it is answered as that is
+	}
+	if c.endpoint != wire.Unknown && method != c.endpoint.Method() {
 		err := wire.Errorf(wire.KindMethod, "")
 		err.Allow = c.endpoint.Method()
 		return err
 	}
-	if isUpgrade(r) {
+	if isUpgrade(c.r) {
 		return wire.Errorf(wire.KindBadRequest, "Protocol upgrades are not supported.")
 	}
 	return nil
