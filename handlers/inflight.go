@@ -191,7 +191,7 @@ func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 		return usage.Record{}, false
 	}
 	result := meter.Result()
-	tokens := c.soFar(result)
+	tokens := c.soFar(&result)
 	if p.at == attempts && p.tokens == tokens {
 		return usage.Record{}, false
 	}
@@ -216,12 +216,12 @@ func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 	if result.Bytes > 0 {
 		record.Status = http.StatusOK // what is metered succeeded
 	}
-	setCost(&record, chosen.price, result)
+	setCost(&record, chosen.price, &result)
 	return record, true
 }
 
 // soFar is what an answer has used by now.
-func (c *call) soFar(result wire.Result) wire.Tokens {
+func (c *call) soFar(result *wire.Result) wire.Tokens {
 	if result.Reported && result.Unreported == 0 {
 		return result.Tokens
 	}

@@ -16,14 +16,58 @@ func setRateHeaders(h http.Header, d wire.Dialect, states []limiter.State, now t
 	requests := tightest(states, limiter.Requests)
 	tokens := tightest(states, limiter.Tokens)
 	if d == wire.Anthropic {
-		setAnthropicRate(h, "Requests", requests, now)
-		setAnthropicRate(h, "Tokens", tokens, now)
-		setAnthropicRate(h, "Input-Tokens", tightest(states, limiter.InputTokens), now)
-		setAnthropicRate(h, "Output-Tokens", tightest(states, limiter.OutputTokens), now)
+		anthropicRequests.set(h, requests, anthropicReset(requests, now))
+		anthropicTokens.set(h, tokens, anthropicReset(tokens, now))
+		input, output := tightest(states, limiter.InputTokens), tightest(states, limiter.OutputTokens)
+		anthropicInput.set(h, input, anthropicReset(input, now))
+		anthropicOutput.set(h, output, anthropicReset(output, now))
 		return
 	}
-	setOpenAIRate(h, "Requests", requests)
-	setOpenAIRate(h, "Tokens", tokens)
+	openaiRequests.set(h, requests, openaiReset(requests))
+	openaiTokens.set(h, tokens, openaiReset(tokens))
+}
+
+// rateNames are the canonical names of the headers that tell of one limit.
+type rateNames struct{ limit, remaining, reset string }
+
+var (
+	openaiRequests = rateNames{"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"}
+	openaiTokens   = rateNames{"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"}
+
+	anthropicRequests = newAnthropicNames("Requests")
+	anthropicTokens   = newAnthropicNames("Tokens")
+	anthropicInput    = newAnthropicNames("Input-Tokens")
+	anthropicOutput   = newAnthropicNames("Output-Tokens")
+)
+
+func newAnthropicNames(what string) rateNames {
+	prefix := "Anthropic-Ratelimit-" + what
+	return rateNames{prefix + "-Limit", prefix + "-Remaining", prefix + "-Reset"}
+}
+
+// set tells of a limit; of none where s is nil.
+func (n *rateNames) set(h http.Header, s *limiter.State, reset string) {
+	if s == nil {
+		return
+	}
+	values := &[3]string{strconv.FormatInt(s.Limit, 10), strconv.FormatInt(s.Remaining, 10), reset}
+	h[n.limit] = values[0:1:1]
+	h[n.remaining] = values[1:2:2]
+	h[n.reset] = values[2:3:3]
+}
+
+func openaiReset(s *limiter.State) string {
+	if s == nil {
+		return ""
+	}
+	return resetText(s.Reset)
+}
+
+func anthropicReset(s *limiter.State, now time.Time) string {
+	if s == nil {
+		return ""
+	}
+	return now.Add(s.Reset).UTC().Format(time.RFC3339)
 }
 
 // tightest returns the state with the smallest share left among those of a
@@ -53,27 +97,6 @@ func hasCallerLimit(states []limiter.State) bool {
 		}
 	}
 	return false
-}
-
-func setOpenAIRate(h http.Header, name string, s *limiter.State) {
-	if s == nil {
-		return
-	}
-	values := &[3]string{strconv.FormatInt(s.Limit, 10), strconv.FormatInt(s.Remaining, 10), resetText(s.Reset)}
-	h["X-Ratelimit-Limit-"+name] = values[0:1:1]
-	h["X-Ratelimit-Remaining-"+name] = values[1:2:2]
-	h["X-Ratelimit-Reset-"+name] = values[2:3:3]
-}
-
-func setAnthropicRate(h http.Header, name string, s *limiter.State, now time.Time) {
-	if s == nil {
-		return
-	}
-	reset := now.Add(s.Reset).UTC().Format(time.RFC3339)
-	values := &[3]string{strconv.FormatInt(s.Limit, 10), strconv.FormatInt(s.Remaining, 10), reset}
-	h["Anthropic-Ratelimit-"+name+"-Limit"] = values[0:1:1]
-	h["Anthropic-Ratelimit-"+name+"-Remaining"] = values[1:2:2]
-	h["Anthropic-Ratelimit-"+name+"-Reset"] = values[2:3:3]
 }
 
 // resetText writes a duration as OpenAI does: `12ms`, `1s`, `6m0s`. It is

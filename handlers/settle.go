@@ -85,7 +85,8 @@ func (c *call) settle(outcome usage.Outcome) {
 	ctx := context.WithoutCancel(c.r.Context())
 
 	noted := c.g.Shared.InFlight().settle(c)
-	record := c.record(outcome)
+	result := a.meter.Result()
+	record := c.record(outcome, &result)
 	actual := limiter.Actual{
 		Dispatched: a.dispatched || a.exchange.Dispatched,
 		Input:      record.Input,
@@ -109,8 +110,8 @@ func (c *call) settle(outcome usage.Outcome) {
 		c.g.Logger.Error("recording usage failed", zap.String("request_id", c.id), zap.Error(err))
 	}
 	LogEvent(c.g.Events, record, c.g.HideModels)
-	c.remember(outcome)
-	c.observe(record)
+	c.remember(outcome, result.ResponseID)
+	c.observe(record, result.Events)
 	c.logRequest(record, a.failure)
 }
 
@@ -126,7 +127,7 @@ func delivered(a *answer) bool {
 
 // record says what the request used: as the backend reports it, else estimated
 // from what was delivered.
-func (c *call) record(outcome usage.Outcome) *usage.Record {
+func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record {
 	a := &c.answer
 	chosen := c.candidates[a.current]
 	record := &usage.Record{
@@ -144,7 +145,6 @@ func (c *call) record(outcome usage.Outcome) *usage.Record {
 		Outcome:    outcome,
 		Attempts:   a.attempts,
 	}
-	result := a.meter.Result()
 	if result.StreamError && outcome == usage.OK {
 		record.Outcome = usage.UpstreamError
 	}
@@ -165,7 +165,7 @@ func (c *call) record(outcome usage.Outcome) *usage.Record {
 
 // setCost says what the record's tokens cost: as the backend says it of a whole
 // answer, as OpenRouter does, since that is what it charges; else by the price.
-func setCost(record *usage.Record, price *usage.Price, result wire.Result) {
+func setCost(record *usage.Record, price *usage.Price, result *wire.Result) {
 	if result.CostUSD != "" && result.Reported && !record.Estimated {
 		cost, sane := usage.ParseCost(result.CostUSD)
 		record.CostNano, record.Priced = cost, true
@@ -180,7 +180,7 @@ func setCost(record *usage.Record, price *usage.Price, result wire.Result) {
 // estimate guesses the tokens of an answer whose usage the backend did not
 // report in full: what it did say, the input as it was reserved, and what the
 // text comes to that was delivered since.
-func (c *call) estimate(result wire.Result, unreported int64) wire.Tokens {
+func (c *call) estimate(result *wire.Result, unreported int64) wire.Tokens {
 	tokens := result.Tokens
 	if tokens.Input == 0 {
 		tokens.Input = c.input
@@ -206,15 +206,15 @@ func (c *call) status() int {
 }
 
 // remember notes a stored response, for the requests that continue it.
-func (c *call) remember(outcome usage.Outcome) {
+func (c *call) remember(outcome usage.Outcome, response string) {
 	if c.endpoint == wire.Responses && outcome == usage.OK {
 		backend := c.candidates[c.answer.current].Name
-		c.g.Shared.Conversations().Remember(c.answer.meter.Result().ResponseID, c.key.ID, backend)
+		c.g.Shared.Conversations().Remember(response, c.key.ID, backend)
 	}
 }
 
 // observe counts the request in the metrics.
-func (c *call) observe(record *usage.Record) {
+func (c *call) observe(record *usage.Record, events int64) {
 	request := metrics.Request{
 		Endpoint:   record.Endpoint,
 		Backend:    record.Backend,
@@ -233,7 +233,7 @@ func (c *call) observe(record *usage.Record) {
 		Duration:   record.Duration,
 		FirstToken: record.FirstToken,
 	}
-	if events := c.answer.meter.Result().Events; events > 1 && record.FirstToken > 0 {
+	if events > 1 && record.FirstToken > 0 {
 		request.InterToken = (record.Duration - record.FirstToken) / time.Duration(events-1)
 	}
 	c.g.Metrics.Observe(request)
