@@ -105,6 +105,7 @@ func singleOptions(base *redis.Options) *redis.Options {
 	o.Protocol = 2
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.OnConnect = mayTalk
 	o.MaxRetries = -1
 	o.DialerRetries = 1
 	o.DialTimeout = dialTimeout
@@ -118,13 +119,22 @@ func singleOptions(base *redis.Options) *redis.Options {
 	return &o
 }
 
+// mayTalk tells of a new connection that Redis wants a password for it. Of a script's call it would
+// not say so: to who has not logged in it closes the connection where a command is long.
+func mayTalk(ctx context.Context, c *redis.Conn) error {
+	if err := c.Ping(ctx).Err(); err != nil && reasonOf(err) == ReasonAuth {
+		return err
+	}
+	return nil
+}
+
 func failoverOptions(opts *RedisOptions, base *redis.Options, addrs []string) *redis.FailoverOptions {
 	o := singleOptions(base)
 	return &redis.FailoverOptions{
 		MasterName: opts.Sentinel, SentinelAddrs: addrs,
 		SentinelUsername: opts.SentinelUsername, SentinelPassword: opts.SentinelPassword,
 		Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig,
-		Protocol: o.Protocol, DisableIdentity: o.DisableIdentity,
+		OnConnect: o.OnConnect, Protocol: o.Protocol, DisableIdentity: o.DisableIdentity,
 		MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, DialTimeout: o.DialTimeout,
 		ContextTimeoutEnabled: true, PoolSize: o.PoolSize, PipelinePoolSize: o.PipelinePoolSize,
 		MinIdleConns: o.MinIdleConns, ConnMaxIdleTime: o.ConnMaxIdleTime,
@@ -138,7 +148,7 @@ func clusterOptions(base *redis.Options, addrs []string) *redis.ClusterOptions {
 	o := singleOptions(base)
 	return &redis.ClusterOptions{
 		Addrs: addrs, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
-		Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaintNotificationsConfig: o.MaintNotificationsConfig,
+		OnConnect: o.OnConnect, Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaintNotificationsConfig: o.MaintNotificationsConfig,
 		MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, DialTimeout: o.DialTimeout,
 		ContextTimeoutEnabled: true, PoolSize: o.PoolSize, PipelinePoolSize: o.PipelinePoolSize,
 		ConnMaxIdleTime: o.ConnMaxIdleTime, DisableRoutingPolicies: true,

@@ -121,6 +121,7 @@ func TestRedisThatRefusesIsUnavailable(t *testing.T) {
 
 func TestRedisThatIsNotThereIsUnavailable(t *testing.T) {
 	r, s := single(t, calm())
+	rest(r)
 	r.opts.Timeout = 200 * time.Millisecond
 	decides(t, r)
 	s.Kill()
@@ -145,6 +146,7 @@ func TestRedisThatIsNotThereIsUnavailable(t *testing.T) {
 
 func TestRedisThatStandsStillCostsNoMoreThanTheBudget(t *testing.T) {
 	r, s := single(t, calm())
+	rest(r)
 	limit := rule("a", "5 concurrent")
 	res := admit(t, r, asking(1, limit))
 	r.opts.Timeout = 50 * time.Millisecond
