@@ -98,10 +98,8 @@ func (c *call) attempt(ctx context.Context) error {
 		a.failure = a.exchange.Err
 	}
 	a.dispatched = a.dispatched || a.exchange.Dispatched
-	if err == nil || a.exchange.Status != 0 || ctx.Err() != nil {
-		chosen.Metrics.Up.Set(1)
-	} else {
-		chosen.Metrics.Up.Set(0)
+	if answered := a.exchange.Status != 0; answered || err != nil && ctx.Err() == nil {
+		chosen.Metrics.Reached(answered) // what was given up proves neither
 	}
 	return err
 }

@@ -121,15 +121,23 @@ func (m *Metrics) Rejected(reason, scope string) {
 	m.rejected.WithLabelValues(reason, scope).Inc()
 }
 
-// Backend are the gauges of one backend.
+// Backend is what is told of one backend.
 type Backend struct {
 	Inflight prometheus.Gauge // requests that it is answering now
-	Up       prometheus.Gauge // 1: the last attempt reached it; 0: it did not
+
+	up   *prometheus.GaugeVec
+	name string
 }
 
 // Backend returns the gauges of a backend, to be kept.
 func (m *Metrics) Backend(name string) Backend {
-	return Backend{Inflight: m.inflight.WithLabelValues(name), Up: m.backendUp.WithLabelValues(name)}
+	return Backend{Inflight: m.inflight.WithLabelValues(name), up: m.backendUp, name: name}
+}
+
+// Reached notes whether an attempt reached the backend. Until the first one
+// there is no series: what nobody has tried must not look down.
+func (b Backend) Reached(ok bool) {
+	b.up.WithLabelValues(b.name).Set(oneIf(ok))
 }
 
 // StoreUp notes whether the store answers.

@@ -1,0 +1,137 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/metrics"
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// proxyFunc is a backend's proxy.
+type proxyFunc func(w http.ResponseWriter, r *http.Request) error
+
+func (f proxyFunc) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	return f(w, r)
+}
+
+// forwarded is a chat on its way to a backend of the name, which its proxy
+// answers for.
+func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *prometheus.Registry) {
+	t.Helper()
+	registry = prometheus.NewRegistry()
+	m, err := metrics.For(registry, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := limiter.NewMemory(limiter.MemoryOptions{})
+	t.Cleanup(func() { _ = memory.Close() })
+	reservation, err := memory.Reserve(context.Background(), limiter.Request{ID: "req_1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := &Backend{Name: name, Metrics: m.Backend(name), Proxy: proxy}
+	return &call{
+		g:           &Gateway{Shared: new(sharedState), Metrics: m, Logger: zap.NewNop(), MaxStream: time.Minute},
+		w:           httptest.NewRecorder(),
+		r:           httptest.NewRequest("POST", "/v1/chat/completions", nil),
+		start:       time.Now(),
+		id:          "req_1",
+		endpoint:    wire.Chat,
+		key:         &keys.Key{ID: "alice"},
+		request:     &wire.Request{Model: "m", N: 1, Cap: -1},
+		candidates:  []candidate{{Backend: backend, model: "m"}},
+		reservation: reservation,
+		ledger:      usage.NewMemory(time.Hour),
+	}, registry
+}
+
+// An answer settles before its last bytes leave, and a backend that goes on
+// behind its usage must not hold the request for ever.
+func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
+	const last = delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\n"
+	var c *call
+	c, _ = forwarded(t, "east", func(_ http.ResponseWriter, r *http.Request) error {
+		body := backends.ExchangeFrom(r.Context()).Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(last)))
+		if _, err := io.ReadFull(body, make([]byte, len(last))); err != nil {
+			t.Error(err)
+		}
+		if !c.answer.settled {
+			t.Error("the usage has passed, and the request has not settled")
+		}
+		c.g.Shared.InFlight().endOverdue(time.Now().Add(time.Minute))
+		if r.Context().Err() == nil || context.Cause(r.Context()) != errStreamLimit {
+			t.Errorf("the request goes on: its context says %v", context.Cause(r.Context()))
+		}
+		return nil
+	})
+	c.forward()
+	if n := c.g.Shared.InFlight().calls.Len(); n != 0 {
+		t.Errorf("%d requests are in flight behind their end", n)
+	}
+}
+
+// What nobody has tried is neither up nor down, and a caller who loses patience
+// with a backend that hangs does not prove that it works.
+func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		proxy proxyFunc
+		leave bool
+		want  string
+	}{
+		"answers": {func(_ http.ResponseWriter, r *http.Request) error {
+			backends.ExchangeFrom(r.Context()).Status = 400
+			return nil
+		}, false, "1"},
+		"refuses to be dialled":         {func(http.ResponseWriter, *http.Request) error { return errors.New("dial") }, false, "0"},
+		"hangs until the caller leaves": {func(http.ResponseWriter, *http.Request) error { return nil }, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, registry := forwarded(t, name, test.proxy)
+			if got := upSeries(t, registry, name); got != "" {
+				t.Errorf("before any attempt: %q", got)
+			}
+			if test.leave {
+				gone, leave := context.WithCancel(t.Context())
+				leave()
+				c.r = c.r.WithContext(gone)
+			}
+			c.forward()
+			if got := upSeries(t, registry, name); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// upSeries is the value of a backend's pinegate_backend_up, "" for none.
+func upSeries(t *testing.T, registry *prometheus.Registry, backend string) string {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "pinegate_backend_up" && metric.GetLabel()[0].GetValue() == backend {
+				return strconv.FormatFloat(metric.GetGauge().GetValue(), 'f', -1, 64)
+			}
+		}
+	}
+	return ""
+}
