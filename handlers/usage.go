@@ -25,7 +25,7 @@ func (c *call) serveUsage() *wire.Error {
 func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *http.Request) *wire.Error {
 	query, err := usage.ParseQuery(r.URL.Query(), time.Now())
 	if err != nil {
-		return paramError(err)
+		return queryError(logger, r, err)
 	}
 	shared.Acquire()
 	defer shared.Release()
@@ -36,7 +36,7 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 	}
 	page, err := ledger.Query(r.Context(), query)
 	if err != nil {
-		return paramError(err)
+		return queryError(logger, r, err)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	if query.CSV {
@@ -56,11 +56,15 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 	return nil
 }
 
-// paramError tells a caller which parameter makes no sense.
-func paramError(err error) *wire.Error {
+// queryError tells a caller which parameter makes no sense; what else went wrong
+// is for the log.
+func queryError(logger *zap.Logger, r *http.Request, err error) *wire.Error {
 	var param *usage.ParamError
 	if !errors.As(err, &param) {
-		return wire.Errorf(wire.KindInternal, "")
+		if r.Context().Err() == nil { // else the caller left
+			logger.Error("reading usage failed", zap.Error(err))
+		}
+		return wire.Errorf(wire.KindOverloaded, "")
 	}
 	refusal := wire.Errorf(wire.KindBadRequest, "%s", param.Message)
 	refusal.Param = param.Param
