@@ -132,21 +132,42 @@ func (set *ClusterSet) owner(ctx context.Context, key string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ranges, err := running.client.ClusterSlots(ctx).Result()
+	nodes, err := running.client.ClusterNodes(ctx).Result()
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range ranges {
-		if int64(r.Start) > slot || int64(r.End) < slot {
+	for line := range strings.Lines(nodes) {
+		fields := strings.Fields(line) // id, address, flags, master, three times, link, and ranges of slots
+		if len(fields) < 9 || !has(fields[8:], slot) {
 			continue
 		}
+		addr, _, _ := strings.Cut(fields[1], "@")
 		for _, s := range set.Servers {
-			if s.Addr() == r.Nodes[0].Addr {
+			if s.Addr() == addr {
 				return s, nil
 			}
 		}
 	}
 	return nil, fmt.Errorf("nobody has slot %d", slot)
+}
+
+// has reports whether a slot is in one of the ranges, which are as in 0-5460 or 5461.
+func has(ranges []string, slot int64) bool {
+	for _, r := range ranges {
+		first, last, found := strings.Cut(r, "-")
+		if !found {
+			last = first
+		}
+		from, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			continue // a slot on its way to another node
+		}
+		to, err := strconv.ParseInt(last, 10, 64)
+		if err == nil && from <= slot && slot <= to {
+			return true
+		}
+	}
+	return false
 }
 
 // Failover makes the replica of a key's owner the master, as an operator would, and waits until it is.
