@@ -18,6 +18,8 @@ const (
 	fieldBestOf
 	fieldBackground
 	fieldPreviousResponseID
+	fieldModels       // OpenRouter's
+	fieldFallbacks    // OpenRouter's and Anthropic's
 	fieldIncludeUsage // within stream_options, as the next one
 	fieldContinuousUsageStats
 	fieldMessages
@@ -50,6 +52,8 @@ var fieldNames = [...]string{
 	fieldBestOf:               "best_of",
 	fieldBackground:           "background",
 	fieldPreviousResponseID:   "previous_response_id",
+	fieldModels:               "models",
+	fieldFallbacks:            "fallbacks",
 	fieldIncludeUsage:         "include_usage",
 	fieldContinuousUsageStats: "continuous_usage_stats",
 	fieldMessages:             "messages",
@@ -116,6 +120,10 @@ func topField(name []byte) field {
 		return fieldBackground
 	case "previous_response_id":
 		return fieldPreviousResponseID
+	case "models":
+		return fieldModels
+	case "fallbacks":
+		return fieldFallbacks
 	case "messages":
 		return fieldMessages
 	case "prompt":

@@ -81,6 +81,8 @@ type capValue struct {
 //     where the gate reads it: parsers would disagree about which one counts;
 //   - model is missing (but for moderations), empty, over 256 bytes or holds
 //     control characters;
+//   - it names more models, to which the backend itself would turn where the
+//     first one fails (models, fallbacks): nobody has judged or priced those;
 //   - stream, background or a stream option is no boolean;
 //   - a cap is not an integer of 1 to 2^53, or n or best_of not one of 1 to
 //     10,000. They must be written as integers: 1.0 and 1e3 are numbers that
@@ -142,6 +144,8 @@ func (s *scanner) member(e Endpoint, r *Request, c *counts, f field) (err *Error
 		r.Model, r.model, err = s.text(f, maxModelBytes)
 	case fieldPreviousResponseID:
 		r.PreviousResponse, _, err = s.text(f, maxIDBytes)
+	case fieldModels, fieldFallbacks:
+		err = s.absent(f)
 	case fieldStream:
 		r.Stream, _, err = s.boolean(f)
 	case fieldBackground:
@@ -217,6 +221,15 @@ func (s *scanner) options(r *Request) *Error {
 			return err
 		}
 	}
+}
+
+// absent refuses a field that has a value.
+func (s *scanner) absent(f field) *Error {
+	at, err := s.next()
+	if err == nil && s.body[at.start] != 'n' {
+		err = paramErrorf(f.String(), "%s is not supported by this gateway; name one model.", f)
+	}
+	return err
 }
 
 // text reads a short string; "" for null.
