@@ -69,12 +69,10 @@ func identify(t *throttle.Throttle, r *http.Request, judge func(keys.Hash) *wire
 	if err == nil {
 		hash = keys.HashSecret(secret)
 	}
-	if t != nil {
-		if ok, retry := t.Allow(addr); !ok && (err != nil || !t.Known(addr, hash)) {
-			refusal := wire.Errorf(wire.KindSlowDown, "Too many requests from your address. Please slow down.")
-			refusal.RetryAfter = retry
-			return refusal
-		}
+	if ok, retry := t.Allow(addr); !ok && (err != nil || !t.Known(addr, hash)) {
+		refusal := wire.Errorf(wire.KindSlowDown, "Too many requests from your address. Please slow down.")
+		refusal.RetryAfter = retry
+		return refusal
 	}
 	if err == nil && keys.CheckFormat(secret) != nil {
 		err = wire.Errorf(wire.KindInvalidKey, "")
@@ -82,12 +80,10 @@ func identify(t *throttle.Throttle, r *http.Request, judge func(keys.Hash) *wire
 	if err == nil {
 		err = judge(hash)
 	}
-	if t != nil {
-		if err != nil && err.StatusCode() == http.StatusUnauthorized {
-			t.Failed(addr)
-		} else {
-			t.Accepted(addr, hash)
-		}
+	if err != nil && err.StatusCode() == http.StatusUnauthorized {
+		t.Failed(addr)
+	} else {
+		t.Accepted(addr, hash)
 	}
 	return err
 }

@@ -113,8 +113,8 @@ func readBody(r *http.Request, limit int64) ([]byte, *wire.Error) {
 	}
 }
 
-// grow doubles the room, but goes to the claimed length at once when half of
-// that has really come.
+// grow doubles the room, but goes to the claimed length at once when a quarter
+// of that has really come.
 func grow(body []byte, claimed int64) []byte {
 	room := 2 * int64(cap(body))
 	if claimed > int64(cap(body)) && claimed <= 2*room {
