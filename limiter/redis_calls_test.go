@@ -257,8 +257,8 @@ func newDeaf(t *testing.T, addr string) *deaf {
 	return d
 }
 
-// hearing is a caller's side, who hears nothing of scripts while d is mute. The greeting of a new
-// connection passes: it is a list of more than nine, and no script's answer is.
+// hearing is a caller's side, who hears nothing of scripts while d is mute. The greetings of a new
+// connection pass: a list of more than nine and a word, which no script's answer is.
 type hearing struct {
 	d *deaf
 	io.Writer
@@ -268,7 +268,7 @@ func (h *hearing) Write(p []byte) (int, error) {
 	h.d.mu.Lock()
 	mute := h.d.mute
 	h.d.mu.Unlock()
-	if greeting := len(p) > 2 && p[0] == '*' && p[2] != '\r'; mute && !greeting {
+	if greeting := p[0] == '+' || p[0] == '*' && p[2] != '\r'; mute && !greeting {
 		return len(p), nil
 	}
 	return h.Writer.Write(p)

@@ -68,7 +68,7 @@ func checkRate(g *gate, t *rapid.T) {
 			usedUp := rapid.Int64Range(0, 2*f.reserved).Draw(t, "used")
 			settle(f.reservation, used(usedUp, 0))
 			back := new(big.Rat).SetInt64(f.reserved - usedUp)
-			level = least(level.Add(level, back), capacity)
+			level = least(indebted(level.Add(level, back), l), capacity)
 			if back.Sign() > 0 {
 				excess.Sub(excess, back)
 			}
@@ -90,6 +90,17 @@ func checkRate(g *gate, t *rapid.T) {
 		}
 		inFlight = append(inFlight, flight{r, need})
 	}
+}
+
+// indebted bounds what a level's whole units owe to a day's refill.
+func indebted(level *big.Rat, l limiter.Limit) *big.Rat {
+	whole := new(big.Int).Div(level.Num(), level.Denom()) // rounded down
+	most := big.NewInt(-l.Amount * int64(24*time.Hour/l.Window.Duration()))
+	if whole.Cmp(most) >= 0 {
+		return level
+	}
+	fraction := new(big.Rat).Sub(level, new(big.Rat).SetInt(whole))
+	return fraction.Add(fraction, new(big.Rat).SetInt(most))
 }
 
 func least(a, b *big.Rat) *big.Rat {
