@@ -23,8 +23,9 @@ type Admin struct {
 
 // ServeHTTP answers every request: what it does not know is refused.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := newRequestID(time.Now())
+	w.Header().Set("X-Request-Id", id)
 	if err := a.serve(w, r); err != nil {
-		id := newRequestID(time.Now())
 		a.Logger.Info("admin request refused", zap.String("request_id", id), zap.String("reason", err.Error()))
 		err.Write(w, wire.OpenAI, id)
 	}

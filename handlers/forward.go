@@ -38,7 +38,8 @@ func (c *call) forward() {
 
 	c.g.Shared.InFlight().add(c)
 	defer c.g.Shared.InFlight().remove(c)
-	c.setHeaders()
+	c.answer.states = c.reservation.States()
+	setRateHeaders(c.w.Header(), c.dialect, c.answer.states, c.start)
 	c.answer.overhead = time.Since(c.start) - c.read
 	c.answer.current = c.reservation.Candidate()
 	for {
@@ -141,21 +142,6 @@ func (c *call) cap() int64 {
 // completions know the option.
 func (c *call) asksUsage(chosen candidate) bool {
 	return c.request.Stream && chosen.IncludeUsage && (c.endpoint == wire.Chat || c.endpoint == wire.Completions)
-}
-
-// setHeaders sets the gate's own headers of the answer.
-func (c *call) setHeaders() {
-	h := c.w.Header()
-	c.setID(h)
-	c.answer.states = c.reservation.States()
-	setRateHeaders(h, c.dialect, c.answer.states, c.start)
-}
-
-func (c *call) setID(h http.Header) {
-	h["X-Request-Id"] = []string{c.id}
-	if c.dialect == wire.Anthropic {
-		h["Request-Id"] = []string{c.id}
-	}
 }
 
 func (c *call) hasNext() bool {

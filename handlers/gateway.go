@@ -73,6 +73,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.endpoint == wire.Unknown {
 		c.dialect = wire.DialectOf(r.URL.Path)
 	}
+	c.setID(w.Header())
 	if err := c.serve(); err != nil {
 		c.refuse(err)
 	}
@@ -126,4 +127,12 @@ func (c *call) checkProtocol() *wire.Error {
 		return wire.Errorf(wire.KindBadRequest, "Protocol upgrades are not supported.")
 	}
 	return nil
+}
+
+// setID tells the caller its request's id, which every answer has.
+func (c *call) setID(h http.Header) {
+	h["X-Request-Id"] = []string{c.id}
+	if c.dialect == wire.Anthropic {
+		h["Request-Id"] = []string{c.id}
+	}
 }

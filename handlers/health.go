@@ -15,8 +15,7 @@ import (
 // so: to take it out would turn an outage of the limits into one of the service.
 func (c *call) serveHealth() *wire.Error {
 	if c.endpoint == wire.Ready && !ready(c.g.Shared, c.r) {
-		err := wire.Errorf(wire.KindOverloaded, "")
-		return err
+		return wire.Errorf(wire.KindOverloaded, "")
 	}
 	if c.endpoint == wire.Ready {
 		writeReady(c.w, c.g.Shared)

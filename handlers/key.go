@@ -80,7 +80,6 @@ func (c *call) serveKey() *wire.Error {
 		}
 		info.Usage[name] = newSums(totals)
 	}
-	c.setID(c.w.Header())
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(c.w).Encode(map[string]keyInfo{"data": info}) // the caller may be gone

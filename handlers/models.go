@@ -41,7 +41,6 @@ func (c *call) modelsDialect() wire.Dialect {
 }
 
 func (c *call) writeJSON(body []byte) {
-	c.setID(c.w.Header())
 	c.w.Header().Set("Content-Type", "application/json")
 	if c.r.Method == http.MethodHead {
 		return

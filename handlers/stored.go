@@ -34,7 +34,6 @@ func (c *call) fetchStored(b *Backend) *wire.Error {
 		Path:      wire.GetResponse.Path() + c.pathID,
 		RequestID: c.id,
 	}
-	c.setID(c.w.Header())
 	err := b.Proxy.ServeHTTP(c.w, exchange.Request(ctx, c.r, b.PassHeaders), nothingNext)
 	if err != nil {
 		return failureError(ctx, err)

@@ -16,7 +16,6 @@ func (c *call) serveUsage() *wire.Error {
 	if err := authenticateAdmin(c.g.Keys, c.g.Throttle, c.r, c.start); err != nil {
 		return err
 	}
-	c.setID(c.w.Header())
 	return WriteUsage(c.g.Shared, c.g.Logger, c.w, c.r)
 }
 

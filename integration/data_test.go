@@ -160,6 +160,22 @@ func TestRefusedRequestsAreKnownInTheAccessLog(t *testing.T) {
 	})
 }
 
+func TestEveryAnswerHasAnID(t *testing.T) {
+	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
+	g := startGate(t, block(b, ""))
+	seen := make(map[string]bool)
+	for _, path := range []string{"/healthz", "/readyz", "/v1/models", "/v1/key", "/v1/usage", "/nowhere"} {
+		seen[g.do("GET", path, callerKey, "").header.Get("X-Request-Id")] = true
+	}
+	seen[g.chat(callerKey, "m", "x").header.Get("X-Request-Id")] = true
+	if seen[""] || len(seen) != 7 {
+		t.Errorf("ids %v: want one for each answer", seen)
+	}
+	if a := g.do("POST", "/v1/messages", "", "{}"); a.header.Get("Request-Id") == "" || a.header.Get("Request-Id") != a.header.Get("X-Request-Id") {
+		t.Errorf("in Anthropic's dialect: %v", a.header)
+	}
+}
+
 // Whoever has seen the end of an answer finds it in the usage.
 func TestUsageIsRecordedBeforeTheEndOfAnAnswerIsReleased(t *testing.T) {
 	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {

@@ -20,6 +20,7 @@ const (
 	fieldPreviousResponseID
 	fieldModels       // OpenRouter's
 	fieldFallbacks    // OpenRouter's and Anthropic's
+	fieldConversation // of responses
 	fieldIncludeUsage // within stream_options, as the next one
 	fieldContinuousUsageStats
 	fieldMessages
@@ -54,6 +55,7 @@ var fieldNames = [...]string{
 	fieldPreviousResponseID:   "previous_response_id",
 	fieldModels:               "models",
 	fieldFallbacks:            "fallbacks",
+	fieldConversation:         "conversation",
 	fieldIncludeUsage:         "include_usage",
 	fieldContinuousUsageStats: "continuous_usage_stats",
 	fieldMessages:             "messages",
@@ -124,6 +126,8 @@ func topField(name []byte) field {
 		return fieldModels
 	case "fallbacks":
 		return fieldFallbacks
+	case "conversation":
+		return fieldConversation
 	case "messages":
 		return fieldMessages
 	case "prompt":

@@ -83,6 +83,8 @@ type capValue struct {
 //     control characters;
 //   - it names more models, to which the backend itself would turn where the
 //     first one fails (models, fallbacks): nobody has judged or priced those;
+//   - it names a conversation that a backend keeps: all callers share its account,
+//     and whose it is nobody knows;
 //   - stream, background or a stream option is no boolean;
 //   - a cap is not an integer of 1 to 2^53, or n or best_of not one of 1 to
 //     10,000. They must be written as integers: 1.0 and 1e3 are numbers that
@@ -144,7 +146,7 @@ func (s *scanner) member(e Endpoint, r *Request, c *counts, f field) (err *Error
 		r.Model, r.model, err = s.text(f, maxModelBytes)
 	case fieldPreviousResponseID:
 		r.PreviousResponse, _, err = s.text(f, maxIDBytes)
-	case fieldModels, fieldFallbacks:
+	case fieldModels, fieldFallbacks, fieldConversation:
 		err = s.absent(f)
 	case fieldStream:
 		r.Stream, _, err = s.boolean(f)
@@ -227,7 +229,7 @@ func (s *scanner) options(r *Request) *Error {
 func (s *scanner) absent(f field) *Error {
 	at, err := s.next()
 	if err == nil && s.body[at.start] != 'n' {
-		err = paramErrorf(f.String(), "%s is not supported by this gateway; name one model.", f)
+		err = paramErrorf(f.String(), "%s is not supported by this gateway.", f)
 	}
 	return err
 }

@@ -20,7 +20,7 @@ func TestScanReadsWhatTheGateNeeds(t *testing.T) {
 		{"white space everywhere", Chat, " \r\n{\t\"model\" :\n\"m\" , \"stream\" : true } \n", func(r *Request) { r.Stream = true }},
 		{"escaped name", Chat, `{"\u006dodel":"m"}`, func(*Request) {}},
 		{"escaped value", Chat, `{"model":"\u006d\/\ud83d\ude00\""}`, func(r *Request) { r.Model = "m/😀\"" }},
-		{"nulls are absence", Chat, `{"model":"m","stream":null,"stream_options":null,"max_tokens":null,"max_completion_tokens":null,"n":null,"best_of":null,"background":null,"previous_response_id":null,"models":null,"fallbacks":null,"messages":null}`, func(*Request) {}},
+		{"nulls are absence", Chat, `{"model":"m","stream":null,"stream_options":null,"max_tokens":null,"max_completion_tokens":null,"n":null,"best_of":null,"background":null,"previous_response_id":null,"models":null,"fallbacks":null,"conversation":null,"messages":null}`, func(*Request) {}},
 		{"no model where the API has a default", Moderations, `{}`, func(r *Request) { r.Model = "" }},
 		{"the largest cap", Chat, `{"model":"m","max_tokens":1,"max_completion_tokens":100000,"max_output_tokens":7}`, func(r *Request) { r.Cap = 100000 }},
 		{"the largest integer", Chat, `{"model":"m","max_tokens":9007199254740992}`, func(r *Request) { r.Cap = 1 << 53 }},
@@ -123,6 +123,7 @@ func TestScanRefuses(t *testing.T) {
 		{"NUL in the model", `{"model":"a\u0000"}`, "model"}, {"line separator in the model", `{"model":"a\u2028"}`, "model"}, {"C1 control in the model", `{"model":"a\u0085"}`, "model"},
 
 		{"other models", `{"model":"m","models":["canary"]}`, "models"}, {"fallbacks", `{"model":"m","fallbacks":[{"model":"canary"}]}`, "fallbacks"},
+		{"a conversation that a backend keeps", `{"model":"m","conversation":{"id":"conv_1"}}`, "conversation"},
 		{"other models before the model", `{"models":["canary"],"model":"m"}`, "models"}, {"other models in another case", `{"model":"m","Models":["canary"]}`, "models"},
 
 		{"stream string", `{"model":"m","stream":"true"}`, "stream"}, {"stream number", `{"model":"m","stream":1}`, "stream"}, {"stream object", `{"model":"m","stream":{}}`, "stream"},
