@@ -187,6 +187,9 @@ func (g *gate) load(caddyfile string) (status int, text string) {
 		status, text = res.StatusCode, string(body)
 		return err == nil
 	})
+	// The servers of before close the connections that idle, and a POST on one
+	// that is closed just then has no answer and is not sent again.
+	http.DefaultClient.CloseIdleConnections()
 	return status, text
 }
 
