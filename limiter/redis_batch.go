@@ -8,7 +8,7 @@ import (
 const (
 	// batchesAtOnce is how many calls for admissions are on their way at a time. Who comes when fewer
 	// are does not wait.
-	batchesAtOnce = 4
+	batchesAtOnce = 3
 
 	// batchMost is how many admissions share a call, and batchKeys how many keys they may have before
 	// others wait for the next. Redis does nothing else in that time, about 2 ms.

@@ -12,7 +12,7 @@ import (
 
 const (
 	// settleBatch is how many settlements one call of the script has, and settleCalls how many calls
-	// are made in one round trip. Redis does nothing else while it settles a batch, about half a
+	// are made in one round trip. Redis does nothing else while it settles a batch, about a
 	// millisecond.
 	settleBatch = 64
 	settleCalls = 16

@@ -27,11 +27,9 @@ local id, mode, total, cap, least, answers, commons, candidates, counters
 local numbers, record, asks, unseeded
 local ASK = 11 * 8
 
-local function quota(raw, key, window)
-  local c = raw and read_quota(raw, key)
-  if not c then
-    c = {kind = QUOTA, key = key, used = 0, reserved = 0, start = 0, finish = 0, seeded = 0, dirty = false}
-  end
+local function quota(raw, window)
+  local c = raw and read_quota(raw) or
+    {kind = QUOTA, used = 0, reserved = 0, start = 0, finish = 0, seeded = 0, amount = 0, dirty = false}
   -- A window that has ended is not opened again by a clock that steps back, but for more than a day.
   if now >= c.finish or now < c.start - DAY then
     c.start, c.finish = bounds(window, now)
@@ -40,31 +38,34 @@ local function quota(raw, key, window)
   return c
 end
 
--- load reads a counter. A reload may have changed a bucket's limit, also for who takes nothing.
+-- load reads a counter, with the limit as it is now: a reload may have changed it, which is stored of
+-- a bucket also for who takes nothing.
 local function load(i, kind, window, amount, capacity)
   local key = KEYS[first + i]
   local c = by_key[key]
   if not c then
     if kind == BUCKET then
-      c = bucket(raw[first + i], key, window, amount, capacity, now)
+      c = bucket(raw[first + i], window, amount, capacity, now)
     elseif kind == QUOTA then
-      c = quota(raw[first + i], key, window)
+      c = quota(raw[first + i], window)
     else
-      c = {kind = LEASE, key = key, taken = redis.call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
+      c = {kind = LEASE, amount = 0, taken = redis.call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
     end
     by_key[key] = c
   end
-  if kind == BUCKET and (c.amount ~= amount or c.capacity ~= capacity) then
+  if kind ~= BUCKET then
+    c.amount = amount
+  elseif c.amount ~= amount or c.capacity ~= capacity then
     c.amount, c.capacity, c.dirty = amount, capacity, true
     trim(c)
   end
   return c
 end
 
--- look returns what the request asks of its counter i, with the counter.
+-- look returns what the request asks of its counter i, and the counter.
 local function look(i)
   local a = asks[i]
-  if a then return a end
+  if a then return a, a.c end
   local kind, window, amount, capacity, base, most, clip, price, unit, seed, since =
     struct.unpack('<ddddddddddd', numbers, (i - 1) * ASK + 1)
   local c = load(i, kind, window, amount, capacity)
@@ -77,28 +78,27 @@ local function look(i)
       unseeded[#unseeded + 1] = struct.pack('<dd', i - 1, c.start)
     end
   end
-  a = {kind = kind, c = c, window = window, amount = amount, capacity = capacity, base = base, most = most,
-    clip = clip, price = price, unit = unit}
+  a = {c = c, amount = amount, base = base, most = most, clip = clip, price = price, unit = unit}
   asks[i] = a
-  return a
+  return a, c
 end
 
-local function room(a)
-  local c = a.c
-  if a.kind == BUCKET then return c.level end
-  if a.kind == QUOTA then return a.amount - c.used - c.reserved end
+local function room(a, c)
+  if c.kind == BUCKET then return c.level end
+  if c.kind == QUOTA then return a.amount - c.used - c.reserved end
   return a.amount - c.taken
 end
 
 -- room_beside counts what the candidate that is given up by a move will give back.
-local function room_beside(a)
-  local free, c = room(a), a.c
+local function room_beside(i)
+  local a, c = look(i)
+  local free = room(a, c)
   if mode == MOVE and record then
     for j = record.commons + 1, #record do
       local h = record[j]
-      if h.key == c.key and h.unit ~= 0 and (a.kind == LEASE and c.mine or a.kind == BUCKET or
-        a.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
-        return math.min(free + h.amount, a.capacity)
+      if h.key == KEYS[first + i] and h.unit ~= 0 and (c.kind == LEASE and c.mine or c.kind == BUCKET or
+        c.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
+        return math.min(free + h.amount, c.kind == BUCKET and c.capacity or a.amount)
       end
     end
   end
@@ -115,8 +115,8 @@ local function need(a, output)
   return n
 end
 
-local function lower(a)
-  local free = room_beside(a)
+local function lower(i, a)
+  local free = room_beside(i)
   if need(a, total) <= free or need(a, least) > free then return end
   local most = free - a.base
   if a.price > 0 then most = mul_div(most, 1000, 0, a.price) end
@@ -126,27 +126,30 @@ end
 
 local function fits(from, n)
   for i = from, from + n - 1 do
-    local a = look(i)
-    if a.kind == QUOTA then lower(a) end
+    local a, c = look(i)
+    if c.kind == QUOTA then lower(i, a) end
   end
   local all = true
   for i = from, from + n - 1 do
-    local a = asks[i]
+    local a, c = look(i)
     local output = total
-    if a.kind == QUOTA and least < output then output = least end
+    if c.kind == QUOTA and least < output then output = least end
     local n = need(a, output)
-    if n > 0 and n > room_beside(a) then all = false end
+    if n > 0 and n > room_beside(i) then all = false end
   end
   return all
 end
 
 local function push(out, from, n)
   for i = from, from + n - 1 do
-    local a = look(i)
-    local mark, used = 0, 0
-    if a.kind == BUCKET then mark = a.c.fraction
-    elseif a.kind == QUOTA then mark, used = a.c.start, a.c.used end
-    out[#out + 1] = struct.pack('<ddd', room(a), mark, used)
+    local a, c = look(i)
+    if c.kind == BUCKET then
+      out[#out + 1] = struct.pack('<ddd', c.level, c.fraction, 0)
+    elseif c.kind == QUOTA then
+      out[#out + 1] = struct.pack('<ddd', a.amount - c.used - c.reserved, c.start, c.used)
+    else
+      out[#out + 1] = struct.pack('<ddd', a.amount - c.taken, 0, 0)
+    end
   end
 end
 
@@ -170,11 +173,13 @@ end
 local function take(holds, from, n)
   local lapses = false
   for i = from, from + n - 1 do
-    local a = look(i)
-    local c, amount = a.c, need(a, total)
-    if a.kind == BUCKET then
+    local a, c = look(i)
+    local amount, window, mark, capacity = need(a, total), 0, 0, a.amount
+    if c.kind == BUCKET then
+      window, capacity = c.window, c.capacity
       if amount > 0 then c.level, c.dirty = c.level - amount, true end
-    elseif a.kind == QUOTA then
+    elseif c.kind == QUOTA then
+      mark = c.start
       c.reserved, c.dirty = c.reserved + amount, true -- also of nothing: it is settled later
       lapses = lapses or amount > 0
     else
@@ -183,7 +188,7 @@ local function take(holds, from, n)
       c.joined[#c.joined + 1] = id
       c.taken, lapses = c.taken + 1, true
     end
-    holds[#holds + 1] = pack_hold(a.kind, a.unit, amount, c.start or 0, a.window, a.amount, a.capacity, c.key)
+    holds[#holds + 1] = pack_hold(c.kind, a.unit, amount, mark, window, a.amount, capacity, KEYS[first + i])
   end
   return lapses
 end
@@ -195,11 +200,11 @@ local function shrink()
   for i = 1, #record do
     local h = record[i]
     if i <= commons then
-      local a = look(i)
+      local a, c = look(i)
       local n = need(a, total)
       if h.amount > n then
-        return_to(a.c, h.kind, h.amount - n, h.mark, 0, now)
-        h.amount, a.c.dirty = n, true
+        return_to(c, h.kind, h.amount - n, h.mark, 0, now)
+        h.amount, c.dirty = n, true
       end
     end
     holds[i] = repack(h)
@@ -211,11 +216,22 @@ end
 -- own_leases notes which leases are the reservation's own and live: only those come back by a move.
 local function own_leases()
   for i = 1, counters do
-    local c = look(i).c
+    local _, c = look(i)
     if c.kind == LEASE then
-      local score = redis.call('ZSCORE', c.key, id)
+      local score = redis.call('ZSCORE', KEYS[first + i], id)
       c.mine = score and tonumber(score) > now
     end
+  end
+end
+
+-- give_up gives back what a candidate has that failed: its request counts.
+local function give_up(h)
+  if h.kind == LEASE then
+    local freed, c = redis.call('ZREM', h.key, id), by_key[h.key]
+    if c and c.mine then c.taken = c.taken - freed end
+  elseif h.kind ~= GONE then
+    settle_hold(by_key, now, h.unit == 0 and h.amount or 0, h.kind, h.amount, h.mark, h.window, h.limit,
+      h.capacity, h.key)
   end
 end
 
@@ -253,7 +269,7 @@ local function reserve(sizes)
         holds[j] = repack(h)
         lapses = lapses or h.kind == QUOTA or h.kind == LEASE
       else
-        settle_hold(h, id, h.unit == 0 and h.amount or 0, by_key, now) -- failed: its request counts
+        give_up(h)
       end
     end
   end
@@ -295,10 +311,10 @@ for i = 1, requests do
 end
 
 flush(by_key, now, frozen)
-for _, c in pairs(by_key) do
+for key, c in pairs(by_key) do
   if c and c.joined then
-    redis.call('ZADD', c.key, unpack(c.joined))
-    redis.call('PEXPIRE', c.key, math.max(lease / 1000 + 1000, frozen))
+    redis.call('ZADD', key, unpack(c.joined))
+    redis.call('PEXPIRE', key, math.max(lease / 1000 + 1000, frozen))
   end
 end
 if #open > 0 then

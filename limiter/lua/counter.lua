@@ -75,23 +75,23 @@ local function trim(c)
 end
 
 -- bucket reads a bucket; where there is none, it is full. (Tables are made with all their fields at
--- once, here and elsewhere: to grow one costs more than what is computed with it.)
-local function bucket(raw, key, window, amount, capacity, now)
+-- once, and with no more than 8, here and elsewhere: making them is what costs most, and they double.)
+local function bucket(raw, window, amount, capacity, now)
   if not raw then
-    return {kind = BUCKET, key = key, window = window, level = capacity, fraction = 0, last = now,
-      amount = amount, capacity = capacity, dirty = false}
+    return {kind = BUCKET, window = window, level = capacity, fraction = 0, last = now, amount = amount,
+      capacity = capacity, dirty = false}
   end
   local level, fraction, last, was, most = struct.unpack('<ddddd', raw)
-  local c = {kind = BUCKET, key = key, window = window, level = level, fraction = fraction, last = last,
-    amount = was, capacity = most, dirty = false}
+  local c = {kind = BUCKET, window = window, level = level, fraction = fraction, last = last, amount = was,
+    capacity = most, dirty = false}
   fill(c, now)
   return c
 end
 
-local function read_quota(raw, key)
+local function read_quota(raw)
   local used, reserved, start, finish, seeded = struct.unpack('<ddddd', raw)
-  return {kind = QUOTA, key = key, used = used, reserved = reserved, start = start, finish = finish,
-    seeded = seeded, dirty = false}
+  return {kind = QUOTA, used = used, reserved = reserved, start = start, finish = finish, seeded = seeded,
+    amount = 0, dirty = false}
 end
 
 -- bounds returns the calendar window (1 a day, 2 a week, 3 a month, in UTC) that holds now. Months
@@ -123,7 +123,7 @@ end
 -- write stores a bucket or quota until it would be as new: a bucket until it is full, a quota for a
 -- day beyond its window, which is how far a clock that steps back opens it again. keep, if not 0, is
 -- for how many milliseconds it is stored instead.
-local function write(c, now, keep)
+local function write(key, c, now, keep)
   local value, ttl
   if c.kind == BUCKET then
     value = struct.pack('<ddddd', c.level, c.fraction, c.last, c.amount, c.capacity)
@@ -133,7 +133,7 @@ local function write(c, now, keep)
     ttl = (c.finish - now + DAY) / 1000
   end
   if keep > 0 then ttl = keep elseif ttl > 1e14 then ttl = 1e14 end
-  redis.call('SET', c.key, value, 'PX', math.ceil(ttl)) -- Redis writes whole numbers out in full
+  redis.call('SET', key, value, 'PX', math.ceil(ttl)) -- Redis writes whole numbers out in full
 end
 
 -- return_to ends what a reservation held of a bucket or quota: n at mark, of which used was used.
@@ -158,11 +158,13 @@ end
 -- candidate's, how many there are; then kind, unit, amount, mark, window, limit, capacity and key of
 -- each. An empty record is that of a reservation which was given up before it was made. A quota's
 -- hold becomes LAPSED, and a lease's GONE, when the deadline has passed: see lapse.lua.
+local HOLD = '<dddddddI4c0'
+
 local function read_record(raw)
   local candidate, total, cap, commons, n, at = struct.unpack('<ddddd', raw)
   local record = {candidate = candidate, total = total, cap = cap, commons = commons}
   for i = 1, n do
-    local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack('<dddddddI4c0', raw, at)
+    local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack(HOLD, raw, at)
     record[i] = {kind = kind, unit = unit, amount = amount, mark = mark, window = window, limit = limit,
       capacity = capacity, key = key}
     at = next
@@ -171,7 +173,7 @@ local function read_record(raw)
 end
 
 local function pack_hold(kind, unit, amount, mark, window, limit, capacity, key)
-  return struct.pack('<dddddddI4c0', kind, unit, amount, mark, window, limit, capacity, #key, key)
+  return struct.pack(HOLD, kind, unit, amount, mark, window, limit, capacity, #key, key)
 end
 
 local function repack(h)
@@ -184,34 +186,29 @@ local function write_record(key, candidate, total, cap, commons, holds, keep)
   redis.call('SET', key, head .. table.concat(holds), 'PX', keep)
 end
 
--- settle_hold ends a hold of which charge was used. by_key has the counters that were read already,
--- and false for a quota that is not in Redis any more: what comes next is seeded with what was used.
-local function settle_hold(h, id, charge, by_key, now)
-  if h.kind == GONE then return end
-  local c = by_key[h.key]
-  if h.kind == LEASE then
-    local freed = redis.call('ZREM', h.key, id)
-    if c and c.mine then c.taken = c.taken - freed end
-    return
-  end
-  if h.kind ~= QUOTA and h.amount == charge then return end
+-- settle_hold ends a hold on a bucket or a quota, of which charge was used. by_key has the counters
+-- that were read already, and false for a quota that is not in Redis any more: what comes next is
+-- seeded with what was used.
+local function settle_hold(by_key, now, charge, kind, amount, mark, window, limit, capacity, key)
+  if kind ~= QUOTA and amount == charge then return end
+  local c = by_key[key]
   if c == nil then
-    local raw = redis.call('GET', h.key)
-    if h.kind == BUCKET then
-      c = bucket(raw, h.key, h.window, h.limit, h.capacity, now)
+    local raw = redis.call('GET', key)
+    if kind == BUCKET then
+      c = bucket(raw, window, limit, capacity, now)
     else
-      c = raw and read_quota(raw, h.key)
+      c = raw and read_quota(raw)
     end
-    by_key[h.key] = c
+    by_key[key] = c
   end
   if c then
-    return_to(c, h.kind, h.amount, h.mark, charge, now)
+    return_to(c, kind, amount, mark, charge, now)
     c.dirty = true
   end
 end
 
 local function flush(by_key, now, keep)
-  for _, c in pairs(by_key) do
-    if c and c.dirty then write(c, now, keep) end
+  for key, c in pairs(by_key) do
+    if c and c.dirty then write(key, c, now, keep) end
   end
 end

@@ -18,10 +18,10 @@ for _, id in ipairs(ids) do
     local record, holds = read_record(value), {}
     for i, h in ipairs(record) do
       if h.kind == QUOTA then
-        settle_hold(h, id, h.amount, by_key, now)
+        settle_hold(by_key, now, h.amount, QUOTA, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
         h.kind = LAPSED
       elseif h.kind == LEASE then
-        settle_hold(h, id, 0, by_key, now)
+        redis.call('ZREM', h.key, id)
         h.kind = GONE
       end
       holds[i] = repack(h)

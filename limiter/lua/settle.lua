@@ -9,17 +9,17 @@
 local given, frozen = struct.unpack('<dd', ARGV[1])
 local now = clock(given)
 local raw = redis.call('MGET', unpack(KEYS))
-local by_key, ids, records, missing = {}, {}, {}, {}
+local by_key, left, ids, records, missing = {}, {}, {}, {}, {}
 
 -- charge is Actual.charge; unit 6 is a request of which nothing is known to be reserved.
-local function charge(h, dispatched, failed, input, output, cost)
-  if dispatched == 0 or h.unit == 5 then return 0 end
-  if h.unit == 0 then return h.amount end
-  if h.unit == 6 then return 1 end
+local function charge(unit, amount, dispatched, failed, input, output, cost)
+  if dispatched == 0 then return 0 end
+  if unit == 0 then return amount end
+  if unit == 6 then return 1 end
   if failed == 1 then return 0 end
-  if h.unit == 1 then return clamp(input + output) end
-  if h.unit == 2 then return input end
-  if h.unit == 3 then return output end
+  if unit == 1 then return clamp(input + output) end
+  if unit == 2 then return input end
+  if unit == 3 then return output end
   return cost
 end
 
@@ -37,13 +37,22 @@ for i = 1, #KEYS - 1 do
     ids[#ids + 1], records[#records + 1] = id, KEYS[i + 1]
   end
   if value ~= '' then
-    for _, h in ipairs(read_record(value)) do
-      settle_hold(h, id, charge(h, dispatched, failed, input, output, cost), by_key, now)
+    local _, _, _, _, holds, at = struct.unpack('<ddddd', value)
+    for _ = 1, holds do
+      local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack(HOLD, value, at)
+      at = next
+      if kind == LEASE then
+        if left[key] then left[key][#left[key] + 1] = id else left[key] = {id} end
+      elseif kind ~= GONE then
+        settle_hold(by_key, now, charge(unit, amount, dispatched, failed, input, output, cost),
+          kind, amount, mark, window, limit, capacity, key)
+      end
     end
   end
 end
 
 flush(by_key, now, frozen)
+for key, members in pairs(left) do redis.call('ZREM', key, unpack(members)) end
 if #ids > 0 then
   redis.call('ZREM', KEYS[1], unpack(ids))
   redis.call('DEL', unpack(records))
