@@ -68,12 +68,17 @@ func (p *Policy) grants(ring *keys.Ring, key *keys.Key) *grants {
 
 func (p *Policy) newGrants(key *keys.Key) *grants {
 	g := &grants{key: key}
+	add := func(limit limiter.Limit) {
+		rule := limiter.NewRule(limiter.ScopeKey, key.ID, limit)
+		rule.Team = key.Team // a team lies with its keys on one node of a Cluster
+		g.rules = append(g.rules, rule)
+	}
 	for _, limit := range key.Limits {
-		g.rules = append(g.rules, limiter.NewRule(limiter.ScopeKey, key.ID, limit))
+		add(limit)
 	}
 	for _, limit := range p.Defaults {
 		if !hasLimit(key.Limits, limit) {
-			g.rules = append(g.rules, limiter.NewRule(limiter.ScopeKey, key.ID, limit))
+			add(limit)
 		}
 	}
 	if team := p.Teams[key.Team]; key.Team != "" && team != nil {
