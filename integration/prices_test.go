@@ -141,7 +141,7 @@ func TestCostsGoByTheBackendThenTheModelBlockThenThePriceFiles(t *testing.T) {
 	if status := g.reload(config(first + ".bad")); status == 200 {
 		t.Error("a price file with nonsense was taken over")
 	}
-	if !strings.Contains(g.logs.String(), `model \"m\": input_cost_per_token: \"free\"`) {
-		t.Error("the model and the field are not named")
-	}
+	eventually(t, "the model and the field are named", func() bool {
+		return strings.Contains(g.logs.String(), `model \"m\": input_cost_per_token: \"free\"`)
+	})
 }
