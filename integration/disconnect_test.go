@@ -100,9 +100,9 @@ func TestDrainReadsOnToTheBackendsUsage(t *testing.T) {
 	if got, want := g.usageOf("alice"), (result{Requests: 1, Input: 9, Output: 77}); got != want {
 		t.Errorf("usage %+v, want %+v", got, want)
 	}
-	if !strings.Contains(g.logs.String(), `"outcome":"client_closed"`) {
-		t.Error("the log does not tell that the caller left")
-	}
+	eventually(t, "the log tells that the caller left", func() bool {
+		return strings.Contains(g.logs.String(), `"outcome":"client_closed"`)
+	})
 	if a := g.chat(callerKey, "m-1", "late"); a.status != 200 {
 		t.Errorf("the place is not free after that: %d %s", a.status, a.body)
 	}

@@ -77,11 +77,15 @@ func (g *gate) metrics() string {
 // secret, which must not.
 func (g *gate) tells(t *testing.T, message string, times int) {
 	t.Helper()
-	logs := g.logs.String()
-	if n := strings.Count(logs, `"`+message+`"`) + strings.Count(logs, "\t"+message+"\t"); n != times {
+	count := func() int {
+		logs := g.logs.String()
+		return strings.Count(logs, `"`+message+`"`) + strings.Count(logs, "\t"+message+"\t")
+	}
+	eventually(t, "the log tells: "+message, func() bool { return count() >= times })
+	if n := count(); n != times {
 		t.Errorf("%q stands %d times in the log, want %d", message, n, times)
 	}
-	if strings.Contains(logs, redisPassword) {
+	if strings.Contains(g.logs.String(), redisPassword) {
 		t.Error("the password of Redis stands in the log")
 	}
 }

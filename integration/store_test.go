@@ -64,6 +64,7 @@ func TestJournalThatCannotBeWrittenRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the journal works again", func() bool { return g.metric(up) == "1" })
+	eventually(t, "the log tells", func() bool { return strings.Contains(g.logs.String(), "works again") })
 	g.stop(syscall.SIGKILL)
 	if logs := g.logs.String(); strings.Count(logs, "fails, its records are kept in memory") != 1 || strings.Count(logs, "works again") != 1 {
 		t.Errorf("want one line at each change\n%s", logs)
