@@ -1,6 +1,9 @@
 package limiter
 
-import "math/bits"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // output is how much output a reservation has room for.
 type output struct {
@@ -129,4 +132,12 @@ func divide(hi, lo uint64, c int64) int64 {
 	}
 	n, _ := bits.Div64(hi, lo, uint64(c))
 	return int64(min(n, uint64(beyond)))
+}
+
+// checkCandidate tells whether a reservation can move to a candidate.
+func (q *Request) checkCandidate(candidate int) error {
+	if candidates := max(len(q.Candidates), 1); candidate < 0 || candidate >= candidates {
+		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, candidates)
+	}
+	return nil
 }

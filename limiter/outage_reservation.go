@@ -79,8 +79,8 @@ func (r *guardedReservation) Move(ctx context.Context, candidate int) error {
 	if r.settled {
 		return ErrSettled
 	}
-	if candidates := max(len(r.req.Candidates), 1); candidate < 0 || candidate >= candidates {
-		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, candidates)
+	if err := r.req.checkCandidate(candidate); err != nil {
+		return err
 	}
 	away := r.guard.away.Load()
 	if away == nil && r.local == nil {

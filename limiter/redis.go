@@ -97,7 +97,7 @@ var defaultTuning = redisTuning{
 }
 
 // Redis is the Limiter of several gates that share a Redis or Valkey: standalone, behind Sentinel, or
-// a Cluster. Needed: Redis 5 or newer, any Valkey; a user who may run scripts and their commands on
+// a Cluster. Needed: Redis 5 or newer, or Valkey, which is not tested; a user who may run scripts and their commands on
 // keys that begin with the prefix; a policy of maxmemory that evicts no counters (noeviction).
 //
 // An admission is one script, which is one round trip; admissions that come while some are on their

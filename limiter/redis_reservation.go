@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -97,8 +96,8 @@ func (r *redisReservation) Move(ctx context.Context, candidate int) error {
 	if r.settled {
 		return ErrSettled
 	}
-	if candidates := max(len(r.req.Candidates), 1); candidate < 0 || candidate >= candidates {
-		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, candidates)
+	if err := r.req.checkCandidate(candidate); err != nil {
+		return err
 	}
 	if r.store.closed.Load() {
 		return errClosed

@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"context"
-	"fmt"
 	"sync"
 )
 
@@ -62,9 +61,8 @@ func (r *reservation) Move(ctx context.Context, candidate int) error {
 	if r.admission == nil {
 		return ErrSettled
 	}
-	candidates := max(len(r.admission.req.Candidates), 1)
-	if candidate < 0 || candidate >= candidates {
-		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, candidates)
+	if err := r.admission.req.checkCandidate(candidate); err != nil {
+		return err
 	}
 	if refusal := r.admission.moveTo(candidate); refusal != nil {
 		return refusal
