@@ -61,6 +61,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		CompletionCap:   isOpenAI(proxy),
 		Proxy:           caddyhttp.MiddlewareHandler(proxy),
 		Metrics:         app.metrics.Backend(b.Name),
+		Live:            app.state.backends.Get(b.Name),
 	}
 	serves := b.Models
 	if len(serves) == 0 {

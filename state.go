@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/metrics"
@@ -28,6 +29,7 @@ type state struct {
 	limiter       *limiter.Memory
 	conversations *handlers.Conversations
 	requests      handlers.InFlight
+	backends      backends.LiveSet
 
 	inflight atomic.Int64
 	closing  context.Context // ends when nobody holds the state any more

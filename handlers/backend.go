@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/pattern"
@@ -35,6 +36,7 @@ type Backend struct {
 
 	Proxy   caddyhttp.MiddlewareHandler
 	Metrics metrics.Backend
+	Live    *backends.Live // over reloads
 }
 
 // candidate is a backend that could answer a request.

@@ -82,6 +82,8 @@ func (c *call) attempt(ctx context.Context) error {
 		Refused:   func() { c.settle(usage.UpstreamError) },
 		KeepOpen:  chosen.Drain > 0,
 	}
+	chosen.Live.Begin()
+	defer chosen.Live.End()
 	chosen.Metrics.Inflight.Inc()
 	defer chosen.Metrics.Inflight.Dec()
 

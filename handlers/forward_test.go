@@ -45,7 +45,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend := &Backend{Name: name, Metrics: m.Backend(name), Proxy: proxy}
+	backend := &Backend{Name: name, Metrics: m.Backend(name), Live: new(backends.Live), Proxy: proxy}
 	return &call{
 		g:           &Gateway{Shared: new(sharedState), Metrics: m, Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           httptest.NewRecorder(),

@@ -228,6 +228,13 @@ func (s *Server) Restart() {
 	}
 }
 
+// running reports whether there is a process, which may be one that stands still.
+func (s *Server) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process != nil
+}
+
 // Stop makes the process stand still (SIGSTOP) until Cont: connections stay, and nothing answers.
 func (s *Server) Stop() {
 	s.t.Helper()

@@ -1,0 +1,46 @@
+package backends
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Live is what a gate has learnt of a backend while using it, and what it is
+// doing with it just now. It goes by the backend's name and outlives the
+// configurations that name it: a reload must neither forget that a backend is
+// failing nor let more requests to it than it takes. All methods may be called
+// by several goroutines.
+type Live struct {
+	inflight atomic.Int64
+}
+
+// Begin notes that a request goes to the backend. Every call has one of End.
+func (l *Live) Begin() { l.inflight.Add(1) }
+
+// End notes that a request is over, whichever way.
+func (l *Live) End() { l.inflight.Add(-1) }
+
+// InFlight is how many requests are with the backend, of this gate.
+func (l *Live) InFlight() int64 { return l.inflight.Load() }
+
+// LiveSet holds what is known of backends by their names. The zero value is
+// ready to use.
+type LiveSet struct {
+	mu     sync.Mutex
+	byName map[string]*Live
+}
+
+// Get returns what is known of a backend, begun where nothing is.
+func (s *LiveSet) Get(name string) *Live {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byName == nil {
+		s.byName = make(map[string]*Live)
+	}
+	live := s.byName[name]
+	if live == nil {
+		live = new(Live)
+		s.byName[name] = live
+	}
+	return live
+}

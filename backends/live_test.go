@@ -1,0 +1,14 @@
+package backends
+
+import "testing"
+
+func TestLiveGoesByTheNameOfItsBackend(t *testing.T) {
+	var set LiveSet
+	a, b := set.Get("a"), set.Get("b")
+	a.Begin()
+	a.Begin()
+	a.End()
+	if set.Get("a") != a || a.InFlight() != 1 || b.InFlight() != 0 {
+		t.Errorf("a has %d requests in flight, b %d", a.InFlight(), b.InFlight())
+	}
+}
