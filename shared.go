@@ -80,7 +80,7 @@ func throttleFor(config *ThrottleConfig) (*throttle.Throttle, error) {
 }
 
 // quotaUsed sums up, from the ledger, what a quota has used since the time.
-func quotaUsed(ledger usage.Ledger, rule *limiter.Rule, since time.Time) int64 {
+func quotaUsed(ledger usage.Ledger, rule *limiter.Rule, since time.Time) (int64, error) {
 	query := usage.Query{Start: since, End: time.Now().Add(time.Second), Width: usage.Day, Limit: 31}
 	match := func(usage.Result) bool { return true }
 	switch rule.Kind {
@@ -92,26 +92,30 @@ func quotaUsed(ledger usage.Ledger, rule *limiter.Rule, since time.Time) int64 {
 		query.GroupBy = []usage.Dimension{usage.ByModel}
 		p, err := pattern.Parse(rule.ID)
 		if err != nil {
-			return 0
+			return 0, err
 		}
 		match = func(r usage.Result) bool { return p.Match(*r.Model) }
 	case limiter.ScopeBackend:
 		query.GroupBy = []usage.Dimension{usage.ByBackend}
 		match = func(r usage.Result) bool { return *r.Backend == rule.ID }
 	}
-	page, err := ledger.Query(context.Background(), query)
-	if err != nil {
-		return 0
-	}
 	var used int64
-	for _, bucket := range page.Data {
-		for _, result := range bucket.Results {
-			if match(result) {
-				used += inUnit(rule.Limit.Unit, result)
+	for more := true; more; { // thousands of models make more than one page
+		page, err := ledger.Query(context.Background(), query)
+		if err != nil {
+			return 0, err
+		}
+		for _, bucket := range page.Data {
+			query.Start = time.Unix(bucket.EndTime, 0)
+			for _, result := range bucket.Results {
+				if match(result) {
+					used += inUnit(rule.Limit.Unit, result)
+				}
 			}
 		}
+		more = page.HasMore
 	}
-	return used
+	return used, nil
 }
 
 // inUnit reads of a sum what a limit of the unit counts.

@@ -47,6 +47,8 @@ type state struct {
 
 	// Where the store's health is shown: the metrics of the last configuration.
 	health atomic.Pointer[storeHealth]
+
+	seeding condition // whether the ledger tells what quotas have used
 }
 
 type storeHealth struct {
@@ -66,6 +68,10 @@ func stateFor(app *App) (*state, error) {
 	value, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
 		s := &state{key: key, open: open, maker: app, conversations: handlers.NewConversations(conversationsKept)}
 		s.closing, s.closed = context.WithCancel(context.Background())
+		s.seeding = condition{
+			fails: "what quotas have used can't be read: requests under them are refused",
+			works: "what quotas have used can be read again",
+		}
 		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
 		return s, nil
 	})
@@ -190,13 +196,15 @@ func (s *state) showHealth(err error) {
 func (s *state) InFlight() *handlers.InFlight { return &s.requests }
 
 // used tells what a quota has used since the time, from the ledger: so quotas
-// survive a restart.
-func (s *state) used(rule *limiter.Rule, since time.Time) int64 {
+// survive a restart. Where it can't be told, requests under the quota are refused.
+func (s *state) used(rule *limiter.Rule, since time.Time) (int64, error) {
 	ledger, err := s.Ledger()
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	return quotaUsed(ledger, rule, since)
+	used, err := quotaUsed(ledger, rule, since)
+	s.seeding.note(caddy.Log().Named("pinegate"), err)
+	return used, err
 }
 
 // settleAll tells every request in flight to end and waits for them, at most

@@ -1,5 +1,7 @@
 package limiter
 
+import "context"
+
 // admission is what a request holds of its counters. It is used by one goroutine at a time.
 type admission struct {
 	store *Memory
@@ -66,16 +68,21 @@ func (a *admission) settle(used Actual) {
 	}
 }
 
-// moveTo gives up the holds of the present candidate for those of another.
-func (a *admission) moveTo(candidate int) (refusal *Refusal) {
+// moveTo gives up the holds of the present candidate for those of another. The error is that of
+// reserve.
+func (a *admission) moveTo(ctx context.Context, candidate int) error {
 	var locks shardSet
 	locks.addHolds(a.holds[a.common:])
 	locks.addRules(a.rulesOf(candidate))
-	a.store.whileLocked(&locks, func(at instant) (unseeded *Rule) {
+	var refusal *Refusal
+	_, err := a.store.whileLocked(ctx, &locks, func(at instant) (unseeded *Rule) {
 		refusal, unseeded = a.move(a.rulesOf(candidate), at)
 		return unseeded
 	})
-	return refusal
+	if err == nil && refusal != nil {
+		err = refusal
+	}
+	return err
 }
 
 // move is moveTo with the shards locked.

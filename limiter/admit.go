@@ -1,20 +1,28 @@
 package limiter
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
-// reserve admits the request, to the candidate that it returns, or refuses it.
-func (a *admission) reserve() (candidate int, refusal *Refusal) {
+// reserve admits the request, to the candidate that it returns. The error is a *Refusal, or that a
+// quota can't be seeded.
+func (a *admission) reserve(ctx context.Context) (candidate int, err error) {
 	var locks shardSet
 	locks.addRules(a.req.Rules)
 	for _, rules := range a.req.Candidates {
 		locks.addRules(rules)
 	}
-	a.at = a.store.whileLocked(&locks, func(at instant) (unseeded *Rule) {
+	var refusal *Refusal
+	a.at, err = a.store.whileLocked(ctx, &locks, func(at instant) (unseeded *Rule) {
 		candidate, refusal, unseeded = a.admit(at)
 		return unseeded
 	})
 	a.movedAt = a.at
-	return candidate, refusal
+	if err == nil && refusal != nil {
+		err = refusal
+	}
+	return candidate, err
 }
 
 // admit is reserve with the shards locked: it checks everything before it takes anything.

@@ -15,12 +15,10 @@ type MemoryOptions struct {
 	// clock. Default: time.Now.
 	Now func() time.Time
 
-	// Seed tells what a quota has used since the start of its window, for instance from a ledger,
-	// in the units of the rule's limit (nano-USD for usd). It is asked once for each counter and
-	// window, before the first request is checked against it; that request waits for the answer. It
-	// must not call the store. A counter that was dropped because nothing was used is asked for
-	// again. Default: nothing was used.
-	Seed func(rule *Rule, since time.Time) int64
+	// Seed is asked once for each counter and window, before the first request is checked against
+	// it; that request waits for the answer. A counter that was dropped because nothing was used is
+	// asked for again. Default: nothing was used.
+	Seed Seed
 
 	// Sweep is how often counters are dropped that are full or unused. Default: 1 minute. Negative:
 	// never.
@@ -33,7 +31,7 @@ type MemoryOptions struct {
 type Memory struct {
 	now   func() time.Time
 	start time.Time
-	seed  func(rule *Rule, since time.Time) int64
+	seed  Seed
 
 	shards [shardCount]shard
 	spare  sync.Pool // of admissions
@@ -50,6 +48,9 @@ func NewMemory(opts MemoryOptions) *Memory {
 		m.now = time.Now
 	}
 	m.start = m.now()
+	for i := range m.shards {
+		m.shards[i].seeding = newSeedTurn()
+	}
 	if opts.Sweep == 0 {
 		opts.Sweep = defaultSweep
 	}
@@ -67,16 +68,17 @@ func (m *Memory) instant() instant {
 	return instant{mono: int64(now.Sub(m.start)), wall: now.UnixNano()}
 }
 
-// Reserve implements [Limiter]. It does not wait, but for a seed.
+// Reserve implements [Limiter]. It does not wait, but for a seed; where that fails, the error is
+// ErrUnavailable.
 func (m *Memory) Reserve(ctx context.Context, req Request) (Reservation, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	a := m.newAdmission(req)
-	candidate, refusal := a.reserve()
-	if refusal != nil {
+	candidate, err := a.reserve(ctx)
+	if err != nil {
 		a.release()
-		return nil, refusal
+		return nil, err
 	}
 	return &reservation{admission: a, candidate: candidate, cap: a.out.cap}, nil
 }
@@ -91,10 +93,13 @@ func (m *Memory) Peek(ctx context.Context, rules []*Rule) ([]State, error) {
 		var locks shardSet
 		locks.add(rules[i])
 		var h [1]hold
-		at := m.whileLocked(&locks, func(at instant) (unseeded *Rule) {
+		at, err := m.whileLocked(ctx, &locks, func(at instant) (unseeded *Rule) {
 			_, unseeded = m.enlist(h[:0], nil, rules[i:i+1], at)
 			return unseeded
 		})
+		if err != nil {
+			return nil, err
+		}
 		out = states(out, h[:], at)
 	}
 	return out, nil
@@ -109,17 +114,19 @@ func (m *Memory) Close() error {
 
 // whileLocked calls f with the shards locked. Where f finds a quota that is not seeded, it must
 // change nothing and return its rule: then f is called again when that is done. It returns the time
-// of the last call.
-func (m *Memory) whileLocked(locks *shardSet, f func(at instant) (unseeded *Rule)) instant {
+// of the last call. The error is that of a seed, or of ctx while it waits for one.
+func (m *Memory) whileLocked(ctx context.Context, locks *shardSet, f func(at instant) (unseeded *Rule)) (instant, error) {
 	for {
 		at := m.instant()
 		m.lock(locks)
 		unseeded := f(at)
 		m.unlock(locks)
 		if unseeded == nil {
-			return at
+			return at, nil
 		}
-		m.askSeed(unseeded)
+		if err := m.askSeed(ctx, unseeded); err != nil {
+			return at, err
+		}
 	}
 }
 
@@ -151,23 +158,29 @@ next:
 
 // askSeed asks for what a rule's quota has used. It holds no lock that requests for other counters
 // need while the answer is made, and asks once where many requests come at the same time.
-func (m *Memory) askSeed(r *Rule) {
+func (m *Memory) askSeed(ctx context.Context, r *Rule) error {
 	s := m.shard(r)
-	s.seeding.Lock()
-	defer s.seeding.Unlock()
+	if err := s.seeding.take(ctx, r); err != nil {
+		return err
+	}
+	defer s.seeding.leave()
 
 	s.mu.Lock()
 	q := s.get(r, m.instant()).(*quota)
 	start, seeded := q.start, q.seeded
 	s.mu.Unlock()
 	if seeded {
-		return
+		return nil
 	}
-	used := m.seed(r, time.Unix(0, start).UTC())
+	used, err := m.seed(r, time.Unix(0, start).UTC())
+	if err != nil {
+		return s.seeding.fail(r, err)
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.get(r, m.instant()).(*quota).seed(start, used)
+	return nil
 }
 
 var _ Limiter = (*Memory)(nil)

@@ -28,9 +28,9 @@ func (c *clock) Advance(d time.Duration) {
 }
 
 func TestMemory(t *testing.T) {
-	limitertest.Run(t, func(t *testing.T) (limiter.Limiter, func(time.Duration)) {
+	limitertest.Run(t, func(t *testing.T, seed limiter.Seed) (limiter.Limiter, func(time.Duration)) {
 		c := &clock{now: time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)}
-		m := limiter.NewMemory(limiter.MemoryOptions{Now: c.Now, Sweep: -1})
+		m := limiter.NewMemory(limiter.MemoryOptions{Now: c.Now, Seed: seed, Sweep: -1})
 		t.Cleanup(func() { _ = m.Close() })
 		return m, c.Advance
 	})

@@ -80,9 +80,9 @@ type GuardedOptions struct {
 	// is told.
 	OnError func(error)
 
-	// Seed tells what a quota has used since the start of its window where this gate has not seen
-	// what Redis counted, see [MemoryOptions.Seed]. Default: nothing was used.
-	Seed func(rule *Rule, since time.Time) int64
+	// Seed is asked under Shadow where this gate has not seen what Redis counted of a quota in its
+	// window. Default: nothing was used.
+	Seed Seed
 }
 
 // Guarded is a Redis store and what is done while it is away.
@@ -159,8 +159,8 @@ func NewGuarded(primary *Redis, opts GuardedOptions) *Guarded {
 	return g
 }
 
-// Reserve implements [Limiter]. The error is ErrUnavailable only under Deny, and once the store is
-// closed.
+// Reserve implements [Limiter]. The error is ErrUnavailable only under Deny, where a quota can't be
+// seeded, and once the store is closed.
 func (g *Guarded) Reserve(ctx context.Context, req Request) (Reservation, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -254,8 +254,8 @@ func (g *Guarded) lost(err error) *absence {
 // leave makes the store be away.
 func (g *Guarded) leave(err error) *absence {
 	reason := new(Unavailable)
-	if !errors.As(err, &reason) || reason.Reason == ReasonClosed {
-		return nil
+	if !errors.As(err, &reason) || reason.Reason == ReasonClosed || reason.Reason == ReasonSeed {
+		return nil // Redis is not away
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

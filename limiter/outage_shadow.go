@@ -17,7 +17,7 @@ type shadow struct {
 	memory *Memory
 	share  int64 // over how many gates limits are divided
 	known  *lastStates
-	seed   func(rule *Rule, since time.Time) int64
+	seed   Seed
 
 	mu       sync.RWMutex // guards what follows; taken before the memory's locks
 	scaled   map[*Rule]*Rule
@@ -26,7 +26,7 @@ type shadow struct {
 	charged  map[string]*Rule    // quotas that Redis was told of and may not know
 }
 
-func newShadow(share int, known *lastStates, seed func(*Rule, time.Time) int64) *shadow {
+func newShadow(share int, known *lastStates, seed Seed) *shadow {
 	s := &shadow{
 		share: int64(max(share, 1)), known: known, seed: seed,
 		scaled: make(map[*Rule]*Rule), original: make(map[*Rule]*Rule),
@@ -91,7 +91,7 @@ func (m *Memory) setLevel(r *Rule, level int64) {
 }
 
 // used is the seed of a quota's share: what leaves of it the gate's part of what is left of the quota.
-func (s *shadow) used(scaled *Rule, since time.Time) int64 {
+func (s *shadow) used(scaled *Rule, since time.Time) (int64, error) {
 	r := s.asked(scaled)
 	left := r.Limit.Amount
 	last, known := s.known.of(r)
@@ -101,13 +101,17 @@ func (s *shadow) used(scaled *Rule, since time.Time) int64 {
 	case known && last.window < since.UnixNano(): // it has turned: nothing is used yet
 	default:
 		if s.seed != nil {
-			left -= min(clamp(s.seed(r, since)), left)
+			used, err := s.seed(r, since)
+			if err != nil {
+				return 0, err
+			}
+			left -= min(clamp(used), left)
 		}
 		if r.Limit.Unit == USD && s.share > 1 {
 			left /= unknownBudget
 		}
 	}
-	return max(scaled.Limit.Amount-left/s.share, 0)
+	return max(scaled.Limit.Amount-left/s.share, 0), nil
 }
 
 func (s *shadow) reserve(g *Guarded, req Request) (Reservation, error) {

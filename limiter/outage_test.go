@@ -274,7 +274,7 @@ func TestRecoveryChargesWhatSharesAdmitted(t *testing.T) {
 func TestRecoverySeedsWhatRedisLost(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var ledger atomic.Int64
-	g := newGuard(t, s.URL, limiter.GuardedOptions{Seed: func(*limiter.Rule, time.Time) int64 { return ledger.Load() }})
+	g := newGuard(t, s.URL, limiter.GuardedOptions{Seed: func(*limiter.Rule, time.Time) (int64, error) { return ledger.Load(), nil }})
 	day := ruleOf(t, "alice", "1000 tokens/day")
 	use := func(n int64) {
 		t.Helper()
@@ -301,11 +301,78 @@ func TestRecoverySeedsWhatRedisLost(t *testing.T) {
 	}
 }
 
+// A ledger that can't be read keeps what it seeds from being spent, and nothing else: Redis is not away.
+func TestGuardAdmitsNothingUnderAQuotaThatCantBeSeeded(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	var broken atomic.Bool
+	broken.Store(true)
+	ledger := errors.New("the ledger can't be read")
+	g := newGuard(t, s.URL, limiter.GuardedOptions{
+		Seed: func(*limiter.Rule, time.Time) (int64, error) {
+			if broken.Load() {
+				return 0, ledger
+			}
+			return 100, nil
+		},
+		OnError: func(err error) { t.Errorf("told of %v", err) },
+	})
+	undecided := func(rules ...*limiter.Rule) {
+		t.Helper()
+		for range 3 {
+			if _, err := g.ask(1, rules...); !errors.Is(err, limiter.ErrUnavailable) || !errors.Is(err, ledger) {
+				t.Errorf("got %v", err)
+			}
+		}
+	}
+	day, hour := ruleOf(t, "alice", "1000 tokens/day"), ruleOf(t, "alice", "1000 tokens/hour")
+	undecided(day, hour)
+	if _, away := g.Away(); away {
+		t.Error("Redis is taken to be away")
+	}
+	if got := g.left(hour); got != 1000 {
+		t.Errorf("%d are left of the rate", got)
+	}
+	broken.Store(false)
+	if got := g.left(day); got != 900 {
+		t.Errorf("%d are left of the quota", got)
+	}
+}
+
+func TestSharesAdmitNothingUnderAQuotaThatCantBeSeeded(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	s.Kill()
+	var broken atomic.Bool
+	broken.Store(true)
+	ledger := errors.New("the ledger can't be read")
+	g := newGuard(t, s.URL, limiter.GuardedOptions{
+		Seed: func(*limiter.Rule, time.Time) (int64, error) {
+			if broken.Load() {
+				return 0, ledger
+			}
+			return 100, nil
+		},
+	})
+	g.waitFor(false)
+	budget, hour := ruleOf(t, "alice", "10 usd/month"), ruleOf(t, "alice", "1000 tokens/hour")
+	for range 3 {
+		if _, err := g.ask(1, budget, hour); !errors.Is(err, limiter.ErrUnavailable) || !errors.Is(err, ledger) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, ok := g.admits(1, hour); !ok {
+		t.Error("a rate waits for the ledger")
+	}
+	broken.Store(false)
+	if got := g.left(budget); got != 10e9-100 {
+		t.Errorf("%d are left of the budget", got)
+	}
+}
+
 func TestSharesStartWhereNothingIsKnown(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	s.Kill()
 	g := newGuard(t, s.URL, limiter.GuardedOptions{
-		Replicas: 4, Seed: func(r *limiter.Rule, _ time.Time) int64 { return r.Limit.Amount / 5 },
+		Replicas: 4, Seed: func(r *limiter.Rule, _ time.Time) (int64, error) { return r.Limit.Amount / 5, nil },
 	})
 	g.waitFor(false) // before anybody asks
 	for text, want := range map[string]int64{

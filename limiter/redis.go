@@ -44,12 +44,10 @@ type RedisOptions struct {
 	// Default: 50 ms.
 	Timeout time.Duration
 
-	// Seed tells what a quota has used since the start of its window, in the units of the rule's
-	// limit (nano-USD for usd). It is asked when a quota's counter is not in Redis, as at the first
-	// request of a window or after a FLUSHALL, and the request waits for it, outside of Timeout. Of
-	// several gates that ask at the same time, the first to answer counts. It must not call the
-	// store. Default: nothing was used.
-	Seed func(rule *Rule, since time.Time) int64
+	// Seed is asked when a quota's counter is not in Redis, as at the first request of a window or
+	// after a FLUSHALL, and the request waits for it, outside of Timeout. Of several gates that ask at
+	// the same time, the first to answer counts. Default: nothing was used.
+	Seed Seed
 
 	// GateID names this gate among those that share the Redis, for [Redis.Replicas]. Default: a
 	// random one for each store.
@@ -121,7 +119,7 @@ type Redis struct {
 	client  redis.UniversalClient
 	cluster bool
 
-	seeding  [64]chan struct{} // one seed at a time for each part of the names
+	seeding  [64]seedTurn
 	batcher  batcher
 	denied   denied
 	open     openReservations
@@ -165,7 +163,7 @@ func newRedis(opts RedisOptions, tuning redisTuning) (*Redis, error) {
 	}
 	r := &Redis{opts: opts, tuning: tuning, client: client, cluster: cluster}
 	for i := range r.seeding {
-		r.seeding[i] = make(chan struct{}, 1)
+		r.seeding[i] = newSeedTurn()
 	}
 	r.replicas.Store(1)
 	r.denied.start(tuning)

@@ -68,11 +68,13 @@ func (r *Redis) call(ctx context.Context, a *ask) (*answer, error) {
 	return nil, r.failed(err)
 }
 
-// mayHaveRun reports whether Redis may run, or have run, a script whose answer was lost.
+// mayHaveRun reports whether Redis may run, or have run, a script whose answer was lost. One that had no
+// seed has taken nothing.
 func mayHaveRun(err error) bool {
 	var answered redis.Error
 	var dialled *net.OpError
-	return !errors.As(err, &answered) && !errors.As(err, new(errQueued)) && (!errors.As(err, &dialled) || dialled.Op != "dial")
+	return !errors.As(err, &answered) && !errors.As(err, new(errQueued)) && !errors.As(err, new(*Unavailable)) &&
+		(!errors.As(err, &dialled) || dialled.Op != "dial")
 }
 
 // size is how many keys an admission has, beside the index of its node.

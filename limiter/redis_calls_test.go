@@ -192,14 +192,14 @@ func TestSeedsAreAskedOnceByACrowd(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var mu sync.Mutex
 	asked := map[string]int{}
-	r := store(t, RedisOptions{URLs: []string{s.URL}, Seed: func(rule *Rule, since time.Time) int64 {
+	r := store(t, RedisOptions{URLs: []string{s.URL}, Seed: func(rule *Rule, since time.Time) (int64, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		asked[rule.name]++
 		if start, _ := rule.Limit.Window.Bounds(time.Now()); !since.Equal(start) {
 			t.Errorf("%s: asked since %v", rule.name, since)
 		}
-		return 960
+		return 960, nil
 	}}, calm())
 	day, month := rule("a", "1000 tokens/day"), rule("a", "10000 tokens/month")
 	var admitted, refused int

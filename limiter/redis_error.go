@@ -41,6 +41,7 @@ const (
 	ReasonClusterDown = "clusterdown" // CLUSTERDOWN, MOVED, ASK, TRYAGAIN, CROSSSLOT
 	ReasonVersion     = "version"     // too old for the scripts
 	ReasonClosed      = "closed"      // the store was closed
+	ReasonSeed        = "seed"        // what a quota has used can't be told, see Seed; the store itself is there
 	ReasonOther       = "other"       // anything else
 )
 

@@ -211,7 +211,7 @@ func TestScriptsThatRedisForgotAreLoadedOnce(t *testing.T) {
 func TestFlushAllBeginsAnewAndSeedsQuotas(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	used := int64(0)
-	r := store(t, RedisOptions{URLs: []string{s.URL}, Seed: func(*Rule, time.Time) int64 { return used }}, calm())
+	r := store(t, RedisOptions{URLs: []string{s.URL}, Seed: func(*Rule, time.Time) (int64, error) { return used, nil }}, calm())
 	rate, quota, places := rule("a", "100 tokens/hour"), rule("a", "1000 tokens/month"), rule("a", "3 concurrent")
 	admit(t, r, asking(50, rate, quota, places)).Settle(context.Background(), Actual{Dispatched: true, Input: 50})
 	inFlight := admit(t, r, asking(20, rate, quota, places))

@@ -200,11 +200,11 @@ func (w *world) pass(t *rapid.T) {
 }
 
 // seeded is how much was used of a quota before the stores came to be.
-func seeded(rule *limiter.Rule, since time.Time) int64 {
+func seeded(rule *limiter.Rule, since time.Time) (int64, error) {
 	if rule.Kind == limiter.ScopeTeam {
-		return since.Unix() % 7
+		return since.Unix() % 7, nil
 	}
-	return 0
+	return 0, nil
 }
 
 func sameInRedis(t *testing.T, s *redistest.Server, denied time.Duration) {

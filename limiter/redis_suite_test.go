@@ -46,10 +46,11 @@ func (p prompt) flush() {
 }
 
 // frozen returns a store for each test, of an empty Redis with a clock of its own.
-func frozen(opts limiter.RedisOptions, flush func()) func(t *testing.T) (limiter.Limiter, func(time.Duration)) {
-	return func(t *testing.T) (limiter.Limiter, func(time.Duration)) {
+func frozen(opts limiter.RedisOptions, flush func()) limitertest.New {
+	return func(t *testing.T, seed limiter.Seed) (limiter.Limiter, func(time.Duration)) {
 		flush()
 		clock := &clock{now: time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)}
+		opts.Seed = seed
 		opts.OnError = func(err error) { t.Error("in the background:", err) }
 		store, err := limiter.NewFrozenRedis(opts, clock.Now, 100*time.Millisecond)
 		if err != nil {

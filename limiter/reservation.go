@@ -64,8 +64,8 @@ func (r *reservation) Move(ctx context.Context, candidate int) error {
 	if err := r.admission.req.checkCandidate(candidate); err != nil {
 		return err
 	}
-	if refusal := r.admission.moveTo(candidate); refusal != nil {
-		return refusal
+	if err := r.admission.moveTo(ctx, candidate); err != nil {
+		return err
 	}
 	r.candidate, r.cap = candidate, r.admission.out.cap
 	return nil

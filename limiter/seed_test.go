@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -13,15 +14,15 @@ func TestSeedIsAskedOnceForACounterAndWindow(t *testing.T) {
 	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
 	day, month, rate := rule("a", "100 tokens/day"), rule("a", "1000 tokens/month"), rule("a", "1k tokens/minute")
 	asked := map[string]int{}
-	m := standing(&now, func(r *Rule, since time.Time) int64 {
+	m := standing(&now, func(r *Rule, since time.Time) (int64, error) {
 		asked[r.Name()+" "+since.Format(time.RFC3339)]++
 		switch {
 		case r == month:
-			return 300
+			return 300, nil
 		case since.Day() == 27:
-			return 70
+			return 70, nil
 		default:
-			return 0
+			return 0, nil
 		}
 	})
 	for range 2 {
@@ -58,12 +59,12 @@ func TestSeedIsAskedOnceForACounterAndWindow(t *testing.T) {
 func TestSeedIsAskedOnceByACrowd(t *testing.T) {
 	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
 	asked := 0 // the race detector tells if it is asked twice at a time
-	m := standing(&now, func(*Rule, time.Time) int64 {
+	m := standing(&now, func(*Rule, time.Time) (int64, error) {
 		asked++
 		for range 100 { // so that the others come meanwhile
 			runtime.Gosched()
 		}
-		return 960
+		return 960, nil
 	})
 	day := rule("a", "1000 tokens/day")
 	var admitted sync.Map
@@ -86,10 +87,10 @@ func TestSeedIsAskedOnceByACrowd(t *testing.T) {
 func TestSeedHoldsUpNobodyElse(t *testing.T) {
 	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
 	asked, answer := make(chan struct{}), make(chan struct{})
-	m := standing(&now, func(*Rule, time.Time) int64 {
+	m := standing(&now, func(*Rule, time.Time) (int64, error) {
 		close(asked)
 		<-answer
-		return -5 // as good as nothing
+		return -5, nil // as good as nothing
 	})
 	day, rate := rule("a", "1000 tokens/day"), rule("a", "1k tokens/minute")
 	rate.hash = day.hash // even on the same shard
@@ -105,6 +106,37 @@ func TestSeedHoldsUpNobodyElse(t *testing.T) {
 	if left(t, m, rate) != 980 || left(t, m, day) != 990 {
 		t.Errorf("%d and %d remaining", left(t, m, rate), left(t, m, day))
 	}
+}
+
+// A ledger that takes long to fail is waited for once by all who come meanwhile.
+func TestSeedThatFailsHoldsUpACrowdOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		m := NewMemory(MemoryOptions{Sweep: -1, Seed: func(*Rule, time.Time) (int64, error) {
+			asked++
+			time.Sleep(time.Minute)
+			return 0, errors.New("the disk is gone")
+		}})
+		day := rule("a", "1000 tokens/day")
+		start := time.Now()
+		crowd(50, func(int) {
+			if _, err := m.Reserve(context.Background(), Request{Rules: []*Rule{day}, Input: 10}); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+		})
+		if took := time.Since(start); took != time.Minute || asked != 1 {
+			t.Errorf("asked %d times in %v", asked, took)
+		}
+		gone, leave := context.WithTimeout(context.Background(), time.Second)
+		defer leave()
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = m.Reserve(context.Background(), Request{Rules: []*Rule{day}}) })
+		synctest.Wait()
+		if _, err := m.Reserve(gone, Request{Rules: []*Rule{day}}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a caller who left got %v", err)
+		}
+		wg.Wait()
+	})
 }
 
 func TestClockThatIsSetBack(t *testing.T) {

@@ -23,7 +23,7 @@ type shard struct {
 
 	peak int // most counters since the map was made; guarded by mu
 
-	seeding sync.Mutex // held while a seed is asked for, before mu; one at a time for each shard
+	seeding seedTurn // taken while a seed is asked for, before mu
 
 	_ [64]byte // keeps the locks of two shards off one cache line
 }

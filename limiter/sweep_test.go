@@ -16,7 +16,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // standing is a store whose clock is what now holds.
-func standing(now *time.Time, seed func(*Rule, time.Time) int64) *Memory {
+func standing(now *time.Time, seed Seed) *Memory {
 	return NewMemory(MemoryOptions{Now: func() time.Time { return *now }, Seed: seed, Sweep: -1})
 }
 

@@ -15,31 +15,39 @@ import (
 
 // New makes an empty store for one test, which closes it with t.Cleanup, and returns with it what
 // moves the store's clock forward. The clock must stand still otherwise, and follow to the
-// microsecond; the time at which it starts may be any.
-type New func(t *testing.T) (store limiter.Limiter, advance func(time.Duration))
+// microsecond; the time at which it starts may be any. Seed tells what quotas have used; it is nil in
+// most tests.
+type New func(t *testing.T, seed limiter.Seed) (store limiter.Limiter, advance func(time.Duration))
 
 // Run runs the suite against the stores that are made by newStore.
-func Run(t *testing.T, newStore func(t *testing.T) (limiter.Limiter, func(time.Duration))) {
+func Run(t *testing.T, newStore New) {
 	for _, group := range []struct {
-		name  string
-		tests []test
+		name   string
+		tests  []test
+		seeded bool // its stores ask the gate's ledger
 	}{
-		{"Rate", rateTests},
-		{"Quota", quotaTests},
-		{"Budget", budgetTests},
-		{"Concurrent", concurrentTests},
-		{"Together", togetherTests},
-		{"Candidates", candidateTests},
-		{"Settle", settleTests},
-		{"Reload", reloadTests},
-		{"Storm", stormTests},
-		{"Property", propertyTests},
+		{"Rate", rateTests, false},
+		{"Quota", quotaTests, false},
+		{"Budget", budgetTests, false},
+		{"Concurrent", concurrentTests, false},
+		{"Together", togetherTests, false},
+		{"Candidates", candidateTests, false},
+		{"Settle", settleTests, false},
+		{"Reload", reloadTests, false},
+		{"Seed", seedTests, true},
+		{"Storm", stormTests, false},
+		{"Property", propertyTests, false},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {
 				t.Run(test.name, func(t *testing.T) {
-					store, advance := newStore(t)
-					test.run(&gate{T: t, store: store, advance: advance})
+					g := &gate{T: t}
+					var seed limiter.Seed
+					if group.seeded {
+						seed = g.ledger.used
+					}
+					g.store, g.advance = newStore(t, seed)
+					test.run(g)
 				})
 			}
 		})
@@ -57,6 +65,7 @@ type gate struct {
 	*testing.T
 	store   limiter.Limiter
 	advance func(time.Duration)
+	ledger  ledger
 }
 
 // ids makes reservations differ, over all tests that share a store outside of the process.

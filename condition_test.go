@@ -1,0 +1,59 @@
+package pinegate
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+func TestConditionTellsEachChangeOnce(t *testing.T) {
+	core, seen := observer.New(zap.InfoLevel)
+	c := condition{fails: "it fails", works: "it works again"}
+	why := errors.New("why")
+	for _, err := range []error{nil, nil, why, why, errors.New("another"), nil, nil, why} {
+		c.note(zap.New(core), err)
+	}
+	var told []string
+	for _, line := range seen.All() {
+		told = append(told, line.Message)
+		if err, ok := line.ContextMap()["error"]; (line.Level == zap.ErrorLevel) != ok || ok && err != "why" {
+			t.Errorf("%s at %s with the error %v", line.Message, line.Level, err)
+		}
+	}
+	if want := []string{"it fails", "it works again", "it fails"}; len(told) != 3 || told[0] != want[0] || told[1] != want[1] || told[2] != want[2] {
+		t.Errorf("told %q", told)
+	}
+}
+
+func TestQuotaIsNotSeededFromALedgerThatCantBeRead(t *testing.T) {
+	limit, err := limiter.ParseLimit([]string{"100", "usd/month"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger := usage.NewMemory(time.Hour)
+	s := new(state)
+	s.ledger.Store(&ledgerHolder{ledger})
+	since, _ := limit.Window.Bounds(time.Now())
+	for _, kind := range []limiter.ScopeKind{limiter.ScopeKey, limiter.ScopeTeam, limiter.ScopeModel, limiter.ScopeBackend} {
+		if used, err := s.used(limiter.NewRule(kind, "x", limit), since); used != 0 || err != nil {
+			t.Errorf("%s: %d, %v", kind, used, err)
+		}
+	}
+	if err := ledger.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []limiter.ScopeKind{limiter.ScopeKey, limiter.ScopeTeam, limiter.ScopeModel, limiter.ScopeBackend} {
+		if used, err := s.used(limiter.NewRule(kind, "x", limit), since); !errors.Is(err, usage.ErrClosed) {
+			t.Errorf("%s: %d, %v", kind, used, err)
+		}
+	}
+	if !s.seeding.failing {
+		t.Error("nobody is told")
+	}
+}
