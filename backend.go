@@ -143,6 +143,11 @@ func (h *Handler) modelNames(served []*handlers.Backend) (models []wire.Model, l
 			}
 		}
 	}
+	for _, route := range h.Routes {
+		if p, err := pattern.Parse(route.Model); err == nil { // else refused by routes
+			add(p, route.Backends[0].Backend)
+		}
+	}
 	for _, block := range h.Models {
 		p, err := pattern.Parse(block.Pattern)
 		if err != nil {

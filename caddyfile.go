@@ -46,6 +46,10 @@ import (
 //			pass_header <name>...
 //			<any subdirective of reverse_proxy>
 //		}
+//		route <model pattern> <backend>[/<model>]... {
+//			policy first|round_robin|weighted <n>...|least_inflight|lowest_latency|sticky [conversation|key]
+//			attempts <n>
+//		}
 //		dial_allow <cidr>|public|private|loopback...
 //		keepalive off
 //		max_body <size>
@@ -69,7 +73,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 
 	p := &gateParser{
 		helper: h, gate: new(Handler), owners: make(secretOwners),
-		keys: make(definitions), teams: make(definitions), models: make(definitions), backends: make(definitions),
+		keys: make(definitions), teams: make(definitions), models: make(definitions), backends: make(definitions), routed: make(definitions),
 	}
 	if err := parseBlock(h.Dispenser, p.words(), nil); err != nil {
 		return nil, err
@@ -80,6 +84,12 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 			return nil, err
 		}
 		p.gate.Backends = append(p.gate.Backends, backend)
+	}
+	for _, r := range p.routes {
+		if err := r.check(p.backends); err != nil {
+			return nil, err
+		}
+		p.gate.Routes = append(p.gate.Routes, r.route)
 	}
 	if len(p.gate.Keys) == 0 && len(p.gate.KeyFiles) == 0 {
 		return nil, head.Errf("%q has no keys, so that nobody could use it: expected key or keys", head.Val())
@@ -95,13 +105,16 @@ type gateParser struct {
 	helper httpcaddyfile.Helper
 	gate   *Handler
 
-	owners                        secretOwners
-	keys, teams, models, backends definitions
+	owners                                secretOwners
+	keys, teams, models, backends, routed definitions
 
 	// Backends are finished last: dial_allow, which each of them holds, may
 	// be written below them.
 	proxies   []*backendParser
 	dialAllow []string
+
+	// So are routes, which may be written above the backends that they name.
+	routes []*routeParser
 }
 
 func (p *gateParser) words() words {
@@ -128,6 +141,11 @@ func (p *gateParser) words() words {
 		"backend": {repeats: true, parse: func(d *caddyfile.Dispenser) error {
 			backend, err := parseBackend(p.helper, d, p.backends)
 			p.proxies = append(p.proxies, backend)
+			return err
+		}},
+		"route": {repeats: true, parse: func(d *caddyfile.Dispenser) error {
+			route, err := parseRoute(d, p.routed)
+			p.routes = append(p.routes, route)
 			return err
 		}},
 		"limit": limitWord(&gate.Limits),

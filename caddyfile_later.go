@@ -12,7 +12,6 @@ var later = map[string]string{
 	// site
 	"keys store": `"keys <file>" is; a file of that name is written ./store`,
 	"alert":      "",
-	"route":      `backends are tried in the order in which they are written`,
 	"keepalive":  `"keepalive off" is`,
 
 	// backend

@@ -54,7 +54,7 @@ func TestMistakes(t *testing.T) {
 		{"admin_key without a secret", "admin_key", `"admin_key" lacks a secret: expected sha256:<64 hex digits>, {env.NAME}, {file./path} or a clear secret, which is hashed, at Caddyfile:3`},
 
 		// blocks and words
-		{"unknown word", "modles *", `unknown word "modles": expected one of admin_key, backend, dial_allow, estimate, keepalive, key, keys, limit, max_body, max_output_tokens, max_stream, model, reserve_output_tokens, team, throttle, at Caddyfile:3`},
+		{"unknown word", "modles *", `unknown word "modles": expected one of admin_key, backend, dial_allow, estimate, keepalive, key, keys, limit, max_body, max_output_tokens, max_stream, model, reserve_output_tokens, route, team, throttle, at Caddyfile:3`},
 		{"unknown word in a key", "key alice {env.A} {\nmodle *\n}", `unknown word "modle": expected one of allow_ip, disabled, endpoints, expires, limit, models, team, at Caddyfile:4`},
 		{"repeated word", "max_body 1MB\nmax_body 2MB", `"max_body" stands here already, in line 3, at Caddyfile:4`},
 		{"extra argument", "max_body 1MB 2MB", `unexpected argument "2MB" after "max_body", at Caddyfile:3`},
@@ -142,6 +142,28 @@ func TestMistakes(t *testing.T) {
 		{"drain for no time", "backend a h:1 {\non_disconnect drain 0s\n}", `on_disconnect: "0s" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
 		{"cancel after a time", "backend a h:1 {\non_disconnect cancel 5s\n}", `unexpected argument "5s" after "on_disconnect", at Caddyfile:4`},
 		{"include_usage of what", "backend a h:1 {\ninclude_usage\n}", `"include_usage" lacks its argument: expected off or on, at Caddyfile:4`},
+		// routes
+		{"route of what", "route", `"route" lacks its argument: expected a pattern of models, then <backend>[/<model>]..., at Caddyfile:3`},
+		{"route to nowhere", "route gpt-* {\npolicy first\n}", `route "gpt-*" leads nowhere: expected <backend>[/<model>]..., at Caddyfile:3`},
+		{"route to an unknown backend", "route fast east/m west\nbackend east h:1", `route "fast": there is no backend "west": expected one of east, at Caddyfile:3`},
+		{"route to a name without a model", "route fast east/\nbackend east h:1", `route: "east/": "" is no name of a model: expected one without white space and '*', at Caddyfile:3`},
+		{"route to a pattern", "route fast east/gpt-*\nbackend east h:1", `route: "east/gpt-*": "gpt-*" is no name of a model: expected one without white space and '*', at Caddyfile:3`},
+		{"route to one backend twice", "route fast east/m east/n east/m", `route: "east/m" stands here already, at Caddyfile:3`},
+		{"two routes of one pattern", "route fast east\nroute fast west", `route "fast" is defined already, in line 3, at Caddyfile:4`},
+		{"route of a bad pattern", "route \"a b\" east", `route: pattern "a b" holds white space or a control character, at Caddyfile:3`},
+		{"policy of what", "route fast east {\npolicy\n}", `"policy" lacks its argument: expected first, round_robin, weighted <n>..., least_inflight, lowest_latency or sticky [conversation|key], at Caddyfile:4`},
+		{"unknown policy", "route fast east {\npolicy random\n}", `policy: unknown word "random": expected first, round_robin, weighted <n>..., least_inflight, lowest_latency or sticky [conversation|key], at Caddyfile:4`},
+		{"too few weights", "route fast east west {\npolicy weighted 1\n}", `policy: 1 weights for 2 backends: expected weighted and a whole number for each backend, as in weighted 3 1, at Caddyfile:4`},
+		{"no weights", "route fast east west {\npolicy weighted\n}", `policy: 0 weights for 2 backends: expected weighted and a whole number for each backend, as in weighted 3 1, at Caddyfile:4`},
+		{"weight of nothing", "route fast east west {\npolicy weighted 1 0\n}", `policy: "0" is no weight: expected a whole number from 1 to 1000000, at Caddyfile:4`},
+		{"weight without an end", "route fast east west {\npolicy weighted 1 2M\n}", `policy: "2M" is no weight: expected a whole number from 1 to 1000000, at Caddyfile:4`},
+		{"weights under another policy", "route fast east west {\npolicy round_robin 1 2\n}", `unexpected argument "1" after "policy", at Caddyfile:4`},
+		{"sticky by what", "route fast east west {\npolicy sticky user\n}", `policy: unknown word "user" after sticky: expected conversation or key, at Caddyfile:4`},
+		{"no attempts", "route fast east {\nattempts 0\n}", `attempts: "0" is no number of backends: expected a whole number from 1 to 1000, at Caddyfile:4`},
+		{"attempts of what", "route fast east {\nattempts\n}", `"attempts" lacks its argument: expected how many backends a request is tried at, at Caddyfile:4`},
+		{"two policies", "route fast east {\npolicy first\npolicy sticky\n}", `"policy" stands here already, in line 4, at Caddyfile:5`},
+		{"unknown word in a route", "route fast east {\nretries 2\n}", `unknown word "retries": expected one of attempts, policy, at Caddyfile:4`},
+
 		{"include_usage maybe", "backend a h:1 {\ninclude_usage maybe\n}", `include_usage: unknown word "maybe": expected off or on, at Caddyfile:4`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -160,7 +182,7 @@ func TestMistakesElsewhere(t *testing.T) {
 		{"no keys", ":8080 {\n\tpinegate {\n\t\tadmin_key {env.A}\n" + someEcho + "\t}\n}\n", `"pinegate" has no keys, so that nobody could use it: expected key or keys, at Caddyfile:2`},
 		{"no backend", ":8080 {\n\tpinegate {\n" + someKey + "\t}\n}\n", `"pinegate" has nothing behind it: expected backend, at Caddyfile:2`},
 		{"argument", ":8080 {\n\tpinegate openai {\n" + someKey + someEcho + "\t}\n}\n", `unexpected argument "openai" after "pinegate": expected '{', or a matcher before it, at Caddyfile:2`},
-		{"words of a key without its brace", ":8080 {\n\tpinegate {\n" + someKey + "expires 2027-12-31\n" + someEcho + "\t}\n}\n", `unknown word "expires": expected one of admin_key, backend, dial_allow, estimate, keepalive, key, keys, limit, max_body, max_output_tokens, max_stream, model, reserve_output_tokens, team, throttle, at Caddyfile:4`},
+		{"words of a key without its brace", ":8080 {\n\tpinegate {\n" + someKey + "expires 2027-12-31\n" + someEcho + "\t}\n}\n", `unknown word "expires": expected one of admin_key, backend, dial_allow, estimate, keepalive, key, keys, limit, max_body, max_output_tokens, max_stream, model, reserve_output_tokens, route, team, throttle, at Caddyfile:4`},
 		{"within an import", "(key) {\n\tkey {args[0]} short\n}\n:8080 {\n\tpinegate {\n\t\timport key alice\n\t}\n}\n", `key: a secret: it is shorter than 20 characters, at Caddyfile:2 import chain ['Caddyfile:6 (import key)']`},
 
 		{"admin without a block", ":9180 {\n\tpinegate_admin\n}\n", `"pinegate_admin" lacks a key, and would be open: expected a block with admin_key, at Caddyfile:2`},
@@ -235,7 +257,6 @@ func TestLaterWordsAreRefused(t *testing.T) {
 		{global("webhook https://example.com {\nsecret {env.S}\n}"), "webhook", "3"},
 		{gate("keys store"), "keys store", "3"},
 		{gate("alert 80 100"), "alert", "3"},
-		{gate("route gpt-* a b {\npolicy first\n}"), "route", "3"},
 		{gate("keepalive 15s"), "keepalive", "3"},
 		{backend("discover 10m"), "discover", "4"},
 		{backend("max_inflight 8"), "max_inflight", "4"},

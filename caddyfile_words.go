@@ -196,6 +196,11 @@ func choiceWord(options map[string]func()) word {
 // definitions keeps the lines at which ids were defined.
 type definitions map[string]int
 
+// String lists the ids, for messages that say what was expected.
+func (defs definitions) String() string {
+	return strings.Join(slices.Sorted(maps.Keys(defs)), ", ")
+}
+
 // add reads an id and remembers it. What is no id is not told: it may be a
 // secret whose id was forgotten.
 func (defs definitions) add(d *caddyfile.Dispenser, kind string) (string, error) {

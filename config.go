@@ -113,6 +113,13 @@ type Handler struct {
 	// The model servers, in the order in which they are tried.
 	Backends []*BackendConfig `json:"backends"`
 
+	// Which backends answer for which models, where that is not every backend
+	// that serves the model, in the order written. Of several routes that match a
+	// model the most specific one counts: a plain name before any pattern, of
+	// patterns the one with the longest text before its first `*`, of those the
+	// first. A name that no backend lists exists by its route.
+	Routes []RouteConfig `json:"routes,omitempty"`
+
 	// The largest request body in bytes. Default: 10 MB. Zero means the default.
 	MaxBody int64 `json:"max_body,omitempty"`
 
@@ -225,6 +232,50 @@ type BackendConfig struct {
 	// transport is `pinegate`, which holds the dialect, the credential and
 	// where may be dialled.
 	ProxyRaw json.RawMessage `json:"proxy" caddy:"namespace=http.handlers inline_key=handler"`
+}
+
+// RouteConfig says which backends answer for the models that a pattern matches,
+// and in which order they are tried. A backend that does not speak the endpoint
+// which is asked for is left out.
+type RouteConfig struct {
+	// The pattern of the models' public names. A plain name that no backend lists
+	// is an alias: it exists, and stands in `/v1/models`.
+	Model string `json:"model"`
+
+	// Where requests go, whatever models the backends themselves list.
+	Backends []RouteTargetConfig `json:"backends"`
+
+	// The order in which the backends are tried; where one has no room or fails
+	// before anything of its answer was passed on, the next one follows.
+	// `first`: as written. `round_robin`: each begins in turn. `weighted`: each
+	// begins as often as its weight says. `least_inflight`: the one with the fewest
+	// requests of this gate. `lowest_latency`: the one that was quickest to the
+	// first token lately; one that was not tried for 10 seconds gets one of ten
+	// requests, to find out. `sticky`: the same one for what belongs together, so
+	// that its caches serve; where a backend leaves, only what was its own moves.
+	// Default: `first`.
+	Policy string `json:"policy,omitempty"`
+
+	// What belongs together under `sticky`: the requests of a `conversation` of a
+	// key, known by its first message, or all of a `key`. Default: `conversation`.
+	StickyBy string `json:"sticky_by,omitempty"`
+
+	// At how many backends a request is tried at most; `max_stream` bounds how long
+	// all attempts take together. Default: 3. Zero means the default.
+	Attempts int `json:"attempts,omitempty"`
+}
+
+// RouteTargetConfig is a backend of a route.
+type RouteTargetConfig struct {
+	// The name of a backend.
+	Backend string `json:"backend"`
+
+	// What the backend calls the model. Default: what its `rename` says, else the
+	// name that was asked for.
+	Model string `json:"model,omitempty"`
+
+	// Its share under `weighted`, from 1 to 1,000,000; otherwise none.
+	Weight int64 `json:"weight,omitempty"`
 }
 
 // AdminHandler is the control plane (`http.handlers.pinegate_admin`): usage,

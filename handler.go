@@ -80,6 +80,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		g.Backends = append(g.Backends, b)
 	}
+	routes, err := h.routes(g.Backends)
+	if err != nil {
+		return err
+	}
+	g.Router = handlers.NewRouter(g.Backends, routes)
 	g.Models, g.Policy.Names = h.modelNames(g.Backends)
 	if h.keys, err = h.keyStore(ctx, app); err != nil {
 		return err

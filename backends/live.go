@@ -11,7 +11,8 @@ import (
 // failing nor let more requests to it than it takes. All methods may be called
 // by several goroutines.
 type Live struct {
-	inflight atomic.Int64
+	inflight  atomic.Int64
+	latencies latencies
 }
 
 // Begin notes that a request goes to the backend. Every call has one of End.

@@ -10,7 +10,6 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/pattern"
-	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
 
@@ -37,13 +36,6 @@ type Backend struct {
 	Proxy   caddyhttp.MiddlewareHandler
 	Metrics metrics.Backend
 	Live    *backends.Live // over reloads
-}
-
-// candidate is a backend that could answer a request.
-type candidate struct {
-	*Backend
-	model string       // its own name of the model
-	price *usage.Price // nil: unknown
 }
 
 // speaks tells whether the backend's API has the endpoint.
@@ -82,43 +74,6 @@ func (b *Backend) capName(e wire.Endpoint) string {
 		return "max_tokens"
 	}
 	return "" // images, audio: no such field
-}
-
-// route finds the backends that could answer, in the order written.
-func (c *call) route() *wire.Error {
-	c.candidates = c.few[:0]
-	for _, b := range c.g.Backends {
-		if b.speaks(c.endpoint) && b.Models.Match(c.request.Model) {
-			c.candidates = append(c.candidates, candidate{Backend: b, model: b.upstreamModel(c.request.Model)})
-		}
-	}
-	if len(c.candidates) == 0 {
-		return wire.Errorf(wire.KindModelNotFound, "The model does not exist or can't be used with this endpoint.")
-	}
-	return c.followConversation()
-}
-
-// followConversation narrows the candidates of a request that continues a
-// stored response to the backend that stored it, and refuses those of others:
-// all callers share the backend's account, which would hand them out.
-func (c *call) followConversation() *wire.Error {
-	id := c.request.PreviousResponse
-	if id == "" {
-		return nil
-	}
-	backend, ok := c.g.Shared.Conversations().Find(id, c.key.ID)
-	if ok {
-		for _, candidate := range c.candidates {
-			if candidate.Name == backend {
-				c.candidates = append(c.candidates[:0], candidate)
-				return nil
-			}
-		}
-	}
-	err := wire.Errorf(wire.KindBadRequest, "The previous response was not found.")
-	err.Param = "previous_response_id"
-	err.Code = "previous_response_not_found"
-	return err
 }
 
 // nothingNext ends a handler chain: whatever reverse_proxy does not answer

@@ -33,7 +33,8 @@ type call struct {
 	read    time.Duration // spent waiting for the body
 	models  *modelPolicy  // what the policy says of the model asked for
 
-	candidates  []candidate
+	routed      *Route
+	candidates  []candidate  // in the order in which they are tried
 	few         [2]candidate // where they lie as long as they are few
 	reservation limiter.Reservation
 	ledger      usage.Ledger

@@ -15,9 +15,6 @@ import (
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-// maxAttempts bounds how many backends one request is tried at.
-const maxAttempts = 3
-
 // errStreamLimit is the cause that ends an answer which takes too long.
 var errStreamLimit = errors.New("the answer took longer than max_stream")
 
@@ -62,11 +59,12 @@ func (c *call) attempt(ctx context.Context) error {
 	a := &c.answer
 	a.attempts++
 	a.firstToken, a.failure = 0, nil
+	began := time.Now()
 	a.meter = wire.NewMeter(wire.MeterConfig{
 		Endpoint:  c.endpoint,
 		Count:     c.g.CountTokens,
 		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,
-		First:     func() { a.firstToken = time.Since(c.start) },
+		First:     func() { c.firstToken(began) },
 		Final:     c.whole,
 		Fail:      func(err error) *wire.Error { return c.endStream(ctx, err) },
 	})
@@ -105,6 +103,17 @@ func (c *call) attempt(ctx context.Context) error {
 		chosen.Metrics.Reached(answered) // what was given up proves neither
 	}
 	return err
+}
+
+// firstToken notes when the first of an answer came, of an attempt that began at
+// the time.
+func (c *call) firstToken(began time.Time) {
+	now := time.Now()
+	c.answer.firstToken = now.Sub(c.start)
+	if c.routed.Policy == PolicyLowestLatency {
+		chosen := &c.candidates[c.answer.current]
+		chosen.Live.Answered(chosen.model, c.request.Stream, now.Sub(began), now)
+	}
 }
 
 // whole settles an answer whose last bytes are about to be released. Where it is
@@ -147,13 +156,13 @@ func (c *call) asksUsage(chosen candidate) bool {
 }
 
 func (c *call) hasNext() bool {
-	return c.answer.attempts < maxAttempts && c.answer.current+1 < len(c.candidates)
+	return c.answer.attempts < c.routed.Attempts && c.answer.current+1 < len(c.candidates)
 }
 
 // nextCandidate moves to the next candidate with room. Only the backend's part
 // of the reservation moves; where none has room the old one stays taken.
 func (c *call) nextCandidate() bool {
-	for next := c.answer.current + 1; c.answer.attempts < maxAttempts && next < len(c.candidates); next++ {
+	for next := c.answer.current + 1; c.answer.attempts < c.routed.Attempts && next < len(c.candidates); next++ {
 		err := c.reservation.Move(c.r.Context(), next)
 		if err == nil {
 			c.answer.current = next

@@ -55,6 +55,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 		endpoint:    wire.Chat,
 		key:         &keys.Key{ID: "alice"},
 		request:     &wire.Request{Model: "m", N: 1, Cap: -1},
+		routed:      &Route{Attempts: 1},
 		candidates:  []candidate{{Backend: backend, model: "m"}},
 		reservation: reservation,
 		ledger:      usage.NewMemory(time.Hour),

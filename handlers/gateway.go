@@ -45,6 +45,7 @@ type Gateway struct {
 
 	Policy   *Policy
 	Backends []*Backend
+	Router   *Router
 	Models   []wire.Model // what `/v1/models` lists, before it is filtered by key
 
 	MaxBody   int64         // bytes

@@ -69,6 +69,10 @@ func (s *scanner) prompt(r *Request, f field, ids bool) (items int64, err *Error
 	if err != nil || s.body[at.start] == 'n' {
 		return 0, err
 	}
+	switch f {
+	case fieldMessages, fieldInput, fieldPrompt:
+		r.conversation = at
+	}
 	array := s.body[at.start] == '['
 	if !array {
 		items = 1

@@ -49,7 +49,8 @@ type span struct{ start, end int }
 
 func (s span) present() bool { return s.end > 0 }
 
-// spans is where in the body the things are that Edit may change.
+// spans is where in the body the things are that Edit may change, or that are
+// looked at again.
 type spans struct {
 	form  bool // the body is multipart: only the model can be changed
 	model span // the value, with its quotes; in a form, the part's content
@@ -64,6 +65,8 @@ type spans struct {
 	streamOptionsEmpty   bool
 	includeUsage         span // the values of its members
 	continuousUsageStats span
+
+	conversation span // of messages, input or prompt: the text, or the bracket that opens a list
 }
 
 // capValue is a cap as the request has it.

@@ -1,0 +1,68 @@
+package handlers
+
+import (
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// candidate is a backend that could answer a request.
+type candidate struct {
+	*Backend
+	target *Target      // of the request's route
+	model  string       // its own name of the model
+	price  *usage.Price // nil: unknown
+	rank   int64        // by which a policy sorts
+}
+
+// route finds the backends that could answer, in the order in which they are
+// tried.
+func (c *call) route() *wire.Error {
+	c.candidates = c.few[:0]
+	c.routed = c.g.Router.find(c.request.Model)
+	if c.routed != nil {
+		for _, t := range c.routed.Targets {
+			if t.Backend.speaks(c.endpoint) {
+				c.candidates = append(c.candidates, candidate{Backend: t.Backend, target: t, model: t.upstreamModel(c.request.Model)})
+			}
+		}
+	}
+	if len(c.candidates) == 0 {
+		return wire.Errorf(wire.KindModelNotFound, "The model does not exist or can't be used with this endpoint.")
+	}
+	if err := c.followConversation(); err != nil {
+		return err
+	}
+	c.routed.order(c, c.candidates)
+	return nil
+}
+
+// upstreamModel returns what the target's backend calls a model.
+func (t *Target) upstreamModel(public string) string {
+	if t.Model != "" {
+		return t.Model
+	}
+	return t.Backend.upstreamModel(public)
+}
+
+// followConversation narrows the candidates of a request that continues a
+// stored response to the backend that stored it, and refuses those of others:
+// all callers share the backend's account, which would hand them out.
+func (c *call) followConversation() *wire.Error {
+	id := c.request.PreviousResponse
+	if id == "" {
+		return nil
+	}
+	backend, ok := c.g.Shared.Conversations().Find(id, c.key.ID)
+	if ok {
+		for _, candidate := range c.candidates {
+			if candidate.Name == backend {
+				c.candidates = append(c.candidates[:0], candidate)
+				return nil
+			}
+		}
+	}
+	err := wire.Errorf(wire.KindBadRequest, "The previous response was not found.")
+	err.Param = "previous_response_id"
+	err.Code = "previous_response_not_found"
+	return err
+}

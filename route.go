@@ -1,0 +1,86 @@
+package pinegate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/pattern"
+)
+
+// Bounds of what a route may say.
+const (
+	maxWeight   = 1_000_000
+	maxAttempts = 1000
+)
+
+// routes makes the routes of the gate, whose backends have been provisioned.
+func (h *Handler) routes(backends []*handlers.Backend) ([]*handlers.Route, error) {
+	byName := make(map[string]*handlers.Backend, len(backends))
+	for _, b := range backends {
+		byName[b.Name] = b
+	}
+	seen := make(map[string]bool, len(h.Routes))
+	routes := make([]*handlers.Route, 0, len(h.Routes))
+	for _, config := range h.Routes {
+		if seen[config.Model] {
+			return nil, fmt.Errorf("route %q stands twice", config.Model)
+		}
+		seen[config.Model] = true
+		route, err := config.provision(byName)
+		if err != nil {
+			return nil, fmt.Errorf("route %q: %w", config.Model, err)
+		}
+		routes = append(routes, route)
+	}
+	return routes, nil
+}
+
+// provision checks a route and finds its backends.
+func (c RouteConfig) provision(backends map[string]*handlers.Backend) (*handlers.Route, error) {
+	route := &handlers.Route{Attempts: c.Attempts}
+	var err error
+	if route.Pattern, err = pattern.Parse(c.Model); err != nil {
+		return nil, err
+	}
+	if route.Policy, err = handlers.ParseRoutePolicy(c.Policy, c.StickyBy); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	switch {
+	case len(c.Backends) == 0:
+		return nil, errors.New("it leads nowhere: expected backends")
+	case c.Attempts < 0 || c.Attempts > maxAttempts:
+		return nil, fmt.Errorf("attempts is %d: expected a number from 1 to %d", c.Attempts, maxAttempts)
+	}
+	seen := make(map[RouteTargetConfig]bool, len(c.Backends))
+	for _, target := range c.Backends {
+		weighted := route.Policy == handlers.PolicyWeighted
+		same := RouteTargetConfig{Backend: target.Backend, Model: target.Model}
+		switch backend := backends[target.Backend]; {
+		case backend == nil:
+			return nil, fmt.Errorf("there is no backend %q", target.Backend)
+		case seen[same]:
+			return nil, fmt.Errorf("the backend %q stands twice with one model", target.Backend)
+		case !isName(target.Model):
+			return nil, fmt.Errorf("backend %q: %q is no name of a model: expected one without white space and '*'", target.Backend, target.Model)
+		case weighted && (target.Weight < 1 || target.Weight > maxWeight):
+			return nil, fmt.Errorf("backend %q: weight is %d: expected a number from 1 to %d", target.Backend, target.Weight, maxWeight)
+		case !weighted && target.Weight != 0:
+			return nil, fmt.Errorf("backend %q has a weight, and the policy is not weighted", target.Backend)
+		default:
+			route.Targets = append(route.Targets, &handlers.Target{Backend: backend, Model: target.Model, Weight: target.Weight})
+		}
+		seen[same] = true
+	}
+	return route, nil
+}
+
+// isName tells whether the text can be a model's name, or is none at all.
+func isName(text string) bool {
+	if text == "" {
+		return true
+	}
+	_, err := pattern.Parse(text)
+	return err == nil && !strings.Contains(text, "*")
+}
