@@ -169,10 +169,11 @@ type ModelConfig struct {
 	Limits []limiter.Limit `json:"limits,omitempty"`
 
 	// What tokens cost, in USD per million of them, as in
-	// `input 2.50 output 10 cached 1.25 cache_write 3.75`. Default: that of the
-	// price files; where they have none it is unknown, which is told as null and
-	// never as nothing. What a backend itself says that an answer cost, as
-	// OpenRouter does, counts before both.
+	// `input 2.50 output 10 cached 1.25 cache_write 3.75`: of every kind, and in
+	// every service tier. It counts before what a backend itself says that an
+	// answer cost, as OpenRouter does, and before the price files. Default: those
+	// two, in that order; where neither knows it the cost is unknown, which is
+	// told as null and never as nothing. Zero is free. See docs/prices.md.
 	Price *usage.Price `json:"price,omitempty"`
 }
 

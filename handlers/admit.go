@@ -2,11 +2,13 @@ package handlers
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
 
@@ -65,16 +67,46 @@ func (c *call) limits() limiter.Request {
 	} else {
 		request.MaxOutput = 0
 	}
-	for _, candidate := range c.candidates {
+	for i := range c.candidates {
+		candidate := &c.candidates[i]
 		if candidate.price == nil {
 			continue
 		}
 		// One reservation holds for all candidates: the dearest one's.
-		cost, rate := candidate.price.Most(request.Input)
+		cost, rate, known := candidate.price.Most(c.asked())
+		candidate.priced = known
 		request.InputCost = max(request.InputCost, cost)
 		request.OutputPrice = max(request.OutputPrice, rate)
 	}
 	return request
+}
+
+// soundRate is how many bytes a second of sound takes that is to be
+// transcribed, at least: 16 kbit/s, the least that speech is usually sent at.
+// The gate does not decode what is uploaded, so that this bounds how long it
+// may be.
+const soundRate = 2000
+
+// asked is what the request asks for, as far as it has a price.
+func (c *call) asked() usage.Asked {
+	asked := usage.Asked{Input: c.input, Media: c.request.Images > 0, Tier: c.request.Tier}
+	if c.endpoint == wire.Transcriptions || c.endpoint == wire.Translations {
+		asked.Seconds = math.Ceil(float64(c.request.FileBytes) / soundRate)
+	}
+	return asked
+}
+
+// assumedCost is what budgets take for an answer whose price turned out not to
+// be known, in nano-USD: by the dearest rates that are. It must not pass for
+// nothing.
+func (c *call) assumedCost(chosen *candidate, t wire.Tokens) int64 {
+	if chosen.price == nil {
+		return 0 // then no budget applies
+	}
+	asked := c.asked()
+	asked.Input, asked.Media = max(asked.Input, t.Input), true
+	cost, rate, _ := chosen.price.Most(asked)
+	return min(cost+times(rate, t.Output)/1000+1, usage.MaxCost)
 }
 
 // estimateInput estimates the tokens of the input before a backend counts them.
@@ -106,12 +138,12 @@ func (c *call) outputCap() int64 {
 	return c.request.Cap
 }
 
-// lacksPrice tells whether a budget applies to a candidate at which the model's
-// price is unknown. Leaving that one out would be a silent change of route.
+// lacksPrice tells whether a budget applies to a candidate at which the price of
+// what is asked for is unknown. Leaving that one out would be a silent change of route.
 func (c *call) lacksPrice(request limiter.Request) bool {
 	budget := hasUnit(request.Rules, limiter.USD)
 	for i, candidate := range c.candidates {
-		if candidate.price == nil && (budget || hasUnit(request.Candidates[i], limiter.USD)) {
+		if !candidate.priced && (budget || hasUnit(request.Candidates[i], limiter.USD)) {
 			return true
 		}
 	}

@@ -12,6 +12,7 @@ type candidate struct {
 	model  string       // its own name of the model
 	price  *usage.Price // nil: unknown
 	rank   int64        // by which a policy sorts
+	priced bool         // all that the request asks for has a price
 }
 
 // route finds the backends that could answer, in the order in which they are

@@ -191,11 +191,11 @@ func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 		return usage.Record{}, false
 	}
 	result := meter.Result()
-	tokens := c.soFar(&result)
-	if p.at == attempts && p.tokens == tokens {
+	used := c.soFar(&result)
+	if p.at == attempts && p.tokens == used.Tokens {
 		return usage.Record{}, false
 	}
-	p.at, p.tokens = attempts, tokens
+	p.at, p.tokens = attempts, used.Tokens
 	chosen := &c.candidates[current]
 	record = usage.Record{
 		ID:            c.id,
@@ -206,7 +206,7 @@ func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 		Model:         c.request.Model,
 		Backend:       chosen.Name,
 		UpstreamModel: result.Model,
-		Tokens:        tokens,
+		Tokens:        used.Tokens,
 		Duration:      now.Sub(c.start),
 		Outcome:       usage.Interrupted,
 		Estimated:     true,
@@ -216,16 +216,19 @@ func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 	if result.Bytes > 0 {
 		record.Status = http.StatusOK // what is metered succeeded
 	}
-	setCost(&record, chosen.price, &result)
+	c.setCost(&record, chosen, &used, &result)
 	return record, true
 }
 
 // soFar is what an answer has used by now.
-func (c *call) soFar(result *wire.Result) wire.Tokens {
+func (c *call) soFar(result *wire.Result) usage.Used {
+	used := usage.Used{Tier: c.tier(result)}
 	if result.Reported && result.Unreported == 0 {
-		return result.Tokens
+		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
+		return used
 	}
 	// Four bytes a token, whatever `estimate` says: a tokenizer would take longer
 	// for a thousand streams than there is time between two checkpoints.
-	return c.estimate(result, (result.Unreported+3)/4)
+	c.estimate(&used, result, (result.Unreported+3)/4)
+	return used
 }

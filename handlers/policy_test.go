@@ -65,7 +65,8 @@ func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
 }
 
 func TestMostSpecificPatternSetsThePriceAndAllMatchingOnesLimit(t *testing.T) {
-	cheap, dear := &usage.Price{Rates: usage.Rates{Input: 1}}, &usage.Price{Rates: usage.Rates{Input: 2}}
+	cheap, dear := new(usage.Price), new(usage.Price)
+	cheap.Input, dear.Input = 1, 2
 	p := &Policy{Models: []*Model{
 		{Pattern: patternOf(t, "gpt-4*"), Price: dear, Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeModel, "gpt-4*", limit(t, "1 concurrent"))}},
 		{Pattern: patternOf(t, "*"), Price: cheap, Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeModel, "*", limit(t, "2 concurrent"))}},

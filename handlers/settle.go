@@ -93,6 +93,9 @@ func (c *call) settle(outcome usage.Outcome) {
 		Output:     record.Output,
 		Cost:       record.CostNano,
 	}
+	if !record.Priced {
+		actual.Cost = c.assumedCost(&c.candidates[a.current], record.Tokens)
+	}
 	actual.Failed = actual.Dispatched && !delivered(a)
 	if actual.Failed {
 		actual.Input, actual.Output, actual.Cost = 0, 0, 0
@@ -129,7 +132,7 @@ func delivered(a *answer) bool {
 // from what was delivered.
 func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record {
 	a := &c.answer
-	chosen := c.candidates[a.current]
+	chosen := &c.candidates[a.current]
 	record := &usage.Record{
 		ID:       c.id,
 		Start:    c.start,
@@ -150,45 +153,63 @@ func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record 
 	}
 	record.UpstreamModel = result.Model
 	record.Flagged = result.Flagged || a.exchange.Flag != "" || outcome == usage.OK && !result.Complete && !result.Reported
+	used := usage.Used{Tier: c.tier(result)}
 	switch {
 	case !delivered(a):
 		// A backend that refused or failed before the first byte used nothing.
 	case result.Reported && (result.Complete || result.Unreported == 0):
-		record.Tokens = result.Tokens
+		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
 	default:
 		record.Estimated = true
-		record.Tokens = c.estimate(result, a.meter.UnreportedTokens())
+		c.estimate(&used, result, a.meter.UnreportedTokens())
 	}
-	setCost(record, chosen.price, result)
+	record.Tokens = used.Tokens
+	c.setCost(record, chosen, &used, result)
 	return record
 }
 
-// setCost says what the record's tokens cost: as the backend says it of a whole
-// answer, as OpenRouter does, since that is what it charges; else by the price.
-func setCost(record *usage.Record, price *usage.Price, result *wire.Result) {
-	if result.CostUSD != "" && result.Reported && !record.Estimated {
+// setCost says what was used costs: by the price that the operator has written
+// for the model; else as the backend says it of a whole answer, as OpenRouter
+// does, since that is what it charges; else by the price list.
+func (c *call) setCost(record *usage.Record, chosen *candidate, used *usage.Used, result *wire.Result) {
+	written := c.models != nil && c.models.price != nil
+	if !written && result.CostUSD != "" && result.Reported && !record.Estimated {
 		cost, sane := usage.ParseCost(result.CostUSD)
 		record.CostNano, record.Priced = cost, true
 		record.Flagged = record.Flagged || !sane
 		return
 	}
-	if price != nil {
-		record.CostNano, record.Priced = min(price.Cost(record.Tokens), usage.MaxCost), true
+	if chosen.price != nil {
+		cost, known := chosen.price.Cost(*used)
+		record.CostNano, record.Priced = min(cost, usage.MaxCost), known
 	}
 }
 
-// estimate guesses the tokens of an answer whose usage the backend did not
-// report in full: what it did say, the input as it was reserved, and what the
-// text comes to that was delivered since.
-func (c *call) estimate(result *wire.Result, unreported int64) wire.Tokens {
-	tokens := result.Tokens
-	if tokens.Input == 0 {
-		tokens.Input = c.input
+// tier is the service tier by which the request is charged: the one that the
+// answer names. Where it names none, the one that was asked for if that may be
+// the dearer one, else the standard one.
+func (c *call) tier(result *wire.Result) wire.ServiceTier {
+	if result.Tier == wire.TierUnsaid && c.request.Tier >= wire.TierPriority {
+		return c.request.Tier
+	}
+	return result.Tier
+}
+
+// estimate guesses what an answer used whose usage the backend did not report in
+// full: what it did say, the input as it was reserved, and what the text comes to
+// that was delivered since.
+func (c *call) estimate(used *usage.Used, result *wire.Result, unreported int64) {
+	used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
+	if used.Input == 0 {
+		used.Input = c.input
 	}
 	if c.endpoint.Generates() {
-		tokens.Output += unreported
+		used.Output += unreported
 	}
-	return tokens
+	used.Assume(c.endpoint, used.Tokens)
+	if used.Seconds == 0 {
+		used.Seconds = c.asked().Seconds
+	}
 }
 
 // status is the one that the caller got.

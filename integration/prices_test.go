@@ -36,7 +36,7 @@ func (g *gate) costOf(model string) string {
 	return "nothing"
 }
 
-func TestCostsGoByTheBackendThenTheModelBlockThenThePriceFiles(t *testing.T) {
+func TestCostsGoByTheModelBlockThenTheBackendThenThePriceFiles(t *testing.T) {
 	usage := map[string]string{
 		"long":     `"usage":{"prompt_tokens":200001,"completion_tokens":10,"total_tokens":200011}`,
 		"cached":   `"usage":{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010,"prompt_tokens_details":{"cached_tokens":400},"completion_tokens_details":{"reasoning_tokens":4}}`,
@@ -106,10 +106,11 @@ func TestCostsGoByTheBackendThenTheModelBlockThenThePriceFiles(t *testing.T) {
 			t.Errorf("%s: cost %s in all, want %s", what, got, want)
 		}
 	}
-	sum("what the backend says counts before a block", "blocked", "says", "0.002012345")
-	sum("a negative cost is no refund", "blocked", "absurdly", "0.004012345")
+	sum("a block counts before what the backend says", "blocked", "says", "0.004")
+	sum("a negative cost is no refund", "listed", "absurdly", "0.000312")
+	sum("what the backend says counts before the files", "there", "says", "0.001012345")
 	sum("what the backend says counts without a price", "unknown", "says", "0.000012345")
-	sum("a long request", "listed", "long", "0.0601623") // 200001·0.3 + 10·0.6 µUSD more
+	sum("a long request", "listed", "long", "0.0603183") // 200001·0.3 + 10·0.6 µUSD more
 
 	if a := g.do("POST", "/v1/chat/completions", otherKey, chatBody("unknown", "x")); a.status != 403 || !strings.Contains(a.body, "model_not_priced") {
 		t.Errorf("a budget let a model without a price pass: %d %s", a.status, a.body)
@@ -144,4 +145,77 @@ func TestCostsGoByTheBackendThenTheModelBlockThenThePriceFiles(t *testing.T) {
 	eventually(t, "the model and the field are named", func() bool {
 		return strings.Contains(g.logs.String(), `model \"m\": input_cost_per_token: \"free\"`)
 	})
+}
+
+func TestWhatIsNotTextIsChargedAtItsOwnRates(t *testing.T) {
+	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/audio/transcriptions") {
+			answers(200, `{"text":"hello","usage":{"type":"duration","seconds":90}}`)(w, r)
+			return
+		}
+		answers(200, `{"id":"c","object":"chat.completion","created":1,"model":"m","service_tier":"`+r.Header.Get("X-Case")+`",`+
+			`"choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}],`+
+			`"usage":{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100,"prompt_tokens_details":{"audio_tokens":400},"completion_tokens_details":{"audio_tokens":50}}}`)(w, r)
+	})
+	g := newGate(t)
+	prices := filepath.Join(g.dir, "prices.json")
+	if err := os.WriteFile(prices, []byte(`{
+		"hears": {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "input_cost_per_audio_token": 1e-05, "output_cost_per_audio_token": 2e-05,
+			"input_cost_per_token_priority": 2e-06, "output_cost_per_token_priority": 4e-06},
+		"deaf": {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06},
+		"whisper-1": {"input_cost_per_second": 0.0001}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.start(g.caddyfile("pinegate {\nprices "+prices+"\n}", fmt.Sprintf(`
+		admin_key {env.ADMIN_KEY}
+		key alice {env.CALLER_KEY}
+		key bob {env.OTHER_KEY} {
+			limit 0.05 usd/day
+		}
+		dial_allow loopback
+		backend mock %s {
+			api_key {env.BACKEND_KEY}
+			pass_header X-Case
+		}`, b.URL)))
+	chat := func(key, model, tier string) answer {
+		t.Helper()
+		return g.do("POST", "/v1/chat/completions", key, chatBody(model, "x"), "X-Case", tier)
+	}
+	transcribe := func(key string, bytes int) answer {
+		t.Helper()
+		body := "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\n" +
+			"Content-Type: audio/mpeg\r\n\r\n" + strings.Repeat("x", bytes) + "\r\n--b--\r\n"
+		return g.do("POST", "/v1/audio/transcriptions", key, body, "Content-Type", "multipart/form-data; boundary=b")
+	}
+	want := func(a answer, model, cost string) {
+		t.Helper()
+		if a.status != 200 {
+			t.Fatalf("%s: %d %s", model, a.status, a.body)
+		}
+		if got := g.costOf(model); got != cost {
+			t.Errorf("%s cost %s in all, want %s", model, got, cost)
+		}
+	}
+	want(chat(callerKey, "hears", "default"), "hears", "0.0057")  // 600·1 + 400·10 + 50·2 + 50·20 µUSD
+	want(chat(callerKey, "hears", "priority"), "hears", "0.0121") // 600·2 + 400·10 + 50·4 + 50·20 more: no less than the standard tier
+	want(chat(callerKey, "deaf", "default"), "deaf", "null")
+	want(transcribe(callerKey, 1000), "whisper-1", "0.009")
+
+	// A budget does not let what has no price pass for nothing.
+	if a := transcribe(otherKey, 2_000_000); a.status != 429 { // up to 1,000 seconds: 0.10 USD
+		t.Errorf("a budget of 0.05 USD admitted 1,000 seconds: %d %s", a.status, a.body)
+	}
+	if a := g.do("POST", "/v1/chat/completions", otherKey, strings.Replace(chatBody("deaf", "x"), "{", `{"service_tier":"priority",`, 1)); a.status != 403 || !strings.Contains(a.body, "model_not_priced") {
+		t.Errorf("a tier without a price passed a budget: %d %s", a.status, a.body)
+	}
+	if a := chat(otherKey, "whisper-1", ""); a.status != 403 {
+		t.Errorf("a model without a price of tokens passed a budget: %d %s", a.status, a.body)
+	}
+	if a := chat(otherKey, "deaf", ""); a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	key := g.do("GET", "/v1/key", otherKey, "")
+	if !strings.Contains(key.body, `"remaining":0.0487`) { // 1,000·1 + 100·2 µUSD of 0.05, and what 1 nano-USD more rounds to
+		t.Errorf("the budget did not take what the answer came to at least: %s", key.body)
+	}
 }

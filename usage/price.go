@@ -2,26 +2,34 @@ package usage
 
 import (
 	"fmt"
-	"math"
-	"math/bits"
 	"strings"
 
 	"github.com/amanycodes/pine-gate/wire"
 )
 
 // Rates are what a model's tokens cost, in pico-USD (10⁻¹² USD) a token: 1 USD
-// per million tokens is 1,000,000.
+// per million tokens is 1,000,000. A rate may be Unknown.
 type Rates struct {
-	Input      int64 // input that touched no cache
-	Output     int64 // output but for what follows
-	Cached     int64 // input read from a cache
-	CacheWrite int64 // input written to a cache
-	Reasoning  int64 // output that was spent on reasoning
+	Input      int64 // text that touched no cache
+	Cached     int64 // text that was read from a cache
+	CacheWrite int64 // input that was written to a cache, for minutes
+	HourWrite  int64 // the same, for an hour
+
+	AudioInput, CachedAudio int64 // sound that is read
+	ImageInput, CachedImage int64 // pictures that are read
+
+	Output      int64 // text that is written, but for what follows
+	Reasoning   int64 // output that was spent on reasoning
+	AudioOutput int64 // sound that is made
+	ImageOutput int64 // pictures that are made
 }
 
-// Price is what a model costs. The zero Price is that of a free model; an
-// unknown price is the absence of one.
-type Price struct {
+// Unknown is the rate of what has a price that nobody told. What was used of it
+// makes the cost unknown.
+const Unknown = -1
+
+// Schedule holds a model's rates by the length of the request.
+type Schedule struct {
 	Rates // of requests that no tier is for
 
 	// Tiers hold the rates of longer requests, by rising threshold. The last
@@ -36,6 +44,41 @@ type Tier struct {
 	Rates
 }
 
+// Price is what a model costs. The zero Price is that of a free model; an
+// unknown price is the absence of one.
+type Price struct {
+	Schedule // of the standard service tier
+
+	// Second is what a second of sound costs that is transcribed, in pico-USD;
+	// Unknown where it has no price. Transcriptions that a backend counts by
+	// their duration cost this and nothing else.
+	Second int64
+
+	// Services are the schedules of other service tiers. Nil: the price is that
+	// of all of them.
+	Services *Services
+}
+
+// Services are a price's schedules of the service tiers that have one of their
+// own. A nil one is unknown.
+type Services struct{ Flex, Batch, Priority *Schedule }
+
+// Used is what a request used, as far as it has a price.
+type Used struct {
+	wire.Tokens
+	wire.Parts
+	Seconds float64 // of sound, where a backend counts by its duration
+	Tier    wire.ServiceTier
+}
+
+// Asked is what a request asks for, before anybody has answered it.
+type Asked struct {
+	Input   int64   // tokens of input, as estimated
+	Media   bool    // it holds a picture, sound or file
+	Seconds float64 // of sound to be transcribed, at most; 0: there is none
+	Tier    wire.ServiceTier
+}
+
 // maxPrice is a million USD per million tokens: above it somebody mistook the
 // unit.
 const maxPrice = 1_000_000_000_000
@@ -46,7 +89,9 @@ const wantPrice = "expected `input <n> [output <n>] [cached <n>] [cache_write <n
 // cached 1.25 cache_write 3.75`, in any order, in USD per million tokens with
 // at most six digits behind the point. The input's price must be said; the
 // output's is 0 by default, for models that answer no tokens; cached and
-// cache_write are the input's.
+// cache_write are the input's. Such a price holds for every kind of token, a
+// picture's or a sound's, and in every service tier; that of a second of sound
+// it does not know, but where all is free.
 func ParsePrice(words []string) (Price, error) {
 	var p Price
 	fields := []struct {
@@ -87,61 +132,13 @@ next:
 			*field.value = p.Input
 		}
 	}
-	p.Reasoning = p.Output
+	p.AudioInput, p.CachedAudio, p.ImageInput, p.CachedImage = p.Input, p.Cached, p.Input, p.Cached
+	p.HourWrite = p.CacheWrite
+	p.Reasoning, p.AudioOutput, p.ImageOutput = p.Output, p.Output, p.Output
+	if p.Rates != (Rates{}) {
+		p.Second = Unknown
+	}
 	return p, nil
-}
-
-// Cost is what t costs in nano-USD, rounded once, half up. It is never
-// negative, and stops at the largest int64.
-func (p Price) Cost(t wire.Tokens) int64 {
-	cached, written := max(t.CacheRead, 0), max(t.CacheWrite, 0)
-	plain := max(t.Input-cached-written, 0)
-	output := max(t.Output, 0)
-	reasoning := min(max(t.Reasoning, 0), output)
-	rates := p.rates(t.Input)
-	return sum([5][2]int64{
-		{rates.Input, plain}, {rates.Cached, cached}, {rates.CacheWrite, written},
-		{rates.Output, output - reasoning}, {rates.Reasoning, reasoning},
-	})
-}
-
-// Most is the most that a request with so much input may cost: the input in
-// nano-USD, as if all of it were of the dearest kind, and a token of output in
-// pico-USD. Before the answer nobody knows what a cache will take part in.
-func (p Price) Most(input int64) (nanoUSD, outputRate int64) {
-	rates := p.rates(input)
-	dearest := max(rates.Input, rates.Cached, rates.CacheWrite)
-	return sum([5][2]int64{{dearest, max(input, 0)}}), max(rates.Output, rates.Reasoning)
-}
-
-// rates are those of a request with so much input.
-func (p Price) rates(input int64) Rates {
-	rates := p.Rates
-	for _, tier := range p.Tiers {
-		if input > tier.Above {
-			rates = tier.Rates
-		}
-	}
-	return rates
-}
-
-// sum adds up rates in pico-USD times tokens, in nano-USD.
-func sum(parts [5][2]int64) int64 {
-	var high, low uint64 // pico-USD
-	for _, part := range parts {
-		h, l := bits.Mul64(uint64(max(part[0], 0)), uint64(part[1]))
-		var carry uint64
-		low, carry = bits.Add64(low, l, 0)
-		high += h + carry
-	}
-	var carry uint64
-	low, carry = bits.Add64(low, 500, 0)
-	high += carry
-	if high >= 1000 { // the quotient would not fit
-		return math.MaxInt64
-	}
-	cost, _ := bits.Div64(high, low, 1000)
-	return int64(min(cost, math.MaxInt64))
 }
 
 // String is the words that ParsePrice reads, without those that say the

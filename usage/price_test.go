@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"fmt"
 	"math"
 	"math/big"
 	"reflect"
@@ -14,7 +15,19 @@ import (
 
 // flat is a price without tiers whose reasoning costs what other output does.
 func flat(input, output, cached, cacheWrite int64) Price {
-	return Price{Rates: Rates{input, output, cached, cacheWrite, output}}
+	p := Price{Schedule: Schedule{Rates: textRates(input, output, cached, cacheWrite, output)}, Second: Unknown}
+	p.AudioInput, p.CachedAudio, p.AudioOutput, p.ImageOutput, p.HourWrite = input, cached, output, output, cacheWrite
+	p.CachedImage = cached
+	return p
+}
+
+// textRates are those that a price file comes to that knows only of text.
+func textRates(input, output, cached, cacheWrite, reasoning int64) Rates {
+	return Rates{
+		Input: input, Output: output, Cached: cached, CacheWrite: cacheWrite, Reasoning: reasoning,
+		ImageInput: input, CachedImage: input,
+		HourWrite: Unknown, AudioInput: Unknown, CachedAudio: Unknown, AudioOutput: Unknown, ImageOutput: Unknown,
+	}
 }
 
 func TestParsePrice(t *testing.T) {
@@ -100,25 +113,70 @@ func TestCost(t *testing.T) {
 		{"negative counts are none", price, wire.Tokens{Input: -5, Output: -5, CacheRead: -1}, 0},
 		{"it stops at the largest", flat(maxPrice, 0, 0, 0), wire.Tokens{Input: math.MaxInt64}, math.MaxInt64},
 	} {
-		if got := test.price.Cost(test.tokens); got != test.want {
-			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		if got, known := test.price.Cost(Used{Tokens: test.tokens}); got != test.want || !known {
+			t.Errorf("%s: %d, %t, want %d", test.name, got, known, test.want)
 		}
 	}
+}
+
+// drawRates draws rates of every kind, some of them unknown.
+func drawRates(rt *rapid.T, name string, most int64) (r Rates) {
+	for i, rate := range r.all() {
+		*rate = rapid.Int64Range(0, most).Draw(rt, fmt.Sprint(name, " ", priceFields[i]))
+		if i != fieldInput && rapid.IntRange(0, 9).Draw(rt, "unknown") == 0 {
+			*rate = Unknown
+		}
+	}
+	return r
+}
+
+// drawUsed draws what a request with so much input and output may have used.
+func drawUsed(rt *rapid.T, in, out int64) (u Used) {
+	draw := func(name string, most int64) int64 { return rapid.Int64Range(0, most).Draw(rt, name) }
+	u.Input, u.Output = in, out
+	u.CacheRead = draw("read", in)
+	if rapid.Bool().Draw(rt, "media") {
+		u.AudioInput = draw("heard", in)
+		u.ImageInput = draw("seen", in-u.AudioInput)
+		u.AudioOutput = draw("spoken", out)
+		u.ImageOutput = draw("drawn", out-u.AudioOutput)
+	}
+	u.CacheWrite = draw("written", max(0, min(in-u.CacheRead, in-u.AudioInput-u.ImageInput)))
+	u.HourWrite = draw("for an hour", u.CacheWrite)
+	u.Reasoning = draw("thought", out-u.AudioOutput-u.ImageOutput)
+	return u
 }
 
 func TestMostIsNeverLessThanTheCost(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		draw := func(name string, most int64) int64 { return rapid.Int64Range(0, most).Draw(rt, name) }
-		rates := func(name string) Rates {
-			return Rates{draw(name+" input", 1e9), draw(name+" output", 1e9), draw(name+" cached", 1e9), draw(name+" written", 1e9), draw(name+" reasoning", 1e9)}
+		schedule := func(name string) *Schedule {
+			if draw(name+" none", 3) == 0 {
+				return nil
+			}
+			return &Schedule{drawRates(rt, name, 1e9), []Tier{{200_000, drawRates(rt, name+" above", 1e9)}}}
 		}
-		p := Price{Rates: rates("base"), Tiers: []Tier{{200_000, rates("tier")}}}
-		in, out := draw("in", 400_000), draw("out", 100_000)
-		read := draw("read", in)
-		cost := p.Cost(wire.Tokens{Input: in, CacheRead: read, CacheWrite: draw("write", in-read), Output: out, Reasoning: draw("thought", out)})
-		nanoUSD, rate := p.Most(in)
-		if most := nanoUSD + (rate*out+999)/1000; cost > most {
+		p := Price{Schedule: Schedule{drawRates(rt, "base", 1e9), []Tier{{200_000, drawRates(rt, "tier", 1e9)}}}, Second: draw("second", 1e9)}
+		if draw("services", 3) > 0 {
+			p.Services = &Services{schedule("flex"), schedule("batch"), schedule("priority")}
+		}
+		u := drawUsed(rt, draw("in", 400_000), draw("out", 100_000))
+		a := Asked{Input: u.Input, Media: u.AudioInput+u.ImageInput > 0, Tier: wire.ServiceTier(draw("asked", int64(wire.TierOther)))}
+		u.Tier = a.Tier // what was asked for,
+		if draw("downgraded", 2) == 0 {
+			u.Tier = wire.TierStandard // or what is left of it
+		}
+		if draw("by duration", 3) == 0 {
+			a.Seconds = float64(draw("seconds", 1e6))
+			u.Seconds = a.Seconds
+		}
+		cost, known := p.Cost(u)
+		nanoUSD, rate, knownBefore := p.Most(a)
+		if most := nanoUSD + (rate*u.Output+999)/1000; known && cost > most {
 			rt.Fatalf("cost %d, at most %d", cost, most)
+		}
+		if known && u.Tier == a.Tier && a.Seconds == 0 && !knownBefore {
+			rt.Fatal("what has a price was to be refused")
 		}
 	})
 }
@@ -126,25 +184,122 @@ func TestMostIsNeverLessThanTheCost(t *testing.T) {
 func TestCostIsExact(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		draw := func(name string, most int64) int64 { return rapid.Int64Range(0, most).Draw(rt, name) }
-		p := Price{Rates: Rates{draw("input", maxPrice), draw("output", maxPrice), draw("cached", maxPrice), draw("cache_write", maxPrice), draw("reasoning", maxPrice)}}
-		in := draw("tokens", maxCount)
-		read := draw("read", in)
-		tokens := wire.Tokens{Input: in, CacheRead: read, CacheWrite: draw("written", in-read), Output: draw("out", maxCount)}
-		tokens.Reasoning = draw("thought", tokens.Output)
+		p := Price{Schedule: Schedule{Rates: drawRates(rt, "base", maxPrice)}}
+		u := drawUsed(rt, draw("tokens", maxCount), draw("out", maxCount))
+		u.AudioInput, u.ImageInput = 0, 0 // whose caches are guessed
 
 		sum := new(big.Int)
-		for _, part := range [][2]int64{{p.Input, in - read - tokens.CacheWrite}, {p.Cached, read}, {p.CacheWrite, tokens.CacheWrite}, {p.Output, tokens.Output - tokens.Reasoning}, {p.Reasoning, tokens.Reasoning}} {
+		wantKnown := true
+		for _, part := range [][2]int64{
+			{p.Input, u.Input - u.CacheRead - u.CacheWrite}, {p.Cached, u.CacheRead}, {p.CacheWrite, u.CacheWrite - u.HourWrite}, {p.HourWrite, u.HourWrite},
+			{p.Output, u.Output - u.Reasoning - u.AudioOutput - u.ImageOutput}, {p.Reasoning, u.Reasoning}, {p.AudioOutput, u.AudioOutput}, {p.ImageOutput, u.ImageOutput},
+		} {
 			sum.Add(sum, new(big.Int).Mul(big.NewInt(part[0]), big.NewInt(part[1])))
+			wantKnown = wantKnown && (part[0] != Unknown || part[1] == 0)
 		}
 		sum.Add(sum, big.NewInt(500)).Div(sum, big.NewInt(1000))
 		want := int64(math.MaxInt64)
 		if sum.IsInt64() {
 			want = sum.Int64()
 		}
-		if got := p.Cost(tokens); got != want {
-			rt.Fatalf("%d, want %d", got, want)
+		if got, known := p.Cost(u); known != wantKnown || known && got != want {
+			rt.Fatalf("%d, %t; want %d, %t", got, known, want, wantKnown)
 		}
 	})
+}
+
+// A price with a rate of its own for everything.
+var rich = Price{
+	Schedule: Schedule{Rates: Rates{
+		Input: 1_000, Cached: 100, CacheWrite: 1_250, HourWrite: 2_000,
+		AudioInput: 40_000, CachedAudio: 2_500, ImageInput: 10_000, CachedImage: 9_950,
+		Output: 4_000, Reasoning: 5_000, AudioOutput: 80_000, ImageOutput: 30_000,
+	}},
+	Second: 100_000_000, // 0.0001 USD
+	Services: &Services{
+		Flex:     &Schedule{Rates: textRates(500, 2_000, 50, 500, 2_000)},
+		Priority: &Schedule{Rates: textRates(2_000, 8_000, 200, 2_000, 8_000)},
+	},
+}
+
+func TestCostOfWhatIsNotText(t *testing.T) {
+	const unknown = -1
+	plain := Price{Schedule: Schedule{Rates: textRates(1_000, 4_000, 100, 1_250, 4_000)}, Second: Unknown, Services: new(Services)}
+	block, err := ParsePrice([]string{"input", "1", "output", "4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := wire.Tokens{Input: 100, Output: 10}
+	for _, test := range []struct {
+		name  string
+		price *Price
+		used  Used
+		want  int64 // pico-USD / 1000
+	}{
+		{"sound in", &rich, Used{Tokens: tokens, Parts: wire.Parts{AudioInput: 30}}, 70*1 + 30*40 + 10*4},
+		{"sound out", &rich, Used{Tokens: tokens, Parts: wire.Parts{AudioOutput: 3}}, 100*1 + 7*4 + 3*80},
+		{"pictures", &rich, Used{Tokens: tokens, Parts: wire.Parts{ImageInput: 50, ImageOutput: 10}}, 50*1 + 50*10 + 10*30},
+		{"a cache is of the kind of which it saves least", &rich, Used{Tokens: wire.Tokens{Input: 100, CacheRead: 70}, Parts: wire.Parts{AudioInput: 20, ImageInput: 40}},
+			(40*9_950 + 30*100 + 10*1_000 + 20*40_000 + 500) / 1000},
+		{"a cache for an hour", &rich, Used{Tokens: wire.Tokens{Input: 100, CacheWrite: 80}, Parts: wire.Parts{HourWrite: 40}}, 20*1 + 40*2 + 50},
+		{"flex", &rich, Used{Tokens: tokens, Tier: wire.TierFlex}, 50 + 20},
+		{"priority", &rich, Used{Tokens: tokens, Tier: wire.TierPriority}, 200 + 80},
+		{"a batch without a price costs what others do", &rich, Used{Tokens: tokens, Tier: wire.TierBatch}, 140},
+		{"nobody said", &rich, Used{Tokens: tokens}, 140},
+		{"another tier", &rich, Used{Tokens: tokens, Tier: wire.TierOther}, unknown},
+		{"seconds", &rich, Used{Seconds: 27.5}, 2_750_000},
+		{"no seconds", &rich, Used{}, 0},
+
+		{"sound without a price", &plain, Used{Tokens: tokens, Parts: wire.Parts{AudioInput: 1}}, unknown},
+		{"speech without a price", &plain, Used{Tokens: tokens, Parts: wire.Parts{AudioOutput: 1}}, unknown},
+		{"a picture made without a price", &plain, Used{Tokens: tokens, Parts: wire.Parts{ImageOutput: 1}}, unknown},
+		{"a picture seen costs what text does", &plain, Used{Tokens: tokens, Parts: wire.Parts{ImageInput: 100}}, 140},
+		{"an hour without a price", &plain, Used{Tokens: wire.Tokens{Input: 100, CacheWrite: 80}, Parts: wire.Parts{HourWrite: 40}}, unknown},
+		{"priority without a price", &plain, Used{Tokens: tokens, Tier: wire.TierPriority}, unknown},
+		{"flex without a price", &plain, Used{Tokens: tokens, Tier: wire.TierFlex}, 140},
+		{"seconds without a price", &plain, Used{Seconds: 1}, unknown},
+		{"seconds beside tokens that have one", &plain, Used{Tokens: tokens, Seconds: 1}, 140},
+
+		{"a block says what all costs", &block, Used{Tokens: tokens, Parts: wire.Parts{AudioInput: 50, ImageInput: 50, AudioOutput: 5, ImageOutput: 5}, Tier: wire.TierPriority}, 100_000 + 40_000},
+		{"but not by the second", &block, Used{Seconds: 1}, unknown},
+		{"what is free is free", &Price{}, Used{Seconds: 1, Tier: wire.TierOther}, 0},
+	} {
+		want, wantKnown := test.want, true
+		if want == unknown {
+			want, wantKnown = 0, false
+		}
+		if got, known := test.price.Cost(test.used); got != want || known != wantKnown {
+			t.Errorf("%s: %d, %t; want %d, %t", test.name, got, known, want, wantKnown)
+		}
+	}
+}
+
+func TestMostKnowsWhatMayBeAskedFor(t *testing.T) {
+	plain := Price{Schedule: Schedule{Rates: textRates(1_000, 4_000, 100, 1_250, 4_000)}, Second: Unknown, Services: new(Services)}
+	bySecond := Price{Schedule: Schedule{Rates: unknownRates}, Second: 100_000_000, Services: new(Services)}
+	for _, test := range []struct {
+		name     string
+		price    *Price
+		asked    Asked
+		in, rate int64
+		known    bool
+	}{
+		{"text, in whatever tier the account has", &rich, Asked{Input: 100}, 200, 80_000, true},
+		{"text, in the standard tier", &rich, Asked{Input: 100, Tier: wire.TierStandard}, 200, 80_000, true},
+		{"media", &rich, Asked{Input: 100, Media: true, Tier: wire.TierFlex}, 4_000, 80_000, true},
+		{"seconds", &rich, Asked{Input: 100, Seconds: 10}, 1_000_000, 80_000, true},
+		{"a tier of no price", &plain, Asked{Input: 100, Tier: wire.TierPriority}, 125, 4_000, false},
+		{"one that is cheaper", &plain, Asked{Input: 100, Tier: wire.TierFlex}, 125, 4_000, true},
+		{"words to a model that hears", &bySecond, Asked{Input: 100}, 0, 0, false},
+		{"sound to a model that hears", &bySecond, Asked{Input: 100, Seconds: 10}, 1_000_000, 0, true},
+		{"sound to a model priced by tokens", &plain, Asked{Input: 100, Seconds: 10, Media: true}, 125, 4_000, true},
+		{"anything of a free model", &Price{}, Asked{Input: 100, Seconds: 10, Tier: wire.TierOther}, 0, 0, true},
+	} {
+		in, rate, known := test.price.Most(test.asked)
+		if in != test.in || rate != max(test.rate, 0) || known != test.known {
+			t.Errorf("%s: %d, %d, %t; want %d, %d, %t", test.name, in, rate, known, test.in, test.rate, test.known)
+		}
+	}
 }
 
 func TestUSDIsAnExactDecimal(t *testing.T) {

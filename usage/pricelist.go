@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -26,18 +24,28 @@ type PriceList struct {
 // A file is a JSON object in the format of model_prices_and_context_window.json:
 // by the model's name, an object with its prices in USD a token. Read are
 //
-//	input_cost_per_token              without it, the model has no price
-//	output_cost_per_token             default 0
-//	cache_read_input_token_cost       default: that of input
-//	cache_creation_input_token_cost   default: that of input
-//	output_cost_per_reasoning_token   default: that of output
+//	input_cost_per_token                        without it tokens have no price
+//	output_cost_per_token                       default 0
+//	output_cost_per_reasoning_token             default: that of output
+//	cache_read_input_token_cost                 default: that of input
+//	cache_creation_input_token_cost             default: that of input
+//	cache_creation_input_token_cost_above_1hr   default: unknown
+//	input_cost_per_audio_token                  default: unknown
+//	cache_read_input_audio_token_cost           default: that of audio
+//	input_cost_per_image_token                  default: that of input
+//	cache_read_input_image_token_cost           default: that of image
+//	output_cost_per_audio_token                 default: unknown
+//	output_cost_per_image_token                 default: unknown
+//	input_cost_per_second                       of sound; default: unknown
 //
-// and each of them with the ending _above_<n>k_tokens, for requests whose whole
-// input is longer than that; one that such a tier lacks is that of the tier
-// below, where that says it. Everything else is ignored, and so is the entry
-// sample_spec, which describes the format. A model whose tokens cost nothing
-// while something else does, such as a picture or a query, has no price: at 0 it
-// would pass every budget.
+// and each but the last with the ending _above_<n>k_tokens, for requests whose
+// whole input is longer than that, and with _flex, _batches or _priority, for
+// that service tier; one that such a tier lacks is that of the tier below, where
+// that says it. What the cheaper service tiers lack costs what the standard one
+// does; what priority lacks costs no less than that. Everything else is ignored,
+// and so is the entry sample_spec, which describes the format. A model whose
+// tokens cost nothing while something else does, such as a picture or a query,
+// has no price of tokens: at 0 it would pass every budget.
 //
 // Prices are read as the decimals that they are, and rounded to 10⁻¹² USD.
 func ReadPrices(paths []string) (*PriceList, error) {
@@ -143,7 +151,7 @@ func (l *PriceList) addModel(d *jsontext.Decoder, model string) error {
 	if err := expectObject(d, "an object of prices"); err != nil {
 		return err
 	}
-	entry := priceEntry{tiers: map[int64]*fields{}}
+	entry := make(priceEntry)
 	for d.PeekKind() == '"' {
 		name, err := d.ReadToken()
 		if err != nil {
@@ -179,108 +187,4 @@ func expectObject(d *jsontext.Decoder, what string) error {
 		return fmt.Errorf("expected %s, and the file is empty", what)
 	}
 	return err
-}
-
-// priceEntry is what a file says of one model.
-type priceEntry struct {
-	tiers map[int64]*fields // by threshold; 0: the base
-	other bool              // something else than tokens costs something
-}
-
-// fields are the prices of one tier, in the order of priceFields; a nil one is
-// not said.
-type fields [5]*int64
-
-var priceFields = [5]string{
-	"input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost",
-	"cache_creation_input_token_cost", "output_cost_per_reasoning_token",
-}
-
-func (e *priceEntry) set(name string, value jsontext.Value) error {
-	base, above, tiered := strings.Cut(name, "_above_")
-	i := slices.Index(priceFields[:], base)
-	var threshold int64
-	if i >= 0 && tiered {
-		count, ok := strings.CutSuffix(above, "k_tokens")
-		n, err := strconv.ParseInt(count, 10, 32)
-		if !ok || err != nil || n <= 0 {
-			return nil //nolint:nilerr // a field of another kind: above an hour, for another service tier
-		}
-		threshold = n * 1000
-	}
-	if i < 0 {
-		if strings.Contains(name, "cost_per_") && value.Kind() == '0' {
-			n, err := parseNumber(string(value), 18)
-			e.other = e.other || n > 0 || err != nil
-		}
-		return nil
-	}
-	switch value.Kind() {
-	case 'n':
-		return nil // absent
-	case '0':
-	default:
-		return fmt.Errorf("%s: expected a number, the price of a token in USD", shortened(value))
-	}
-	n, err := parseNumber(string(value), 12)
-	if err != nil {
-		return fmt.Errorf("%w: expected the price of a token in USD", err)
-	}
-	if n > maxPrice {
-		return fmt.Errorf("%s is more than a USD for one token", value)
-	}
-	if e.tiers[threshold] == nil {
-		e.tiers[threshold] = new(fields)
-	}
-	e.tiers[threshold][i] = &n
-	return nil
-}
-
-// shortened is a value for a message.
-func shortened(value jsontext.Value) string {
-	const most = 40
-	if len(value) > most {
-		return strings.ToValidUTF8(string(value[:most]), "") + "…"
-	}
-	return string(value)
-}
-
-// price is what the entry comes to; nil where it says no price.
-func (e *priceEntry) price() *Price {
-	base := e.tiers[0]
-	if base == nil || base[0] == nil {
-		return nil
-	}
-	price := &Price{Rates: base.rates()}
-	thresholds := make([]int64, 0, len(e.tiers))
-	for threshold := range e.tiers {
-		thresholds = append(thresholds, threshold)
-	}
-	slices.Sort(thresholds)
-	for i, threshold := range thresholds[1:] {
-		tier, below := e.tiers[threshold], e.tiers[thresholds[i]]
-		for f := range tier {
-			if tier[f] == nil {
-				tier[f] = below[f]
-			}
-		}
-		price.Tiers = append(price.Tiers, Tier{Above: threshold, Rates: tier.rates()})
-	}
-	if e.other && price.Rates == (Rates{}) && len(price.Tiers) == 0 {
-		return nil
-	}
-	return price
-}
-
-// rates fills in the defaults of what is not said.
-func (f *fields) rates() Rates {
-	said := func(i int, otherwise int64) int64 {
-		if f[i] != nil {
-			return *f[i]
-		}
-		return otherwise
-	}
-	r := Rates{Input: said(0, 0), Output: said(1, 0)}
-	r.Cached, r.CacheWrite, r.Reasoning = said(2, r.Input), said(3, r.Input), said(4, r.Output)
-	return r
 }

@@ -51,18 +51,25 @@ func TestReadPrices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	flatOf := func(input, output, cached, cacheWrite, reasoning int64, tiers ...Tier) *Price {
+		return &Price{Schedule: Schedule{textRates(input, output, cached, cacheWrite, reasoning), tiers}, Second: Unknown, Services: new(Services)}
+	}
+	hour := func(r Rates, rate int64) Rates { r.HourWrite = rate; return r }
+	caches := flatOf(3_000_000, 15_000_000, 300_000, 3_750_000, 15_000_000,
+		Tier{200_000, hour(textRates(6_000_000, 22_500_000, 600_000, 7_500_000, 22_500_000), 6_000_000)})
+	caches.HourWrite = 6_000_000
 	want := map[string]*Price{
-		"plain": {Rates: Rates{150_000, 600_000, 150_000, 150_000, 600_000}},
-		"caches": {Rates: Rates{3_000_000, 15_000_000, 300_000, 3_750_000, 15_000_000}, Tiers: []Tier{
-			{200_000, Rates{6_000_000, 22_500_000, 600_000, 7_500_000, 22_500_000}}}},
-		"tiers": {Rates: Rates{1_000_000, 2_000_000, 1_000_000, 1_000_000, 2_000_000}, Tiers: []Tier{
-			{128_000, Rates{2_000_000, 2_000_000, 100_000, 2_000_000, 2_000_000}},
-			{272_000, Rates{4_000_000, 2_000_000, 100_000, 4_000_000, 2_000_000}}}},
-		"thinks": {Rates: Rates{2_000_000, 8_000_000, 2_000_000, 2_000_000, 3_000_000}},
-		"tiny":   {Rates: Rates{1000, 2, 1000, 1000, 2}},
-		"digits": {Rates: Rates{2_750_000, 0, 2_750_000, 2_750_000, 0}},
-		"free":   {},
-		"twice":  {Rates: Rates{2_000_000, 0, 2_000_000, 2_000_000, 0}},
+		"plain":  flatOf(150_000, 600_000, 150_000, 150_000, 600_000),
+		"caches": caches,
+		"tiers": flatOf(1_000_000, 2_000_000, 1_000_000, 1_000_000, 2_000_000,
+			Tier{128_000, textRates(2_000_000, 2_000_000, 100_000, 2_000_000, 2_000_000)},
+			Tier{272_000, textRates(4_000_000, 2_000_000, 100_000, 4_000_000, 2_000_000)}),
+		"thinks":        flatOf(2_000_000, 8_000_000, 2_000_000, 2_000_000, 3_000_000),
+		"tiny":          flatOf(1000, 2, 1000, 1000, 2),
+		"digits":        flatOf(2_750_000, 0, 2_750_000, 2_750_000, 0),
+		"free":          {},
+		"twice":         flatOf(2_000_000, 0, 2_000_000, 2_000_000, 0),
+		"by the second": {Schedule: Schedule{Rates: unknownRates}, Second: 100_000_000, Services: new(Services)},
 	}
 	for name, price := range want {
 		if got := list.prices[name]; !reflect.DeepEqual(got, price) {
@@ -74,9 +81,64 @@ func TestReadPrices(t *testing.T) {
 	}
 }
 
+func TestReadPricesOfServiceTiersAndMedia(t *testing.T) {
+	list, err := ReadPrices([]string{priceFile(t, "prices.json", `{
+		"gpt-5": {"input_cost_per_token": 1.25e-06, "input_cost_per_token_flex": 6.25e-07, "input_cost_per_token_priority": 2.5e-06,
+			"output_cost_per_token": 1e-05, "output_cost_per_token_flex": 5e-06, "output_cost_per_token_priority": 2e-05,
+			"cache_read_input_token_cost": 1.25e-07, "cache_read_input_token_cost_flex": 6.25e-08, "cache_read_input_token_cost_priority": 2.5e-07},
+		"long": {"input_cost_per_token": 2e-06, "output_cost_per_token": 1e-05, "cache_read_input_token_cost": 2e-07,
+			"input_cost_per_token_above_272k_tokens": 4e-06, "output_cost_per_token_above_272k_tokens": 1.5e-05,
+			"input_cost_per_token_priority": 3e-06, "output_cost_per_token_priority": 2e-05, "input_cost_per_token_above_272k_tokens_priority": 8e-06,
+			"input_cost_per_token_flex": 1e-06, "input_cost_per_token_flex_above_272k_tokens": 2e-06,
+			"input_cost_per_token_batches": 1e-06, "input_cost_per_token_ultrafast": 9e-06, "input_cost_per_token_above_1hr": 7e-06},
+		"audio": {"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05, "input_cost_per_audio_token": 4e-05, "output_cost_per_audio_token": 8e-05,
+			"cache_read_input_audio_token_cost": 2.5e-06},
+		"image": {"input_cost_per_token": 5e-06, "input_cost_per_image_token": 1e-05, "output_cost_per_image_token": 4e-05,
+			"cache_read_input_token_cost": 1.25e-06, "cache_read_input_image_token_cost": 2.5e-06},
+		"hears": {"input_cost_per_token": 0, "output_cost_per_token": 0, "input_cost_per_second": 3.083e-05, "output_cost_per_second": 0}
+	}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tier := func(model string, service func(*Services) *Schedule, input int64) Rates {
+		t.Helper()
+		s := service(list.prices[model].Services)
+		if s == nil {
+			t.Fatalf("%s: no such tier", model)
+		}
+		return *s.at(input)
+	}
+	flex := func(s *Services) *Schedule { return s.Flex }
+	batch := func(s *Services) *Schedule { return s.Batch }
+	priority := func(s *Services) *Schedule { return s.Priority }
+	audio := textRates(2_500_000, 10_000_000, 2_500_000, 2_500_000, 10_000_000)
+	audio.AudioInput, audio.CachedAudio, audio.AudioOutput = 40_000_000, 2_500_000, 80_000_000
+	image := textRates(5_000_000, 0, 1_250_000, 5_000_000, 0)
+	image.ImageInput, image.CachedImage, image.ImageOutput = 10_000_000, 2_500_000, 40_000_000
+	for name, c := range map[string]struct{ got, want Rates }{
+		"flex":                          {tier("gpt-5", flex, 1), textRates(625_000, 5_000_000, 62_500, 625_000, 5_000_000)},
+		"priority":                      {tier("gpt-5", priority, 1), textRates(2_500_000, 20_000_000, 250_000, 2_500_000, 20_000_000)},
+		"priority for long ones":        {tier("long", priority, 300_000), textRates(8_000_000, 20_000_000, 8_000_000, 8_000_000, 20_000_000)},
+		"what priority lacks":           {tier("long", priority, 1), textRates(3_000_000, 20_000_000, 3_000_000, 3_000_000, 20_000_000)},
+		"what flex lacks":               {tier("long", flex, 1), textRates(1_000_000, 10_000_000, 200_000, 1_000_000, 10_000_000)},
+		"flex for long ones":            {tier("long", flex, 300_000), textRates(2_000_000, 15_000_000, 200_000, 2_000_000, 15_000_000)},
+		"batches lack it for long ones": {tier("long", batch, 300_000), textRates(4_000_000, 15_000_000, 200_000, 4_000_000, 15_000_000)},
+		"audio":                         {list.prices["audio"].Rates, audio},
+		"image":                         {list.prices["image"].Rates, image},
+		"hears":                         {list.prices["hears"].Rates, unknownRates},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, c.got, c.want)
+		}
+	}
+	if list.prices["audio"].Services.Priority != nil || list.prices["hears"].Second != 30_830_000 {
+		t.Errorf("%+v", list.prices["hears"])
+	}
+}
+
 func TestReadPricesLaterFilesOverride(t *testing.T) {
 	first := priceFile(t, "first.json", `{"a": {"input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06}, "b": {"input_cost_per_token": 1e-06}, "c": {"input_cost_per_token": 1e-06}}`)
-	second := priceFile(t, "second.json", `{"a": {"input_cost_per_token": 2e-06}, "c": {"input_cost_per_second": 1}}`)
+	second := priceFile(t, "second.json", `{"a": {"input_cost_per_token": 2e-06}, "c": {"input_cost_per_query": 1}}`)
 	list, err := ReadPrices([]string{first, second})
 	if err != nil {
 		t.Fatal(err)
@@ -245,8 +307,8 @@ func TestNumbersAreReadExactly(t *testing.T) {
 }
 
 func BenchmarkFindPriceAndCost(b *testing.B) {
-	list := &PriceList{prices: map[string]*Price{"gpt-4o": {Rates: Rates{Input: 2_500_000, Output: 10_000_000}}}}
+	list := &PriceList{prices: map[string]*Price{"gpt-4o": {Schedule: Schedule{Rates: Rates{Input: 2_500_000, Output: 10_000_000}}}}}
 	for b.Loop() {
-		list.Find("openai", "gpt-4o", "gpt-4o").Cost(wire.Tokens{Input: 1000, Output: 100})
+		list.Find("openai", "gpt-4o", "gpt-4o").Cost(Used{Tokens: wire.Tokens{Input: 1000, Output: 100}})
 	}
 }

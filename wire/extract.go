@@ -221,7 +221,8 @@ func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 		switch {
 		case s.text:
 			x.state = inText
-		case x.here == placeType, x.here == placeModel && x.found.model == "", x.here == placeID && x.found.id == "":
+		case x.here == placeType, x.here == placeModel && x.found.model == "", x.here == placeID && x.found.id == "",
+			x.here == placeTier, x.here == placeSpeed:
 			x.state = inWord
 		default:
 			x.odd()
@@ -392,6 +393,10 @@ func (x *extractor) wordRead(word []byte) {
 		x.found.model = string(word)
 	case placeID:
 		x.found.id = string(word)
+	case placeTier:
+		x.found.tier = tierOf(word)
+	case placeSpeed:
+		x.found.fast = string(word) != "standard"
 	}
 }
 

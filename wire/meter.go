@@ -69,6 +69,10 @@ type MeterConfig struct {
 // Result is what an answer cost, so far.
 type Result struct {
 	Tokens
+	Parts
+
+	// Tier is the service tier that the answer says it was served in.
+	Tier ServiceTier
 
 	// Reported tells that the backend said so itself, in full. If false, what
 	// Tokens holds is what it did say.
@@ -100,7 +104,7 @@ type Result struct {
 
 	Bytes   int64   // of the body, decoded
 	Events  int64   // of a stream, that had data
-	Seconds float64 // transcription that is charged by duration
+	Seconds float64 // of sound, where a transcription is charged by its duration
 	CostUSD string  // OpenRouter's usage.cost as written; "" none
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -66,6 +67,56 @@ func TestUsageThatIsNoneIsNeverARefund(t *testing.T) {
 			t.Errorf("%s:\n got %+v reported %v flagged %v\nwant %+v reported %v flagged %v",
 				c.usage, r.Tokens, r.Reported, r.Flagged, c.tokens, c.reported, c.flagged)
 		}
+	}
+}
+
+func TestMeterTellsWhatHasAPriceOfItsOwn(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		endpoint Endpoint
+		body     string
+		parts    Parts
+		tier     ServiceTier
+		flagged  bool
+	}{
+		{"sound in a chat", Chat, `{"service_tier":"priority","usage":{"prompt_tokens":50,"completion_tokens":40,"prompt_tokens_details":{"audio_tokens":30,"image_tokens":5},` +
+			`"completion_tokens_details":{"audio_tokens":20,"image_tokens":3}}}`,
+			Parts{AudioInput: 30, ImageInput: 5, AudioOutput: 20, ImageOutput: 3}, TierPriority, false},
+		{"a response", Responses, `{"usage":{"input_tokens":5,"output_tokens":4},"service_tier":"flex","text":"x"}`, Parts{}, TierFlex, false},
+		{"a cache for an hour", Messages, `{"type":"message","usage":{"input_tokens":1,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":2,"ephemeral_1h_input_tokens":7},` +
+			`"output_tokens":1,"service_tier":"batch"}}`, Parts{HourWrite: 7}, TierBatch, false},
+		{"the fast mode", Messages, `{"usage":{"input_tokens":1,"output_tokens":1,"service_tier":"standard","speed":"fast"}}`, Parts{}, TierOther, false},
+		{"no fast mode", Messages, `{"usage":{"input_tokens":1,"output_tokens":1,"service_tier":"standard","speed":"standard"}}`, Parts{}, TierStandard, false},
+		{"a transcription", Transcriptions, `{"text":"x","usage":{"type":"tokens","input_tokens":14,"input_token_details":{"text_tokens":4,"audio_tokens":10},"output_tokens":3}}`,
+			Parts{AudioInput: 10}, TierUnsaid, false},
+		{"a transcription that does not say", Transcriptions, `{"text":"x","usage":{"input_tokens":14,"output_tokens":3}}`, Parts{AudioInput: 14}, TierUnsaid, false},
+		{"a picture that does not say", ImageEdits, `{"usage":{"input_tokens":14,"output_tokens":3}}`, Parts{ImageOutput: 3}, TierUnsaid, false},
+		{"speech", Speech, `{"usage":{"input_tokens":14,"output_tokens":3}}`, Parts{AudioOutput: 3}, TierUnsaid, false},
+		{"more than there is", Chat, `{"usage":{"prompt_tokens":5,"completion_tokens":4,"prompt_tokens_details":{"audio_tokens":4,"image_tokens":4},"completion_tokens_details":{"audio_tokens":9}}}`,
+			Parts{AudioInput: 4, ImageInput: 1, AudioOutput: 4}, TierUnsaid, true},
+		{"words of no meaning", Chat, `{"service_tier":"warp","usage":{"prompt_tokens":5,"completion_tokens":4}}`, Parts{}, TierOther, false},
+		{"nothing", Chat, `{"service_tier":null,"usage":{"prompt_tokens":5,"completion_tokens":4}}`, Parts{}, TierUnsaid, false},
+		{"an account's choice", Chat, `{"service_tier":"auto","usage":{"prompt_tokens":5,"completion_tokens":4}}`, Parts{}, TierUnsaid, false},
+		{"no word", Chat, `{"service_tier":{"a":"priority"},"usage":{"prompt_tokens":5,"completion_tokens":4}}`, Parts{}, TierUnsaid, false},
+	} {
+		r := meterJSON(t, c.endpoint, c.body)
+		if r.Parts != c.parts || r.Tier != c.tier || r.Flagged != c.flagged {
+			t.Errorf("%s: %+v, tier %d, flagged %t; want %+v, %d, %t", c.name, r.Parts, r.Tier, r.Flagged, c.parts, c.tier, c.flagged)
+		}
+	}
+}
+
+// A response says at its start what was asked for, and at its end what it got.
+func TestMeterTakesTheLastServiceTier(t *testing.T) {
+	m := NewMeter(MeterConfig{Endpoint: Responses})
+	body := `data: {"type":"response.created","response":{"id":"r","service_tier":"priority"}}` + "\n\n" +
+		`data: {"type":"response.completed","response":{"id":"r","service_tier":"default","usage":{"input_tokens":1,"output_tokens":1}}}` + "\n\n"
+	h := http.Header{"Content-Type": {"text/event-stream"}}
+	if _, err := io.ReadAll(m.Wrap(h, 200, -1, io.NopCloser(strings.NewReader(body)))); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Result().Tier; got != TierStandard {
+		t.Errorf("tier %d", got)
 	}
 }
 

@@ -27,7 +27,7 @@ const looksLikeUsage = "data: {\"usage\":{\"prompt_tokens\":9999,\"completion_to
 
 var transcripts = []transcript{
 	{"chat_usage.sse", Chat, Result{
-		Tokens: Tokens{Input: 1200, CacheRead: 1024, Output: 31, Reasoning: 12}, Reported: true,
+		Tokens: Tokens{Input: 1200, CacheRead: 1024, Output: 31, Reasoning: 12}, Tier: TierStandard, Reported: true,
 		Model: "gpt-4o-mini-2024-07-18", ResponseID: "chatcmpl-9aT3x", Complete: true,
 		Delivered: int64(len("Good \"day\"\nü😀 ü" + looksLikeUsage)), Events: 7,
 	}, `"rejected_prediction_tokens":0}}}`},
@@ -56,7 +56,7 @@ var transcripts = []transcript{
 		Model: "gpt-5-2025-08-07", ResponseID: "resp_68", Complete: true, Delivered: int64(len("ThinkHi there")), Events: 8,
 	}, `"metadata":{}}}`},
 	{"messages.sse", Messages, Result{
-		Tokens: Tokens{Input: 21 + 188 + 2048, CacheRead: 2048, CacheWrite: 188, Output: 89}, Reported: true,
+		Tokens: Tokens{Input: 21 + 188 + 2048, CacheRead: 2048, CacheWrite: 188, Output: 89}, Tier: TierStandard, Reported: true,
 		Model: "claude-sonnet-4-5-20250929", ResponseID: "msg_01X", Complete: true,
 		Delivered: int64(len(`Let meHello {"usage":{"output_tokens":5}}{"a":1}`)), Events: 10,
 	}, `{"type":"message_stop"}`},
@@ -69,14 +69,14 @@ var transcripts = []transcript{
 		Model: "multi", ResponseID: "chatcmpl-m", Complete: true, Delivered: 9, Events: 3,
 	}, `"completion_tokens":2}}`},
 	{"transcription.sse", Transcriptions, Result{
-		Tokens: Tokens{Input: 14, Output: 31}, Reported: true, Complete: true, Delivered: 5, Events: 2,
+		Tokens: Tokens{Input: 14, Output: 31}, Parts: Parts{AudioInput: 4}, Reported: true, Complete: true, Delivered: 5, Events: 2,
 	}, `"total_tokens":45}}`},
 	{"image.sse", ImageGenerations, Result{
-		Tokens: Tokens{Input: 50, Output: 50}, Reported: true, Complete: true, Events: 2,
+		Tokens: Tokens{Input: 50, Output: 50}, Parts: Parts{ImageInput: 40, ImageOutput: 50}, Reported: true, Complete: true, Events: 2,
 	}, ""},
 
 	{"chat.json", Chat, Result{
-		Tokens: Tokens{Input: 19, Output: 10}, Reported: true, Model: "gpt-4o-mini", ResponseID: "chatcmpl-B1", Complete: true,
+		Tokens: Tokens{Input: 19, Output: 10}, Tier: TierStandard, Reported: true, Model: "gpt-4o-mini", ResponseID: "chatcmpl-B1", Complete: true,
 		Delivered: int64(len(`The "usage": {"prompt_tokens": 7}{"usage":{}}`)),
 	}, `"service_tier": "default"` + "\n}"},
 	{"messages.json", Messages, Result{

@@ -149,6 +149,7 @@ func (r *Request) part(body []byte, at span, seen *fieldSet) *Error {
 	switch {
 	case f == fieldNone && header.file:
 		r.Images++
+		r.FileBytes += int64(len(content))
 		return nil
 	case len(content) > maxFieldContent:
 		return Errorf(KindBadRequest, "A field of the form is longer than %d bytes.", maxFieldContent)

@@ -35,9 +35,9 @@ func TestFormsAreRead(t *testing.T) {
 		want       Request
 	}{
 		{"a model", buildForm(formText("model", "whisper-1")), Request{Model: "whisper-1", Cap: -1, N: 1}},
-		{"a file", buildForm(formFile, formText("model", "m")), Request{Model: "m", Cap: -1, N: 1, Images: 1}},
+		{"a file", buildForm(formFile, formText("model", "m")), Request{Model: "m", Cap: -1, N: 1, Images: 1, FileBytes: 10}},
 		{"everything", buildForm(formText("n", "3"), formText("stream", "true"), formText("prompt", "é"), formText("model", "m"), formText("max_completion_tokens", "9"), formText("other", ""), formFile, formFile),
-			Request{Model: "m", Stream: true, Cap: 9, N: 3, PromptBytes: 2, wideBytes: 2, Messages: 1, Images: 2}},
+			Request{Model: "m", Stream: true, Cap: 9, N: 3, PromptBytes: 2, wideBytes: 2, Messages: 1, Images: 2, FileBytes: 20}},
 		{"not streamed", buildForm(formText("stream", "false"), formText("model", "m")), Request{Model: "m", Cap: -1, N: 1}},
 		{"lists of others", buildForm(formText("timestamp_granularities[]", "word"), formText("timestamp_granularities[]", "segment"), formText("model", "m")), Request{Model: "m", Cap: -1, N: 1}},
 		{"names unquoted, headers in any case", buildForm("CONTENT-DISPOSITION:form-data;name=model\r\ncontent-type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\nContent-Length: 1\r\n\r\nm"), Request{Model: "m", Cap: -1, N: 1}},

@@ -21,6 +21,8 @@ const (
 	fieldModels       // OpenRouter's
 	fieldFallbacks    // OpenRouter's and Anthropic's
 	fieldConversation // of responses
+	fieldServiceTier
+	fieldSpeed        // of messages
 	fieldIncludeUsage // within stream_options, as the next one
 	fieldContinuousUsageStats
 	fieldMessages
@@ -56,6 +58,8 @@ var fieldNames = [...]string{
 	fieldModels:               "models",
 	fieldFallbacks:            "fallbacks",
 	fieldConversation:         "conversation",
+	fieldServiceTier:          "service_tier",
+	fieldSpeed:                "speed",
 	fieldIncludeUsage:         "include_usage",
 	fieldContinuousUsageStats: "continuous_usage_stats",
 	fieldMessages:             "messages",
@@ -128,6 +132,10 @@ func topField(name []byte) field {
 		return fieldFallbacks
 	case "conversation":
 		return fieldConversation
+	case "service_tier":
+		return fieldServiceTier
+	case "speed":
+		return fieldSpeed
 	case "messages":
 		return fieldMessages
 	case "prompt":

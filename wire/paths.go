@@ -15,6 +15,7 @@ const (
 	placeUsage       // usage
 	placeInDetails   // usage.prompt_tokens_details, usage.input_tokens_details
 	placeOutDetails  // usage.completion_tokens_details, usage.output_tokens_details
+	placeCreation    // usage.cache_creation, of messages
 	placeEnvelope    // response, message: the answer itself, inside an event
 	placeChoices     // choices
 	placeChoice      // choices[]
@@ -37,6 +38,8 @@ const (
 	placeID      // id
 	placeError   // error
 	placeSequence
+	placeTier  // service_tier
+	placeSpeed // usage.speed, of messages
 
 	// Numbers of usage; the order is that of the fields of a usageFields.
 	placePrompt
@@ -50,6 +53,11 @@ const (
 	placeWriteDetail   // …_details.cache_write_tokens: the same
 	placeCacheHit      // prompt_cache_hit_tokens, usage.cached_tokens: the same, as DeepSeek and Moonshot write it
 	placeReasoning
+	placeAudioIn   // …_details.audio_tokens: a part of the input
+	placeImageIn   // …_details.image_tokens: the same
+	placeAudioOut  // the same, of the output
+	placeImageOut  // the same
+	placeHourWrite // cache_creation.ephemeral_1h_input_tokens: a part of what was written
 	placeSeconds
 	placeCost
 
@@ -71,6 +79,7 @@ var shapes = [places]shape{
 	placeUsage:       {object: true},
 	placeInDetails:   {object: true},
 	placeOutDetails:  {object: true},
+	placeCreation:    {object: true},
 	placeEnvelope:    {object: true},
 	placeChoices:     {array: true, element: placeChoice},
 	placeChoice:      {object: true},
@@ -122,7 +131,7 @@ func (p place) member(name []byte) place {
 		return commonMember(name)
 	case placeEnvelope:
 		switch string(name) {
-		case "usage", "id", "model":
+		case "usage", "id", "model", "service_tier":
 			return commonMember(name)
 		}
 	case placeChoice, placeBodyChoice:
@@ -172,7 +181,7 @@ func (p place) member(name []byte) place {
 		case "content", "summary":
 			return placeContent
 		}
-	case placeUsage, placeInDetails, placeOutDetails:
+	case placeUsage, placeInDetails, placeOutDetails, placeCreation:
 		return p.usageMember(name)
 	}
 	return placeElsewhere
@@ -189,6 +198,8 @@ func commonMember(name []byte) place {
 		return placeID
 	case "error":
 		return placeError
+	case "service_tier":
+		return placeTier
 	}
 	return placeElsewhere
 }
@@ -203,11 +214,25 @@ func (p place) usageMember(name []byte) place {
 			return placeCachedDetail
 		case "cache_write_tokens":
 			return placeWriteDetail
+		case "audio_tokens":
+			return placeAudioIn
+		case "image_tokens":
+			return placeImageIn
 		}
 		return placeElsewhere
 	case placeOutDetails:
-		if string(name) == "reasoning_tokens" {
+		switch string(name) {
+		case "reasoning_tokens":
 			return placeReasoning
+		case "audio_tokens":
+			return placeAudioOut
+		case "image_tokens":
+			return placeImageOut
+		}
+		return placeElsewhere
+	case placeCreation:
+		if string(name) == "ephemeral_1h_input_tokens" {
+			return placeHourWrite
 		}
 		return placeElsewhere
 	}
@@ -228,10 +253,16 @@ func (p place) usageMember(name []byte) place {
 		return placeCacheRead
 	case "prompt_cache_hit_tokens", "cached_tokens":
 		return placeCacheHit
-	case "prompt_tokens_details", "input_tokens_details":
+	case "prompt_tokens_details", "input_tokens_details", "input_token_details": // the last: transcriptions
 		return placeInDetails
-	case "completion_tokens_details", "output_tokens_details":
+	case "completion_tokens_details", "output_tokens_details", "output_token_details":
 		return placeOutDetails
+	case "cache_creation":
+		return placeCreation
+	case "service_tier":
+		return placeTier
+	case "speed":
+		return placeSpeed
 	case "seconds":
 		return placeSeconds
 	case "cost":

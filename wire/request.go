@@ -12,6 +12,7 @@ import (
 const (
 	maxModelBytes = 256     // of a model's name; the longest in use are paths of repositories with a tag
 	maxIDBytes    = 256     // of previous_response_id
+	maxTierBytes  = 64      // of service_tier and speed
 	maxCap        = 1 << 53 // beyond it, JavaScript and Go read different numbers
 	maxAnswers    = 10_000  // n and best_of
 )
@@ -32,9 +33,14 @@ type Request struct {
 	Background       bool   // responses: the answer would come later, by its id
 	PreviousResponse string // responses: previous_response_id; "" none
 
+	// Tier is the service tier that the request asks for. Anthropic's fast mode
+	// is one that has no known price.
+	Tier ServiceTier
+
 	PromptBytes int64 // bytes of text that the model reads, as written in JSON: escapes count as they stand
 	Messages    int64 // messages, prompts or inputs
 	Images      int64 // images, sounds and files, in the body or by reference
+	FileBytes   int64 // of the files in a form
 
 	wideBytes int64 // those of PromptBytes outside ASCII
 
@@ -151,6 +157,13 @@ func (s *scanner) member(e Endpoint, r *Request, c *counts, f field) (err *Error
 		r.PreviousResponse, _, err = s.text(f, maxIDBytes)
 	case fieldModels, fieldFallbacks, fieldConversation:
 		err = s.absent(f)
+	case fieldServiceTier:
+		err = s.tier(r, f)
+	case fieldSpeed:
+		if e != Messages {
+			return s.skip() // that of speech, a number
+		}
+		err = s.tier(r, f)
 	case fieldStream:
 		r.Stream, _, err = s.boolean(f)
 	case fieldBackground:
@@ -235,6 +248,19 @@ func (s *scanner) absent(f field) *Error {
 		err = paramErrorf(f.String(), "%s is not supported by this gateway.", f)
 	}
 	return err
+}
+
+// tier reads what decides how fast, and at what price, the request is served.
+func (s *scanner) tier(r *Request, f field) *Error {
+	word, _, err := s.text(f, maxTierBytes)
+	if err != nil {
+		return err
+	}
+	// The dearer of the two counts, in whichever order they stand.
+	if asked := tierOf([]byte(word)); f == fieldServiceTier || asked == TierOther {
+		r.Tier = max(r.Tier, asked)
+	}
+	return nil
 }
 
 // text reads a short string; "" for null.

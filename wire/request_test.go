@@ -8,6 +8,41 @@ import (
 	"pgregory.net/rapid"
 )
 
+func TestScanReadsTheServiceTier(t *testing.T) {
+	for _, c := range []struct {
+		endpoint Endpoint
+		body     string
+		want     ServiceTier
+		param    string // of the refusal
+	}{
+		{Chat, `{"model":"m"}`, TierUnsaid, ""},
+		{Chat, `{"model":"m","service_tier":null}`, TierUnsaid, ""},
+		{Chat, `{"model":"m","service_tier":"auto"}`, TierUnsaid, ""},
+		{Chat, `{"model":"m","service_tier":"default"}`, TierStandard, ""},
+		{Responses, `{"model":"m","service_tier":"flex"}`, TierFlex, ""},
+		{Chat, `{"model":"m","service_tier":"priority"}`, TierPriority, ""},
+		{Chat, `{"model":"m","service_tier":"warp"}`, TierOther, ""},
+		{Messages, `{"model":"m","service_tier":"standard_only"}`, TierStandard, ""},
+		{Messages, `{"model":"m","speed":"fast","service_tier":"auto"}`, TierOther, ""},
+		{Messages, `{"model":"m","speed":"standard"}`, TierUnsaid, ""},
+		{Speech, `{"model":"m","speed":1.5}`, TierUnsaid, ""},
+		{Chat, `{"model":"m","service_tier":7}`, 0, "service_tier"},
+		{Chat, `{"model":"m","service_tier":"flex","service_tier":"priority"}`, 0, "service_tier"},
+		{Chat, `{"model":"m","Service_Tier":"priority"}`, 0, "service_tier"},
+		{Messages, `{"model":"m","speed":true}`, 0, "speed"},
+	} {
+		r, err := Scan(c.endpoint, []byte(c.body))
+		switch {
+		case c.param != "":
+			if err == nil || err.Param != c.param {
+				t.Errorf("%s: %v, want a refusal of %s", c.body, err, c.param)
+			}
+		case err != nil || r.Tier != c.want:
+			t.Errorf("%s: %+v, %v, want tier %d", c.body, r, err, c.want)
+		}
+	}
+}
+
 func TestScanReadsWhatTheGateNeeds(t *testing.T) {
 	plain := Request{Model: "m", Cap: -1, N: 1}
 	for _, c := range []struct {

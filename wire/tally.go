@@ -13,6 +13,8 @@ type tally struct {
 	flagged     bool
 	streamError bool
 	complete    bool
+	tier        ServiceTier
+	fast        bool // Anthropic's fast mode, which costs more whatever the tier
 }
 
 // closed takes note of a value that has ended. It tells whether the totals are
@@ -52,10 +54,17 @@ func (t *tally) covered() {
 // result brings the tally into the form that is handed out.
 func (t *tally) result(e Endpoint) Result {
 	tokens, sane := t.usage.tokens(e)
+	parts, soundParts := t.usage.parts(e, tokens)
+	tier := t.tier
+	if t.fast {
+		tier = TierOther
+	}
 	return Result{
 		Tokens:      tokens,
+		Parts:       parts,
+		Tier:        tier,
 		Reported:    t.usage.reported(e),
-		Flagged:     t.flagged || !sane,
+		Flagged:     t.flagged || !sane || !soundParts,
 		Model:       t.model,
 		ResponseID:  t.id,
 		Complete:    t.complete,

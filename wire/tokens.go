@@ -6,3 +6,31 @@ package wire
 type Tokens struct {
 	Input, CacheRead, CacheWrite, Output, Reasoning int64
 }
+
+// Parts tells which of a request's tokens are of a kind that has a price of its
+// own, beside those that Tokens tells. The rest is text.
+type Parts struct {
+	AudioInput, ImageInput   int64 // of Input
+	AudioOutput, ImageOutput int64 // of Output
+	HourWrite                int64 // of CacheWrite: kept for an hour, not for minutes
+}
+
+// Assume fills in what the tokens of an endpoint are where nobody has said it:
+// what is transcribed is sound, what is spoken too, and what is drawn is a
+// picture.
+func (p *Parts) Assume(e Endpoint, t Tokens) {
+	switch e {
+	case Transcriptions, Translations:
+		if p.AudioInput == 0 {
+			p.AudioInput = t.Input
+		}
+	case Speech:
+		if p.AudioOutput == 0 {
+			p.AudioOutput = t.Output
+		}
+	case ImageGenerations, ImageEdits:
+		if p.ImageOutput == 0 {
+			p.ImageOutput = t.Output
+		}
+	}
+}

@@ -171,6 +171,25 @@ func (u *usageFields) tokens(e Endpoint) (t Tokens, sane bool) {
 	return t, sane
 }
 
+// parts tells which of the tokens have a price of their own. It is not sane if
+// they are more than the whole; then they are cut down to it.
+func (u *usageFields) parts(e Endpoint, t Tokens) (p Parts, sane bool) {
+	p = Parts{
+		AudioInput: u.get(placeAudioIn), ImageInput: u.get(placeImageIn),
+		AudioOutput: u.get(placeAudioOut), ImageOutput: u.get(placeImageOut),
+		HourWrite: u.get(placeHourWrite),
+	}
+	told := p
+	p.AudioInput = min(p.AudioInput, t.Input)
+	p.ImageInput = min(p.ImageInput, t.Input-p.AudioInput)
+	p.AudioOutput = min(p.AudioOutput, t.Output)
+	p.ImageOutput = min(p.ImageOutput, t.Output-p.AudioOutput)
+	p.HourWrite = min(p.HourWrite, t.CacheWrite)
+	sane = p == told
+	p.Assume(e, t)
+	return p, sane
+}
+
 // first returns the first of the fields that is known, else 0.
 func (u *usageFields) first(fields ...place) int64 {
 	for _, p := range fields {
