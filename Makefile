@@ -41,12 +41,14 @@ test:
 	@if [ -z "$(race)" ]; then echo "make test: no C compiler, so WITHOUT the race detector"; fi
 	$(GO) test -p 1 $(race) ./...
 	cd conformance && $(GO) test $(race) ./...
+	cd deployments && $(GO) test ./...
 
-## lint: golangci-lint on both modules (its first build takes some minutes)
+## lint: golangci-lint on all modules (its first build takes some minutes)
 .PHONY: lint
 lint: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) run
 	cd conformance && ../$(GOLANGCI_LINT) run
+	cd deployments && ../$(GOLANGCI_LINT) run
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/bin/.install $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -62,6 +64,7 @@ bench: build
 fmt: build
 	$(GO) fmt ./...
 	cd conformance && $(GO) fmt ./...
+	cd deployments && $(GO) fmt ./...
 	@for f in Caddyfile examples/*/Caddyfile; do bin/caddy fmt --overwrite "$$f" || exit 1; done
 
 ## clean: remove what was built; .env and the data in .run stay

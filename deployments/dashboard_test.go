@@ -1,0 +1,65 @@
+package deployments
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// grafanaVariables are what Grafana puts in before it asks Prometheus.
+var grafanaVariables = strings.NewReplacer("$__rate_interval", "5m", "$__range", "6h", "$__all", ".*", "$job", ".*", "$backend", ".*")
+
+// Every panel asks, in valid PromQL, for metrics that the gate tells, and every
+// metric that the gate tells has a panel.
+func TestDashboardShowsTheGatesMetrics(t *testing.T) {
+	text, err := os.ReadFile("grafana/pine-gate.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Title, UID string
+		Panels     []struct {
+			ID      int
+			Type    string
+			Title   string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	known, shown, ids := gateMetrics(t), make(map[string]bool), make(map[int]bool)
+	promql := parser.NewParser(parser.Options{})
+	for _, panel := range dashboard.Panels {
+		if ids[panel.ID] {
+			t.Errorf("panel %q: its id is another's, too", panel.Title)
+		}
+		ids[panel.ID] = true
+		if panel.GridPos.X+panel.GridPos.W > 24 || panel.GridPos.W == 0 || panel.GridPos.H == 0 {
+			t.Errorf("panel %q stands outside of the page", panel.Title)
+		}
+		if panel.Type != "row" && len(panel.Targets) == 0 {
+			t.Errorf("panel %q asks for nothing", panel.Title)
+		}
+		for _, target := range panel.Targets {
+			if _, err := promql.ParseExpr(grafanaVariables.Replace(target.Expr)); err != nil {
+				t.Errorf("panel %q: %v", panel.Title, err)
+			}
+			for _, name := range metricNames.FindAllString(target.Expr, -1) {
+				if !known[name] {
+					t.Errorf("panel %q asks for %s, which the gate does not tell", panel.Title, name)
+				}
+				shown[strings.TrimSuffix(name, "_bucket")] = true
+			}
+		}
+	}
+	for name := range known {
+		if base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_sum"), "_count"); !shown[base] {
+			t.Errorf("no panel shows %s", base)
+		}
+	}
+}

@@ -1,0 +1,285 @@
+package deployments
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// gateBinary builds the gate, once.
+var gateBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "deployments")
+	if err != nil {
+		return "", err
+	}
+	buildDir = dir
+	binary := filepath.Join(dir, "caddy")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/caddy")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the gate: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+var buildDir string // of gateBinary: removed when all tests have ended
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if buildDir != "" {
+		_ = os.RemoveAll(buildDir) // a leftover in the system's temporary folder
+	}
+	os.Exit(code)
+}
+
+// caddy runs the gate's binary to its end and returns what it wrote.
+func caddy(t *testing.T, env []string, args ...string) (stdout string, err error) {
+	t.Helper()
+	binary, err := gateBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(cmd.Env, "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("caddy %s: %w\n%s", strings.Join(args, " "), err, errs.String())
+	}
+	return out.String(), nil
+}
+
+// httpApp is what of the adapted Caddyfile is looked at.
+type httpApp struct {
+	ShutdownDelay time.Duration `json:"shutdown_delay"`
+	GracePeriod   time.Duration `json:"grace_period"`
+	Servers       map[string]struct {
+		Listen            []string
+		ReadHeaderTimeout time.Duration `json:"read_header_timeout"`
+		WriteTimeout      time.Duration `json:"write_timeout"`
+		IdleTimeout       time.Duration `json:"idle_timeout"`
+	}
+}
+
+// hostOf lays what a pod would find on its disk into a folder, and returns the
+// Caddyfile as it stands there.
+func hostOf(t *testing.T, c *cluster) (dir, caddyfile string) {
+	t.Helper()
+	dir = t.TempDir()
+	text := c.caddyfile(t)
+	for _, volume := range []struct{ path, name string }{
+		{"/etc/pine-gate/secrets", "secrets"}, {"/data/pinegate", "data"},
+	} {
+		at := filepath.Join(dir, volume.name)
+		if err := os.Mkdir(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		text = strings.ReplaceAll(text, volume.path, at)
+	}
+	write := func(name, secret string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "secrets", name), []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What another hand puts into the existing Secret.
+	for _, name := range []string{"admin-key", "key-app", "batch", "backend-openai", "redis-password"} {
+		write(name, "an-entry-of-the-secret:"+name)
+	}
+	for _, secret := range c.secrets {
+		for name, value := range secret.StringData {
+			write(name, value)
+		}
+	}
+	caddyfile = filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(caddyfile, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir, caddyfile
+}
+
+func adaptCaddyfile(t *testing.T, c *cluster) httpApp {
+	t.Helper()
+	_, file := hostOf(t, c)
+	out, err := caddy(t, nil, "adapt", "--config", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct{ Apps struct{ HTTP httpApp } }
+	if err := json.Unmarshal([]byte(out), &config); err != nil {
+		t.Fatal(err)
+	}
+	return config.Apps.HTTP
+}
+
+// The real binary takes the Caddyfile that the chart makes, and it sets what a
+// gate on the open internet needs.
+func TestRenderedCaddyfilesAreValid(t *testing.T) {
+	for name, c := range installations(t) {
+		t.Run(name, func(t *testing.T) {
+			_, file := hostOf(t, c)
+			if _, err := caddy(t, nil, "validate", "--config", file); err != nil {
+				t.Fatal(err)
+			}
+			config := adaptCaddyfile(t, c)
+			if len(config.Servers) != 2 {
+				t.Errorf("%d servers, expected the gate and the control plane", len(config.Servers))
+			}
+			for name, server := range config.Servers {
+				if server.ReadHeaderTimeout <= 0 || server.IdleTimeout <= 0 || server.WriteTimeout != 0 {
+					t.Errorf("server %s: time-outs %+v", name, server)
+				}
+			}
+			pod, _ := c.pods(t)
+			for _, port := range pod.Spec.Containers[0].Ports {
+				if !listens(config, ":"+strconv.Itoa(int(port.ContainerPort))) {
+					t.Errorf("nothing listens on port %s", port.Name)
+				}
+			}
+		})
+	}
+}
+
+func listens(config httpApp, address string) bool {
+	for _, server := range config.Servers {
+		for _, listen := range server.Listen {
+			if listen == address {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// What the chart makes of a trial's values is a gate that answers: to its
+// caller, and to Prometheus with the admin key.
+func TestInstalledGateAnswers(t *testing.T) {
+	c := install(t, "testdata/values/trial.yaml")
+	dir, file := hostOf(t, c)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, admin, endpoint := freePort(t), freePort(t), freePort(t)
+	moved := strings.NewReplacer(
+		"http://:8080 {", fmt.Sprintf("http://127.0.0.1:%d {", gate),
+		"http://:9180 {", fmt.Sprintf("http://127.0.0.1:%d {", admin),
+		"admin localhost:2019", fmt.Sprintf("admin 127.0.0.1:%d", endpoint),
+		"shutdown_delay 10s", "shutdown_delay 10ms",
+	).Replace(string(text))
+	if err := os.WriteFile(file, []byte(moved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, file, fmt.Sprintf("http://127.0.0.1:%d/readyz", gate))
+
+	const body = `{"model":"echo","messages":[{"role":"user","content":"hello"}]}`
+	for _, a := range []struct {
+		url, key, body string
+		want           int
+	}{
+		{fmt.Sprintf("http://127.0.0.1:%d/v1/chat/completions", gate), "callers-key-of-a-chart-test", body, 200},
+		{fmt.Sprintf("http://127.0.0.1:%d/v1/chat/completions", gate), "", body, 401},
+		{fmt.Sprintf("http://127.0.0.1:%d/metrics", gate), "admin-key-of-a-chart-test", "", 404},
+		{fmt.Sprintf("http://127.0.0.1:%d/metrics", admin), "admin-key-of-a-chart-test", "", 200},
+		{fmt.Sprintf("http://127.0.0.1:%d/metrics", admin), "callers-key-of-a-chart-test", "", 401},
+	} {
+		if status := ask(t, a.url, a.key, a.body); status != a.want {
+			t.Errorf("%s with %q: %d, expected %d", a.url, a.key, status, a.want)
+		}
+	}
+}
+
+func ask(t *testing.T, url, key, body string) int {
+	t.Helper()
+	method := http.MethodGet
+	if body != "" {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// start runs the gate until the test ends, and returns when it is ready.
+func start(t *testing.T, dir, file, ready string) {
+	t.Helper()
+	binary, err := gateBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "run", "--config", file)
+	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	cmd.Stdout, cmd.Stderr = logs, logs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended already
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			_ = cmd.Process.Kill()
+			t.Error("the gate did not stop")
+		}
+		_ = logs.Close()
+	})
+	deadline := time.Now().Add(time.Minute)
+	for {
+		res, err := http.Get(ready)
+		if err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			text, _ := os.ReadFile(logs.Name())
+			t.Fatalf("the gate ended before it was ready: %v\n%s", err, text)
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(logs.Name())
+			t.Fatalf("the gate was not ready within a minute\n%s", text)
+		}
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
