@@ -128,11 +128,15 @@ type Handler struct {
 	MaxStream caddy.Duration `json:"max_stream,omitempty"`
 
 	// The most output tokens of one answer: put into requests that name no cap
-	// and lowered where they name more. Zero, the default: none.
+	// and lowered where they name more. Pictures and sounds have no cap. Zero,
+	// the default: none.
 	MaxOutputTokens int64 `json:"max_output_tokens,omitempty"`
 
 	// What one answer is expected to be at most, in output tokens: what rates
-	// reserve for a request without a cap. Default: 4096. Zero means the default.
+	// reserve for a request without a cap. Of an answer that can't be capped, a
+	// picture or a sound, quotas and budgets must have room for as much, or the
+	// request is refused; what such an answer uses beyond is charged. Default:
+	// 4096. Zero means the default.
 	ReserveOutputTokens int64 `json:"reserve_output_tokens,omitempty"`
 
 	// How tokens are estimated: those of the input before a request is admitted,

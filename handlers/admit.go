@@ -57,15 +57,19 @@ func (c *call) limits() limiter.Request {
 	for _, candidate := range c.candidates {
 		request.Candidates = append(request.Candidates, candidate.Rules)
 	}
-	if c.endpoint.Generates() {
+	switch {
+	case !c.endpoint.Generates():
+		request.MaxOutput = 0
+	case !c.endpoint.Capped():
+		request.Uncapped = true
+		request.Output = times(c.g.ReserveOutput, c.request.N)
+	default:
 		answer := c.g.ReserveOutput
 		if cap := c.outputCap(); cap >= 0 {
 			answer = min(answer, cap)
 			request.MaxOutput = times(cap, c.request.N)
 		}
 		request.Output = times(answer, c.request.N)
-	} else {
-		request.MaxOutput = 0
 	}
 	for i := range c.candidates {
 		candidate := &c.candidates[i]
@@ -132,6 +136,9 @@ func joined(a, b []*limiter.Rule) []*limiter.Rule {
 // outputCap is the cap of one answer that the request and the gate agree on,
 // -1 where neither has one.
 func (c *call) outputCap() int64 {
+	if !c.endpoint.Capped() {
+		return c.request.Cap // which means nothing there, and is left as it is
+	}
 	if c.g.MaxOutput > 0 && (c.request.Cap < 0 || c.request.Cap > c.g.MaxOutput) {
 		return c.g.MaxOutput
 	}

@@ -34,8 +34,13 @@ func (q *Request) wanted() output {
 	return output{total: q.MaxOutput, cap: -1}
 }
 
-// least is the output below which an answer is not worth asking for: a token each.
-func (q *Request) least() int64 { return min(q.N, q.wanted().total) }
+// least is the output below which a cap is not lowered: a token each.
+func (q *Request) least() int64 {
+	if q.Uncapped {
+		return q.wanted().total
+	}
+	return min(q.N, q.wanted().total)
+}
 
 // need is what the request takes of a limit if its answers come to no more than total tokens, and
 // fits tells whether the limit, with nothing taken, has room for it.

@@ -60,6 +60,10 @@ type Request struct {
 	// quotas reserve. -1 where the request has no cap; then quotas reserve Output.
 	MaxOutput int64
 
+	// Uncapped says that no cap can be sent with the request: then none is lowered, and a quota must
+	// have room for all that it reserves.
+	Uncapped bool
+
 	// N is the number of answers over which a lowered cap is divided. Below 1 it is taken for 1.
 	N int64
 

@@ -25,7 +25,6 @@ func TestAnAdmissionIsOneCall(t *testing.T) {
 		req.Candidates = backends
 		return req
 	}
-	rest(r)
 	admit(t, r, ask()) // loads the script
 	s.Do("config", "resetstat")
 	var held []Reservation
@@ -54,7 +53,6 @@ func TestAnAdmissionIsOneCall(t *testing.T) {
 
 func TestNoLimitsAreNoCall(t *testing.T) {
 	r, s := single(t, calm())
-	rest(r)
 	s.Do("config", "resetstat")
 	req := asking(1)
 	req.Candidates = [][]*Rule{{}, {}}
@@ -72,7 +70,6 @@ func TestNoLimitsAreNoCall(t *testing.T) {
 func TestOnAClusterATeamAndItsKeysAreOneCall(t *testing.T) {
 	set := redistest.Cluster(t)
 	r := store(t, RedisOptions{URLs: set.URLs()}, calm())
-	rest(r)
 	of := func(words string) *Rule {
 		l := rule("alice", words)
 		l.Team = "crew"
@@ -152,7 +149,6 @@ func TestRefusalsAreRememberedForAMoment(t *testing.T) {
 	tuning := calm()
 	tuning.denied = 100 * time.Millisecond
 	r, s := single(t, tuning)
-	rest(r)
 	for _, words := range []string{"1 requests/hour", "100 tokens/hour", "100 tokens/month"} {
 		limit := rule("a", words)
 		admit(t, r, asking(100, limit)).Settle(context.Background(), Actual{Dispatched: true, Input: 100})
@@ -284,7 +280,6 @@ func TestAnAnswerThatIsLostCountsOnce(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	way := newDeaf(t, s.Addr())
 	r := store(t, RedisOptions{URLs: []string{"redis://" + way.Addr().String()}}, calm())
-	rest(r)
 	quota, places := rule("a", "1000 tokens/month"), rule("a", "5 concurrent")
 	admit(t, r, asking(100, quota, places)).Settle(context.Background(), Actual{}) // loads the scripts
 	flushed(t, r)

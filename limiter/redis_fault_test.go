@@ -121,7 +121,6 @@ func TestRedisThatRefusesIsUnavailable(t *testing.T) {
 
 func TestRedisThatIsNotThereIsUnavailable(t *testing.T) {
 	r, s := single(t, calm())
-	rest(r)
 	r.opts.Timeout = 200 * time.Millisecond
 	decides(t, r)
 	s.Kill()
@@ -146,7 +145,6 @@ func TestRedisThatIsNotThereIsUnavailable(t *testing.T) {
 
 func TestRedisThatStandsStillCostsNoMoreThanTheBudget(t *testing.T) {
 	r, s := single(t, calm())
-	rest(r)
 	limit := rule("a", "5 concurrent")
 	res := admit(t, r, asking(1, limit))
 	r.opts.Timeout = 50 * time.Millisecond
@@ -190,7 +188,6 @@ func TestCallerWhoGoesIsNotTheStoresFault(t *testing.T) {
 
 func TestScriptsThatRedisForgotAreLoadedOnce(t *testing.T) {
 	r, s := single(t, calm())
-	rest(r)
 	limit := rule("a", "100 requests/hour")
 	admit(t, r, asking(1, limit)).Settle(context.Background(), Actual{})
 	flushed(t, r)

@@ -99,6 +99,7 @@ func (w *world) ask(t *rapid.T) {
 		Input:     counts().Draw(t, "input"),
 		Output:    counts().Draw(t, "output"),
 		MaxOutput: counts().Draw(t, "max output"),
+		Uncapped:  rapid.IntRange(0, 3).Draw(t, "uncapped") == 0,
 		N:         rapid.Int64Range(0, 5).Draw(t, "n"), InputCost: counts().Draw(t, "input cost"),
 		OutputPrice: rapid.OneOf(rapid.Int64Range(0, 3000), counts()).Draw(t, "output price"),
 	}

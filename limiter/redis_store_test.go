@@ -11,10 +11,13 @@ import (
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
+// never is a beat that does not come.
+const never = time.Hour
+
 // calm is a tuning whose background does nothing unasked: what a test looks at is what it has done.
 func calm() redisTuning {
 	t := defaultTuning
-	t.beat, t.linger, t.denied = time.Hour, 0, 0
+	t.beat, t.linger, t.denied = never, 0, 0
 	return t
 }
 
@@ -33,6 +36,9 @@ func store(t testing.TB, opts RedisOptions, tuning redisTuning) *Redis {
 			t.Error(err)
 		}
 	})
+	if tuning.beat == never {
+		rest(r) // a first beat that is late would renew what a test lets lapse
+	}
 	return r
 }
 

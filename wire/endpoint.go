@@ -45,6 +45,7 @@ const (
 	streams                     // the caller may ask for a stream
 	form                        // its body is multipart/form-data
 	modelless                   // the API has a default model
+	capped                      // the request may say how long an answer may be
 )
 
 // endpointInfo is what is fixed about an endpoint.
@@ -59,11 +60,11 @@ type endpointInfo struct {
 // endpoints is indexed by Endpoint.
 var endpoints = [...]endpointInfo{
 	Unknown:          {label: "unknown"},
-	Chat:             {"chat", "chat", http.MethodPost, "/chat/completions", metered | generates | streams},
-	Completions:      {"completions", "completions", http.MethodPost, "/completions", metered | generates | streams},
-	Responses:        {"responses", "responses", http.MethodPost, "/responses", metered | generates | streams},
+	Chat:             {"chat", "chat", http.MethodPost, "/chat/completions", metered | generates | streams | capped},
+	Completions:      {"completions", "completions", http.MethodPost, "/completions", metered | generates | streams | capped},
+	Responses:        {"responses", "responses", http.MethodPost, "/responses", metered | generates | streams | capped},
 	Embeddings:       {"embeddings", "embeddings", http.MethodPost, "/embeddings", metered},
-	Messages:         {"messages", "messages", http.MethodPost, "/messages", metered | generates | streams},
+	Messages:         {"messages", "messages", http.MethodPost, "/messages", metered | generates | streams | capped},
 	CountTokens:      {"count_tokens", "messages", http.MethodPost, "/messages/count_tokens", metered},
 	ImageGenerations: {"image_generations", "images", http.MethodPost, "/images/generations", metered | generates | streams},
 	ImageEdits:       {"image_edits", "images", http.MethodPost, "/images/edits", metered | generates | streams | form},
@@ -171,6 +172,10 @@ func (e Endpoint) Metered() bool { return e.info().traits&metered != 0 }
 // Generates tells whether a request reserves output: the others cost input
 // only.
 func (e Endpoint) Generates() bool { return e.info().traits&generates != 0 }
+
+// Capped tells whether a request may say how many tokens an answer may have: a
+// picture or a sound has no such field, and a backend ignores one.
+func (e Endpoint) Capped() bool { return e.info().traits&capped != 0 }
 
 // Form tells whether the endpoint takes a multipart form, to be read with
 // ScanMultipart. Image edits may also come as JSON.

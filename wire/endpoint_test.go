@@ -101,9 +101,14 @@ func TestOnlyWhatWritesTokensReservesOutput(t *testing.T) {
 			t.Errorf("%v reserves output or streams", e)
 		}
 	}
+	for _, e := range []Endpoint{ImageGenerations, ImageEdits, Transcriptions, Translations, Speech} {
+		if !e.Generates() || e.Capped() {
+			t.Errorf("%v reserves no output, or can be capped", e)
+		}
+	}
 	for _, e := range []Endpoint{Chat, Completions, Responses, Messages} {
-		if !e.Generates() || !e.Streams() {
-			t.Errorf("%v does not", e)
+		if !e.Generates() || !e.Streams() || !e.Capped() {
+			t.Errorf("%v does not, or has no cap", e)
 		}
 	}
 }

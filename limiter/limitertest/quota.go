@@ -1,6 +1,10 @@
 package limitertest
 
-import "time"
+import (
+	"time"
+
+	"github.com/amanycodes/pine-gate/limiter"
+)
 
 var quotaTests = []test{
 	{"reserves the input and the whole cap", func(g *gate) {
@@ -62,6 +66,23 @@ var quotaTests = []test{
 		r = g.admit(chat(200, 400, -1, rule))
 		equal(g, "cap of the second", r.Cap(), 300)
 		g.remaining(rule, 0)
+	}},
+	{"must have room for all of an answer that can't be capped", func(g *gate) {
+		rule := keyRule("1000 tokens/day")
+		uncapped := func(input, output int64) limiter.Request {
+			req := chat(input, output, -1, rule)
+			req.N, req.Uncapped = 2, true
+			return req
+		}
+		first := g.admit(uncapped(100, 400))
+		g.remaining(rule, 500)
+		refusal := g.refuse(uncapped(101, 400))
+		equal(g, "requested", refusal.Requested, 501)
+		equal(g, "reserved", refusal.Reserved, true)
+		equal(g, "cap", g.admit(uncapped(100, 400)).Cap(), int64(-1))
+		settle(first, used(100, 300))
+		g.remaining(rule, 100)
+		equal(g, "too large", g.refuse(uncapped(1, 1000)).TooLarge, true)
 	}},
 	{"is spent to its end and not beyond", func(g *gate) {
 		rule := keyRule("1000 tokens/day")
