@@ -128,17 +128,14 @@ func TestRedisThatIsNotThereIsUnavailable(t *testing.T) {
 		start := time.Now()
 		_, err := r.Reserve(context.Background(), asking(1, rule("a", "5 requests/hour")))
 		fails(t, err, ReasonConnect, ReasonTimeout)
-		if took := time.Since(start); took > time.Second {
+		if took := time.Since(start); took > soon {
 			t.Fatalf("it took %v", took)
 		}
 	}
 	_, err := r.Peek(context.Background(), []*Rule{rule("a", "5 requests/hour")})
 	fails(t, err, ReasonConnect, ReasonTimeout)
 	s.Restart()
-	back := eventually(t, "Redis after a restart", func() bool { return r.Ping(context.Background()) == nil })
-	if back > 2*time.Second {
-		t.Errorf("it took %v to find Redis again", back)
-	}
+	eventually(t, "Redis after a restart", func() bool { return r.Ping(context.Background()) == nil })
 	r.opts.Timeout = 5 * time.Second
 	decides(t, r)
 }
@@ -153,7 +150,7 @@ func TestRedisThatStandsStillCostsNoMoreThanTheBudget(t *testing.T) {
 		start := time.Now()
 		_, err := r.Reserve(context.Background(), asking(1, limit))
 		fails(t, err, ReasonTimeout)
-		if took := time.Since(start); took > 500*time.Millisecond {
+		if took := time.Since(start); took > soon {
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -260,19 +257,19 @@ func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 	tuning := calm()
 	tuning.closing = 50 * time.Millisecond
 	s := redistest.Standalone(t, redistest.Options{})
-	r := store(t, RedisOptions{URLs: []string{s.URL}, Timeout: 100 * time.Millisecond}, tuning)
-	eventually(t, "Redis", func() bool { return r.Ping(context.Background()) == nil })
+	r := store(t, RedisOptions{URLs: []string{s.URL}}, tuning)
 	var held []Reservation
 	for range 3 {
 		held = append(held, admit(t, r, asking(1, rule("a", "9 concurrent"))))
 	}
 	s.Stop()
+	r.opts.Timeout = 100 * time.Millisecond
 	held[0].Settle(context.Background(), all)
 	start := time.Now()
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took > 4*time.Second {
+	if took := time.Since(start); took > soon {
 		t.Errorf("it took %v", took)
 	}
 	held[1].Settle(context.Background(), all)
@@ -289,7 +286,7 @@ func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 
 func TestFailoverOfASentinelSet(t *testing.T) {
 	set := redistest.Sentinel(t)
-	r := store(t, RedisOptions{URLs: set.URLs(), Sentinel: redistest.SentinelMaster, Timeout: 300 * time.Millisecond}, calm())
+	r := store(t, RedisOptions{URLs: set.URLs(), Sentinel: redistest.SentinelMaster, Timeout: time.Second}, calm())
 	eventually(t, "Redis", func() bool { return r.Ping(context.Background()) == nil })
 	recovers := func() {
 		t.Helper()
@@ -300,7 +297,7 @@ func TestFailoverOfASentinelSet(t *testing.T) {
 			}
 			return err == nil
 		})
-		if back > 2*time.Second {
+		if back > soon {
 			t.Errorf("it took %v after the failover", back)
 		}
 	}
@@ -314,10 +311,10 @@ func TestFailoverOfASentinelSet(t *testing.T) {
 
 func TestFailoverOfACluster(t *testing.T) {
 	set := redistest.Cluster(t)
-	r := store(t, RedisOptions{URLs: set.URLs(), Timeout: 300 * time.Millisecond}, calm())
+	r := store(t, RedisOptions{URLs: set.URLs(), Timeout: time.Second}, calm())
 	limit := rule("a", "1M requests/hour")
 	key := r.key(r.tag(limit), limit.name)
-	recovers := func(most time.Duration) {
+	recovers := func() {
 		t.Helper()
 		back := eventually(t, "the new master", func() bool {
 			_, err := r.Reserve(context.Background(), asking(1, limit))
@@ -326,17 +323,17 @@ func TestFailoverOfACluster(t *testing.T) {
 			}
 			return err == nil
 		})
-		if back > most {
+		if back > soon {
 			t.Errorf("it took %v after the failover", back)
 		}
 	}
-	recovers(10 * time.Second)
+	recovers()
 	set.Failover(key)
-	recovers(2 * time.Second)
+	recovers()
 	old := set.Owner(key)
 	old.Kill()
 	set.WaitFailover(key, old)
-	recovers(2 * time.Second)
+	recovers()
 
 	// The other nodes do not serve when nobody has a slot.
 	set.Owner(key).Kill()

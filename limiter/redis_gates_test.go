@@ -53,18 +53,23 @@ func stormsAdmitTheLimit(t *testing.T, urls []string) {
 		if limit.Limit.Unit == Tokens {
 			want /= tokens
 		}
+		start := time.Now()
 		got := storm(t, gates, 10, func() Request {
 			req := asking(tokens, limit, team)
 			req.Candidates = [][]*Rule{{backend}}
 			return req
 		})
-		if got != want {
+		most := want
+		if limit.Limit.Window.Rate() { // what comes in on a slow machine
+			most += int64(time.Since(start)) * limit.Limit.Amount / int64(time.Hour)
+		}
+		if got < want || got > most {
 			t.Errorf("%s: %d were admitted, want %d", words, got, want)
 		}
 		for _, r := range gates {
 			flushed(t, r)
 		}
-		remains(t, gates[0], backend, 10_000-want)
+		remains(t, gates[0], backend, 10_000-got)
 	}
 }
 
@@ -127,7 +132,7 @@ func TestThreeGatesNeverHaveMoreInFlightThanPlaces(t *testing.T) {
 func TestGatesCountEachOther(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	tuning := calm()
-	tuning.beat = 20 * time.Millisecond
+	tuning.beat = 100 * time.Millisecond
 	var gates []*Redis
 	for i := range 3 {
 		gates = append(gates, store(t, RedisOptions{URLs: []string{s.URL}, GateID: fmt.Sprint("gate-", i)}, tuning))

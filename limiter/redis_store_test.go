@@ -11,8 +11,14 @@ import (
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
-// never is a beat that does not come.
-const never = time.Hour
+const (
+	// never is a beat that does not come.
+	never = time.Hour
+
+	// patience is how long a test waits for what must come, and soon is less than what a store would
+	// take that ignores its budget or does not look for a new master: tests share their machine.
+	patience, soon = time.Minute, 10 * time.Second
+)
 
 // calm is a tuning whose background does nothing unasked: what a test looks at is what it has done.
 func calm() redisTuning {
@@ -129,7 +135,7 @@ func remains(t testing.TB, r *Redis, rule *Rule, want int64) {
 
 func flushed(t testing.TB, r *Redis) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := r.settler.flush(ctx); err != nil {
 		t.Fatalf("delivering settlements: %v", err)
@@ -141,7 +147,7 @@ func eventually(t testing.TB, what string, happened func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for !happened() {
-		if time.Since(start) > 30*time.Second {
+		if time.Since(start) > patience {
 			t.Fatalf("it did not come: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)

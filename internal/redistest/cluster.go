@@ -30,7 +30,7 @@ func Cluster(t testing.TB) *ClusterSet {
 		bus := freePort(t) // not the port + 10000, which may be taken
 		set.Servers = append(set.Servers, newServer(t, "node", Options{},
 			"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-port "+strconv.Itoa(bus),
-			"cluster-node-timeout 1000", "cluster-replica-validity-factor 0"))
+			"cluster-node-timeout 2000", "cluster-replica-validity-factor 0"))
 	}
 	startAll(t, set.Servers)
 	for i, s := range set.Servers[:3] {

@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -30,7 +31,7 @@ import (
 )
 
 // patience is how long a server may take for what it must do.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Options are what a server is started with. The zero value is one on a port, without a password.
 type Options struct {
@@ -351,12 +352,26 @@ func program(t testing.TB) string {
 	return ""
 }
 
+// given are the ports that were found free: their servers may not listen yet, or be killed for a while.
+var given sync.Map
+
+// freePort finds a port for a server, below those that systems give to connections and to listeners
+// that ask for any: nobody takes it by chance before the server does, nor while it is killed, and who
+// dials it then does not reach itself.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("finding a free port: %v", err)
+	var err error
+	for range 100 {
+		port := 10_000 + rand.IntN(22_000)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("finding a free port: %v", err)
+	return 0
 }

@@ -46,7 +46,7 @@ func Sentinel(t testing.TB) *SentinelSet {
 		lines := []string{
 			"bind 127.0.0.1", "port " + strconv.Itoa(s.port), "dir " + s.dir,
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", SentinelMaster, master.port),
-			fmt.Sprintf("sentinel down-after-milliseconds %s 500", SentinelMaster),
+			fmt.Sprintf("sentinel down-after-milliseconds %s 1500", SentinelMaster),
 			fmt.Sprintf("sentinel failover-timeout %s 5000", SentinelMaster),
 		}
 		if err := os.WriteFile(s.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
