@@ -47,6 +47,8 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 	if !ok {
 		return nil, errors.New("its proxy's transport is not pinegate, which sets the credential and meters")
 	}
+	live := app.state.backends.Get(b.Name)
+	transport.Share(live)
 	if err := checkUpstreams(proxy, transport); err != nil {
 		return nil, err
 	}
@@ -58,10 +60,10 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		ContinuousUsage: b.ContinuousUsage,
 		PassHeaders:     transport.PassHeaders,
 		Drain:           time.Duration(b.Drain),
-		CompletionCap:   isOpenAI(proxy),
+		CompletionCap:   transport.IsAzure() || isOpenAI(proxy),
 		Proxy:           caddyhttp.MiddlewareHandler(proxy),
 		Metrics:         app.metrics.Backend(b.Name),
-		Live:            app.state.backends.Get(b.Name),
+		Live:            live,
 	}
 	serves := b.Models
 	if len(serves) == 0 {
@@ -109,7 +111,7 @@ func isOpenAI(proxy *reverseproxy.Handler) bool {
 			host = (&url.URL{Host: upstream.Dial}).Hostname()
 		}
 		host = strings.ToLower(host)
-		if host == "api.openai.com" || strings.HasSuffix(host, ".openai.azure.com") {
+		if host == "api.openai.com" || backends.IsAzure(host) {
 			return true
 		}
 	}

@@ -1,9 +1,9 @@
 package backends
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,13 +39,12 @@ func TestAPIKeysArePlaceholders(t *testing.T) {
 		{"{env.PINEGATE_TEST_BROKEN}", "a line break"},
 		{file("two", canary+"\n"+canary), "a line break"},
 	} {
-		cs, err := newCredentials([]string{c.placeholder})
+		key, err := newCredential(c.placeholder, bearer)
 		if c.want == "" {
-			h := make(http.Header)
 			if err != nil {
 				t.Errorf("%s: %v", c.placeholder, err)
-			} else if cs.set(h, apiOpenAI, time.Now()); h.Get("Authorization") != "Bearer "+canary {
-				t.Errorf("%s: %q", c.placeholder, h.Get("Authorization"))
+			} else if got := key.get(time.Now()).value; !slices.Equal(got, []string{"Bearer " + canary}) {
+				t.Errorf("%s: %q", c.placeholder, got)
 			}
 			continue
 		}
@@ -78,13 +77,13 @@ func TestKeyFileIsReadAgain(t *testing.T) {
 	}
 	now := time.Now()
 	swap("first-key")
-	c, err := newCredential("{file." + link + "}")
+	c, err := newCredential("{file."+link+"}", azureKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	expect := func(when, want string) {
 		t.Helper()
-		if got := c.get(now); got != want {
+		if got := c.get(now).value[0]; got != want {
 			t.Errorf("%s: %q, want %q", when, got, want)
 		}
 	}
@@ -107,23 +106,18 @@ func TestKeyFileIsReadAgain(t *testing.T) {
 	expect("when it is back", "third-key")
 }
 
-func TestKeysTakeTurns(t *testing.T) {
-	t.Setenv("PINEGATE_TEST_A", "key-a")
-	t.Setenv("PINEGATE_TEST_B", "key-b")
-	cs, err := newCredentials([]string{"{env.PINEGATE_TEST_A}", "{env.PINEGATE_TEST_B}"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for range 4 {
-		h := http.Header{"Anthropic-Version": {"2099-01-01"}}
-		cs.set(h, apiAnthropic, time.Now())
-		got = append(got, h.Get("X-Api-Key"))
-		if h.Get("Authorization") != "" || h.Get("Anthropic-Version") != "2099-01-01" {
-			t.Errorf("header %v", h)
+func TestKeysAreSentAsTheBackendWantsThem(t *testing.T) {
+	const token = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2lnbmF0dXJl"
+	for _, c := range []struct{ header, secret, in, value string }{
+		{bearer, "sk-1", "Authorization", "Bearer sk-1"},
+		{anthropicKey, "sk-1", "X-Api-Key", "sk-1"},
+		{azureKey, "0123abcd", "Api-Key", "0123abcd"},
+		{azureKey, "eyJ.is.a.key", "Api-Key", "eyJ.is.a.key"},
+		{azureKey, token, "Authorization", "Bearer " + token},
+	} {
+		key := newAPIKey(c.header, c.secret)
+		if key.header != c.in || !slices.Equal(key.value, []string{c.value}) {
+			t.Errorf("%s %s is sent as %s: %q", c.header, c.secret, key.header, key.value)
 		}
-	}
-	if strings.Join(got, " ") != "key-a key-b key-a key-b" {
-		t.Errorf("turns %v", got)
 	}
 }

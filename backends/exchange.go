@@ -27,6 +27,14 @@ type Exchange struct {
 	// Default: Endpoint.Path().
 	Path string
 
+	// Query is the query that is sent, encoded. Default: none; what the caller
+	// wrote is not sent.
+	Query string
+
+	// Model is the backend's own name of the model, for APIs that have it in
+	// their paths.
+	Model string
+
 	// Body is sent where HasBody is set; whatever body the request has is not.
 	// net/http may read it for a while after the attempt has ended: its bytes
 	// must not be used again for something else.
@@ -69,8 +77,8 @@ type Exchange struct {
 	// may have left the gate. A refused or forbidden dial leaves it false.
 	Dispatched bool
 
-	// Attempts counts the round trips: more than one where reverse_proxy
-	// itself retries (lb_retries).
+	// Attempts counts the round trips: more than one where reverse_proxy itself
+	// retries (lb_retries), or where the backend refused a key.
 	Attempts int
 
 	// Latency is the time from the start of the last round trip to the headers

@@ -13,6 +13,7 @@ import (
 type Live struct {
 	inflight  atomic.Int64
 	latencies latencies
+	rests     keyRests
 }
 
 // Begin notes that a request goes to the backend. Every call has one of End.

@@ -27,8 +27,9 @@ var (
 )
 
 // inbound makes of a backend's answer what the caller may see, or an
-// *AttemptError where another backend is to be tried.
-func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) (*http.Response, error) {
+// *AttemptError where another backend is to be tried. wait is how long the
+// backend asks to stay away.
+func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, wait time.Duration) (*http.Response, error) {
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
 	header := res.Header
@@ -80,7 +81,6 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string) 
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		ex.Flag = FlagCredential
 	}
-	wait := retryAfter(header, t.now())
 	var body []byte
 	if cause == nil {
 		body = readError(out.Body) // for a fallback too: the connection can be used again

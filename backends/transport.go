@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 )
 
 func init() {
@@ -54,13 +55,30 @@ type Transport struct {
 
 	// APIKeys are the credentials that the backend takes, as placeholders:
 	// {env.NAME} or {file./path}. They are never written here in clear. Several
-	// are used in turn. Files are read again within a second of a change; where
-	// the new content is unusable the old key stays. Default: none is sent.
+	// are used in turn. One that is refused rests while the others go on, and its
+	// request is tried with up to two of them: after 429 as long as Retry-After
+	// says, an hour at most, else for a second, doubled by each further refusal up
+	// to a minute; after 401, 402 and 403 for 10 seconds, doubled up to 10
+	// minutes. Where all rest, the one that is free soonest is used. Files are
+	// read again within a second of a change; where the new content is unusable
+	// the old key stays. Default: none is sent.
 	APIKeys []string `json:"api_keys,omitempty"`
+
+	// KeyHeader is the header that a key is sent in: authorization (as Bearer),
+	// x-api-key or api-key, which is Azure's; there a token of Entra ID is told
+	// from a key and sent as Bearer. Default: authorization, or x-api-key where
+	// the API is anthropic, or api-key where there is an api_version.
+	KeyHeader string `json:"key_header,omitempty"`
 
 	// BasePath replaces /v1 in front of the endpoints' paths. "/" means that
 	// they stand at the root. Default: /v1.
 	BasePath string `json:"base_path,omitempty"`
+
+	// APIVersion is the api-version that Azure's classic API wants in the query.
+	// Where the base path ends in /openai, a request goes to the deployment of
+	// its model's name: /openai/deployments/<model>/chat/completions. Default:
+	// none, as Azure's API v1 (base path /openai/v1) and everybody else want it.
+	APIVersion string `json:"api_version,omitempty"`
 
 	// DialAllow says where the backend may be dialled, judged on the real
 	// address of each connection: CIDRs, addresses, public, private, loopback.
@@ -76,9 +94,12 @@ type Transport struct {
 	PassHeaders []string `json:"pass_headers,omitempty"`
 
 	next        http.RoundTripper // the HTTP transport, or echo
-	credentials *credentials
+	keys        *rotation
+	keyHeader   string   // canonical
+	deployments bool     // a model is part of the path
 	pass        []string // canonical
 	now         func() time.Time
+	logger      *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -92,6 +113,7 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 // Provision makes the transport ready to use. It opens no connection.
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.now = time.Now
+	t.logger = ctx.Logger()
 	switch t.API {
 	case "":
 		t.API = apiOpenAI
@@ -107,6 +129,13 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.BasePath, err = cleanBasePath(t.BasePath); err != nil {
 		return err
 	}
+	if t.APIVersion != "" && !IsAPIVersion(t.APIVersion) {
+		return fmt.Errorf("api_version: %q is none; write it like 2024-10-21", t.APIVersion)
+	}
+	t.deployments = t.APIVersion != "" && strings.HasSuffix(t.BasePath, azureBase)
+	if t.keyHeader, err = t.headerOfKeys(); err != nil {
+		return err
+	}
 	if err := checkPassHeaders(t.PassHeaders); err != nil {
 		return err
 	}
@@ -117,7 +146,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if t.credentials, err = newCredentials(t.APIKeys); err != nil {
+	if t.keys, err = newRotation(t.APIKeys, t.keyHeader); err != nil {
 		return err
 	}
 	if err := t.provisionHTTP(ctx, policy); err != nil {
@@ -129,6 +158,28 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	return nil
 }
+
+// headerOfKeys returns the canonical name of the header that keys are sent in.
+func (t *Transport) headerOfKeys() (string, error) {
+	switch name := http.CanonicalHeaderKey(t.KeyHeader); name {
+	case bearer, anthropicKey, azureKey:
+		return name, nil
+	case "":
+	default:
+		return "", fmt.Errorf("key_header: %q is none of authorization, x-api-key and api-key", t.KeyHeader)
+	}
+	switch {
+	case t.API == apiAnthropic:
+		return anthropicKey, nil
+	case t.APIVersion != "":
+		return azureKey, nil
+	}
+	return bearer, nil
+}
+
+// Share makes the transport keep what it learns of the backend in live, which
+// outlives it. It may be called while requests go through.
+func (t *Transport) Share(live *Live) { t.keys.rests.Store(&live.rests) }
 
 // provisionHTTP sets the defaults of the HTTP transport and puts the dial
 // policy around its dialers.
@@ -189,28 +240,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			out.Header = make(http.Header)
 		}
 		out.URL = copyURL(req.URL) // the scheme is set in it
-		t.credentials.set(out.Header, t.API, t.now())
+		key, _ := t.keys.first(t.now())
+		t.authorise(out.Header, key)
 		res, err := t.next.RoundTrip(out)
 		if err != nil {
 			return nil, scrub(err, secretsOf(out.Header)) // reverse_proxy logs it
 		}
 		return res, nil
 	}
-	ex.Attempts++
-	ex.Status, ex.CallerStatus, ex.Latency = 0, 0, 0
-	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
-
-	start := t.now()
-	out := t.outbound(req, ex)
-	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection to wait for
-	res, err := t.next.RoundTrip(out)
-	ex.Latency = t.now().Sub(start)
-	secrets := secretsOf(out.Header)
-	if err != nil {
-		ex.Err = attemptError(req.Context(), err, secrets)
-		return nil, ex.Err
-	}
-	res, err = t.inbound(res, ex, secrets)
+	res, err := t.exchange(req, ex)
 	if err != nil {
 		ex.Err = err
 		return nil, err
@@ -218,9 +256,68 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
+// exchange sends a request, again with another key where one is refused, and
+// returns the answer for the caller.
+func (t *Transport) exchange(req *http.Request, ex *Exchange) (*http.Response, error) {
+	key, number := t.keys.first(t.now())
+	for tries := 1; ; tries++ {
+		start := t.now()
+		res, secrets, err := t.send(req, ex, key)
+		ex.Latency = t.now().Sub(start)
+		if err != nil {
+			return nil, attemptError(req.Context(), err, secrets)
+		}
+		now := t.now()
+		wait := retryAfter(res.Header, now)
+		if key != nil && refusesKey(res.StatusCode) {
+			if rest := t.keys.refused(key, res.StatusCode, wait, start, now); rest > 0 {
+				t.logRest(number, res.StatusCode, rest)
+				if other, n := t.keys.next(now); other != nil && tries < maxKeyTries {
+					key, number = other, n
+					readError(res.Body) // so that the connection can be used again
+					continue
+				}
+				wait = t.keys.soonest(now)
+			}
+		} else if key != nil && res.StatusCode < http.StatusInternalServerError {
+			t.keys.accepted(key, start)
+		}
+		return t.inbound(res, ex, secrets, wait)
+	}
+}
+
+// send sends a request once. The secrets are those that stand in it.
+func (t *Transport) send(req *http.Request, ex *Exchange, key *apiKey) (res *http.Response, secrets []string, err error) {
+	ex.Attempts++
+	ex.Status, ex.CallerStatus = 0, 0
+	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
+	out, ok := t.outbound(req, ex, key)
+	if !ok {
+		return noDeployment(req, ex.Endpoint), nil, nil
+	}
+	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection to wait for
+	res, err = t.next.RoundTrip(out)
+	return res, secretsOf(out.Header), err
+}
+
+// logRest tells that a key rests, by its number as it is written.
+func (t *Transport) logRest(number, status int, rest time.Duration) {
+	level := zap.InfoLevel
+	if status != http.StatusTooManyRequests {
+		level = zap.WarnLevel // somebody has to do something about it
+	}
+	t.logger.Log(level, "a backend refused one of its keys, which rests; the others go on",
+		zap.Int("api_key", number), zap.Int("of", len(t.keys.keys)), zap.Int("status", status), zap.Duration("rest", rest))
+}
+
 // outbound makes the request that is sent. reverse_proxy reuses and logs the
-// one it gave, so nothing of that is changed.
-func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
+// one it gave, so nothing of that is changed. It fails for a model that the
+// backend's paths can't name.
+func (t *Transport) outbound(req *http.Request, ex *Exchange, key *apiKey) (*http.Request, bool) {
+	target, ok := t.url(req.URL, ex)
+	if !ok {
+		return nil, false
+	}
 	// net/http tells of a connection before it writes to it, on the goroutine
 	// of the round trip: what is not told here has not left.
 	ctx := httptrace.WithClientTrace(untraced{req.Context()}, &httptrace.ClientTrace{
@@ -228,12 +325,7 @@ func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
 	})
 	out := req.WithContext(ctx) // a copy
 
-	path := ex.Path
-	if path == "" {
-		path = ex.Endpoint.Path()
-	}
-	// Of the URL stays where to go. No query: the gate has judged none.
-	out.URL = &url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: t.BasePath + path}
+	out.URL = target
 	out.RequestURI = ""
 	if dial, ok := reverseproxy.GetDialInfo(ctx); ok {
 		t.setHost(out, dial)
@@ -253,8 +345,18 @@ func (t *Transport) outbound(req *http.Request, ex *Exchange) *http.Request {
 		delete(out.Header, "Content-Type")
 	}
 	out.Header["Accept-Encoding"] = []string{"identity"}
-	t.credentials.set(out.Header, t.API, t.now())
-	return out
+	t.authorise(out.Header, key)
+	return out, true
+}
+
+// authorise puts a key into a header, the way the API wants it.
+func (t *Transport) authorise(h http.Header, key *apiKey) {
+	if t.API == apiAnthropic && h.Get("Anthropic-Version") == "" {
+		h["Anthropic-Version"] = anthropicVersions
+	}
+	if key != nil {
+		h[key.header] = key.value
+	}
 }
 
 // setHost makes the Host that of the upstream, also without TLS, where Caddy

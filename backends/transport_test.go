@@ -49,6 +49,17 @@ var callerHeaders = []string{
 	"Content-Type: application/json", "User-Agent: agent/1", "Anthropic-Beta: beta",
 }
 
+// azured is a transport to Azure's classic API.
+const azured = keyed + `,"base_path":"/openai","api_version":"2024-10-21"`
+
+// asks names the model of an exchange, and its query.
+func asks(model, query string) func(*Exchange, *http.Request) *http.Request {
+	return func(ex *Exchange, r *http.Request) *http.Request {
+		ex.Model, ex.Query = model, query
+		return r
+	}
+}
+
 func TestWhatReachesTheBackend(t *testing.T) {
 	const chat = `{"model":"m","messages":[]}`
 	for _, c := range []struct {
@@ -67,6 +78,22 @@ func TestWhatReachesTheBackend(t *testing.T) {
 			uri: "/v1/messages", header: []string{"X-Api-Key: " + canary, "Anthropic-Version: 2023-06-01"}},
 		{name: "base path", transport: keyed + `,"base_path":"/openai/v1/"`, method: "POST", path: "/v1/embeddings", body: chat,
 			uri: "/openai/v1/embeddings", header: []string{"Authorization: Bearer " + canary}},
+		{name: "Anthropic's version is the caller's", transport: keyed + `,"api":"anthropic"`, method: "POST", path: "/v1/messages", body: chat,
+			uri: "/v1/messages", header: []string{"X-Api-Key: " + canary, "Anthropic-Version: 2099-01-01"},
+			prepare: func(_ *Exchange, r *http.Request) *http.Request {
+				r.Header.Set("Anthropic-Version", "2099-01-01")
+				return r
+			}},
+		{name: "Azure's API v1", transport: keyed + `,"base_path":"/openai/v1","key_header":"api-key"`, method: "POST", path: "/v1/chat/completions", body: chat,
+			uri: "/openai/v1/chat/completions", header: []string{"Api-Key: " + canary}},
+		{name: "a deployment of Azure by its model's name", transport: azured, method: "POST", path: "/v1/chat/completions?api-version=1", body: chat,
+			uri: "/openai/deployments/gpt-4o.eu_1/chat/completions?api-version=2024-10-21", header: []string{"Api-Key: " + canary}, prepare: asks("gpt-4o.eu_1", "")},
+		{name: "a deployment of Azure in the URL", transport: keyed + `,"base_path":"/openai/deployments/fixed","api_version":"2024-10-21"`, method: "POST", path: "/v1/embeddings", body: chat,
+			uri: "/openai/deployments/fixed/embeddings?api-version=2024-10-21", header: []string{"Api-Key: " + canary}, prepare: asks("gpt-4o", "")},
+		{name: "what Azure has outside of deployments", transport: azured, method: "POST", path: "/v1/responses", body: chat,
+			uri: "/openai/responses?api-version=2024-10-21", header: []string{"Api-Key: " + canary}, prepare: asks("gpt-4o", "")},
+		{name: "a query of the gate's own", transport: azured, method: "GET", path: "/v1/models?a=b",
+			uri: "/openai/models?limit=9&api-version=2024-10-21", header: []string{"Api-Key: " + canary}, prepare: asks("", "limit=9")},
 		{name: "at the root, without a key", transport: `"base_path":"/"`, method: "POST", path: "/v1/embeddings", body: chat, uri: "/embeddings"},
 		{name: "an id", method: "GET", path: "/v1/responses/resp_1?stream=true", uri: "/v1/responses/resp_1"},
 		{name: "an id that needs escapes", method: "GET", path: "/v1/models/a", uri: "/v1/models/a%20b%3Fc",
@@ -106,6 +133,19 @@ func TestWhatReachesTheBackend(t *testing.T) {
 				t.Errorf("exchange %+v", ex)
 			}
 		})
+	}
+}
+
+// TestModelIsNoPath: callers choose it, and it becomes a part of the path.
+func TestModelIsNoPath(t *testing.T) {
+	upstream := backend(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the backend was asked %s", r.RequestURI) })
+	p := newProxied(t, azured, "", upstream.URL)
+	for _, model := range []string{"", ".", "..", "../../admin", "a/b", "a%2fb", "a?b", "a b", "a\\b", "é", strings.Repeat("a", 65)} {
+		p.prepare = asks(model, "")
+		res, body, out := p.do("POST", "/v1/chat/completions", `{}`)
+		if res.StatusCode != 404 || !strings.Contains(body, `"code":"model_not_found"`) || out.exchange.Dispatched {
+			t.Errorf("%q: %d %s, exchange %+v", model, res.StatusCode, body, out.exchange)
+		}
 	}
 }
 
@@ -395,6 +435,8 @@ func TestProvisionSetsDefaults(t *testing.T) {
 
 func TestProvisionRefuses(t *testing.T) {
 	for config, want := range map[string]string{
+		`"key_header":"cookie"`:                               `"cookie" is none of authorization, x-api-key and api-key`,
+		`"api_version":"2024&a=b"`:                            "write it like 2024-10-21",
 		`"api":"gemini"`:                                      `"gemini" is none of openai, anthropic and echo`,
 		`"api":"echo","api_keys":["{env.PATH}"]`:              "echo takes no credential",
 		`"api_keys":["sk-live-1"]`:                            "write {env.NAME}",
@@ -431,7 +473,7 @@ func TestProvisionRefuses(t *testing.T) {
 func TestBodyCanBeSentAgain(t *testing.T) {
 	ex := &Exchange{HasBody: true, Body: rawBody([]byte("hello"))}
 	req := httptest.NewRequest("POST", "/v1/chat/completions", nil)
-	out := provision(t, "").outbound(req, ex)
+	out, _ := provision(t, "").outbound(req, ex, nil)
 	for range 2 {
 		body, err := out.GetBody()
 		if err != nil {

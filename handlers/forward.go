@@ -71,6 +71,7 @@ func (c *call) attempt(ctx context.Context) error {
 	c.progress.begin(a.meter, a.current, a.attempts)
 	a.exchange = &backends.Exchange{
 		Endpoint:  c.endpoint,
+		Model:     chosen.model,
 		Body:      c.request.Edit(c.body, c.edit(chosen)),
 		HasBody:   true,
 		Meter:     a.meter,
