@@ -59,6 +59,10 @@ import (
 //		reserve_output_tokens <n>
 //	}
 //
+// An upstream is host:port, http(s)://host[:port][/path] or unix/path; its path
+// replaces /v1. Azure's hosts are known as such, and others that have Azure's API
+// by `?api-version=<version>` behind the path: see examples/azure.
+//
 // A secret is `sha256:<64 hex digits>`, `{env.NAME}`, `{file./path}`, or clear
 // text, which is hashed while adapting. What the words mean is said at the
 // fields of [Handler] and of what it holds. Lists may be written on several

@@ -295,8 +295,13 @@ func (p *backendParser) transport(raw json.RawMessage, dialAllow []string) (json
 	if p.api != "openai" {
 		options["api"] = p.api
 	}
-	if p.upstreams.basePath != "" {
-		options["base_path"] = p.upstreams.basePath
+	if base := p.upstreams.base(p.api); base != "" {
+		options["base_path"] = base
+	}
+	if version := p.upstreams.apiVersion; version != "" {
+		options["api_version"] = version
+	} else if p.upstreams.azure && p.api == "openai" {
+		options["key_header"] = "api-key"
 	}
 	for name, values := range map[string][]string{
 		"api_keys": p.apiKeys, "dial_allow": dialAllow, "pass_headers": p.passHeaders,

@@ -1,10 +1,14 @@
 package pinegate
 
 import (
+	"net/url"
 	"path"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/wire"
 )
 
 // defaultBasePath is what stands before the path of an endpoint where the
@@ -19,29 +23,50 @@ const echoUpstream = "echo.invalid:80"
 type upstreams struct {
 	count int
 
-	// What replaces /v1, and where that was said; "" is the default.
-	basePath string
-	said     string
+	// What replaces /v1, Azure's api-version, and where both were said; "" is
+	// the default.
+	basePath, apiVersion string
+	said                 string
+
+	azure bool // it is one of Azure's hosts
 }
 
 // add takes the path off the upstream on which d stands and returns the token
 // that is left for reverse_proxy, which knows no paths.
 func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 	token := d.Token()
-	dial, basePath, err := splitUpstream(d)
+	split, err := splitUpstream(d)
 	if err != nil {
 		return token, err
 	}
-	if u.count > 0 && basePath != u.basePath {
+	if u.count > 0 && split.basePath != u.basePath {
 		return token, d.Errf("upstream %q: its path %s differs from the path %s of %q: expected one path for all upstreams of a backend",
-			d.Val(), shownPath(basePath), shownPath(u.basePath), u.said)
+			d.Val(), shownPath(split.basePath), shownPath(u.basePath), u.said)
+	}
+	if u.count > 0 && split.apiVersion != u.apiVersion {
+		return token, d.Errf("upstream %q: its api-version differs from that of %q: expected one for all upstreams of a backend", d.Val(), u.said)
 	}
 	if u.count == 0 {
-		u.basePath, u.said = basePath, d.Val()
+		u.basePath, u.apiVersion, u.said = split.basePath, split.apiVersion, d.Val()
 	}
 	u.count++
-	token.Text = dial
+	u.azure = u.azure || split.azure
+	token.Text = split.dial
 	return token, nil
+}
+
+// base is what stands before the paths of endpoints, "" for the default. On
+// Azure's hosts the default is where Azure has the API that the backend speaks.
+func (u *upstreams) base(api string) string {
+	switch {
+	case u.basePath != "" || !u.azure:
+		return u.basePath
+	case api == "anthropic":
+		return "/anthropic/v1"
+	case u.apiVersion != "":
+		return "/openai"
+	}
+	return "/openai/v1"
 }
 
 func shownPath(basePath string) string {
@@ -51,14 +76,21 @@ func shownPath(basePath string) string {
 	return basePath
 }
 
-// splitUpstream returns the upstream without its path, and the path without a
-// slash at its end: "" where there is none or the default, "/" for the root.
-func splitUpstream(d *caddyfile.Dispenser) (dial, basePath string, err error) {
+// upstream is one upstream, taken apart.
+type upstream struct {
+	dial       string // what reverse_proxy gets
+	basePath   string // without a slash at its end: "" is the default, "/" the root
+	apiVersion string
+	azure      bool
+}
+
+// splitUpstream takes the upstream apart on which d stands.
+func splitUpstream(d *caddyfile.Dispenser) (upstream, error) {
 	text := d.Val()
 	if network, _, slash := strings.Cut(text, "/"); slash {
 		switch network {
 		case "unix", "unix+h2c", "tcp", "tcp4", "tcp6": // Caddy's form network/address
-			return text, "", nil
+			return upstream{dial: text}, nil
 		}
 	}
 	scheme, rest, isURL := strings.Cut(text, "://")
@@ -72,29 +104,36 @@ func splitUpstream(d *caddyfile.Dispenser) (dial, basePath string, err error) {
 	// What may hold a credential is not quoted.
 	if strings.Contains(host, "@") {
 		// reverse_proxy would drop it silently, or take it for a host.
-		return "", "", d.Errf("an upstream holds a user or a password: expected http://host:port, with the credential in api_key or header_up")
+		return upstream{}, d.Errf("an upstream holds a user or a password: expected http://host:port, with the credential in api_key or header_up")
 	}
-	if strings.ContainsAny(tail, "?#{}%") {
-		return "", "", d.Errf("upstream %q: expected a plain path behind it, without a query, a fragment, a placeholder or an escape", host)
+	split := upstream{azure: backends.IsAzure((&url.URL{Host: host}).Hostname())}
+	tail, version, versioned := strings.Cut(tail, "?api-version=")
+	if strings.ContainsAny(tail, "?#{}%") || versioned && !backends.IsAPIVersion(version) {
+		return upstream{}, d.Errf("upstream %q: expected a plain path behind it, without a query (but ?api-version=, as in 2024-10-21, which Azure wants), a fragment, a placeholder or an escape", host)
 	}
+	split.apiVersion = version
 	if !isURL {
-		if tail != "" {
-			return "", "", d.Errf("upstream %q: a path needs a scheme: expected http://%s or https://%s", text, text, text)
+		if tail != "" || versioned {
+			return upstream{}, d.Errf("upstream %q: a path needs a scheme: expected http://%s or https://%s", text, text, text)
 		}
-		return text, "", nil
+		split.dial = text
+		return split, nil
 	}
-	dial = scheme + "://" + host
+	split.dial = scheme + "://" + host
 	if tail == "" {
-		return dial, "", nil
+		return split, nil
 	}
-	basePath = strings.TrimSuffix(tail, "/")
+	basePath := strings.TrimSuffix(tail, "/")
 	switch {
+	case basePath == "" && split.azure: // nothing is at its root
 	case basePath == "":
-		return dial, "/", nil
+		split.basePath = "/"
 	case path.Clean(basePath) != basePath:
-		return "", "", d.Errf("upstream %q: expected a path without empty, '.' or '..' parts", text)
-	case basePath == defaultBasePath:
-		return dial, "", nil
+		return upstream{}, d.Errf("upstream %q: expected a path without empty, '.' or '..' parts", text)
+	case strings.HasSuffix(basePath, wire.Chat.Path()):
+		return upstream{}, d.Errf("upstream %q: expected the path before that of an endpoint, without %s", text, wire.Chat.Path())
+	case basePath != defaultBasePath:
+		split.basePath = basePath
 	}
-	return dial, basePath, nil
+	return split, nil
 }
