@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/amanycodes/pine-gate/backends"
@@ -35,6 +34,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 	if len(b.ProxyRaw) == 0 {
 		return nil, errors.New("it has no proxy to forward with")
 	}
+	config := b.ProxyRaw // which loading clears
 	module, err := ctx.LoadModule(b, "ProxyRaw")
 	if err != nil {
 		return nil, fmt.Errorf("loading its proxy: %w", err)
@@ -58,10 +58,9 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		Rename:          b.Rename,
 		IncludeUsage:    b.IncludeUsage == nil || *b.IncludeUsage,
 		ContinuousUsage: b.ContinuousUsage,
-		PassHeaders:     transport.PassHeaders,
 		Drain:           time.Duration(b.Drain),
 		CompletionCap:   transport.IsAzure() || isOpenAI(proxy),
-		Proxy:           caddyhttp.MiddlewareHandler(proxy),
+		Forwarder:       backends.NewForwarder(proxy, config),
 		Metrics:         app.metrics.Backend(b.Name),
 		Live:            live,
 	}

@@ -87,13 +87,12 @@ func (t *Transport) url(server *url.URL, ex *Exchange) (u *url.URL, ok bool) {
 
 // noDeployment is the answer for a model that can't be a deployment's name, as
 // Azure answers for one that is none.
-func noDeployment(req *http.Request, e wire.Endpoint) *http.Response {
+func noDeployment(e wire.Endpoint) *http.Response {
 	body := wire.Errorf(wire.KindModelNotFound, "").Body(e.Dialect(), "")
 	return &http.Response{
 		StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:        http.Header{"Content-Type": {"application/json"}},
 		Body:          io.NopCloser(bytes.NewReader(body)),
 		ContentLength: int64(len(body)),
-		Request:       req,
 	}
 }

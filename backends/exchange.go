@@ -97,6 +97,14 @@ type Exchange struct {
 	// caller left before the headers.
 	Err error
 
+	// Broken is why the answer broke off midway, while it was read from the
+	// backend; nil where it did not.
+	Broken error
+
+	// Left says that the answer could not be written to the caller, who is gone
+	// or takes too long. Behind reverse_proxy only the request's context tells.
+	Left bool
+
 	kept *keptBody // nil: nothing was kept
 }
 

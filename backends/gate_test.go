@@ -21,15 +21,28 @@ import (
 // canary is the backend's credential in these tests.
 const canary = "sk-canary-4f9d1c77"
 
-// proxied is a reverse_proxy over the transport behind a real socket, with what
-// the gate does around it: it filters the header and hangs on an exchange.
+// onlyProxied is a member of a reverse_proxy's config that changes nothing of
+// what it does, but which only it has.
+const onlyProxied = `"verbose_logs":true`
+
+// eachWay runs a test over both ways to a backend: proxy is what the config of
+// its reverse_proxy must hold for that.
+func eachWay(t *testing.T, test func(t *testing.T, proxy string)) {
+	t.Helper()
+	t.Run("direct", func(t *testing.T) { test(t, "") })
+	t.Run("through reverse_proxy", func(t *testing.T) { test(t, onlyProxied) })
+}
+
+// proxied is the way to a backend behind a real socket, with what the gate does
+// around it.
 type proxied struct {
 	t       *testing.T
 	handler *reverseproxy.Handler
+	way     Forwarder
 	logFile string
 	server  *httptest.Server
 
-	// prepare changes the exchange and the request before each attempt.
+	// prepare changes the exchange and the caller's request before each attempt.
 	prepare func(*Exchange, *http.Request) *http.Request
 	done    chan outcome // one for each request
 }
@@ -61,6 +74,7 @@ func newProxied(t *testing.T, transport, proxy string, upstreams ...string) *pro
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.handler.Cleanup() })
+	p.way = NewForwarder(p.handler, json.RawMessage(config))
 	p.server = httptest.NewServer(p)
 	t.Cleanup(p.server.Close)
 	return p
@@ -103,7 +117,6 @@ func (p *proxied) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ex.HasBody, ex.Body = true, rawBody(body)
 		ex.Meter = wire.NewMeter(wire.MeterConfig{Endpoint: endpoint})
 	}
-	r = ex.Request(r.Context(), r, nil)
 	if p.prepare != nil {
 		r = p.prepare(ex, r)
 	}
@@ -115,7 +128,7 @@ func (p *proxied) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(out.panicked)
 		}
 	}()
-	out.err = p.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
+	out.err = p.way.Forward(r.Context(), w, r, ex)
 	if out.err != nil {
 		w.WriteHeader(http.StatusTeapot) // what a handler would map
 	}

@@ -78,7 +78,7 @@ func namesAccount(name string) bool {
 func neverPassed(name string) bool {
 	switch name {
 	case "Cookie", "Set-Cookie", "Proxy-Authorization", "Proxy-Authenticate", "Www-Authenticate", "Location",
-		"Host", "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Host", "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Alt-Svc", "Incremental",
 		"Content-Length", "Content-Encoding", "Content-Type", "Accept-Encoding", "Expect", "Range", "Early-Data":
 		return true
 	}
@@ -111,10 +111,15 @@ func stripped(in http.Header, pass []string) http.Header {
 			"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Proxy-Authorization", "Proxy-Authenticate", "Incremental":
 			continue
 		}
-		aboutCaller := name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-")
-		if !aboutCaller || slices.Contains(pass, name) {
+		if !aboutCaller(name) || slices.Contains(pass, name) {
 			out[name] = values
 		}
 	}
 	return out
+}
+
+// aboutCaller tells whether reverse_proxy sets a header of this canonical name,
+// to tell about the caller.
+func aboutCaller(name string) bool {
+	return name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-")
 }

@@ -42,9 +42,7 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 	out := new(http.Response)
 	*out = *res
 	out.Header, out.Trailer, out.TransferEncoding = header, nil, nil
-	if len(secrets) > 0 {
-		out.Body = &scrubbedBody{out.Body, secrets}
-	}
+	out.Body = &answerBody{out.Body, ex, secrets}
 	meter := ex.Meter
 	if meter == nil || res.StatusCode < 200 || res.StatusCode >= 300 {
 		meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint}) // for what it decodes
@@ -231,17 +229,19 @@ func readError(body io.ReadCloser) []byte {
 	return b
 }
 
-// scrubbedBody keeps secrets out of read errors, which are logged: they may
-// quote what a backend sent.
-type scrubbedBody struct {
+// answerBody notes why a body broke off, and keeps secrets out of that, which is
+// logged: it may quote what a backend sent.
+type answerBody struct {
 	io.ReadCloser
+	ex      *Exchange
 	secrets []string
 }
 
-func (b *scrubbedBody) Read(p []byte) (int, error) {
+func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
 		err = scrub(err, b.secrets)
+		b.ex.Broken = err
 	}
 	return n, err
 }

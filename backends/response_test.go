@@ -19,7 +19,9 @@ import (
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-func TestErrorsOfABackend(t *testing.T) {
+func TestErrorsOfABackend(t *testing.T) { eachWay(t, testErrorsOfABackend) }
+
+func testErrorsOfABackend(t *testing.T, proxy string) {
 	limits := []string{"Retry-After: 7", "Retry-After-Ms: 6500", "X-Should-Retry: true", "X-Ratelimit-Remaining-Requests: 0"}
 	for _, c := range []struct {
 		name, path         string
@@ -73,7 +75,7 @@ func TestErrorsOfABackend(t *testing.T) {
 				w.WriteHeader(c.status)
 				_, _ = io.WriteString(w, c.body)
 			})
-			p := newProxied(t, keyed, "", upstream.URL)
+			p := newProxied(t, keyed, proxy, upstream.URL)
 			var refused int
 			p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
 				ex.OwnLimits = c.own
@@ -141,7 +143,9 @@ func zipped(s string) string {
 	return b.String()
 }
 
-func TestUpgradeIsNoTunnel(t *testing.T) {
+func TestUpgradeIsNoTunnel(t *testing.T) { eachWay(t, testUpgradeIsNoTunnel) }
+
+func testUpgradeIsNoTunnel(t *testing.T, proxy string) {
 	closed := make(chan struct{})
 	upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -155,7 +159,7 @@ func TestUpgradeIsNoTunnel(t *testing.T) {
 		conn.Close()
 		close(closed)
 	})
-	p := newProxied(t, "", "", upstream.URL)
+	p := newProxied(t, "", proxy, upstream.URL)
 	res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 	if res.StatusCode != 502 || out.exchange.Flag != FlagUpgrade || out.exchange.Status != 101 {
 		t.Errorf("answered %d, exchange %+v", res.StatusCode, out.exchange)
@@ -168,6 +172,13 @@ func TestUpgradeIsNoTunnel(t *testing.T) {
 }
 
 func TestWhatReachesTheCaller(t *testing.T) {
+	t.Run("direct", func(t *testing.T) { testWhatReachesTheCaller(t, "") })
+	t.Run("through reverse_proxy", func(t *testing.T) {
+		testWhatReachesTheCaller(t, `"headers":{"response":{"set":{"X-Operator":["down"]}}}`)
+	})
+}
+
+func testWhatReachesTheCaller(t *testing.T, proxy string) {
 	upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(w.Header(), header(
 			"Content-Type: application/json", "Openai-Processing-Ms: 12", "Openai-Version: 2020-10-01", "X-Ratelimit-Limit-Requests: 60",
@@ -186,10 +197,13 @@ func TestWhatReachesTheCaller(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"X-Late", canary)
 	})
 	for _, own := range []bool{false, true} {
-		p := newProxied(t, keyed+`,"pass_headers":["x-internal-kept","x-debug","x-request-id","x-ratelimit-limit-requests"]`, `"headers":{"response":{"set":{"X-Operator":["down"]}}}`, upstream.URL)
+		p := newProxied(t, keyed+`,"pass_headers":["x-internal-kept","x-debug","x-request-id","x-ratelimit-limit-requests"]`, proxy, upstream.URL)
 		p.prepare = func(ex *Exchange, r *http.Request) *http.Request { ex.OwnLimits = own; return r }
 		res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
-		want := []string{"Cache-Control", "Content-Type", "Date", "Openai-Processing-Ms", "Openai-Version", "Via", "X-Internal-Kept", "X-Operator", "X-Should-Retry"}
+		want := []string{"Cache-Control", "Content-Type", "Date", "Openai-Processing-Ms", "Openai-Version", "Via", "X-Internal-Kept", "X-Should-Retry"}
+		if proxy != "" {
+			want = append(want, "X-Operator")
+		}
 		if !own {
 			want = append(want, "Anthropic-Ratelimit-Requests-Limit", "X-Ratelimit-Limit-Requests")
 		}
@@ -213,7 +227,9 @@ func TestWhatReachesTheCaller(t *testing.T) {
 
 // TestCredentialIsNowhere has a backend tell the credential in every way that
 // it has, and looks for it in what the caller gets and in the logs at DEBUG.
-func TestCredentialIsNowhere(t *testing.T) {
+func TestCredentialIsNowhere(t *testing.T) { eachWay(t, testCredentialIsNowhere) }
+
+func testCredentialIsNowhere(t *testing.T, proxy string) {
 	raw := func(answer string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -247,7 +263,7 @@ func TestCredentialIsNowhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			upstream := backend(t, raw(answer))
-			p := newProxied(t, keyed, `"verbose_logs":true`, upstream.URL)
+			p := newProxied(t, keyed, proxy, upstream.URL)
 			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 				t.Errorf("told to the caller ahead of the answer: %d %v", code, h)
 				return nil
@@ -271,7 +287,7 @@ func TestCredentialIsNowhere(t *testing.T) {
 			if strings.Contains(strings.ToLower(log), canary) {
 				t.Errorf("logged: %s", log)
 			}
-			if !strings.Contains(log, "upstream roundtrip") {
+			if proxy != "" && !strings.Contains(log, "upstream roundtrip") {
 				t.Error("the log holds nothing to look into")
 			}
 		})
@@ -280,7 +296,9 @@ func TestCredentialIsNowhere(t *testing.T) {
 
 // TestEventsAreNotHeldBack: the backend sends an event only when the caller has
 // the one before.
-func TestEventsAreNotHeldBack(t *testing.T) {
+func TestEventsAreNotHeldBack(t *testing.T) { eachWay(t, testEventsAreNotHeldBack) }
+
+func testEventsAreNotHeldBack(t *testing.T, proxy string) {
 	next := make(chan struct{})
 	upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -296,7 +314,7 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 		_, _ = io.WriteString(w, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5,\"total_tokens\":8}}\n\ndata: [DONE]\n\n")
 	})
 	for _, hide := range []bool{false, true} {
-		p := newProxied(t, keyed, "", upstream.URL)
+		p := newProxied(t, keyed, proxy, upstream.URL)
 		p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
 			ex.Meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint, HideUsage: hide})
 			return r
@@ -328,7 +346,9 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 	}
 }
 
-func TestOddAnswersAreFlagged(t *testing.T) {
+func TestOddAnswersAreFlagged(t *testing.T) { eachWay(t, testOddAnswersAreFlagged) }
+
+func testOddAnswersAreFlagged(t *testing.T, proxy string) {
 	for _, c := range []struct {
 		header []string
 		body   string
@@ -344,7 +364,7 @@ func TestOddAnswersAreFlagged(t *testing.T) {
 			maps.Copy(w.Header(), header(c.header...))
 			_, _ = io.WriteString(w, c.body)
 		})
-		p := newProxied(t, "", "", upstream.URL)
+		p := newProxied(t, "", proxy, upstream.URL)
 		for _, endpoint := range []string{"POST /v1/chat/completions", "GET /v1/responses/a"} {
 			method, path, _ := strings.Cut(endpoint, " ")
 			res, body, out := p.do(method, path, "")

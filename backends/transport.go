@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
@@ -248,7 +247,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return res, nil
 	}
-	res, err := t.exchange(req, ex)
+	return t.answer(t.proxied(req), ex)
+}
+
+// answer sends an exchange and returns the answer as the caller may see it. Its
+// errors are those of RoundTrip.
+func (t *Transport) answer(o outgoing, ex *Exchange) (*http.Response, error) {
+	res, err := t.exchange(&o, ex)
 	if err != nil {
 		ex.Err = err
 		return nil, err
@@ -258,14 +263,14 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // exchange sends a request, again with another key where one is refused, and
 // returns the answer for the caller.
-func (t *Transport) exchange(req *http.Request, ex *Exchange) (*http.Response, error) {
+func (t *Transport) exchange(o *outgoing, ex *Exchange) (*http.Response, error) {
 	key, number := t.keys.first(t.now())
 	for tries := 1; ; tries++ {
 		start := t.now()
-		res, secrets, err := t.send(req, ex, key)
+		res, secrets, err := t.send(o, ex, key)
 		ex.Latency = t.now().Sub(start)
 		if err != nil {
-			return nil, attemptError(req.Context(), err, secrets)
+			return nil, attemptError(o.ctx, err, secrets)
 		}
 		now := t.now()
 		wait := retryAfter(res.Header, now)
@@ -274,7 +279,8 @@ func (t *Transport) exchange(req *http.Request, ex *Exchange) (*http.Response, e
 				t.logRest(number, res.StatusCode, rest)
 				if other, n := t.keys.next(now); other != nil && tries < maxKeyTries {
 					key, number = other, n
-					readError(res.Body) // so that the connection can be used again
+					o.header = maps.Clone(o.header) // net/http may still look at the one before
+					readError(res.Body)             // so that the connection can be used again
 					continue
 				}
 				wait = t.keys.soonest(now)
@@ -287,13 +293,13 @@ func (t *Transport) exchange(req *http.Request, ex *Exchange) (*http.Response, e
 }
 
 // send sends a request once. The secrets are those that stand in it.
-func (t *Transport) send(req *http.Request, ex *Exchange, key *apiKey) (res *http.Response, secrets []string, err error) {
+func (t *Transport) send(o *outgoing, ex *Exchange, key *apiKey) (res *http.Response, secrets []string, err error) {
 	ex.Attempts++
 	ex.Status, ex.CallerStatus = 0, 0
 	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
-	out, ok := t.outbound(req, ex, key)
+	out, ok := t.request(o, ex, key)
 	if !ok {
-		return noDeployment(req, ex.Endpoint), nil, nil
+		return noDeployment(ex.Endpoint), nil, nil
 	}
 	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection to wait for
 	res, err = t.next.RoundTrip(out)
@@ -308,77 +314,6 @@ func (t *Transport) logRest(number, status int, rest time.Duration) {
 	}
 	t.logger.Log(level, "a backend refused one of its keys, which rests; the others go on",
 		zap.Int("api_key", number), zap.Int("of", len(t.keys.keys)), zap.Int("status", status), zap.Duration("rest", rest))
-}
-
-// outbound makes the request that is sent. reverse_proxy reuses and logs the
-// one it gave, so nothing of that is changed. It fails for a model that the
-// backend's paths can't name.
-func (t *Transport) outbound(req *http.Request, ex *Exchange, key *apiKey) (*http.Request, bool) {
-	target, ok := t.url(req.URL, ex)
-	if !ok {
-		return nil, false
-	}
-	// net/http tells of a connection before it writes to it, on the goroutine
-	// of the round trip: what is not told here has not left.
-	ctx := httptrace.WithClientTrace(untraced{req.Context()}, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { ex.Dispatched = true },
-	})
-	out := req.WithContext(ctx) // a copy
-
-	out.URL = target
-	out.RequestURI = ""
-	if dial, ok := reverseproxy.GetDialInfo(ctx); ok {
-		t.setHost(out, dial)
-	}
-
-	out.Body, out.GetBody, out.ContentLength = http.NoBody, nil, 0
-	if ex.HasBody {
-		out.Body = ex.Body.Reader()
-		out.ContentLength = ex.Body.Len()
-		// Lets net/http send again on a connection that was closed while idle.
-		out.GetBody = func() (io.ReadCloser, error) { return ex.Body.Reader(), nil }
-	}
-	out.Trailer, out.TransferEncoding, out.Close = nil, nil, false
-
-	out.Header = stripped(req.Header, t.pass)
-	if !ex.HasBody {
-		delete(out.Header, "Content-Type")
-	}
-	out.Header["Accept-Encoding"] = []string{"identity"}
-	t.authorise(out.Header, key)
-	return out, true
-}
-
-// authorise puts a key into a header, the way the API wants it.
-func (t *Transport) authorise(h http.Header, key *apiKey) {
-	if t.API == apiAnthropic && h.Get("Anthropic-Version") == "" {
-		h["Anthropic-Version"] = anthropicVersions
-	}
-	if key != nil {
-		h[key.header] = key.value
-	}
-}
-
-// setHost makes the Host that of the upstream, also without TLS, where Caddy
-// keeps the caller's: the name by which a caller reached the gate is no business
-// of a provider. The handler sends none, and for TLS reverse_proxy sets the
-// address; what differs was set by the operator's header_up and stays. The
-// scheme's own port is left out, and a socket's path gives way to a name.
-func (t *Transport) setHost(out *http.Request, dial reverseproxy.DialInfo) {
-	if out.Host != "" && out.Host != dial.Address {
-		return
-	}
-	out.Host = dial.Address
-	port := "80"
-	if t.TLSEnabled() {
-		port = "443"
-	}
-	switch {
-	case strings.HasPrefix(dial.Network, "unix"):
-		out.Host = "localhost"
-	case dial.Port == port:
-		out.Host = strings.TrimSuffix(dial.Address, ":"+port)
-	}
 }
 
 func copyURL(u *url.URL) *url.URL {

@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -60,7 +61,9 @@ func asks(model, query string) func(*Exchange, *http.Request) *http.Request {
 	}
 }
 
-func TestWhatReachesTheBackend(t *testing.T) {
+func TestWhatReachesTheBackend(t *testing.T) { eachWay(t, testWhatReachesTheBackend) }
+
+func testWhatReachesTheBackend(t *testing.T, proxy string) {
 	const chat = `{"model":"m","messages":[]}`
 	for _, c := range []struct {
 		name, transport, proxy     string
@@ -107,7 +110,7 @@ func TestWhatReachesTheBackend(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			upstream, asked := recorder(t)
-			p := newProxied(t, c.transport, c.proxy, upstream.URL)
+			p := newProxied(t, c.transport, cmp.Or(c.proxy, proxy), upstream.URL)
 			p.prepare = c.prepare
 			_, _, out := p.do(c.method, c.path, c.body, callerHeaders...)
 			if out.err != nil {
@@ -196,7 +199,9 @@ func TestRetryOfReverseProxyRepeatsTheRequest(t *testing.T) {
 	}
 }
 
-func TestDispatchedOnlyWhenConnected(t *testing.T) {
+func TestDispatchedOnlyWhenConnected(t *testing.T) { eachWay(t, testDispatchedOnlyWhenConnected) }
+
+func testDispatchedOnlyWhenConnected(t *testing.T, proxy string) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	resets := backend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -216,7 +221,7 @@ func TestDispatchedOnlyWhenConnected(t *testing.T) {
 		"no TLS there":     {`"tls":{}`, resets.URL, false},
 		"reset by backend": {"", resets.URL, true},
 	} {
-		p := newProxied(t, c.transport, "", c.upstream)
+		p := newProxied(t, c.transport, proxy, c.upstream)
 		res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 		var attempt *AttemptError
 		if !errors.As(out.err, &attempt) || attempt.Status != 0 || attempt.Timeout() || out.exchange.Err == nil {
@@ -234,7 +239,9 @@ func TestDispatchedOnlyWhenConnected(t *testing.T) {
 
 // TestDialPolicyHoldsWhenDialled connects for real: the backend must see no
 // byte, whichever way reverse_proxy dials.
-func TestDialPolicyHoldsWhenDialled(t *testing.T) {
+func TestDialPolicyHoldsWhenDialled(t *testing.T) { eachWay(t, testDialPolicyHoldsWhenDialled) }
+
+func testDialPolicyHoldsWhenDialled(t *testing.T, proxy string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +270,7 @@ func TestDialPolicyHoldsWhenDialled(t *testing.T) {
 		{"mapped", `"dial_allow":["public"]`, "[::ffff:127.0.0.1]:" + port},
 		{"decimal", `"dial_allow":["public"]`, "2130706433:" + port},
 	} {
-		p := newProxied(t, c.transport, "", c.dial)
+		p := newProxied(t, c.transport, proxy, c.dial)
 		_, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 		var refused *DialRefusedError
 		if !errors.As(out.err, &refused) {
@@ -282,7 +289,7 @@ func TestDialPolicyHoldsWhenDialled(t *testing.T) {
 		}
 	}
 	// And with the policy that allows it, it is reached.
-	p := newProxied(t, `"dial_allow":["loopback"]`, "", "127.0.0.1:"+port)
+	p := newProxied(t, `"dial_allow":["loopback"]`, proxy, "127.0.0.1:"+port)
 	p.do("POST", "/v1/chat/completions", `{}`)
 	if n := <-read; n != 1 {
 		t.Error("an allowed backend was not reached")
@@ -323,23 +330,23 @@ func TestHostIsWithoutTheSchemesPort(t *testing.T) {
 		if c.tls {
 			tr.TLS = new(reverseproxy.TLSConfig)
 		}
-		host, port, _ := net.SplitHostPort(c.dial)
-		out := &http.Request{Host: c.dial}
-		tr.setHost(out, reverseproxy.DialInfo{Network: "tcp", Address: c.dial, Host: host, Port: port})
-		if out.Host != c.want {
-			t.Errorf("%s: %q, want %q", c.dial, out.Host, c.want)
+		_, port, _ := net.SplitHostPort(c.dial)
+		if got := tr.host("tcp", c.dial, port); got != c.want {
+			t.Errorf("%s: %q, want %q", c.dial, got, c.want)
 		}
 	}
 }
 
-func TestTLSBackend(t *testing.T) {
+func TestTLSBackend(t *testing.T) { eachWay(t, testTLSBackend) }
+
+func testTLSBackend(t *testing.T, proxy string) {
 	asked := make(chan string, 1)
 	upstream := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Proto + " " + r.Host }))
 	upstream.EnableHTTP2 = true
 	upstream.TLS = new(tls.Config)
 	upstream.StartTLS()
 	defer upstream.Close()
-	p := newProxied(t, keyed+`,"tls":{"insecure_skip_verify":true}`, "", upstream.URL)
+	p := newProxied(t, keyed+`,"tls":{"insecure_skip_verify":true}`, proxy, upstream.URL)
 	if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); out.err != nil || !out.exchange.Dispatched {
 		t.Fatalf("%v, %+v", out.err, out.exchange)
 	}
@@ -350,7 +357,9 @@ func TestTLSBackend(t *testing.T) {
 
 // TestCallerWhoLeavesIsNoFailure: else a caller could take a backend out of
 // its pool by leaving.
-func TestCallerWhoLeavesIsNoFailure(t *testing.T) {
+func TestCallerWhoLeavesIsNoFailure(t *testing.T) { eachWay(t, testCallerWhoLeavesIsNoFailure) }
+
+func testCallerWhoLeavesIsNoFailure(t *testing.T, proxy string) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	upstream := backend(t, func(_ http.ResponseWriter, r *http.Request) {
 		close(arrived)
@@ -360,7 +369,10 @@ func TestCallerWhoLeavesIsNoFailure(t *testing.T) {
 		}
 	})
 	defer close(release)
-	p := newProxied(t, "", `"health_checks":{"passive":{"fail_duration":"1m"}}`, upstream.URL)
+	if proxy != "" {
+		proxy = `"health_checks":{"passive":{"fail_duration":"1m"}}`
+	}
+	p := newProxied(t, "", proxy, upstream.URL)
 	ctx, cancel := context.WithCancel(t.Context())
 	req, _ := http.NewRequestWithContext(ctx, "POST", p.server.URL+"/v1/chat/completions", strings.NewReader(`{}`))
 	go func() {
@@ -383,13 +395,15 @@ type lateError struct{ error }
 
 func (lateError) Timeout() bool { return true }
 
-func TestGatesOwnCauseComesBack(t *testing.T) {
+func TestGatesOwnCauseComesBack(t *testing.T) { eachWay(t, testGatesOwnCauseComesBack) }
+
+func testGatesOwnCauseComesBack(t *testing.T, proxy string) {
 	upstream := backend(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // only then does a server see that its client has gone
 		<-r.Context().Done()
 	})
 	cause := lateError{errors.New("no first token in time")}
-	p := newProxied(t, "", "", upstream.URL)
+	p := newProxied(t, "", proxy, upstream.URL)
 	p.prepare = func(_ *Exchange, r *http.Request) *http.Request {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
@@ -473,7 +487,9 @@ func TestProvisionRefuses(t *testing.T) {
 func TestBodyCanBeSentAgain(t *testing.T) {
 	ex := &Exchange{HasBody: true, Body: rawBody([]byte("hello"))}
 	req := httptest.NewRequest("POST", "/v1/chat/completions", nil)
-	out, _ := provision(t, "").outbound(req, ex, nil)
+	tr := provision(t, "")
+	o := tr.proxied(req)
+	out, _ := tr.request(&o, ex, nil)
 	for range 2 {
 		body, err := out.GetBody()
 		if err != nil {

@@ -1,10 +1,7 @@
 package handlers
 
 import (
-	"net/http"
 	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -23,7 +20,6 @@ type Backend struct {
 
 	IncludeUsage    bool
 	ContinuousUsage bool
-	PassHeaders     []string
 
 	// Drain is how long the backend is read on when the caller has left, to
 	// learn its usage. Zero: not at all.
@@ -33,9 +29,9 @@ type Backend struct {
 	// max_completion_tokens: OpenAI and Azure; others know max_tokens.
 	CompletionCap bool
 
-	Proxy   caddyhttp.MiddlewareHandler
-	Metrics metrics.Backend
-	Live    *backends.Live // over reloads
+	Forwarder backends.Forwarder
+	Metrics   metrics.Backend
+	Live      *backends.Live // over reloads
 }
 
 // speaks tells whether the backend's API has the endpoint.
@@ -75,7 +71,3 @@ func (b *Backend) capName(e wire.Endpoint) string {
 	}
 	return "" // images, audio: no such field
 }
-
-// nothingNext ends a handler chain: whatever reverse_proxy does not answer
-// itself, nobody else will.
-var nothingNext = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })

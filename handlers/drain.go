@@ -75,4 +75,6 @@ func (c *call) drain(most time.Duration, cancel context.CancelCauseFunc) {
 }
 
 // callerLeft tells whether nobody waits for the answer any more.
-func (c *call) callerLeft() bool { return c.answer.drained || c.r.Context().Err() != nil }
+func (c *call) callerLeft() bool {
+	return c.answer.drained || c.r.Context().Err() != nil || c.answer.exchange.Left
+}

@@ -93,7 +93,7 @@ func (c *call) attempt(ctx context.Context) error {
 		defer cancel(nil)
 		defer c.drain(chosen.Drain, cancel)
 	}
-	err := chosen.Proxy.ServeHTTP(c.w, a.exchange.Request(upstream, c.r, chosen.PassHeaders), nothingNext)
+	err := chosen.Forwarder.Forward(upstream, c.w, c.r, a.exchange)
 	if err == nil && a.failure == nil {
 		// The caller left, which reverse_proxy calls no error. A failure that is
 		// there already is a stream's that broke off, which endStream told of.

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/keys"
@@ -45,7 +46,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend := &Backend{Name: name, Metrics: m.Backend(name), Live: new(backends.Live), Proxy: proxy}
+	backend := &Backend{Name: name, Metrics: m.Backend(name), Live: new(backends.Live), Forwarder: &backends.Proxied{Proxy: proxy}}
 	return &call{
 		g:           &Gateway{Shared: new(sharedState), Metrics: m, Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           httptest.NewRecorder(),
@@ -115,6 +116,34 @@ func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 			c.forward()
 			if got := upSeries(t, registry, name); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// Whose doing it was that an answer broke off is told by where it did.
+func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
+	for name, test := range map[string]struct {
+		exchange backends.Exchange
+		want     usage.Outcome
+	}{
+		"the backend's":          {backends.Exchange{Status: 200, Broken: io.ErrUnexpectedEOF}, usage.UpstreamError},
+		"a backend that is late": {backends.Exchange{Status: 200, Broken: context.DeadlineExceeded}, usage.Timeout},
+		"a caller's":             {backends.Exchange{Status: 200, Left: true}, usage.ClientClosed},
+		"nobody's that was seen": {backends.Exchange{Status: 200}, usage.UpstreamError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := forwarded(t, name, nil)
+			c.answer.exchange, c.answer.meter = &test.exchange, wire.NewMeter(wire.MeterConfig{})
+			core, logs := observer.New(zap.InfoLevel)
+			c.g.Logger, c.g.Events = zap.New(core), zap.NewNop()
+			c.finish(t.Context(), true)
+			var told map[string]any
+			for _, line := range logs.All() {
+				told = line.ContextMap()
+			}
+			if told["outcome"] != string(test.want) || test.exchange.Broken != nil && told["error"] != test.exchange.Broken.Error() {
+				t.Errorf("the log tells %v, want %s", told, test.want)
 			}
 		})
 	}

@@ -42,6 +42,9 @@ func (c *call) finish(ctx context.Context, panicked bool) {
 	if c.answer.exchange == nil { // it panicked before the first attempt
 		c.answer.exchange, c.answer.meter = new(backends.Exchange), wire.NewMeter(wire.MeterConfig{})
 	}
+	if c.answer.failure == nil {
+		c.answer.failure = c.answer.exchange.Broken
+	}
 	c.settle(c.outcome(ctx, panicked))
 }
 

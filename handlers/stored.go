@@ -34,7 +34,7 @@ func (c *call) fetchStored(b *Backend) *wire.Error {
 		Path:      wire.GetResponse.Path() + c.pathID,
 		RequestID: c.id,
 	}
-	err := b.Proxy.ServeHTTP(c.w, exchange.Request(ctx, c.r, b.PassHeaders), nothingNext)
+	err := b.Forwarder.Forward(ctx, c.w, c.r, exchange)
 	if err != nil {
 		return failureError(ctx, err)
 	}

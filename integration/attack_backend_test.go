@@ -44,6 +44,11 @@ func status(code int, header map[string]string, body string) http.HandlerFunc {
 const upstreamError = "502 server_error upstream_error null"
 
 func TestBackendsCanNotReachTheCaller(t *testing.T) {
+	t.Run("direct", func(t *testing.T) { testBackendsCanNotReachTheCaller(t, "") })
+	t.Run("through reverse_proxy", func(t *testing.T) { testBackendsCanNotReachTheCaller(t, onlyProxied) })
+}
+
+func testBackendsCanNotReachTheCaller(t *testing.T, way string) {
 	elsewhere := newBackend(t, answers(200, chatAnswer("elsewhere", 1, 1)))
 	quoted := strings.ReplaceAll(backendKey, "-", `\u002d`)
 	jsonType := map[string]string{"Content-Type": "application/json"}
@@ -88,7 +93,7 @@ func TestBackendsCanNotReachTheCaller(t *testing.T) {
 	for name, c := range cases {
 		handlers[name] = c.answer
 	}
-	v = attack(t, setup{answer: byModel(handlers, func(*http.Request) string { return v.backend.last(t).body })})
+	v = attack(t, setup{backend: way, answer: byModel(handlers, func(*http.Request) string { return v.backend.last(t).body })})
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			a := v.ask("POST", "/v1/chat/completions", callerKey, chatBody(name, promptCanary))

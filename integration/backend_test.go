@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -116,3 +117,22 @@ func block(b *backend, extra string) string {
 		}
 		%s`, b.URL, extra)
 }
+
+// eachWay runs a test over both ways to a backend: plain ones are asked without
+// reverse_proxy. way makes the one that is tried out of the text between the
+// braces of `pinegate`.
+func eachWay(t *testing.T, test func(t *testing.T, way func(block string) string)) {
+	t.Helper()
+	t.Run("direct", func(t *testing.T) {
+		test(t, func(block string) string { return block })
+	})
+	t.Run("through reverse_proxy", func(t *testing.T) {
+		test(t, func(block string) string {
+			const inBackend = "api_key {env.BACKEND_KEY}"
+			return strings.ReplaceAll(block, inBackend, inBackend+"\n"+onlyProxied)
+		})
+	})
+}
+
+// onlyProxied is a word of reverse_proxy that changes nothing of what it does.
+const onlyProxied = "lb_policy random"

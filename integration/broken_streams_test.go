@@ -31,6 +31,10 @@ var brokenStreams = map[string]struct{ begin, end string }{
 const openAIFailure = `data: {"error":{"message":"The model server failed to answer.","type":"server_error","param":null,"code":"upstream_error"}}` + "\n\n"
 
 func TestBackendThatBreaksOffMidwayEndsTheStreamInItsDialect(t *testing.T) {
+	eachWay(t, testBackendThatBreaksOffMidwayEndsTheStreamInItsDialect)
+}
+
+func testBackendThatBreaksOffMidwayEndsTheStreamInItsDialect(t *testing.T, way func(string) string) {
 	cut := make(chan struct{})
 	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", streamType)
@@ -39,7 +43,7 @@ func TestBackendThatBreaksOffMidwayEndsTheStreamInItsDialect(t *testing.T) {
 		<-cut
 		reset(w)
 	})
-	g := startGate(t, bothDialects(b, "limit 4 concurrent"))
+	g := startGate(t, way(bothDialects(b, "limit 4 concurrent")))
 	for path, stream := range brokenStreams {
 		for name, torn := range map[string]string{"between two events": "", "within an event": `data: {"choices":[{"delta":{"content":`} {
 			t.Run(path+" "+name, func(t *testing.T) {
@@ -108,6 +112,10 @@ func TestErrorThatABackendSendsMidwayIsPassedAndCounted(t *testing.T) {
 }
 
 func TestAnswerThatIsCutShortIsToldFromAWholeOne(t *testing.T) {
+	eachWay(t, testAnswerThatIsCutShortIsToldFromAWholeOne)
+}
+
+func testAnswerThatIsCutShortIsToldFromAWholeOne(t *testing.T, way func(string) string) {
 	half := chatAnswer("a long answer", 3, 9)
 	half = half[:len(half)/2]
 	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -119,7 +127,7 @@ func TestAnswerThatIsCutShortIsToldFromAWholeOne(t *testing.T) {
 		w.(http.Flusher).Flush()
 		reset(w)
 	})
-	g := startGate(t, block(b, ""))
+	g := startGate(t, way(block(b, "")))
 	for i, title := range []string{"length", "chunked"} {
 		res := g.open(context.Background(), "POST", "/v1/chat/completions", callerKey, chatBody("m", "hi"), "X-Title", title)
 		text, err := io.ReadAll(res.Body)

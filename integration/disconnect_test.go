@@ -72,9 +72,9 @@ func leave(t *testing.T, g *gate) time.Time {
 	return time.Now()
 }
 
-func drained(t *testing.T, s *slow, onDisconnect string) *gate {
+func drained(t *testing.T, s *slow, onDisconnect string, way func(string) string) *gate {
 	t.Helper()
-	return startGate(t, fmt.Sprintf(`
+	return startGate(t, way(fmt.Sprintf(`
 		admin_key {env.ADMIN_KEY}
 		key alice {env.CALLER_KEY} {
 			limit 1 concurrent
@@ -83,12 +83,14 @@ func drained(t *testing.T, s *slow, onDisconnect string) *gate {
 		backend mock %s {
 			api_key {env.BACKEND_KEY}
 			%s
-		}`, s.URL, onDisconnect))
+		}`, s.URL, onDisconnect)))
 }
 
-func TestDrainReadsOnToTheBackendsUsage(t *testing.T) {
+func TestDrainReadsOnToTheBackendsUsage(t *testing.T) { eachWay(t, testDrainReadsOnToTheBackendsUsage) }
+
+func testDrainReadsOnToTheBackendsUsage(t *testing.T, way func(string) string) {
 	s := newSlow(t, 20)
-	g := drained(t, s, "on_disconnect drain")
+	g := drained(t, s, "on_disconnect drain", way)
 	leave(t, g)
 	if a := g.chat(callerKey, "m-1", "again"); a.status != 429 {
 		t.Errorf("the place is free while the backend works: %d %s", a.status, a.body)
@@ -109,8 +111,12 @@ func TestDrainReadsOnToTheBackendsUsage(t *testing.T) {
 }
 
 func TestDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt(t *testing.T) {
+	eachWay(t, testDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt)
+}
+
+func testDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt(t *testing.T, way func(string) string) {
 	s := newSlow(t, 1)
-	g := drained(t, s, "on_disconnect drain")
+	g := drained(t, s, "on_disconnect drain", way)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		<-s.begun
@@ -132,10 +138,12 @@ func TestDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt(t *testing.T) {
 	}
 }
 
-func TestDrainIsBounded(t *testing.T) {
+func TestDrainIsBounded(t *testing.T) { eachWay(t, testDrainIsBounded) }
+
+func testDrainIsBounded(t *testing.T, way func(string) string) {
 	s := newSlow(t, 2)
 	s.stalled.Store(true)
-	g := drained(t, s, "on_disconnect drain 700ms")
+	g := drained(t, s, "on_disconnect drain 700ms", way)
 	left := leave(t, g)
 	gone := <-s.gone
 	if took := gone.Sub(left); took < 500*time.Millisecond || took > 3*time.Second {
@@ -148,10 +156,12 @@ func TestDrainIsBounded(t *testing.T) {
 	eventually(t, "the place is free", func() bool { return g.keyInfo(callerKey).limit("concurrent", "").Remaining == 1 })
 }
 
-func TestDrainEndsWhenTheProcessStops(t *testing.T) {
+func TestDrainEndsWhenTheProcessStops(t *testing.T) { eachWay(t, testDrainEndsWhenTheProcessStops) }
+
+func testDrainEndsWhenTheProcessStops(t *testing.T, way func(string) string) {
 	s := newSlow(t, 2)
 	s.stalled.Store(true)
-	g := drained(t, s, "on_disconnect drain 10m")
+	g := drained(t, s, "on_disconnect drain 10m", way)
 	leave(t, g)
 	time.Sleep(300 * time.Millisecond) // it is being drained
 	stopped := time.Now()
@@ -165,9 +175,13 @@ func TestDrainEndsWhenTheProcessStops(t *testing.T) {
 }
 
 func TestCancelTellsTheBackendWithinASecond(t *testing.T) {
+	eachWay(t, testCancelTellsTheBackendWithinASecond)
+}
+
+func testCancelTellsTheBackendWithinASecond(t *testing.T, way func(string) string) {
 	s := newSlow(t, 2)
 	s.stalled.Store(true)
-	g := drained(t, s, "")
+	g := drained(t, s, "", way)
 	for i := range 5 {
 		left := leave(t, g)
 		if took := (<-s.gone).Sub(left); took > time.Second {

@@ -63,15 +63,19 @@ func readAll(streams []*http.Response) (whole int) {
 }
 
 func TestReloadsCutNoStreamAndForgetNoCounter(t *testing.T) {
+	eachWay(t, testReloadsCutNoStreamAndForgetNoCounter)
+}
+
+func testReloadsCutNoStreamAndForgetNoCounter(t *testing.T, way func(string) string) {
 	b, letGo := held(t)
 	defer letGo()
 	g := newGate(t)
 	const limits = "limit 25 requests/hour\nlimit 40 concurrent"
-	g.start(g.caddyfile("", block(b, limits)))
+	g.start(g.caddyfile("", way(block(b, limits))))
 	open := g.openStreams(20)
 
 	for i := range 6 {
-		config := g.caddyfile("", block(b, fmt.Sprintf("%s\nmax_body %dMB", limits, i+1)))
+		config := g.caddyfile("", way(block(b, fmt.Sprintf("%s\nmax_body %dMB", limits, i+1))))
 		if i == 3 {
 			config = g.caddyfile("", block(b, "limit 0 requests/minute"))
 		}
@@ -99,10 +103,14 @@ func TestReloadsCutNoStreamAndForgetNoCounter(t *testing.T) {
 }
 
 func TestShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T) {
+	eachWay(t, testShutdownSettlesStreamsThatOutliveTheGracePeriod)
+}
+
+func testShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T, way func(string) string) {
 	b, letGo := held(t)
 	defer letGo()
 	g := newGate(t)
-	config := strings.Replace(g.caddyfile("", block(b, "")), "grace_period 3s", "grace_period 200ms", 1)
+	config := strings.Replace(g.caddyfile("", way(block(b, ""))), "grace_period 3s", "grace_period 200ms", 1)
 	g.start(config)
 	open := g.openStreams(10)
 	ended := make(chan int)
@@ -121,7 +129,7 @@ func TestShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T) {
 
 	again := newGate(t)
 	again.dir = g.dir
-	again.start(again.caddyfile("", block(b, "")))
+	again.start(again.caddyfile("", way(block(b, ""))))
 	if got := again.usageOf("alice"); got.Requests != 10 || got.Estimated != 10 || got.Output != 20 {
 		t.Errorf("usage after a restart %+v: want ten estimated records of 5 bytes each", got)
 	}

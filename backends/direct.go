@@ -1,0 +1,176 @@
+package backends
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Direct is the way to a plain backend: one whose config says no more than which
+// addresses it has and how to speak to them. reverse_proxy would add nothing to
+// that, and costs as much CPU as all of the gate: it copies the header and the
+// request twice, sets placeholders and makes loggers that nobody asks.
+//
+// It does what reverse_proxy does, but for what is only seen from inside of
+// Caddy: no {http.reverse_proxy.*} placeholders, no "upstream roundtrip" at
+// DEBUG, and /reverse_proxy/upstreams counts none of its requests.
+type Direct struct {
+	transport *Transport
+	to        []upstream // one at random for each attempt, as with lb_policy random
+}
+
+// upstream is an address of a backend, as requests name it.
+type upstream struct {
+	server url.URL // scheme and host
+	host   string  // the Host header
+}
+
+// plain returns the addresses of a backend whose config, that of its
+// reverse_proxy, asks for nothing that only reverse_proxy does. Every field that
+// is not known here is such a thing.
+func plain(config json.RawMessage, t *Transport) ([]upstream, bool) {
+	var asked struct {
+		Handler   string          `json:"handler"`
+		Transport json.RawMessage `json:"transport"`
+		Upstreams []struct {
+			Dial string `json:"dial"`
+		} `json:"upstreams"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(config))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&asked); err != nil || len(asked.Upstreams) == 0 || !t.isPlain() {
+		return nil, false
+	}
+	var to []upstream
+	for _, u := range asked.Upstreams {
+		// A placeholder is different for each request. net/http can't tell a
+		// socket by a URL, nor IPv4 from IPv6.
+		address, err := caddy.ParseNetworkAddress(u.Dial)
+		if err != nil || strings.Contains(u.Dial, "{") || address.Network != "tcp" || address.PortRangeSize() != 1 || address.StartPort == 0 {
+			return nil, false
+		}
+		to = append(to, t.upstream(address))
+	}
+	return to, true
+}
+
+// isPlain tells whether the transport needs nothing that reverse_proxy knows of
+// a request: the caller's address, or placeholders.
+func (t *Transport) isPlain() bool {
+	return t.ProxyProtocol == "" && (t.TLS == nil || !strings.Contains(t.TLS.ServerName, "{")) &&
+		!slices.ContainsFunc(t.pass, aboutCaller)
+}
+
+func (t *Transport) upstream(address caddy.NetworkAddress) upstream {
+	hostport := address.JoinHostPort(0)
+	probe := &http.Request{URL: &url.URL{Host: hostport}}
+	t.SetScheme(probe)
+	port := strconv.FormatUint(uint64(address.StartPort), 10)
+	return upstream{*probe.URL, t.host(address.Network, hostport, port)}
+}
+
+// statusClientClosed is nginx's, and Caddy's, for a caller who left.
+const statusClientClosed = 499
+
+// Forward implements [Forwarder].
+func (d *Direct) Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Exchange) error {
+	to := &d.to[0]
+	if len(d.to) > 1 {
+		to = &d.to[rand.IntN(len(d.to))]
+	}
+	header := ForwardHeader(in.Header, ex.Endpoint, d.transport.pass)
+	if _, named := header["User-Agent"]; !named {
+		header["User-Agent"] = []string{""} // else net/http names itself
+	}
+	res, err := d.transport.answer(outgoing{ctx, in.Method, &to.server, to.host, header}, ex)
+	if errors.Is(err, context.Canceled) { // the caller has left
+		w.WriteHeader(statusClientClosed) // for the access log; nobody reads it
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := answer(w, res, ex); err != nil {
+		// What has come may go out yet, and shows the caller where it broke.
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// answer writes an answer as it comes. It fails where that broke off midway.
+func answer(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
+	defer res.Body.Close()
+	header := w.Header()
+	delete(header, "Server") // which this server is not: it says Via, as reverse_proxy does
+	header["Via"] = append(header["Via"], via(res))
+	for name, values := range res.Header {
+		if before, ok := header[name]; ok {
+			values = append(slices.Clip(before), values...)
+		}
+		header[name] = values
+	}
+	w.WriteHeader(res.StatusCode)
+	return copyBody(w, res, ex)
+}
+
+func via(res *http.Response) string {
+	if res.ProtoMajor == 1 && res.ProtoMinor == 1 {
+		return "1.1 Caddy"
+	}
+	return strconv.Itoa(res.ProtoMajor) + "." + strconv.Itoa(res.ProtoMinor) + " Caddy"
+}
+
+// copyBody copies a body. What is a stream is flushed at each read, its header
+// before the first: what the backend sent at once leaves at once, in one piece.
+func copyBody(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
+	flush := func() {}
+	if res.ContentLength < 0 || isEvents(res.Header) {
+		controller := http.NewResponseController(w)
+		flush = func() { _ = controller.Flush() } // a caller who left fails the next write
+	}
+	flush()
+	buf := buffers.Get().(*[copyBuffer]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := res.Body.Read(buf[:])
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				ex.Left = true
+				return err
+			}
+			flush()
+		}
+		switch err {
+		case nil:
+		case io.EOF:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// isEvents tells whether an answer is a stream of events whatever its length.
+func isEvents(header http.Header) bool {
+	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
+}
+
+// copyBuffer is how much of an answer is read at once, in bytes.
+const copyBuffer = 32 << 10
+
+// buffers are used again for other callers' answers: what of one is written is
+// what was read into it just before.
+var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}

@@ -1,0 +1,49 @@
+package backends
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// Forwarder has requests answered by a backend.
+type Forwarder interface {
+	// Forward sends what the exchange says for the request in, and writes the
+	// answer to w. ctx is in's, or ends the attempt otherwise.
+	//
+	// It returns nil once an answer has been written, and where the caller has
+	// left before one came: the exchange's Err tells. Any other error leaves w
+	// untouched. An answer that breaks off midway ends in a panic with
+	// [http.ErrAbortHandler], as with reverse_proxy, so that the caller's
+	// connection is cut: nothing else tells that the answer is not whole.
+	Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Exchange) error
+}
+
+// NewForwarder returns the way to a backend of which reverse_proxy was
+// provisioned, over a [Transport], from config: the [Direct] one where that
+// asks for nothing of reverse_proxy, else the one through it.
+func NewForwarder(proxy *reverseproxy.Handler, config json.RawMessage) Forwarder {
+	transport := proxy.Transport.(*Transport)
+	if to, ok := plain(config, transport); ok {
+		return &Direct{transport: transport, to: to}
+	}
+	return &Proxied{Proxy: proxy, PassHeaders: transport.pass}
+}
+
+// Proxied is the way through reverse_proxy, with all that it can do.
+type Proxied struct {
+	Proxy       caddyhttp.MiddlewareHandler
+	PassHeaders []string // see [ForwardHeader]
+}
+
+// Forward implements [Forwarder].
+func (p *Proxied) Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Exchange) error {
+	return p.Proxy.ServeHTTP(w, ex.Request(ctx, in, p.PassHeaders), nothingNext)
+}
+
+// nothingNext ends a handler chain: whatever reverse_proxy does not answer
+// itself, nobody else will.
+var nothingNext = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })

@@ -1,0 +1,98 @@
+package backends
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// outgoing is what an exchange needs to be sent, beside what the exchange says
+// itself, whichever way it came.
+type outgoing struct {
+	ctx    context.Context
+	method string
+	server *url.URL    // scheme and host
+	host   string      // the Host header
+	header http.Header // its own, without a credential but those of header_up
+}
+
+// proxied is what reverse_proxy gave, which it reuses and logs: nothing of that
+// is changed.
+func (t *Transport) proxied(req *http.Request) outgoing {
+	o := outgoing{untraced{req.Context()}, req.Method, req.URL, req.Host, stripped(req.Header, t.pass)}
+	if dial, ok := reverseproxy.GetDialInfo(o.ctx); ok && (o.host == "" || o.host == dial.Address) {
+		// For TLS reverse_proxy sets the address; what differs was set by the
+		// operator's header_up and stays.
+		o.host = t.host(dial.Network, dial.Address, dial.Port)
+	}
+	return o
+}
+
+// host is the Host of an upstream, also without TLS, where Caddy keeps the
+// caller's: the name by which a caller reached the gate is no business of a
+// provider. The scheme's own port is left out, and a socket's path gives way to
+// a name.
+func (t *Transport) host(network, address, port string) string {
+	usual := "80"
+	if t.TLSEnabled() {
+		usual = "443"
+	}
+	switch {
+	case strings.HasPrefix(network, "unix"):
+		return "localhost"
+	case port == usual:
+		return strings.TrimSuffix(address, ":"+usual)
+	}
+	return address
+}
+
+// request makes the request that is sent, with a key in o's header. It fails for
+// a model that the backend's paths can't name.
+//
+// Nothing of the caller's own request is in it, its body least of all: net/http
+// may read what it sends for a while after the attempt has ended, when the
+// caller's body is the server's again.
+func (t *Transport) request(o *outgoing, ex *Exchange, key *apiKey) (*http.Request, bool) {
+	target, ok := t.url(o.server, ex)
+	if !ok {
+		return nil, false
+	}
+	// net/http tells of a connection before it writes to it, on the goroutine
+	// of the round trip: what is not told here has not left.
+	ctx := httptrace.WithClientTrace(o.ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { ex.Dispatched = true },
+	})
+	out := http.Request{
+		Method: o.method, URL: target, Host: o.host, Header: o.header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: http.NoBody,
+	}
+	if ex.HasBody {
+		out.Body = ex.Body.Reader()
+		out.ContentLength = ex.Body.Len()
+		// Lets net/http send again on a connection that was closed while idle.
+		out.GetBody = func() (io.ReadCloser, error) { return ex.Body.Reader(), nil }
+	} else {
+		delete(o.header, "Content-Type")
+	}
+	o.header["Accept-Encoding"] = identity
+	t.authorise(o.header, key)
+	return out.WithContext(ctx), true
+}
+
+var identity = []string{"identity"}
+
+// authorise puts a key into a header, the way the API wants it.
+func (t *Transport) authorise(h http.Header, key *apiKey) {
+	if t.API == apiAnthropic && h.Get("Anthropic-Version") == "" {
+		h["Anthropic-Version"] = anthropicVersions
+	}
+	if key != nil {
+		h[key.header] = key.value
+	}
+}
