@@ -93,3 +93,45 @@ func TestRedisStoresAreToldApartByTheirConfig(t *testing.T) {
 		t.Error(a, b, c, again)
 	}
 }
+
+// What is behind a placeholder may change while the store is open.
+func TestRedisPasswordsAreReadAnew(t *testing.T) {
+	dir := t.TempDir()
+	secret, address := filepath.Join(dir, "secret"), filepath.Join(dir, "url")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(secret, "one")
+	write(address, "redis://gate:one@r")
+	for name, c := range map[string]RedisConfig{
+		"password": {URLs: []string{"redis://r"}, Username: "gate", Password: "{file." + secret + "}"},
+		"URL":      {URLs: []string{"{file." + address + "}"}},
+		"both":     {URLs: []string{"{file." + address + "}"}, Username: "gate", Password: "{file." + secret + "}"},
+	} {
+		write(secret, "one")
+		write(address, "redis://gate:one@r")
+		opts, err := c.options()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"one", "two"} {
+			write(secret, want)
+			write(address, "redis://gate:"+want+"@r")
+			if username, password, err := opts.Credentials(); username != "gate" || password != want || err != nil {
+				t.Errorf("%s: %q, %q, %v, want %q", name, username, password, err, want)
+			}
+		}
+		write(secret, "")
+		write(address, "")
+		if _, _, err := opts.Credentials(); err == nil || strings.Contains(err.Error(), "two") {
+			t.Errorf("%s: nothing is behind it: %v", name, err)
+		}
+	}
+	fixed := RedisConfig{URLs: []string{"redis://r"}, Username: "gate"}
+	if opts, err := fixed.options(); err != nil || opts.Credentials != nil {
+		t.Errorf("a store without a placeholder reads credentials: %v", err)
+	}
+}

@@ -12,9 +12,9 @@ import "github.com/caddyserver/caddy/v2"
 // of the gate says that asks first; what passed other gates within the window is
 // then not counted, which is the most that such a loss can cost.
 //
-// Credentials are placeholders, `{env.NAME}` or `{file./path}`, read when the
-// store is opened: after a change of a password, reload with another line in the
-// block, or restart.
+// Credentials are placeholders, `{env.NAME}` or `{file./path}`. The user and
+// password of Redis are read for each new connection, so that a file may change
+// at any time; those of sentinels when the store is opened.
 type RedisConfig struct {
 	// Where Redis or Valkey is: `redis://host:port/database`, `rediss://` for TLS,
 	// or `unix:///path`. Several are nodes of one Cluster, or the sentinels of

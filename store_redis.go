@@ -78,33 +78,20 @@ func (c *RedisConfig) options() (limiter.RedisOptions, error) {
 		Sentinel: c.Sentinel, Prefix: c.Prefix, Timeout: time.Duration(c.Timeout),
 		Username: c.Username, SentinelUsername: c.SentinelUsername,
 	}
-	replacer := caddy.NewReplacer()
-	resolve := func(name, text string, to *string) error {
-		if !strings.Contains(text, "{") {
-			*to = text
-			return nil
-		}
-		value, err := replacer.ReplaceOrErr(text, true, true)
-		if err != nil {
-			return fmt.Errorf("store redis: %s: %w", name, err)
-		}
-		// Files end with a line's end.
-		if *to = strings.TrimRight(value, "\r\n"); *to == "" {
-			return fmt.Errorf("store redis: %s: nothing is behind %s", name, text)
-		}
-		return nil
-	}
 	opts.URLs = make([]string, len(c.URLs))
 	for i, u := range c.URLs {
-		if err := resolve("a URL", u, &opts.URLs[i]); err != nil {
+		if err := resolveInto(&opts.URLs[i], "a URL", u); err != nil {
 			return opts, err
 		}
 	}
-	if err := resolve("password", c.Password, &opts.Password); err != nil {
+	if err := resolveInto(&opts.Password, "password", c.Password); err != nil {
 		return opts, err
 	}
-	if err := resolve("sentinel_password", c.SentinelPassword, &opts.SentinelPassword); err != nil {
+	if err := resolveInto(&opts.SentinelPassword, "sentinel_password", c.SentinelPassword); err != nil {
 		return opts, err
+	}
+	if strings.Contains(c.URLs[0]+c.Password, "{") {
+		opts.Credentials = c.credentials
 	}
 	if c.TLS != nil {
 		var err error
@@ -116,6 +103,47 @@ func (c *RedisConfig) options() (limiter.RedisOptions, error) {
 		return opts, fmt.Errorf("store redis: %w", err)
 	}
 	return opts, nil
+}
+
+// credentials reads the user and the password anew: a password is changed by
+// changing what is behind its placeholder. They are those of the first URL, but
+// for what stands beside it.
+func (c *RedisConfig) credentials() (username, password string, err error) {
+	var address string
+	if err := resolveInto(&address, "a URL", c.URLs[0]); err != nil {
+		return "", "", err
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", "", errors.New("store redis: a URL can't be read: expected " + aRedisURL)
+	}
+	username = u.User.Username()
+	password, _ = u.User.Password()
+	if c.Username != "" {
+		username = c.Username
+	}
+	if c.Password != "" {
+		err = resolveInto(&password, "password", c.Password)
+	}
+	return username, password, err
+}
+
+// resolveInto reads what is behind a word of the block, if it is a placeholder.
+// No error quotes it.
+func resolveInto(to *string, name, text string) error {
+	if !strings.Contains(text, "{") {
+		*to = text
+		return nil
+	}
+	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err != nil {
+		return fmt.Errorf("store redis: %s: %w", name, err)
+	}
+	// Files end with a line's end.
+	if *to = strings.TrimRight(value, "\r\n"); *to == "" {
+		return fmt.Errorf("store redis: %s: nothing is behind %s", name, text)
+	}
+	return nil
 }
 
 func (c *RedisTLSConfig) config() (*tls.Config, error) {

@@ -28,6 +28,11 @@ type RedisOptions struct {
 	// Username and Password are those of Redis, before any in a URL. Default: those of the URLs.
 	Username, Password string
 
+	// Credentials tells the user and the password for each new connection to Redis, so that they may
+	// change while the store is open; those that stand keep theirs. Its error, which must hold no
+	// secret, keeps the connection from coming up. Default: Username and Password, or those of the URLs.
+	Credentials func() (username, password string, err error)
+
 	// SentinelUsername and SentinelPassword are those of the sentinels. Default: none.
 	SentinelUsername, SentinelPassword string
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -370,6 +371,74 @@ func TestRedisOptionsThatMakeNoSense(t *testing.T) {
 			if c.opts.Check() == nil {
 				t.Error("Check has no error")
 			}
+		})
+	}
+}
+
+// A password that was changed is asked for when a connection comes up.
+func TestCredentialsAreReadForEachConnection(t *testing.T) {
+	var password atomic.Value
+	password.Store("old")
+	var broken atomic.Bool
+	read := func() (string, string, error) {
+		if broken.Load() {
+			return "", "", errors.New("the file is gone")
+		}
+		return "", password.Load().(string), nil
+	}
+	set := redistest.Sentinel(t)
+	for name, c := range map[string]struct {
+		servers []*redistest.Server
+		opts    RedisOptions
+	}{
+		"one Redis": {opts: RedisOptions{}},
+		"Sentinel":  {servers: set.Servers, opts: RedisOptions{URLs: set.URLs(), Sentinel: redistest.SentinelMaster}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.servers == nil {
+				s := redistest.Standalone(t, redistest.Options{})
+				c.servers, c.opts.URLs = []*redistest.Server{s}, []string{s.URL}
+			}
+			change := func(rules ...any) {
+				for _, s := range c.servers {
+					s.Do(append([]any{"acl", "setuser", "gate", "on", "+@all", "~*"}, rules...)...)
+				}
+			}
+			cut := func() {
+				for _, s := range c.servers {
+					s.Do("client", "kill", "user", "gate")
+				}
+			}
+			password.Store("old")
+			change(">old")
+			opts := c.opts
+			opts.Credentials = func() (string, string, error) {
+				_, word, err := read()
+				return "gate", word, err
+			}
+			r := store(t, opts, calm())
+			decides(t, r)
+
+			change(">new", "<old")
+			decides(t, r) // connections that stand keep theirs
+			cut()
+			eventually(t, "a password that is wrong", func() bool {
+				away := new(Unavailable)
+				return errors.As(r.Ping(context.Background()), &away) && away.Reason == ReasonAuth
+			})
+			password.Store("new")
+			eventually(t, "Redis with the new password", func() bool { return r.Ping(context.Background()) == nil })
+			decides(t, r)
+
+			broken.Store(true)
+			cut()
+			eventually(t, "a password that can't be read", func() bool {
+				away := new(Unavailable)
+				err := r.Ping(context.Background())
+				return errors.As(err, &away) && away.Reason == ReasonAuth && strings.Contains(err.Error(), "the file is gone")
+			})
+			broken.Store(false)
+			eventually(t, "Redis again", func() bool { return r.Ping(context.Background()) == nil })
 		})
 	}
 }

@@ -37,6 +37,14 @@ func newClient(opts *RedisOptions) (_ redis.UniversalClient, cluster bool, _ err
 	if opts.Password != "" {
 		base.Password = opts.Password
 	}
+	if opts.Credentials != nil {
+		base.CredentialsProviderContext = func(context.Context) (username, password string, err error) {
+			if username, password, err = opts.Credentials(); err != nil {
+				err = &Unavailable{Reason: ReasonAuth, Err: err}
+			}
+			return username, password, err
+		}
+	}
 	if opts.TLS != nil {
 		base.TLSConfig = opts.TLS.Clone()
 	} else if len(parsed) > 1 && base.TLSConfig != nil {
@@ -133,7 +141,7 @@ func failoverOptions(opts *RedisOptions, base *redis.Options, addrs []string) *r
 	return &redis.FailoverOptions{
 		MasterName: opts.Sentinel, SentinelAddrs: addrs,
 		SentinelUsername: opts.SentinelUsername, SentinelPassword: opts.SentinelPassword,
-		Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig,
+		Username: o.Username, Password: o.Password, CredentialsProviderContext: o.CredentialsProviderContext, DB: o.DB, TLSConfig: o.TLSConfig,
 		OnConnect: o.OnConnect, Protocol: o.Protocol, DisableIdentity: o.DisableIdentity,
 		MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, DialTimeout: o.DialTimeout,
 		ContextTimeoutEnabled: true, PoolSize: o.PoolSize, PipelinePoolSize: o.PipelinePoolSize,
@@ -147,7 +155,7 @@ func failoverOptions(opts *RedisOptions, base *redis.Options, addrs []string) *r
 func clusterOptions(base *redis.Options, addrs []string) *redis.ClusterOptions {
 	o := singleOptions(base)
 	return &redis.ClusterOptions{
-		Addrs: addrs, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+		Addrs: addrs, Username: o.Username, Password: o.Password, CredentialsProviderContext: o.CredentialsProviderContext, TLSConfig: o.TLSConfig,
 		OnConnect: o.OnConnect, Protocol: o.Protocol, DisableIdentity: o.DisableIdentity, MaintNotificationsConfig: o.MaintNotificationsConfig,
 		MaxRetries: o.MaxRetries, DialerRetries: o.DialerRetries, DialTimeout: o.DialTimeout,
 		ContextTimeoutEnabled: true, PoolSize: o.PoolSize, PipelinePoolSize: o.PipelinePoolSize,
