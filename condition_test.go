@@ -1,6 +1,7 @@
 package pinegate
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -55,5 +56,25 @@ func TestQuotaIsNotSeededFromALedgerThatCantBeRead(t *testing.T) {
 	}
 	if !s.seeding.failing {
 		t.Error("nobody is told")
+	}
+}
+
+func TestALedgerThatCantBeOpenedIsToldOnce(t *testing.T) {
+	locked := errors.New("locked")
+	s := &state{maker: new(App)}
+	s.closing, s.closed = context.WithCancel(t.Context())
+	defer func() {
+		s.closed()
+		<-s.settled
+	}()
+	s.open = func(usage.Settings, bool, func(error)) (usage.Ledger, error) { return nil, locked }
+	for range 2 {
+		if _, err := s.Ledger(); !errors.Is(err, locked) || !s.opening.failing {
+			t.Errorf("got %v, told: %t", err, s.opening.failing)
+		}
+	}
+	s.open = func(usage.Settings, bool, func(error)) (usage.Ledger, error) { return usage.NewMemory(time.Hour), nil }
+	if _, err := s.Ledger(); err != nil || s.opening.failing {
+		t.Errorf("got %v, told: %t", err, !s.opening.failing)
 	}
 }

@@ -48,7 +48,8 @@ type state struct {
 	// Where the store's health is shown: the metrics of the last configuration.
 	health atomic.Pointer[storeHealth]
 
-	seeding condition // whether the ledger tells what quotas have used
+	opening condition // whether the ledger can be opened
+	seeding condition // whether it tells what quotas have used
 }
 
 type storeHealth struct {
@@ -68,6 +69,7 @@ func stateFor(app *App) (*state, error) {
 	value, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
 		s := &state{key: key, open: open, maker: app, conversations: handlers.NewConversations(conversationsKept)}
 		s.closing, s.closed = context.WithCancel(context.Background())
+		s.opening = condition{fails: "the store is away", works: "the store is back"}
 		s.seeding = condition{
 			fails: "what quotas have used can't be read: requests under them are refused",
 			works: "what quotas have used can be read again",
@@ -109,12 +111,18 @@ func (s *state) Limiter() limiter.Limiter { return s.limiter }
 // Conversations remembers who made the responses that backends keep.
 func (s *state) Conversations() *handlers.Conversations { return s.conversations }
 
-// Ledger returns the ledger, opened if it is not yet. A failure is tried again
-// at the next call.
+// Ledger returns the ledger, opened if it is not yet. A failure is told once, and
+// tried again at the next call.
 func (s *state) Ledger() (usage.Ledger, error) {
 	if l := s.ledger.Load(); l != nil {
 		return l.Ledger, nil
 	}
+	ledger, err := s.openLedger()
+	s.opening.note(caddy.Log().Named("pinegate"), err)
+	return ledger, err
+}
+
+func (s *state) openLedger() (usage.Ledger, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.ledger.Load(); l != nil {
@@ -145,7 +153,7 @@ func (s *state) start(app *App) error {
 	s.mu.Lock()
 	s.running = append(s.running, app)
 	s.mu.Unlock()
-	_, err := s.Ledger()
+	_, err := s.openLedger() // Caddy tells why a configuration does not start
 	if err == nil {
 		s.configure()
 	}

@@ -5,8 +5,6 @@ import (
 	"math"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
@@ -37,10 +35,7 @@ func (c *call) admit() *wire.Error {
 		setRateHeaders(c.w.Header(), c.dialect, refusal.States, time.Now())
 		return refusalError(refusal, c.request.Model)
 	}
-	// A store that is away has told so, once.
-	if !errors.Is(err, limiter.ErrUnavailable) && c.r.Context().Err() == nil {
-		c.g.Logger.Error("the limiter failed", zap.Error(err))
-	}
+	c.limiterFailed(err)
 	return wire.Errorf(wire.KindOverloaded, "")
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -171,7 +170,7 @@ func (c *call) nextCandidate() bool {
 		}
 		var full *limiter.Refusal
 		if !errors.As(err, &full) {
-			c.g.Logger.Error("the limiter failed", zap.Error(err))
+			c.limiterFailed(err)
 			return false
 		}
 	}

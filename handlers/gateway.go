@@ -24,7 +24,7 @@ type Shared interface {
 	Acquire()
 	Release()
 	Limiter() limiter.Limiter
-	// Ledger fails while the store is away.
+	// Ledger fails while the store is away, which it tells the log once.
 	Ledger() (usage.Ledger, error)
 	Conversations() *Conversations
 	InFlight() *InFlight

@@ -45,14 +45,13 @@ func (c *call) serveKey() *wire.Error {
 	shared.Acquire()
 	defer shared.Release()
 
-	ledger, err := shared.Ledger()
-	if err != nil {
-		c.g.Logger.Error("the store is away", zap.Error(err))
-		return wire.Errorf(wire.KindOverloaded, "")
+	ledger, refusal := ledgerOf(shared)
+	if refusal != nil {
+		return refusal
 	}
 	states, err := shared.Limiter().Peek(c.r.Context(), c.grants.rules)
 	if err != nil {
-		c.g.Logger.Error("the limiter failed", zap.Error(err))
+		c.limiterFailed(err)
 		return wire.Errorf(wire.KindOverloaded, "")
 	}
 	info := keyInfo{

@@ -28,10 +28,9 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 	}
 	shared.Acquire()
 	defer shared.Release()
-	ledger, err := shared.Ledger()
-	if err != nil {
-		logger.Error("the store is away", zap.Error(err))
-		return wire.Errorf(wire.KindOverloaded, "")
+	ledger, refusal := ledgerOf(shared)
+	if refusal != nil {
+		return refusal
 	}
 	page, err := ledger.Query(r.Context(), query)
 	if err != nil {

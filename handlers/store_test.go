@@ -1,0 +1,78 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/metrics"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// noRoom is a limiter whose calls fail.
+type noRoom struct {
+	limiter.Limiter
+	err error
+}
+
+func (n noRoom) Peek(context.Context, []*limiter.Rule) ([]limiter.State, error) { return nil, n.err }
+
+func (n noRoom) Reserve(context.Context, limiter.Request) (limiter.Reservation, error) {
+	return nil, n.err
+}
+
+// failing is what is shared while the store or the limits are as said.
+type failing struct {
+	away
+	limits noRoom
+}
+
+func (failing) Acquire()                   {}
+func (failing) Release()                   {}
+func (f failing) Limiter() limiter.Limiter { return f.limits }
+
+// A store that is away tells so once; who asks it meanwhile adds nothing to the log.
+func TestRequestsDoNotTellThatAStoreIsAway(t *testing.T) {
+	m, err := metrics.For(prometheus.NewRegistry(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		shared failing
+		lines  int
+	}{
+		"the ledger": {failing{away: away{err: errors.New("locked")}}, 0},
+		"the limits": {failing{away: away{ledger: new(noted)}, limits: noRoom{err: fmt.Errorf("asking: %w", limiter.ErrUnavailable)}}, 0},
+		"something":  {failing{away: away{ledger: new(noted)}, limits: noRoom{err: errors.New("no such rule")}}, 2},
+	} {
+		core, logs := observer.New(zap.DebugLevel)
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/key", nil)
+		c := &call{
+			g: &Gateway{Shared: test.shared, Logger: zap.New(core), Metrics: m, Policy: new(Policy)}, w: w, r: r,
+			grants: new(grants), request: &wire.Request{Model: "m", N: 1, Cap: -1},
+		}
+		if refusal := c.serveKey(); refusal == nil || refusal.StatusCode() != 503 {
+			t.Errorf("%s: /v1/key says %v", name, refusal)
+		}
+		if test.shared.err != nil {
+			if refusal := c.openLedger(); refusal == nil || refusal.StatusCode() != 503 {
+				t.Errorf("%s: a request is answered %v", name, refusal)
+			}
+			if refusal := WriteUsage(test.shared, c.g.Logger, w, httptest.NewRequest("GET", "/v1/usage", nil)); refusal == nil || refusal.StatusCode() != 503 {
+				t.Errorf("%s: /v1/usage says %v", name, refusal)
+			}
+		} else if refusal := c.admit(); refusal == nil || refusal.StatusCode() != 503 {
+			t.Errorf("%s: a request is answered %v", name, refusal)
+		}
+		if n := logs.Len(); n != test.lines {
+			t.Errorf("%s: %d lines in the log, want %d: %v", name, n, test.lines, logs.All())
+		}
+	}
+}
