@@ -11,7 +11,8 @@ import (
 )
 
 // AdminAPI is the gate's part of Caddy's own admin endpoint
-// (`admin.api.pinegate`): `GET /pinegate/usage` answers as `/v1/usage` does.
+// (`admin.api.pinegate`): `GET /pinegate/usage` answers as `/v1/usage` does, and
+// `GET /pinegate/ready` as `/readyz`.
 // Like all of that endpoint it asks for no key: whoever reaches it could as
 // well change the configuration.
 type AdminAPI struct{}
@@ -23,7 +24,10 @@ func (*AdminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes under /pinegate/.
 func (*AdminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: usageRoute, Handler: caddy.AdminHandlerFunc(adminUsage)}}
+	return []caddy.AdminRoute{
+		{Pattern: usageRoute, Handler: caddy.AdminHandlerFunc(adminUsage)},
+		{Pattern: readyRoute, Handler: caddy.AdminHandlerFunc(adminReady)},
+	}
 }
 
 const usageRoute = "/pinegate/usage"

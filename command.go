@@ -23,10 +23,10 @@ func init() {
 		Short: "Makes keys for the inference gateway, and tells what was used",
 		Long: `
 Makes keys for callers of the pinegate handler, hashes the ones you have, so that
-the configuration holds no secret, and tells what the gate of a running Caddy has
-recorded.`,
+the configuration holds no secret, tells what the gate of a running Caddy has
+recorded, and whether it is ready.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now))
+			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand())
 		},
 	})
 }

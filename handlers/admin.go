@@ -50,7 +50,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) *wire.Error {
 		if !ready(a.Shared, r) {
 			return wire.Errorf(wire.KindOverloaded, "")
 		}
-		writeReady(w, a.Shared)
+		WriteReady(w, a.Shared)
 		return nil
 	}
 	if err := authenticateAdmin(a.Keys, a.Throttle, r, time.Now()); err != nil {

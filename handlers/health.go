@@ -18,7 +18,7 @@ func (c *call) serveHealth() *wire.Error {
 		return wire.Errorf(wire.KindOverloaded, "")
 	}
 	if c.endpoint == wire.Ready {
-		writeReady(c.w, c.g.Shared)
+		WriteReady(c.w, c.g.Shared)
 	} else {
 		writeHealth(c.w, "ok")
 	}
@@ -33,6 +33,12 @@ func ready(shared Shared, r *http.Request) bool {
 			return false
 		}
 	}
+	return StoresReady(shared)
+}
+
+// StoresReady tells whether the stores take requests: that of usage can record
+// them, and that of limits does not refuse them all since it is away.
+func StoresReady(shared Shared) bool {
 	if l, ok := shared.Limiter().(*limiter.Guarded); ok && l.Ready() != nil {
 		return false
 	}
@@ -40,8 +46,8 @@ func ready(shared Shared, r *http.Request) bool {
 	return err == nil && ledger.Ready() == nil
 }
 
-// writeReady says that a gate is ready, and what of it is not as it should be.
-func writeReady(w http.ResponseWriter, shared Shared) {
+// WriteReady says that a gate is ready, and what of it is not as it should be.
+func WriteReady(w http.ResponseWriter, shared Shared) {
 	text := "ok"
 	if l, ok := shared.Limiter().(*limiter.Guarded); ok {
 		if mode, away := l.Away(); away {
