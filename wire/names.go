@@ -23,6 +23,7 @@ const (
 	fieldConversation // of responses
 	fieldServiceTier
 	fieldSpeed        // of messages
+	fieldContainer    // the same
 	fieldIncludeUsage // within stream_options, as the next one
 	fieldContinuousUsageStats
 	fieldMessages
@@ -60,6 +61,7 @@ var fieldNames = [...]string{
 	fieldConversation:         "conversation",
 	fieldServiceTier:          "service_tier",
 	fieldSpeed:                "speed",
+	fieldContainer:            "container",
 	fieldIncludeUsage:         "include_usage",
 	fieldContinuousUsageStats: "continuous_usage_stats",
 	fieldMessages:             "messages",
@@ -136,6 +138,8 @@ func topField(name []byte) field {
 		return fieldServiceTier
 	case "speed":
 		return fieldSpeed
+	case "container":
+		return fieldContainer
 	case "messages":
 		return fieldMessages
 	case "prompt":

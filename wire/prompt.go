@@ -55,6 +55,8 @@ type level struct {
 	data   span
 	base64 bool
 	text   bool
+
+	watched
 }
 
 // prompt reads a value that the model reads and adds to the request what the
@@ -64,7 +66,7 @@ type level struct {
 //
 // It keeps a stack of its own rather than recurse: a body of 10,000 levels
 // must not cost a megabyte of stack.
-func (s *scanner) prompt(r *Request, f field, ids bool) (items int64, err *Error) {
+func (s *scanner) prompt(e Endpoint, r *Request, f field, ids bool) (items int64, err *Error) {
 	at, err := s.next()
 	if err != nil || s.body[at.start] == 'n' {
 		return 0, err
@@ -82,6 +84,7 @@ func (s *scanner) prompt(r *Request, f field, ids bool) (items int64, err *Error
 		top = memberHolder
 	}
 	s.levels = append(s.levels[:0], level{parent: top, name: top})
+	s.watch, s.named = f.watch(e), false
 	s.value(r, at, ids)
 
 	numbers := int64(0)
@@ -98,6 +101,9 @@ func (s *scanner) prompt(r *Request, f field, ids bool) (items int64, err *Error
 			items++
 		}
 		s.token(r, at, ids)
+		if s.named {
+			return 0, f.refusal()
+		}
 	}
 	return items + numbers, nil
 }
@@ -111,9 +117,15 @@ func (s *scanner) token(r *Request, at span, ids bool) {
 	case open.wantName:
 		open.wantName = false
 		open.name = memberOf(s.body[at.start:at.end])
+		if open.watch != watchNone {
+			open.watched.name(s.body[at.start:at.end])
+		}
 		r.addText(s.quoted(at))
 	default:
 		open.wantName = open.object
+		if open.watch != watchNone {
+			open.watched.value(s.body[at.start:at.end])
+		}
 		s.value(r, at, ids)
 	}
 }
@@ -123,7 +135,11 @@ func (s *scanner) value(r *Request, at span, ids bool) {
 	open := &s.levels[len(s.levels)-1]
 	switch c := s.body[at.start]; {
 	case c == '{':
-		s.levels = append(s.levels, level{object: true, wantName: true, parent: open.name})
+		watch := open.begin()
+		if len(s.levels) == 1 || len(s.levels) == 2 && !open.object {
+			watch = s.watch
+		}
+		s.levels = append(s.levels, level{object: true, wantName: true, parent: open.name, watched: watched{watch: watch}})
 	case c == '[':
 		s.levels = append(s.levels, level{parent: open.parent, name: open.name})
 	case c == '"':
@@ -186,6 +202,7 @@ func (s *scanner) addData(r *Request, open *level, at span) {
 func (s *scanner) close(r *Request) {
 	open := s.levels[len(s.levels)-1]
 	s.levels = s.levels[:len(s.levels)-1]
+	s.named = s.named || open.named()
 	switch {
 	case !open.data.present():
 	case open.base64 && !open.text:

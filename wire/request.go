@@ -93,7 +93,8 @@ type capValue struct {
 //   - it names more models, to which the backend itself would turn where the
 //     first one fails (models, fallbacks): nobody has judged or priced those;
 //   - it names a conversation that a backend keeps: all callers share its account,
-//     and whose it is nobody knows;
+//     and whose it is nobody knows; or, for the same reason, an item of an earlier
+//     answer (item_reference) or a container of a tool;
 //   - stream, background or a stream option is no boolean;
 //   - a cap is not an integer of 1 to 2^53, or n or best_of not one of 1 to
 //     10,000. They must be written as integers: 1.0 and 1e3 are numbers that
@@ -164,6 +165,11 @@ func (s *scanner) member(e Endpoint, r *Request, c *counts, f field) (err *Error
 			return s.skip() // that of speech, a number
 		}
 		err = s.tier(r, f)
+	case fieldContainer:
+		if e != Messages {
+			return s.skip()
+		}
+		err = s.container(f)
 	case fieldStream:
 		r.Stream, _, err = s.boolean(f)
 	case fieldBackground:
@@ -189,7 +195,7 @@ func (s *scanner) member(e Endpoint, r *Request, c *counts, f field) (err *Error
 // content reads a field that holds what the model reads.
 func (s *scanner) content(e Endpoint, r *Request, c *counts, f field) *Error {
 	ids := f == fieldPrompt && e == Completions || f == fieldInput && e == Embeddings
-	items, err := s.prompt(r, f, ids)
+	items, err := s.prompt(e, r, f, ids)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@ type scanner struct {
 	body    []byte
 	end     int // of the last token
 	levels  []level
+	watch   watch // in the field that is being read
+	named   bool  // an object in it names what a backend keeps
 }
 
 // decoderOptions allow names to stand twice: what the gate reads it checks
@@ -78,7 +80,7 @@ func (s *scanner) skip() *Error {
 }
 
 // fieldSet is the fields that an object has had so far.
-type fieldSet uint32
+type fieldSet uint64
 
 // name reads the name of an object's next member; more is false at its end.
 func (s *scanner) name(o object, seen *fieldSet) (f field, more bool, err *Error) {
