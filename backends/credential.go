@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/amanycodes/pine-gate/wire"
 )
 
 // The headers in which backends take their keys.
@@ -141,7 +143,7 @@ func (c *credential) refresh() {
 // header_up included: what its answer must not tell.
 func secretsOf(h http.Header) []string {
 	var secrets []string
-	for _, name := range carriers {
+	for _, name := range wire.Carriers {
 		for _, value := range h[name] {
 			if i := strings.LastIndexByte(value, ' '); i >= 0 {
 				value = value[i+1:] // behind "Bearer"
@@ -152,16 +154,6 @@ func secretsOf(h http.Header) []string {
 		}
 	}
 	return secrets
-}
-
-// holdsSecret tells whether a text holds one of the secrets.
-func holdsSecret(text string, secrets []string) bool {
-	for _, secret := range secrets {
-		if strings.Contains(text, secret) {
-			return true
-		}
-	}
-	return false
 }
 
 // holdsSecretFold does so for a header's name, which has lost its case.

@@ -11,9 +11,6 @@ import (
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-// carriers are the headers in which a credential travels.
-var carriers = []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
-
 // ForwardHeader returns what of a caller's header goes upstream: an allow-list,
 // plus the names in pass. Made before reverse_proxy runs, so that a header_up
 // of the operator survives. The values are shared with in.
@@ -82,7 +79,7 @@ func neverPassed(name string) bool {
 		"Content-Length", "Content-Encoding", "Content-Type", "Accept-Encoding", "Expect", "Range", "Early-Data":
 		return true
 	}
-	return slices.Contains(carriers, name)
+	return slices.Contains(wire.Carriers[:], name)
 }
 
 // checkPassHeaders refuses names that pass_header can't hold.

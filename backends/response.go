@@ -150,7 +150,7 @@ func (w *written) Write(p []byte) (int, error) {
 func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string) (echoed bool) {
 	for name, values := range h {
 		switch {
-		case holdsSecretFold(name, secrets) || slices.ContainsFunc(values, func(v string) bool { return holdsSecret(v, secrets) }):
+		case holdsSecretFold(name, secrets) || slices.ContainsFunc(values, func(v string) bool { return wire.HoldsSecret(v, secrets) }):
 			echoed = true
 		case isLimit(name) && ownLimits:
 		case answered(name), slices.Contains(t.pass, name) && name != "X-Request-Id" && name != "Request-Id":
@@ -184,7 +184,7 @@ func isLimit(name string) bool {
 func requestID(h http.Header, secrets []string) string {
 	for _, name := range []string{"X-Request-Id", "Request-Id", "Apim-Request-Id"} {
 		id := h.Get(name)
-		if id == "" || len(id) > maxRequestID || holdsSecret(id, secrets) ||
+		if id == "" || len(id) > maxRequestID || wire.HoldsSecret(id, secrets) ||
 			strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			continue
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/wire"
 )
 
 func init() {
@@ -336,7 +338,7 @@ func attemptError(ctx context.Context, err error, secrets []string) error {
 // scrub replaces an error whose text holds a secret: net/http quotes what it
 // can't parse of an answer.
 func scrub(err error, secrets []string) error {
-	if holdsSecret(err.Error(), secrets) {
+	if wire.HoldsSecret(err.Error(), secrets) {
 		return errSecret
 	}
 	return err

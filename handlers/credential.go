@@ -9,9 +9,6 @@ import (
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-// carriers are the headers that carry a key, beside Authorization.
-var carriers = [...]string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
-
 // credential finds the key that a request carries. Some clients send the same
 // one in two carriers; two different ones are refused, since a gate and a
 // backend could take one each. A key in the query string is refused too: URLs
@@ -21,7 +18,7 @@ func credential(r *http.Request) (string, *wire.Error) {
 	if !ok {
 		return "", wire.Errorf(wire.KindInvalidKey, "")
 	}
-	for _, name := range carriers {
+	for _, name := range wire.Carriers[1:] {
 		for _, value := range r.Header[name] {
 			value = strings.Trim(value, " \t")
 			if found && value != secret {

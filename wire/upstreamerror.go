@@ -32,7 +32,7 @@ func UpstreamError(d Dialect, status int, body []byte, secrets ...string) *Error
 		return Errorf(kind, "")
 	}
 	told := parseUpstreamError(body)
-	if holdsSecret(string(body), secrets) || holdsSecret(told.Message+"\n"+told.Param+"\n"+told.Type+"\n"+told.Code, secrets) {
+	if HoldsSecret(string(body), secrets) || HoldsSecret(told.Message+"\n"+told.Param+"\n"+told.Type+"\n"+told.Code, secrets) {
 		return Errorf(KindUpstream, "")
 	}
 	if kind == KindRateLimited && (told.Type == insufficientQuota || told.Code == insufficientQuota) {
@@ -182,13 +182,4 @@ func cut(s string, limit int) string {
 		limit--
 	}
 	return s[:limit]
-}
-
-func holdsSecret(s string, secrets []string) bool {
-	for _, secret := range secrets {
-		if secret != "" && strings.Contains(s, secret) {
-			return true
-		}
-	}
-	return false
 }
