@@ -118,6 +118,7 @@ const (
 	FlagUpgrade    Flag = "upgrade"               // 101, though nothing was offered
 	FlagCredential Flag = "credential_refused"    // 401 or 403: the backend's key is bad
 	FlagEcho       Flag = "credential_in_headers" // a header that holds the backend's key, dropped
+	FlagEchoBody   Flag = "credential_in_body"    // an answer or stream that holds it, masked
 	FlagEncoding   Flag = "encoding"              // compressed, unasked, in a way that can't be undone
 )
 

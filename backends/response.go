@@ -51,6 +51,9 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 	if meter.Editing() {
 		out.ContentLength = -1
 	}
+	if len(secrets) > 0 && res.StatusCode >= 200 && res.StatusCode < 300 { // errors are not passed on as they are
+		out.Body = masked(out.Body, secrets, func() { ex.Flag = FlagEchoBody })
+	}
 	if encoding := header.Get("Content-Encoding"); strings.EqualFold(encoding, "identity") {
 		delete(header, "Content-Encoding")
 	} else if encoding != "" {
