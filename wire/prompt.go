@@ -55,8 +55,7 @@ type level struct {
 	data   span
 	base64 bool
 	text   bool
-
-	watched
+	watch  watch
 }
 
 // prompt reads a value that the model reads and adds to the request what the
@@ -118,13 +117,13 @@ func (s *scanner) token(r *Request, at span, ids bool) {
 		open.wantName = false
 		open.name = memberOf(s.body[at.start:at.end])
 		if open.watch != watchNone {
-			open.watched.name(s.body[at.start:at.end])
+			s.watched(open.watch).name(s.body[at.start:at.end])
 		}
 		r.addText(s.quoted(at))
 	default:
 		open.wantName = open.object
 		if open.watch != watchNone {
-			open.watched.value(s.body[at.start:at.end])
+			s.watched(open.watch).value(s.body[at.start:at.end])
 		}
 		s.value(r, at, ids)
 	}
@@ -135,11 +134,7 @@ func (s *scanner) value(r *Request, at span, ids bool) {
 	open := &s.levels[len(s.levels)-1]
 	switch c := s.body[at.start]; {
 	case c == '{':
-		watch := open.begin()
-		if len(s.levels) == 1 || len(s.levels) == 2 && !open.object {
-			watch = s.watch
-		}
-		s.levels = append(s.levels, level{object: true, wantName: true, parent: open.name, watched: watched{watch: watch}})
+		s.levels = append(s.levels, level{object: true, wantName: true, parent: open.name, watch: s.begin(open)})
 	case c == '[':
 		s.levels = append(s.levels, level{parent: open.parent, name: open.name})
 	case c == '"':
@@ -202,7 +197,9 @@ func (s *scanner) addData(r *Request, open *level, at span) {
 func (s *scanner) close(r *Request) {
 	open := s.levels[len(s.levels)-1]
 	s.levels = s.levels[:len(s.levels)-1]
-	s.named = s.named || open.named()
+	if open.watch != watchNone {
+		s.named = s.named || s.watched(open.watch).named()
+	}
 	switch {
 	case !open.data.present():
 	case open.base64 && !open.text:

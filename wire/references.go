@@ -55,13 +55,28 @@ func (f field) watch(e Endpoint) watch {
 	return watchNone
 }
 
-// begin says what is looked for in an object that opens as the value of a
-// member of this one.
-func (w *watched) begin() watch {
-	if w.watch == watchTool && w.reading == namesEnvironment {
-		return watchEnvironment
+// watched is the object that is open and watched for this. There is one of
+// each at a time, so that they take no room in the levels of a body.
+func (s *scanner) watched(w watch) *watched {
+	if w == watchEnvironment {
+		return &s.environment
 	}
-	return watchNone
+	return &s.naming
+}
+
+// begin says what is looked for in an object that opens in another level, and
+// begins with it.
+func (s *scanner) begin(in *level) (w watch) {
+	switch {
+	case len(s.levels) == 1 || len(s.levels) == 2 && !in.object:
+		w = s.watch
+	case in.watch == watchTool && s.naming.reading == namesEnvironment:
+		w = watchEnvironment
+	}
+	if w != watchNone {
+		*s.watched(w) = watched{watch: w}
+	}
+	return w
 }
 
 // name takes note of a member's name. Parsers that ignore case are no reason to

@@ -17,8 +17,10 @@ type scanner struct {
 	body    []byte
 	end     int // of the last token
 	levels  []level
-	watch   watch // in the field that is being read
-	named   bool  // an object in it names what a backend keeps
+
+	watch               watch   // in the field that is being read
+	naming, environment watched // the objects in it that are open
+	named               bool    // one of them names what a backend keeps
 }
 
 // decoderOptions allow names to stand twice: what the gate reads it checks
