@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/amanycodes/pine-gate/control"
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/keys"
 )
@@ -46,6 +47,12 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 		Throttle: limited,
 		Logger:   ctx.Logger(),
 		Metrics:  promhttp.HandlerFor(ctx.GetMetricsRegistry(), promhttp.HandlerOpts{}),
+		APIBase:  control.Base,
+		API: control.New(
+			func() (control.Gate, error) { return operated{app}, nil },
+			func(r *http.Request) string { return "admin key from " + handlers.ClientAddr(r).String() },
+			ctx.Logger(),
+		),
 	}
 	return nil
 }

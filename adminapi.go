@@ -2,17 +2,16 @@ package pinegate
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/control"
 )
 
 // AdminAPI is the gate's part of Caddy's own admin endpoint
-// (`admin.api.pinegate`): `GET /pinegate/usage` answers as `/v1/usage` does, and
-// `GET /pinegate/ready` as `/readyz`.
+// (`admin.api.pinegate`): the control plane's API, see the package control, and
+// `GET /pinegate/ready`, which answers as `/readyz`.
 // Like all of that endpoint it asks for no key: whoever reaches it could as
 // well change the configuration.
 type AdminAPI struct{}
@@ -24,34 +23,24 @@ func (*AdminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes returns the routes under /pinegate/.
 func (*AdminAPI) Routes() []caddy.AdminRoute {
+	api := control.New(
+		func() (control.Gate, error) {
+			app, err := runningApp()
+			return operated{app}, err
+		},
+		func(*http.Request) string { return "admin endpoint" },
+		caddy.Log().Named("admin.api.pinegate"),
+	)
 	return []caddy.AdminRoute{
-		{Pattern: usageRoute, Handler: caddy.AdminHandlerFunc(adminUsage)},
 		{Pattern: readyRoute, Handler: caddy.AdminHandlerFunc(adminReady)},
+		{Pattern: control.Base, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			api.ServeHTTP(w, r)
+			return nil
+		})},
 	}
 }
 
-const usageRoute = "/pinegate/usage"
-
-func adminUsage(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
-	}
-	app, err := runningApp()
-	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
-	}
-	if refusal := handlers.WriteUsage(app.state, app.logger, w, r); refusal != nil {
-		err := errors.New(refusal.Message)
-		switch {
-		case refusal.Param != "":
-			err = fmt.Errorf("%s %w", refusal.Param, err)
-		case refusal.Message == "":
-			err = refusal
-		}
-		return caddy.APIError{HTTPStatus: refusal.StatusCode(), Err: err}
-	}
-	return nil
-}
+const usageRoute = control.Base + "usage"
 
 // runningApp finds the app of the configuration that runs now. Modules of the
 // admin API are made before any app is, and outlive them.

@@ -30,6 +30,9 @@ type appState struct {
 	// The keys of each gate, to be watched once the configuration runs.
 	keyStores []*keys.Store
 
+	// Whether any gate takes keys that are made at runtime.
+	runtimeKeys bool
+
 	prices     *usage.Prices // nil: no price files
 	stopPrices chan struct{} // nil: nobody watches them
 }
@@ -72,6 +75,9 @@ func (a *App) Start() error {
 	}
 	if a.limits != nil {
 		a.limits.start(a)
+	}
+	if a.runtimeKeys {
+		a.registry().Start()
 	}
 	for _, store := range a.keyStores {
 		store.Start()

@@ -171,12 +171,16 @@ func (p *gateParser) words() words {
 }
 
 func (p *gateParser) parseKeyFile(d *caddyfile.Dispenser) error {
-	path, err := argument(d, "the path of a JSON file")
+	path, err := argument(d, "the path of a JSON file, or store")
 	if err != nil {
 		return err
 	}
-	if err := notYet(d, "keys "+path); err != nil {
-		return err
+	if path == "store" { // a file of that name is written ./store
+		if p.gate.KeyStore {
+			return d.Err("keys store stands here already")
+		}
+		p.gate.KeyStore = true
+		return nil
 	}
 	for _, other := range p.gate.KeyFiles {
 		if other == path {

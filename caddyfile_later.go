@@ -10,9 +10,8 @@ var later = map[string]string{
 	"webhook": "",
 
 	// site
-	"keys store": `"keys <file>" is; a file of that name is written ./store`,
-	"alert":      "",
-	"keepalive":  `"keepalive off" is`,
+	"alert":     "",
+	"keepalive": `"keepalive off" is`,
 
 	// backend
 	"discover":            `"discover off" is, and the default`,

@@ -259,7 +259,6 @@ func TestLaterWordsAreRefused(t *testing.T) {
 	tested := make(map[string]bool)
 	for _, c := range []struct{ input, word, at string }{
 		{global("webhook https://example.com {\nsecret {env.S}\n}"), "webhook", "3"},
-		{gate("keys store"), "keys store", "3"},
 		{gate("alert 80 100"), "alert", "3"},
 		{gate("keepalive 15s"), "keepalive", "3"},
 		{backend("discover 10m"), "discover", "4"},

@@ -20,13 +20,13 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "pinegate",
-		Short: "Makes keys for the inference gateway, and tells what was used",
+		Short: "Operates the inference gateway: its keys and teams, and what was used",
 		Long: `
 Makes keys for callers of the pinegate handler, hashes the ones you have, so that
 the configuration holds no secret, tells what the gate of a running Caddy has
 recorded, and whether it is ready.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand())
+			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand(), keyCommand(), teamCommand())
 		},
 	})
 }

@@ -15,6 +15,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/amanycodes/pine-gate/control"
 	"github.com/amanycodes/pine-gate/usage"
 )
 
@@ -208,20 +209,21 @@ func askAdmin(address string, query url.Values) (*usage.Page, error) {
 // apart by their text only.
 func explained(address string, err error) error {
 	text := err.Error()
+	if _, body, found := strings.Cut(text, "caddy responded with error: HTTP "); found {
+		var problem control.Problem
+		_, body, _ = strings.Cut(body, ": ")
+		if json.Unmarshal([]byte(body), &problem) == nil && problem.Detail != "" {
+			return fmt.Errorf("the gate at %s says: %s", address, problem.Detail)
+		}
+	}
 	switch {
 	case strings.HasPrefix(text, "performing request: "):
 		return fmt.Errorf("nobody answers at %s (%s): start Caddy, or say where its admin endpoint is with --address or --config; "+
 			"one that is configured as `admin off` can't be asked", address, strings.TrimPrefix(text, "performing request: "))
 	case strings.Contains(text, "HTTP 404"):
-		return fmt.Errorf("the Caddy at %s does not know pinegate's usage: it runs another binary, maybe an older one; restart it with this one", address)
+		return fmt.Errorf("the Caddy at %s does not know pinegate: it runs another binary, maybe an older one; restart it with this one", address)
 	case strings.Contains(text, "HTTP 403"):
 		return fmt.Errorf("the admin endpoint at %s does not let this address or host in: see `origins` of the global option admin (%w)", address, err)
-	case strings.Contains(text, "HTTP 400: "):
-		_, body, _ := strings.Cut(text, "HTTP 400: ")
-		var refusal struct{ Error string }
-		if json.Unmarshal([]byte(body), &refusal) == nil && refusal.Error != "" {
-			return fmt.Errorf("the gate at %s refuses the question: %s", address, refusal.Error)
-		}
 	case strings.Contains(text, "HTTP 503"):
 		return fmt.Errorf("the gate at %s can't tell its usage: its configuration has no pinegate, or its store is away; its log says more (%w)", address, err)
 	}

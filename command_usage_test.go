@@ -161,12 +161,12 @@ func TestUsageFlagsThatMakeNoSense(t *testing.T) {
 
 func TestUsageErrorsSayWhatToDo(t *testing.T) {
 	for text, want := range map[string]string{
-		"performing request: Get \"http://x\": connection refused":                        "start Caddy, or say where its admin endpoint is with --address",
-		"caddy responded with error: HTTP 404: {\"error\":\"resource not found\"}":        "restart it with this one",
-		"caddy responded with error: HTTP 403: {\"error\":\"host not allowed\"}":          "see `origins` of the global option admin",
-		"caddy responded with error: HTTP 503: {\"error\":\"no pinegate\"}":               "its configuration has no pinegate, or its store is away",
-		"caddy responded with error: HTTP 400: {\"error\":\"start_time is too early\"}\n": "the gate at h:1 refuses the question: start_time is too early",
-		"HTTP 500: reading error message: x":                                              "asking h:1: HTTP 500",
+		"performing request: Get \"http://x\": connection refused":                         "start Caddy, or say where its admin endpoint is with --address",
+		"caddy responded with error: HTTP 404: {\"error\":\"resource not found\"}":         "restart it with this one",
+		"caddy responded with error: HTTP 403: {\"error\":\"host not allowed\"}":           "see `origins` of the global option admin",
+		"caddy responded with error: HTTP 503: {\"error\":\"no pinegate\"}":                "its configuration has no pinegate, or its store is away",
+		"caddy responded with error: HTTP 400: {\"detail\":\"start_time is too early\"}\n": "the gate at h:1 says: start_time is too early",
+		"HTTP 500: reading error message: x":                                               "asking h:1: HTTP 500",
 	} {
 		if err := explained("h:1", errors.New(text)); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "h:1") {
 			t.Errorf("%s: %v", text, err)

@@ -93,6 +93,13 @@ type Handler struct {
 	// again when they change; a broken one keeps the keys that were there.
 	KeyFiles []string `json:"key_files,omitempty"`
 
+	// Takes also the keys that are made while the gate runs: by `caddy pinegate
+	// key`, by the dashboard or by the control plane's API. They are kept in the
+	// store, with `redis` for all of its gates; a change holds everywhere within a
+	// second. While the store is away they work for 5 minutes more, then they are
+	// refused with 503. Default: false.
+	KeyStore bool `json:"key_store,omitempty"`
+
 	// Teams, whose limits their keys share. A team that is named by a key but
 	// not declared here has no limits.
 	Teams []TeamConfig `json:"teams,omitempty"`

@@ -40,8 +40,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(h.Keys) == 0 && len(h.KeyFiles) == 0 {
-		return errors.New("a gate needs a source of keys: a key block or a keys file; it is never open")
+	if len(h.Keys) == 0 && len(h.KeyFiles) == 0 && !h.KeyStore {
+		return errors.New("a gate needs a source of keys: a key block, a keys file or keys store; it is never open")
 	}
 	if len(h.Backends) == 0 {
 		return errors.New("a gate needs a backend")

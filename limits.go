@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/keys/registry"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/metrics"
 )
@@ -26,6 +27,7 @@ type limits struct {
 	*state
 	pooled   string // its key
 	options  limiter.RedisOptions
+	registry *registry.Registry // of keys that are made at runtime
 	guarding limiter.GuardedOptions
 	metrics  atomic.Pointer[metrics.Metrics] // of the last configuration
 
@@ -64,6 +66,7 @@ func limitsFor(app *App) (*limits, error) {
 		l.guarding = limiter.GuardedOptions{
 			Mode: mode, Replicas: config.Replicas, Seed: app.state.used, OnChange: l.changed, OnError: l.count,
 		}
+		l.registry = newRegistry(func() (registry.Backing, error) { return openRedisKeys(options) })
 		return l, nil
 	})
 	if err != nil {
@@ -159,15 +162,14 @@ func (l *limits) failed(err error) {
 
 // Destruct closes the store once the last reference is gone.
 func (l *limits) Destruct() error {
-	g := l.open.Load()
-	if g == nil {
-		return nil
+	err := l.registry.Close()
+	if g := l.open.Load(); g != nil {
+		err = errors.Join(err, g.Close())
 	}
-	if err := g.Close(); err != nil {
-		caddy.Log().Named("pinegate").Error("closing the store of limits failed", zap.Error(err))
-		return err
+	if err != nil {
+		caddy.Log().Named("pinegate").Error("closing the store failed", zap.Error(err))
 	}
-	return nil
+	return err
 }
 
 // quietRedis sends what the client of Redis logs by itself, which is for all

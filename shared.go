@@ -25,7 +25,11 @@ func (h *Handler) keyStore(ctx caddy.Context, app *App) (*keys.Store, error) {
 			return nil, err
 		}
 	}
-	return newKeyStore(ctx.Logger(), app, keys.StoreConfig{Keys: h.Keys, Files: h.KeyFiles, Admin: h.AdminKeys})
+	config := keys.StoreConfig{Keys: h.Keys, Files: h.KeyFiles, Admin: h.AdminKeys}
+	if h.KeyStore {
+		app.runtimeKeys, config.Runtime = true, app.registry()
+	}
+	return newKeyStore(ctx.Logger(), app, config)
 }
 
 // newKeyStore makes a store that reads placeholders as Caddy does and tells the

@@ -2,6 +2,7 @@ package pinegate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/keys/registry"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
@@ -30,6 +32,7 @@ type state struct {
 	conversations *handlers.Conversations
 	requests      handlers.InFlight
 	backends      backends.LiveSet
+	registry      *registry.Registry // of keys that are made at runtime
 
 	inflight atomic.Int64
 	closing  context.Context // ends when nobody holds the state any more
@@ -75,6 +78,7 @@ func stateFor(app *App) (*state, error) {
 			works: "what quotas have used can be read again",
 		}
 		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
+		s.registry = newRegistry(registryOpener(app.Store))
 		return s, nil
 	})
 	if err != nil {
@@ -229,7 +233,7 @@ func (s *state) settleAll(wait time.Duration) {
 // Destruct closes the ledger once the last reference is gone.
 func (s *state) Destruct() error {
 	s.closed()
-	err := s.limiter.Close()
+	err := errors.Join(s.limiter.Close(), s.registry.Close())
 	if l := s.ledger.Load(); l != nil {
 		<-s.settled
 		if closeErr := l.Close(); closeErr != nil {

@@ -31,13 +31,9 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 	default:
 		return "", nil, fmt.Errorf("unknown store %q: expected file, memory or redis", store.Type)
 	}
-	dir := store.Dir
-	if dir == "" {
-		dir = filepath.Join(caddy.AppDataDir(), "pinegate")
-	}
-	dir, err := filepath.Abs(dir)
+	dir, err := store.dir()
 	if err != nil {
-		return "", nil, fmt.Errorf("resolving the store's directory: %w", err)
+		return "", nil, err
 	}
 	return "file " + dir, func(s usage.Settings, hideModels bool, status func(error)) (usage.Ledger, error) {
 		events := caddy.Log().Named(gateModule).Named(handlers.EventsLogger)
@@ -49,6 +45,22 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 			Interrupted: func(r *usage.Record) { handlers.LogEvent(events, r, hideModels) },
 		})
 	}, nil
+}
+
+// dir is the absolute path of the directory of the embedded store.
+func (c *StoreConfig) dir() (string, error) {
+	var dir string
+	if c != nil {
+		dir = c.Dir
+	}
+	if dir == "" {
+		dir = filepath.Join(caddy.AppDataDir(), "pinegate")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("resolving the store's directory: %w", err)
+	}
+	return dir, nil
 }
 
 // gateModule is the ID of the gate's module, by which its loggers are named.

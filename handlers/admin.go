@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -11,14 +12,16 @@ import (
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-// Admin answers the control plane, on a listener of its own: usage, health and
-// metrics. All but health needs an admin key.
+// Admin answers the control plane, on a listener of its own: its API, usage,
+// health and metrics. All but health needs an admin key.
 type Admin struct {
 	Shared   Shared
 	Keys     *keys.Store // holds admin keys only
 	Throttle *throttle.Throttle
 	Logger   *zap.Logger
 	Metrics  http.Handler // in Prometheus' format
+	API      http.Handler // under APIBase
+	APIBase  string
 }
 
 // ServeHTTP answers every request: what it does not know is refused.
@@ -32,6 +35,13 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Admin) serve(w http.ResponseWriter, r *http.Request) *wire.Error {
+	if strings.HasPrefix(r.URL.Path, a.APIBase) {
+		if err := authenticateAdmin(a.Keys, a.Throttle, r, time.Now()); err != nil {
+			return err
+		}
+		a.API.ServeHTTP(w, r)
+		return nil
+	}
 	switch r.URL.Path {
 	case "/healthz", "/readyz", "/metrics", "/v1/usage":
 	default:

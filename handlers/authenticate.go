@@ -15,12 +15,17 @@ import (
 
 // authenticate finds the caller's key and checks that it may be used here and
 // now. Unknown, malformed, expired and disabled keys are told apart by
-// nothing: an answer that differs would tell which secrets exist.
+// nothing: an answer that differs would tell which secrets exist. Where keys that
+// are made at runtime can't be asked for, nobody is called unknown: a client that
+// is told 401 gives up for good.
 func (c *call) authenticate() *wire.Error {
 	ring := c.g.Keys.Ring()
 	err := identify(c.g.Throttle, c.r, func(h keys.Hash) *wire.Error {
 		key := ring.Lookup(h)
-		if key == nil || key.Disabled || key.Expired(c.start) {
+		switch {
+		case key == nil && !c.g.Keys.Known(), key != nil && !c.g.Keys.Trusts(key):
+			return wire.Errorf(wire.KindOverloaded, "")
+		case key == nil, key.Disabled, key.Expired(c.start):
 			return wire.Errorf(wire.KindInvalidKey, "")
 		}
 		c.key = key
@@ -31,7 +36,7 @@ func (c *call) authenticate() *wire.Error {
 	}
 	c.warnForwarded()
 	c.grants = c.g.Policy.grants(ring, c.key)
-	if !c.key.AllowsIP(clientAddr(c.r)) {
+	if !c.key.AllowsIP(ClientAddr(c.r)) {
 		return wire.Errorf(wire.KindIPForbidden, "")
 	}
 	if group := c.endpoint.Group(); group != "" && !c.key.AllowsEndpoint(group) {
@@ -63,7 +68,7 @@ func authenticateAdmin(store *keys.Store, t *throttle.Throttle, r *http.Request,
 // but for a key that was good from there within the hour: one bad client must
 // not lock out the others behind its address.
 func identify(t *throttle.Throttle, r *http.Request, judge func(keys.Hash) *wire.Error) *wire.Error {
-	addr := clientAddr(r)
+	addr := ClientAddr(r)
 	secret, err := credential(r)
 	var hash keys.Hash
 	if err == nil {
@@ -80,17 +85,18 @@ func identify(t *throttle.Throttle, r *http.Request, judge func(keys.Hash) *wire
 	if err == nil {
 		err = judge(hash)
 	}
-	if err != nil && err.StatusCode() == http.StatusUnauthorized {
-		t.Failed(addr)
-	} else {
+	switch {
+	case err == nil, err.StatusCode() == http.StatusForbidden:
 		t.Accepted(addr, hash)
+	case err.StatusCode() == http.StatusUnauthorized:
+		t.Failed(addr)
 	}
 	return err
 }
 
-// clientAddr is the caller's address as Caddy sees it, which honours
+// ClientAddr is the caller's address as Caddy sees it, which honours
 // `trusted_proxies` and no other header.
-func clientAddr(r *http.Request) netip.Addr {
+func ClientAddr(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	if addr, err := netip.ParseAddr(text); err == nil {
 		return addr.Unmap()
@@ -113,6 +119,6 @@ func (c *call) warnForwarded() {
 	if c.g.warnedForwarded.CompareAndSwap(false, true) {
 		c.g.Logger.Warn("a request carries X-Forwarded-For but its sender is not among trusted_proxies: "+
 			"if that is your load balancer, all its callers share one address for throttle and allow_ip",
-			zap.Stringer("peer", clientAddr(c.r)))
+			zap.Stringer("peer", ClientAddr(c.r)))
 	}
 }

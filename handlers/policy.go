@@ -62,11 +62,11 @@ func (p *Policy) grants(ring *keys.Ring, key *keys.Key) *grants {
 	if g, ok := cache.byKey.Load(key); ok {
 		return g.(*grants)
 	}
-	g, _ := cache.byKey.LoadOrStore(key, p.newGrants(key))
+	g, _ := cache.byKey.LoadOrStore(key, p.newGrants(ring, key))
 	return g.(*grants)
 }
 
-func (p *Policy) newGrants(key *keys.Key) *grants {
+func (p *Policy) newGrants(ring *keys.Ring, key *keys.Key) *grants {
 	g := &grants{key: key}
 	add := func(limit limiter.Limit) {
 		rule := limiter.NewRule(limiter.ScopeKey, key.ID, limit)
@@ -81,9 +81,17 @@ func (p *Policy) newGrants(key *keys.Key) *grants {
 			add(limit)
 		}
 	}
-	if team := p.Teams[key.Team]; key.Team != "" && team != nil {
+	if key.Team == "" {
+		return g
+	}
+	if team := p.Teams[key.Team]; team != nil {
 		g.team = team.Models
 		g.rules = append(g.rules, team.Rules...)
+	} else if team := ring.Team(key.Team); team != nil { // the configuration's wins
+		g.team = team.Models
+		for _, limit := range team.Limits {
+			g.rules = append(g.rules, limiter.NewRule(limiter.ScopeTeam, team.ID, limit))
+		}
 	}
 	return g
 }

@@ -32,7 +32,7 @@ func patternOf(t *testing.T, text string) pattern.Pattern {
 func TestDefaultLimitsHoldForKeysWithoutOneOfTheSameKind(t *testing.T) {
 	p := &Policy{Defaults: []limiter.Limit{limit(t, "60 requests/minute"), limit(t, "8 concurrent")}}
 	own := limit(t, "5 requests/minute")
-	g := p.newGrants(&keys.Key{ID: "a", Limits: []limiter.Limit{own}})
+	g := p.newGrants(new(keys.Ring), &keys.Key{ID: "a", Limits: []limiter.Limit{own}})
 	var got []string
 	for _, rule := range g.rules {
 		got = append(got, rule.Limit.String())
@@ -45,7 +45,7 @@ func TestDefaultLimitsHoldForKeysWithoutOneOfTheSameKind(t *testing.T) {
 func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
 	rule := limiter.NewRule(limiter.ScopeTeam, "red", limit(t, "10 requests/minute"))
 	p := &Policy{Teams: map[string]*Team{"red": {Models: pattern.List{patternOf(t, "gpt-*")}, Rules: []*limiter.Rule{rule}}}}
-	g := p.newGrants(&keys.Key{ID: "a", Team: "red", Models: pattern.List{patternOf(t, "*-mini")}})
+	g := p.newGrants(new(keys.Ring), &keys.Key{ID: "a", Team: "red", Models: pattern.List{patternOf(t, "*-mini")}})
 	for model, want := range map[string]bool{"gpt-4o-mini": true, "gpt-4o": false, "llama-mini": false} {
 		if got := g.allows(model); got != want {
 			t.Errorf("allows(%q) = %t", model, got)
@@ -55,11 +55,11 @@ func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
 		t.Errorf("rules %v: the team's counter is not shared", g.rules)
 	}
 	p.Defaults = []limiter.Limit{limit(t, "5 requests/minute")}
-	if g := p.newGrants(&keys.Key{ID: "a", Team: "red"}); g.rules[0].Team != "red" {
+	if g := p.newGrants(new(keys.Ring), &keys.Key{ID: "a", Team: "red"}); g.rules[0].Team != "red" {
 		t.Errorf("the key's rule is of team %q", g.rules[0].Team)
 	}
 	p.Defaults = nil
-	if g := p.newGrants(&keys.Key{ID: "b", Team: "undeclared"}); !g.allows("anything") || len(g.rules) != 0 {
+	if g := p.newGrants(new(keys.Ring), &keys.Key{ID: "b", Team: "undeclared"}); !g.allows("anything") || len(g.rules) != 0 {
 		t.Error("an undeclared team limits")
 	}
 }
@@ -120,5 +120,32 @@ func TestResetsReadAsOpenAIWritesThem(t *testing.T) {
 		if got := resetText(d); got != want {
 			t.Errorf("resetText(%v) = %q, want %q", d, got, want)
 		}
+	}
+}
+
+// withTeam is a runtime that holds a team.
+type withTeam struct{ team *keys.Team }
+
+func (r withTeam) Snapshot(time.Time) keys.RuntimeKeys {
+	return keys.RuntimeKeys{Teams: []*keys.Team{r.team}}
+}
+func (withTeam) Watch(func()) func() { return func() {} }
+func (withTeam) Current() bool       { return true }
+func (withTeam) Stale() bool         { return false }
+
+func TestATeamMadeAtRuntimeHoldsUnlessTheConfigurationHasOne(t *testing.T) {
+	team := &keys.Team{ID: "red", Models: pattern.List{patternOf(t, "gpt-*")}, Limits: []limiter.Limit{limit(t, "3 requests/hour")}}
+	store, err := keys.NewStore(keys.StoreConfig{Runtime: withTeam{team}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := &keys.Key{ID: "alice", Team: "red"}
+	g := new(Policy).newGrants(store.Ring(), alice)
+	if !g.allows("gpt-5") || g.allows("o3") || len(g.rules) != 1 || g.rules[0].Kind != limiter.ScopeTeam || g.rules[0].ID != "red" {
+		t.Errorf("grants %+v", g)
+	}
+	configured := &Policy{Teams: map[string]*Team{"red": {}}}
+	if g := configured.newGrants(store.Ring(), alice); !g.allows("o3") || len(g.rules) != 0 {
+		t.Errorf("the configuration's team gives way: %+v", g)
 	}
 }

@@ -18,6 +18,7 @@ type keySet struct {
 	entries    []entry     // of secrets that are written as hashes, or in clear
 	references []reference // of secrets that stand elsewhere
 	clear      bool        // holds a clear secret
+	teams      []*Team     // of the runtime only
 }
 
 // reference is a secret of a key that a placeholder stands for.

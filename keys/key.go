@@ -65,6 +65,7 @@ type Key struct {
 	Expires   time.Time       // zero: never
 	AllowIP   []netip.Prefix  // nil: any address
 	Disabled  bool
+	Runtime   bool // made while the gate runs, by a [Runtime]
 }
 
 // AllowsModel tells whether the key may use a model, by its public name.

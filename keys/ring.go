@@ -20,6 +20,7 @@ type Ring struct {
 	table []entry // a third of it is empty, marked by no key
 	ids   []*Key  // sorted by id
 	admin []Hash
+	teams map[string]*Team // made at runtime
 }
 
 // entry is one secret of a key.
@@ -67,6 +68,19 @@ func (r *Ring) ByID(id string) *Key {
 		return nil
 	}
 	return r.ids[i]
+}
+
+// Team returns the team of an id that was made at runtime, or nil.
+func (r *Ring) Team(id string) *Team { return r.teams[id] }
+
+func (r *Ring) setTeams(teams []*Team) {
+	if len(teams) == 0 {
+		return
+	}
+	r.teams = make(map[string]*Team, len(teams))
+	for _, team := range teams {
+		r.teams[team.ID] = team
+	}
 }
 
 // All returns the keys in the order of their ids.

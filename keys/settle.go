@@ -15,6 +15,7 @@ func (s *Store) poll() {
 			s.report(s.readSource(src))
 		}
 	}
+	s.readRuntime()
 	s.settle()
 }
 
@@ -82,6 +83,9 @@ func (s *Store) changes() (pending []change, fresh map[change]bool) {
 	for _, sec := range s.secrets {
 		add(sec)
 	}
+	if s.runtime != nil {
+		add(s.runtime)
+	}
 	return pending, fresh
 }
 
@@ -137,7 +141,15 @@ func (s *Store) build() (*Ring, error) {
 		}
 		admin = append(admin, a.hash)
 	}
+	var teams []*Team
+	if s.runtime != nil {
+		set := s.withoutConflicts(s.runtime.value(), keys, entries, admin)
+		keys, entries, teams = append(keys, set.keys...), append(entries, set.entries...), set.teams
+	}
 	ring, err := newRing(keys, entries, admin)
+	if err == nil {
+		ring.setTeams(teams)
+	}
 	var duplicate *duplicateError
 	if errors.As(err, &duplicate) {
 		s.nameSources(duplicate)

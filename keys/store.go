@@ -18,11 +18,15 @@ type StoreConfig struct {
 	// Paths of keys files; see the documentation of Store.
 	Files []string
 
+	// Keys that are made while the gate runs. Those of Keys and Files win over
+	// them where both have an id or a secret. Default: none.
+	Runtime Runtime
+
 	// Secrets of the admin keys: hashes and placeholders. They open what no
 	// caller's key opens, and nothing else. Default: none.
 	Admin []string
 
-	// Allows a store without Keys and Files. Default: false, an error: nobody
+	// Allows a store without Keys, Files and Runtime. Default: false, an error: nobody
 	// could use the gate, which is hardly meant.
 	AllowEmpty bool
 
@@ -69,9 +73,15 @@ type Store struct {
 	ring   atomic.Pointer[Ring]
 
 	// What follows belongs to NewStore and then to the poller alone.
-	sources []*source          // the config's keys first, then the files'
+	sources []*source          // the config's keys first, then the files'; the runtime's are not among them
 	secrets map[string]*secret // by placeholder
 	admin   []spec
+
+	runtime      *source         // nil: there is none
+	runtimeUntil time.Time       // when it changes by itself; zero: never
+	leftOut      map[string]bool // ids of its keys that the others don't admit
+	wake         chan struct{}   // holds a token when the runtime has changed
+	unwatch      func()
 
 	start, stop sync.Once
 	done        chan struct{}
@@ -81,7 +91,7 @@ type Store struct {
 // NewStore reads all keys. It starts nothing that must be closed, so a config
 // can be validated with it. The error names what is wrong and the key or file.
 func NewStore(config StoreConfig) (*Store, error) {
-	if len(config.Keys) == 0 && len(config.Files) == 0 && !config.AllowEmpty {
+	if len(config.Keys) == 0 && len(config.Files) == 0 && config.Runtime == nil && !config.AllowEmpty {
 		return nil, errors.New("no source of keys: add a key or a keys file")
 	}
 	if config.Poll <= 0 {
@@ -90,12 +100,28 @@ func NewStore(config StoreConfig) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, secrets: make(map[string]*secret), done: make(chan struct{})}
+	s := &Store{config: config, secrets: make(map[string]*secret), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if err := s.load(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+// wakeUp tells the poller that the runtime has changed.
+func (s *Store) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it knows
+	}
+}
+
+// Known tells whether a secret that is not in the ring is known to belong to no
+// key: not while keys that are made at runtime can't be asked for.
+func (s *Store) Known() bool { return s.config.Runtime == nil || s.config.Runtime.Current() }
+
+// Trusts tells whether a key of the ring may be accepted: one that was made at
+// runtime may not when it could have been revoked long ago, unseen.
+func (s *Store) Trusts(key *Key) bool { return !key.Runtime || !s.config.Runtime.Stale() }
 
 // Ring returns the keys as they are now.
 func (s *Store) Ring() *Ring { return s.ring.Load() }
@@ -107,6 +133,10 @@ func (s *Store) Start() {
 		if !s.watches() {
 			return
 		}
+		if s.config.Runtime != nil {
+			s.unwatch = s.config.Runtime.Watch(s.wakeUp)
+			s.wakeUp() // for what has changed since it was read
+		}
 		s.poller.Go(func() {
 			tick := time.NewTicker(s.config.Poll)
 			defer tick.Stop()
@@ -114,6 +144,9 @@ func (s *Store) Start() {
 				select {
 				case <-s.done:
 					return
+				case <-s.wake:
+					s.runtime.offer(s.runtimeSet())
+					s.settle()
 				case <-tick.C:
 					s.poll()
 				}
@@ -125,7 +158,12 @@ func (s *Store) Start() {
 // Close ends following the files and waits until a look at them that is under
 // way has ended. The last ring stays. Calling it again does nothing.
 func (s *Store) Close() {
-	s.stop.Do(func() { close(s.done) })
+	s.stop.Do(func() {
+		close(s.done)
+		if s.unwatch != nil {
+			s.unwatch()
+		}
+	})
 	s.poller.Wait()
 }
 
@@ -169,6 +207,10 @@ func (s *Store) load() error {
 		}
 		src.take()
 	}
+	if s.config.Runtime != nil {
+		s.runtime = &source{name: runtimeName}
+		s.runtime.current = s.runtimeSet()
+	}
 	ring, err := s.build()
 	if err != nil {
 		return err
@@ -182,7 +224,7 @@ func (s *Store) load() error {
 
 // watches tells whether there is any file to follow.
 func (s *Store) watches() bool {
-	if len(s.config.Files) > 0 {
+	if len(s.config.Files) > 0 || s.config.Runtime != nil {
 		return true
 	}
 	for _, sec := range s.secrets {

@@ -14,6 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// DefaultPrefix is what the names of keys in Redis begin with, unless told otherwise.
+const DefaultPrefix = "pinegate"
+
 // RedisOptions are the options of [NewRedis]. URLs is needed; the zero value of all else is useful.
 type RedisOptions struct {
 	// URLs say where Redis is: redis://, rediss:// (TLS) or unix://, with a user, a password and a
@@ -148,7 +151,7 @@ func newRedis(opts RedisOptions, tuning redisTuning) (*Redis, error) {
 		return nil, errors.New("redis: no URL")
 	}
 	if opts.Prefix == "" {
-		opts.Prefix = "pinegate"
+		opts.Prefix = DefaultPrefix
 	}
 	if strings.ContainsAny(opts.Prefix, "{}") {
 		return nil, fmt.Errorf("redis: prefix %q: braces would put all keys on one node", opts.Prefix)

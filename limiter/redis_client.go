@@ -17,6 +17,16 @@ import (
 // own budget; the connection is there for the next.
 const dialTimeout = time.Second
 
+// NewClient makes a client of the Redis that the options name, for what else a gate keeps there. It
+// opens no connection, and it is the caller's to close.
+func NewClient(opts RedisOptions) (redis.UniversalClient, error) {
+	if err := opts.Check(); err != nil {
+		return nil, err
+	}
+	client, _, err := newClient(&opts)
+	return client, err
+}
+
 // newClient makes the client of a standalone Redis, a Sentinel set or a Cluster.
 func newClient(opts *RedisOptions) (_ redis.UniversalClient, cluster bool, _ error) {
 	parsed := make([]*redis.Options, len(opts.URLs))

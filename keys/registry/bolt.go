@@ -1,0 +1,146 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Bolt is a backing in a file, which belongs to one process at a time. Each
+// change is on the disk before it is acknowledged.
+type Bolt struct{ db *bbolt.DB }
+
+// lockWait is how long the file of another process is waited for.
+const lockWait = time.Second
+
+var (
+	boltMeta    = []byte("meta")
+	boltChanges = []byte("changes") // version, big endian → kind, 0, id
+	epochName   = []byte("epoch")
+)
+
+// OpenBolt opens a file, made with its directory where there is none. It fails
+// with [ErrUnavailable] where another process holds it, and for a file that is
+// something else.
+func OpenBolt(path string) (*Bolt, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("%w: making its directory: %w", ErrUnavailable, err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("%w: another process has %s open", ErrUnavailable, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: opening %s: %w", ErrUnavailable, path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{boltMeta, boltChanges, []byte(KindKey), []byte(KindTeam)} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(boltMeta)
+		if meta.Get(epochName) != nil {
+			return nil
+		}
+		return meta.Put(epochName, []byte(rand.Text()))
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: preparing %s: %w", ErrUnavailable, path, err), db.Close())
+	}
+	return &Bolt{db}, nil
+}
+
+// Changes implements [Backing].
+func (b *Bolt) Changes(_ context.Context, since Place) (changes Changes, err error) {
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		log := tx.Bucket(boltChanges)
+		changes.Place = Place{string(tx.Bucket(boltMeta).Get(epochName)), log.Sequence()}
+		if changes.Place == since {
+			return nil
+		}
+		if since.Epoch != changes.Place.Epoch {
+			changes.Whole = true
+			for _, kind := range []Kind{KindKey, KindTeam} {
+				err := tx.Bucket([]byte(kind)).ForEach(func(id, value []byte) error {
+					changes.Entries = append(changes.Entries, Entry{kind, string(id), bytes.Clone(value)})
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		cursor := log.Cursor()
+		for at, name := cursor.Seek(version(since.Version + 1)); at != nil; at, name = cursor.Next() {
+			kind, id, _ := bytes.Cut(name, []byte{0})
+			value := bytes.Clone(tx.Bucket(kind).Get(id))
+			changes.Entries = append(changes.Entries, Entry{Kind(kind), string(id), value})
+		}
+		return nil
+	})
+	if err != nil {
+		return Changes{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return changes, nil
+}
+
+// Update implements [Backing].
+func (b *Bolt) Update(_ context.Context, kind Kind, id string, change func([]byte) ([]byte, error)) error {
+	var refused error
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		entries := tx.Bucket([]byte(kind))
+		var value []byte
+		value, refused = change(bytes.Clone(entries.Get([]byte(id))))
+		if refused != nil {
+			return refused
+		}
+		var err error
+		if value == nil {
+			err = entries.Delete([]byte(id))
+		} else {
+			err = entries.Put([]byte(id), value)
+		}
+		if err != nil {
+			return err
+		}
+		log := tx.Bucket(boltChanges)
+		next, err := log.NextSequence()
+		if err != nil {
+			return err
+		}
+		if next > changesKept {
+			if err := log.Delete(version(next - changesKept)); err != nil {
+				return err
+			}
+		}
+		return log.Put(version(next), append(append([]byte(kind), 0), id...))
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// changesKept bounds the list of changes. Only this process reads it, and reads
+// it after each change: it is never further behind.
+const changesKept = 1000
+
+// Close implements [Backing].
+func (b *Bolt) Close() error { return b.db.Close() }
+
+// version is a version as a key that sorts by it.
+func version(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

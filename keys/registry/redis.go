@@ -1,0 +1,158 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Redis is a backing that several gates share. All of it lies under one hash tag,
+// so on one node of a Cluster. It must not evict and should persist: keys that it
+// loses are refused.
+type Redis struct {
+	client redis.UniversalClient
+	prefix string
+}
+
+// NewRedis returns the backing under a prefix, whose client stays the caller's.
+func NewRedis(client redis.UniversalClient, prefix string) *Redis {
+	return &Redis{client, "{" + prefix + ":registry}:"}
+}
+
+//go:embed lua/update.lua
+var updateSource string
+
+// update replaces an entry if it still is what it was read as.
+var update = redis.NewScript(updateSource)
+
+// The parts of the backing in Redis. Entries of a kind are a hash of its name;
+// changes is a sorted set of kind/id by the version of their last change.
+func (r *Redis) meta() string          { return r.prefix + "meta" }
+func (r *Redis) changes() string       { return r.prefix + "changes" }
+func (r *Redis) entries(k Kind) string { return r.prefix + string(k) }
+
+// Changes implements [Backing]. The place is read first: what changes while the
+// rest is read has a later one.
+func (r *Redis) Changes(ctx context.Context, since Place) (Changes, error) {
+	place, err := r.place(ctx)
+	if err != nil || place == since {
+		return Changes{Place: place}, err
+	}
+	changes := Changes{Place: place}
+	if place.Epoch != since.Epoch || place.Version < since.Version {
+		changes.Whole = true
+		for _, kind := range []Kind{KindKey, KindTeam} {
+			if err := r.all(ctx, kind, &changes); err != nil {
+				return Changes{}, err
+			}
+		}
+		return changes, nil
+	}
+	names, err := r.client.ZRangeByScore(ctx, r.changes(), &redis.ZRangeBy{
+		Min: "(" + strconv.FormatUint(since.Version, 10), Max: "+inf",
+	}).Result()
+	if err != nil {
+		return Changes{}, away("reading what has changed", err)
+	}
+	changed := make(map[Kind][]string)
+	for _, name := range names {
+		kind, id, _ := strings.Cut(name, "/")
+		changed[Kind(kind)] = append(changed[Kind(kind)], id)
+	}
+	for kind, ids := range changed {
+		values, err := r.client.HMGet(ctx, r.entries(kind), ids...).Result()
+		if err != nil {
+			return Changes{}, away("reading what has changed", err)
+		}
+		for i, value := range values {
+			entry := Entry{Kind: kind, ID: ids[i]}
+			if text, ok := value.(string); ok {
+				entry.Value = []byte(text)
+			}
+			changes.Entries = append(changes.Entries, entry)
+		}
+	}
+	return changes, nil
+}
+
+// place is where the history is now. A Redis in which nothing was ever written
+// has the epoch "none".
+func (r *Redis) place(ctx context.Context) (Place, error) {
+	values, err := r.client.HMGet(ctx, r.meta(), "epoch", "version").Result()
+	if err != nil {
+		return Place{}, away("reading the version", err)
+	}
+	epoch, _ := values[0].(string)
+	text, _ := values[1].(string)
+	if epoch == "" {
+		return Place{Epoch: "none"}, nil
+	}
+	version, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return Place{}, fmt.Errorf("%w: its version is no number", ErrUnavailable)
+	}
+	return Place{epoch, version}, nil
+}
+
+// all reads the entries of a kind, in pieces: Redis serves nobody else meanwhile.
+func (r *Redis) all(ctx context.Context, kind Kind, changes *Changes) error {
+	const piece = 1000
+	for cursor := uint64(0); ; {
+		var pairs []string
+		var err error
+		pairs, cursor, err = r.client.HScan(ctx, r.entries(kind), cursor, "", piece).Result()
+		if err != nil {
+			return away("reading all "+string(kind)+"s", err)
+		}
+		for i := 0; i+1 < len(pairs); i += 2 {
+			changes.Entries = append(changes.Entries, Entry{kind, pairs[i], []byte(pairs[i+1])})
+		}
+		if cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// updateTries bounds how often an update begins anew because somebody else was
+// faster.
+const updateTries = 20
+
+// Update implements [Backing].
+func (r *Redis) Update(ctx context.Context, kind Kind, id string, change func([]byte) ([]byte, error)) error {
+	for range updateTries {
+		text, err := r.client.HGet(ctx, r.entries(kind), id).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return away("reading "+string(kind), err)
+		}
+		var old []byte
+		if text != "" {
+			old = []byte(text)
+		}
+		value, err := change(old)
+		if err != nil {
+			return err
+		}
+		done, err := update.Run(ctx, r.client, []string{r.entries(kind), r.changes(), r.meta()},
+			id, text, string(value), string(kind)+"/"+id, rand.Text()).Bool()
+		switch {
+		case err != nil:
+			return away("writing "+string(kind), err)
+		case done:
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: others change %s %q all the time", ErrUnavailable, kind, id)
+}
+
+// Close implements [Backing]: the client is the caller's.
+func (r *Redis) Close() error { return nil }
+
+func away(doing string, err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}
