@@ -3,6 +3,7 @@ package backends
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -30,18 +31,53 @@ func NewForwarder(proxy *reverseproxy.Handler, config json.RawMessage) Forwarder
 	if to, ok := plain(config, transport); ok {
 		return &Direct{transport: transport, to: to}
 	}
-	return &Proxied{Proxy: proxy, PassHeaders: transport.pass}
+	return &Proxied{Proxy: proxy, PassHeaders: transport.pass, Routes: len(proxy.HandleResponse) > 0}
 }
 
 // Proxied is the way through reverse_proxy, with all that it can do.
 type Proxied struct {
 	Proxy       caddyhttp.MiddlewareHandler
 	PassHeaders []string // see [ForwardHeader]
+
+	// Routes says that the operator's own routes (handle_response) may write an
+	// answer, and fail afterwards.
+	Routes bool
 }
 
 // Forward implements [Forwarder].
 func (p *Proxied) Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Exchange) error {
-	return p.Proxy.ServeHTTP(w, ex.Request(ctx, in, p.PassHeaders), nothingNext)
+	if !p.Routes {
+		return p.Proxy.ServeHTTP(w, ex.Request(ctx, in, p.PassHeaders), nothingNext)
+	}
+	begun := &begunWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	err := p.Proxy.ServeHTTP(begun, ex.Request(ctx, in, p.PassHeaders), nothingNext)
+	if err != nil && begun.begun {
+		// Neither another answer nor an error may follow what was written.
+		ex.Err = err
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+// begunWriter knows whether an answer has been begun.
+type begunWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	begun bool
+}
+
+func (w *begunWriter) WriteHeader(status int) {
+	w.begun = w.begun || status >= 200
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+func (w *begunWriter) Write(p []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriterWrapper.Write(p)
+}
+
+func (w *begunWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.begun = true
+	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
 // nothingNext ends a handler chain: whatever reverse_proxy does not answer

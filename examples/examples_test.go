@@ -181,7 +181,7 @@ func checkLogs(t *testing.T, config *caddy.Config) {
 		if err != nil || uri.Regexp == "" {
 			t.Fatalf("log %s keeps queries that hold keys: %v", name, err)
 		}
-		const carrying = "/v1/models?key=SECRET&API_KEY=SECRET&a=1&access_token=SECRET;x-api-key=SECRET&Authorization=SECRET"
+		const carrying = "/v1/models?key=SECRET&API_KEY=SECRET&a=1&access_token=SECRET;x-api-key=SECRET&Authorization=SECRET&api_%6bey=SECRET&%74%6F%6b%65n=SECRET"
 		if got := query.ReplaceAllString(carrying, uri.Value); strings.Contains(got, "SECRET") || !strings.Contains(got, "a=1") {
 			t.Errorf("log %s writes %s", name, got)
 		}

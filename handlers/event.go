@@ -37,28 +37,20 @@ type event struct {
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (e event) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("request_id", e.ID)
+	addRecord(enc, e.Record, e.hideModels)
 	enc.AddTime("start", e.Start)
-	enc.AddString("key", e.Key)
-	enc.AddString("team", e.Team)
 	enc.AddString("endpoint", e.Endpoint)
 	if !e.hideModels {
-		enc.AddString("model", e.Model)
 		enc.AddString("upstream_model", e.UpstreamModel)
 	}
-	enc.AddString("backend", e.Backend)
 	enc.AddInt("status", e.Status)
-	enc.AddInt64("input_tokens", e.Input)
 	enc.AddInt64("input_cached_tokens", e.CacheRead)
 	enc.AddInt64("input_cache_write_tokens", e.CacheWrite)
-	enc.AddInt64("output_tokens", e.Output)
 	enc.AddInt64("reasoning_tokens", e.Reasoning)
 	if e.Priced { // exact, as a decimal number; left out where it is unknown
 		enc.AddString("cost_usd", usage.USD(e.CostNano).String())
 	}
-	enc.AddDuration("time_to_first_token", e.FirstToken)
 	enc.AddDuration("duration", e.Duration)
-	enc.AddString("outcome", string(e.Outcome))
 	enc.AddBool("estimated", e.Estimated)
 	enc.AddBool("flagged", e.Flagged)
 	enc.AddInt("attempts", e.Attempts)

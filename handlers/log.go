@@ -121,19 +121,24 @@ type accessFields struct {
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (f accessFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("request_id", f.ID)
-	enc.AddString("key", f.Key)
-	enc.AddString("team", f.Team)
-	enc.AddString("backend", f.Backend)
-	if !f.hideModel {
-		enc.AddString("model", f.Model)
-	}
-	enc.AddInt64("input_tokens", f.Input)
-	enc.AddInt64("output_tokens", f.Output)
+	addRecord(enc, f.Record, f.hideModel)
 	if f.Priced {
 		enc.AddFloat64("cost_usd", float64(f.CostNano)/1e9)
 	}
-	enc.AddDuration("time_to_first_token", f.FirstToken)
-	enc.AddString("outcome", string(f.Outcome))
 	return nil
+}
+
+// addRecord adds the fields of a record that each line about it has.
+func addRecord(enc zapcore.ObjectEncoder, r *usage.Record, hideModel bool) {
+	enc.AddString("request_id", r.ID)
+	enc.AddString("key", r.Key)
+	enc.AddString("team", r.Team)
+	enc.AddString("backend", r.Backend)
+	if !hideModel {
+		enc.AddString("model", r.Model)
+	}
+	enc.AddInt64("input_tokens", r.Input)
+	enc.AddInt64("output_tokens", r.Output)
+	enc.AddDuration("time_to_first_token", r.FirstToken)
+	enc.AddString("outcome", string(r.Outcome))
 }

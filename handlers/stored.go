@@ -27,8 +27,12 @@ func (c *call) serveStored() *wire.Error {
 }
 
 func (c *call) fetchStored(b *Backend) *wire.Error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), c.g.MaxStream)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(c.r.Context())
+	defer cancel(nil)
+	c.cancel = cancel
+	c.progress.settled = true    // it uses nothing that a checkpoint could note
+	c.g.Shared.InFlight().add(c) // which ends it in time, and when the process stops
+	defer c.g.Shared.InFlight().remove(c)
 	exchange := &backends.Exchange{
 		Endpoint:  wire.GetResponse,
 		Path:      wire.GetResponse.Path() + c.pathID,

@@ -83,3 +83,15 @@ func TestObserveOfKnownLabelsAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestHistogramsOfWhatNeverWasHaveNoSeries(t *testing.T) {
+	m := newMetrics(false)
+	m.Observe(Request{Endpoint: "embeddings", Backend: "b", Model: "m", Status: 502, Duration: time.Second})
+	if first, inter := testutil.CollectAndCount(m.firstToken), testutil.CollectAndCount(m.interToken); first != 0 || inter != 0 {
+		t.Errorf("%d series of first tokens and %d of those after it, of an answer that never came", first, inter)
+	}
+	m.Observe(Request{Endpoint: "chat", Backend: "b", Model: "m", Status: 200, FirstToken: time.Second, InterToken: time.Second})
+	if first, inter := testutil.CollectAndCount(m.firstToken), testutil.CollectAndCount(m.interToken); first != 1 || inter != 1 {
+		t.Errorf("%d series of first tokens and %d of those after it", first, inter)
+	}
+}

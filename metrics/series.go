@@ -3,6 +3,7 @@ package metrics
 import (
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -17,18 +18,17 @@ type seriesKey struct {
 // series are the collectors of one combination of labels, looked up once: to
 // find them by their labels costs more than to count.
 type series struct {
-	requests   prometheus.Counter
-	overhead   prometheus.Observer
-	duration   prometheus.Observer
-	firstToken prometheus.Observer
-	interToken prometheus.Observer
-
+	requests prometheus.Counter
+	overhead prometheus.Observer
+	duration prometheus.Observer
 	// Those that most combinations never need are made when they are: an empty
 	// series would tell of something that never was.
 	tokens    [tokenTypes]lazyCounter
 	cost      lazyCounter
 	estimated lazyCounter
 	unpriced  lazyCounter
+
+	firstToken, interToken lazyObserver
 }
 
 // The types of tokens, in the order of their names.
@@ -64,6 +64,22 @@ func (l *lazyCounter) find(counter prometheus.Counter, n float64) {
 	counter.Add(n)
 }
 
+// lazyObserver is a histogram that is looked up when it is first needed.
+type lazyObserver struct {
+	found atomic.Pointer[prometheus.Observer]
+}
+
+// observe notes a duration of the request's endpoint and backend.
+func (l *lazyObserver) observe(in *prometheus.HistogramVec, r Request, d time.Duration) {
+	histogram := l.found.Load()
+	if histogram == nil {
+		found := in.WithLabelValues(r.Endpoint, r.Backend)
+		histogram = &found
+		l.found.Store(histogram)
+	}
+	(*histogram).Observe(d.Seconds())
+}
+
 // Observe counts one request.
 func (m *Metrics) Observe(r Request) {
 	s := m.seriesOf(r)
@@ -85,10 +101,10 @@ func (m *Metrics) Observe(r Request) {
 	s.overhead.Observe(r.Overhead.Seconds())
 	s.duration.Observe(r.Duration.Seconds())
 	if r.FirstToken > 0 {
-		s.firstToken.Observe(r.FirstToken.Seconds())
+		s.firstToken.observe(m.firstToken, r, r.FirstToken)
 	}
 	if r.InterToken > 0 {
-		s.interToken.Observe(r.InterToken.Seconds())
+		s.interToken.observe(m.interToken, r, r.InterToken)
 	}
 }
 
@@ -109,11 +125,9 @@ func (m *Metrics) seriesOf(r Request) *series {
 		return s
 	}
 	s = &series{
-		requests:   m.requests.WithLabelValues(m.labels(r.Key, r.Endpoint, r.Backend, r.Model, strconv.Itoa(r.Status))...),
-		overhead:   m.overhead.WithLabelValues(r.Endpoint),
-		duration:   m.duration.WithLabelValues(r.Endpoint, r.Backend),
-		firstToken: m.firstToken.WithLabelValues(r.Endpoint, r.Backend),
-		interToken: m.interToken.WithLabelValues(r.Endpoint, r.Backend),
+		requests: m.requests.WithLabelValues(m.labels(r.Key, r.Endpoint, r.Backend, r.Model, strconv.Itoa(r.Status))...),
+		overhead: m.overhead.WithLabelValues(r.Endpoint),
+		duration: m.duration.WithLabelValues(r.Endpoint, r.Backend),
 	}
 	m.series[key] = s
 	return s
