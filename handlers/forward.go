@@ -92,6 +92,8 @@ func (c *call) attempt(ctx context.Context) error {
 		defer cancel(nil)
 		defer c.drain(chosen.Drain, cancel)
 	}
+	upstream, endSpan := c.traceAttempt(upstream, chosen)
+	defer endSpan()
 	err := chosen.Forwarder.Forward(upstream, c.w, c.r, a.exchange)
 	if err == nil && a.failure == nil {
 		// The caller left, which reverse_proxy calls no error. A failure that is

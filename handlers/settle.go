@@ -115,6 +115,7 @@ func (c *call) settle(outcome usage.Outcome) {
 		c.g.Metrics.StoreError("ledger")
 		c.g.Logger.Error("recording usage failed", zap.String("request_id", c.id), zap.Error(err))
 	}
+	c.traceRecord(record)
 	LogEvent(c.g.Events, record, c.g.HideModels)
 	c.remember(outcome, result.ResponseID)
 	c.observe(record, result.Events)

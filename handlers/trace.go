@@ -1,0 +1,105 @@
+package handlers
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+// The attributes follow OpenTelemetry's conventions for generative AI, and hold
+// nothing of a prompt or an answer. The names of models are left out where
+// metrics hide them.
+//
+// https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+const (
+	tracerName = "github.com/amanycodes/pine-gate"
+
+	operationName = attribute.Key("gen_ai.operation.name")
+	providerName  = attribute.Key("gen_ai.provider.name")
+	requestModel  = attribute.Key("gen_ai.request.model")
+	responseModel = attribute.Key("gen_ai.response.model")
+	inputTokens   = attribute.Key("gen_ai.usage.input_tokens")
+	outputTokens  = attribute.Key("gen_ai.usage.output_tokens")
+
+	backendName   = attribute.Key("pinegate.backend")
+	attemptNumber = attribute.Key("pinegate.attempt")
+	statusCode    = attribute.Key("http.response.status_code")
+	errorType     = attribute.Key("error.type")
+)
+
+// operation names what an endpoint does by the conventions' words, and by its
+// own where they have none.
+func operation(e wire.Endpoint) string {
+	switch e {
+	case wire.Chat, wire.Responses, wire.Messages:
+		return "chat"
+	case wire.Completions:
+		return "text_completion"
+	default:
+		return e.String()
+	}
+}
+
+// traceAttempt begins a span for an attempt at a backend below Caddy's own, and
+// tells the backend its id. The function ends it. Where Caddy's `tracing` is off
+// it does nothing: the global provider is none of Caddy's.
+func (c *call) traceAttempt(ctx context.Context, chosen candidate) (context.Context, func()) {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() {
+		return ctx, func() {}
+	}
+	name := operation(c.endpoint)
+	attributes := []attribute.KeyValue{
+		operationName.String(name),
+		providerName.String(chosen.API),
+		backendName.String(chosen.Name),
+		attemptNumber.Int(c.answer.attempts),
+	}
+	if !c.g.HideModels {
+		attributes = append(attributes, requestModel.String(chosen.model))
+	}
+	ctx, span := parent.TracerProvider().Tracer(tracerName).Start(ctx, name+" "+chosen.Name,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(c.r.Header))
+
+	exchange := c.answer.exchange
+	return ctx, func() {
+		defer span.End()
+		if exchange.Status != 0 {
+			span.SetAttributes(statusCode.Int(exchange.Status))
+		}
+		// The error itself may name addresses, and quote what the backend said.
+		if c.answer.failure != nil || exchange.Status == 0 || exchange.Status >= 400 {
+			span.SetStatus(codes.Error, "")
+			span.SetAttributes(errorType.String(string(c.outcome(ctx, false))))
+		}
+	}
+}
+
+// traceRecord tells Caddy's own span what the request used.
+func (c *call) traceRecord(record *usage.Record) {
+	span := trace.SpanFromContext(c.r.Context())
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(
+		operationName.String(operation(c.endpoint)),
+		providerName.String(c.candidates[c.answer.current].API),
+		backendName.String(record.Backend),
+		inputTokens.Int64(record.Input),
+		outputTokens.Int64(record.Output),
+	)
+	if c.g.HideModels {
+		return
+	}
+	span.SetAttributes(requestModel.String(record.Model))
+	if record.UpstreamModel != "" {
+		span.SetAttributes(responseModel.String(record.UpstreamModel))
+	}
+}
