@@ -75,6 +75,9 @@ func TestComposeFitsItsCaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(string(text), logFilter(t)) {
+		t.Error("logs are not filtered as those of the shipped Caddyfile are")
+	}
 	project := composeProject(t)
 	gate := project.Services["gate"]
 	dir := t.TempDir()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -132,6 +133,9 @@ func TestRenderedCaddyfilesAreValid(t *testing.T) {
 			if _, err := caddy(t, nil, "validate", "--config", file); err != nil {
 				t.Fatal(err)
 			}
+			if !strings.Contains(c.caddyfile(t), logFilter(t)) {
+				t.Error("logs are not filtered as those of the shipped Caddyfile are")
+			}
 			config := adaptCaddyfile(t, c)
 			if len(config.Servers) != 2 {
 				t.Errorf("%d servers, expected the gate and the control plane", len(config.Servers))
@@ -149,6 +153,20 @@ func TestRenderedCaddyfilesAreValid(t *testing.T) {
 			}
 		})
 	}
+}
+
+// logFilter is how the shipped Caddyfile keeps keys in a query out of its logs.
+func logFilter(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`request>uri regexp .*`).FindString(string(text))
+	if line == "" {
+		t.Fatal("the shipped Caddyfile filters no log")
+	}
+	return line
 }
 
 func listens(config httpApp, address string) bool {

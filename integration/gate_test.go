@@ -98,7 +98,7 @@ func (g *gate) caddyfile(global, block string) string {
 			request>headers>X-Api-Key delete
 			request>headers>Api-Key delete
 			request>headers>X-Goog-Api-Key delete
-			request>uri regexp (?i)([?&;][^=&;]*(key|token|auth|%)[^=&;]*=)[^&;]* ${1}REDACTED
+			request>uri regexp (?i)([?&;][^=&;]*(key|token|auth|%%)[^=&;]*=)[^&;]* ${1}REDACTED
 		}
 	}
 }
