@@ -1,6 +1,9 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,5 +44,47 @@ func TestStreamOfTheMockIsOnTime(t *testing.T) {
 	defer mock.Close()
 	if err := checkStream(mock.URL); err != nil {
 		t.Error(err)
+	}
+}
+
+// One slow round must not decide: what is told first is of all rounds together.
+func TestRatioIsOfAllRounds(t *testing.T) {
+	round := func(cpu time.Duration) sample { return sample{n: 10, cpu: 3 * cpu} }
+	bare := []sample{round(100), round(100), round(200)}
+	gate := []sample{round(90), round(110), round(280)}
+	want := ratio{Sums: 1.2, Median: 1.1, Lowest: 0.9, Highest: 1.4}
+	if got := compare(gate, bare); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestStreamsAreAsLongAsAskedFor(t *testing.T) {
+	mock := newMock()
+	defer mock.Close()
+	during := 0
+	s := settings{streams: 4, events: 7, every: time.Millisecond}
+	waits, err := newLoad(4).runStreams(mock.URL, s, func() error { during++; return nil })
+	if err != nil || during != 1 || len(waits) != 4 || waits[3] == 0 {
+		t.Errorf("%v, %v, %d", waits, err, during)
+	}
+	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { stream(w, 3, 0, false) }))
+	defer half.Close()
+	if _, err := newLoad(4).runStreams(half.URL, s, func() error { return nil }); err == nil {
+		t.Error("streams that lack events were taken for whole")
+	}
+}
+
+func TestReportTellsTheRatioFirst(t *testing.T) {
+	samples := func(cpu time.Duration) []sample { return []sample{{n: 10, cpu: cpu}} }
+	var text strings.Builder
+	report(&text, []*target{
+		{name: "direct", requests: samples(0)},
+		{name: "bare", requests: samples(1000), streams: samples(100), process: new(gateway)},
+		{name: "gate", requests: samples(1100), streams: samples(90), process: new(gateway)},
+	})
+	for _, want := range []string{"CPU of gate to that of the bare proxy, a request: 1.100 ", "an event: 0.900 "} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, text.String())
+		}
 	}
 }

@@ -14,7 +14,12 @@ import (
 	"time"
 )
 
-// The two gateways: the same binary and transport, no access log.
+// gateways are what is measured: the same binary and transport, and no access log
+// but where all is on. The first is what the others are compared with.
+var gateways = []struct{ name, caddyfile string }{{"bare", bareCaddyfile}, {"gate", gateCaddyfile}, {"all-on", allOnCaddyfile}}
+
+// The gate has one limit, or all that it can do for a request: four limits over
+// key, team and model, a price, metrics by key, and an access log.
 const (
 	bareCaddyfile = `{
 	admin off
@@ -38,6 +43,43 @@ http://:{$BENCH_PORT} {
 	pinegate {
 		key bench {env.BENCH_KEY} {
 			limit 1000000 requests/second
+		}
+		backend mock {$BENCH_UPSTREAM} {
+			models bench-model
+			transport http {
+				keepalive_idle_conns_per_host 1024
+			}
+		}
+	}
+}
+`
+	allOnCaddyfile = `{
+	admin off
+	persist_config off
+	metrics
+	pinegate {
+		metrics {
+			per_key
+		}
+	}
+}
+http://:{$BENCH_PORT} {
+	bind 127.0.0.1
+	log {
+		output file {$XDG_DATA_HOME}/access.log
+	}
+	pinegate {
+		key bench {env.BENCH_KEY} {
+			team bench
+			limit 1000000 requests/second
+			limit 1000M tokens/minute
+		}
+		team bench {
+			limit 100000 concurrent
+		}
+		model bench-* {
+			limit 1000000 requests/second
+			price input 2.50 output 10
 		}
 		backend mock {$BENCH_UPSTREAM} {
 			models bench-model
@@ -125,8 +167,11 @@ func (g *gateway) stop() {
 }
 
 // cpu returns the CPU time that the process has used so far, in user and kernel
-// mode.
+// mode; none where there is no process.
 func (g *gateway) cpu() (time.Duration, error) {
+	if g == nil {
+		return 0, nil
+	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.process.Process.Pid))
 	if err != nil {
 		return 0, fmt.Errorf("reading CPU time, which takes Linux: %w", err)
@@ -154,4 +199,18 @@ func parseCPU(stat []byte) (time.Duration, error) {
 		ticks += n
 	}
 	return time.Duration(ticks) * time.Second / userHZ, nil
+}
+
+// memory returns how much of the machine's memory the process has, in bytes.
+func (g *gateway) memory() (int64, error) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", g.process.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading memory, which takes Linux: %w", err)
+	}
+	fields := bytes.Fields(statm)
+	if len(fields) < 2 {
+		return 0, errors.New("/proc/<pid>/statm is too short")
+	}
+	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -70,14 +71,75 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 	return err
 }
 
-// post sends a chat request; every answer but 200 is an error.
-func post(ctx context.Context, client *http.Client, url, body string) (*http.Response, error) {
+// runStreams reads streams at once and returns how long each took to its first
+// event. Halfway it calls during, with all of them open.
+func (l *load) runStreams(url string, s settings, during func() error) ([]time.Duration, error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	waits := make([]time.Duration, s.streams)
+	var open, readers sync.WaitGroup
+	open.Add(s.streams)
+	for i := range s.streams {
+		readers.Go(func() {
+			opened := sync.OnceFunc(open.Done)
+			defer opened()
+			if err := l.readStream(ctx, url, s, &waits[i], opened); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	open.Wait()
+	if err := during(); err != nil {
+		cancel(err)
+	}
+	readers.Wait()
+	return waits, context.Cause(ctx)
+}
+
+// readStream reads a stream to its end; all of its events must come. begun is
+// called at its first.
+func (l *load) readStream(ctx context.Context, url string, s settings, first *time.Duration, begun func()) error {
+	start := time.Now()
+	res, err := post(ctx, l.client, url, streamRequest, streamHeader, fmt.Sprintf("%d %s", s.events, s.every))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	buf := make([]byte, 4<<10)
+	lines := 0
+	for {
+		n, err := res.Body.Read(buf)
+		if n > 0 && *first == 0 {
+			*first = time.Since(start)
+			begun()
+		}
+		lines += bytes.Count(buf[:n], []byte{'\n'})
+		switch {
+		case err == io.EOF && lines != 2*(s.events+1): // [DONE] is one, too
+			return fmt.Errorf("%d lines of a stream of %d events came", lines, s.events)
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// streamRequest asks for a stream.
+const streamRequest = `{"model":"bench-model","stream":true,"messages":[{"role":"user","content":"count"}]}`
+
+// post sends a chat request; every answer but 200 is an error. header are names and
+// their values.
+func post(ctx context.Context, client *http.Client, url, body string, header ...string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+benchKey)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, err

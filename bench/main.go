@@ -1,13 +1,13 @@
 // Command bench measures what the gate adds to a request: the CPU seconds of its
-// process for each request, next to those of Caddy's bare reverse_proxy out of the
-// same binary, in the same run. Throughput on a shared machine is noise; CPU
-// seconds are not.
+// process for each request and for each event of a stream, next to those of
+// Caddy's bare reverse_proxy out of the same binary, in the same run. Throughput
+// on a shared machine is noise; CPU seconds are far less so, and what noise they
+// have meets all alike: many short rounds, in which each target has its turn.
 //
 // It also checks that no event of a stream is held back.
 package main
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,21 +16,38 @@ import (
 	"time"
 )
 
+// settings are the flags.
+type settings struct {
+	caddy            string
+	rounds, requests int
+	callers          int
+	streamRounds     int
+	streams, events  int
+	every            time.Duration
+	json             string
+}
+
 func main() {
-	caddy := flag.String("caddy", "bin/caddy", "the `binary` to measure")
-	rounds := flag.Int("rounds", 10, "measured `rounds`, each of all targets")
-	requests := flag.Int("requests", 6000, "`requests` of one round to one target")
-	callers := flag.Int("callers", 64, "`callers` at a time")
+	var s settings
+	flag.StringVar(&s.caddy, "caddy", "bin/caddy", "the `binary` to measure")
+	flag.IntVar(&s.rounds, "rounds", 30, "measured `rounds` of requests, each of all targets")
+	flag.IntVar(&s.requests, "requests", 2000, "`requests` of one round to one target")
+	flag.IntVar(&s.callers, "callers", 64, "`callers` at a time")
+	flag.IntVar(&s.streamRounds, "stream-rounds", 3, "measured `rounds` of streams; 0: none")
+	flag.IntVar(&s.streams, "streams", 500, "`streams` at a time")
+	flag.IntVar(&s.events, "events", 100, "`events` of a stream")
+	flag.DurationVar(&s.every, "every", 20*time.Millisecond, "the `time` between two events; 0: at full rate")
+	flag.StringVar(&s.json, "json", "", "the `file` to write the results to, as JSON")
 	flag.Parse()
-	if err := run(*caddy, *rounds, *requests, *callers); err != nil {
+	if err := run(s); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(caddy string, rounds, requests, callers int) (err error) {
-	if rounds < 1 || requests < 1 || callers < 1 {
-		return errors.New("rounds, requests and callers start at 1")
+func run(s settings) (err error) {
+	if s.rounds < 1 || s.requests < 1 || s.callers < 1 || s.streams < 1 || s.events < 1 || s.streamRounds < 0 || s.every < 0 {
+		return errors.New("rounds, requests, callers, streams and events start at 1, stream-rounds and every at 0")
 	}
 	mock := newMock()
 	defer mock.Close()
@@ -41,121 +58,80 @@ func run(caddy string, rounds, requests, callers int) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	bare, err := startGateway(caddy, dir, "bare", bareCaddyfile, mock.Listener.Addr().String())
-	if err != nil {
+	targets := []*target{{name: "direct", url: mock.URL}}
+	for _, g := range gateways {
+		process, err := startGateway(s.caddy, dir, g.name, g.caddyfile, mock.Listener.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer process.stop()
+		targets = append(targets, &target{name: g.name, url: process.url, process: process})
+	}
+	if err := measureRequests(targets, s); err != nil {
 		return err
 	}
-	defer bare.stop()
-	gate, err := startGateway(caddy, dir, "gate", gateCaddyfile, mock.Listener.Addr().String())
-	if err != nil {
+	if err := measureStreams(targets, s); err != nil {
 		return err
 	}
-	defer gate.stop()
-	targets := []*target{{name: "direct", url: mock.URL}, {name: "bare", url: bare.url, process: bare}, {name: "gate", url: gate.url, process: gate}}
+	report(os.Stdout, targets)
+	if s.json != "" {
+		if err := writeJSON(s, targets); err != nil {
+			return err
+		}
+	}
+	return checkStream(targets[2].url)
+}
 
-	load := newLoad(callers)
-	fmt.Printf("%d callers, %d requests a round, %d rounds after one to warm up\n", callers, requests, rounds)
+// measureRequests sends requests to all targets in turn, after a round to warm up.
+func measureRequests(targets []*target, s settings) error {
+	load := newLoad(s.callers)
+	fmt.Printf("%d callers, %d requests a round, %d rounds after one to warm up\n", s.callers, s.requests, s.rounds)
+	return inTurn(targets, s.rounds, "of CPU a request", func(t *target) (time.Duration, error) {
+		return t.measureRequests(load, s.requests)
+	}, func(t *target) *[]sample { return &t.requests })
+}
+
+// measureStreams has all targets stream in turn, after a round to warm up.
+func measureStreams(targets []*target, s settings) error {
+	if s.streamRounds == 0 {
+		return nil
+	}
+	load := newLoad(s.streams)
+	fmt.Printf("\n%d streams at a time of %d events %s apart, %d rounds after one to warm up\n", s.streams, s.events, s.every, s.streamRounds)
+	return inTurn(targets[1:], s.streamRounds, "of CPU an event", func(t *target) (time.Duration, error) {
+		return t.measureStreams(load, s)
+	}, func(t *target) *[]sample { return &t.streams })
+}
+
+// inTurn measures all targets in each round, and tells of their CPU. The first
+// round warms up: its samples go. The order turns around from round to round, so
+// that what drifts over time meets all alike.
+func inTurn(targets []*target, rounds int, unit string, measure func(*target) (time.Duration, error), samples func(*target) *[]sample) error {
 	for round := range rounds + 1 {
-		// The order turns around from round to round, so that what drifts over time
-		// meets both gateways alike.
 		order := slices.Clone(targets)
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
+		cpu := make(map[*target]time.Duration)
 		for _, t := range order {
-			if err := t.measure(load, requests, round > 0); err != nil {
+			var err error
+			if cpu[t], err = measure(t); err != nil {
 				return fmt.Errorf("round %d, %s: %w", round, t.name, err)
 			}
 		}
-		if round > 0 {
-			b, g := targets[1].last(), targets[2].last()
-			fmt.Printf("round %2d: bare %s, gate %s of CPU a request, ratio %.3f\n", round, b.cpu, g.cpu, ratio(g, b))
+		if round == 0 {
+			for _, t := range targets {
+				*samples(t) = nil
+			}
+			continue
 		}
-	}
-	report(targets)
-	return checkStream(gate.url)
-}
-
-// target is where requests are sent to, and what came of them.
-type target struct {
-	name    string
-	url     string
-	process *gateway // nil: no process of its own, so no CPU to measure
-	samples []sample
-}
-
-// sample is what one round showed.
-type sample struct {
-	cpu        time.Duration // of the gateway's process, a request
-	p50, p99   time.Duration
-	throughput float64 // requests a second
-}
-
-// measure sends one round of requests, and keeps what it shows if told so.
-func (t *target) measure(load *load, requests int, keep bool) error {
-	var before time.Duration
-	var err error
-	if t.process != nil {
-		if before, err = t.process.cpu(); err != nil {
-			return err
+		fmt.Printf("round %2d:", round)
+		for _, t := range targets {
+			if t.process != nil {
+				fmt.Printf(" %s %s,", t.name, cpu[t].Round(10*time.Nanosecond))
+			}
 		}
-	}
-	start := time.Now()
-	latencies, err := load.run(t.url, requests)
-	if err != nil {
-		return err
-	}
-	s := sample{throughput: float64(requests) / time.Since(start).Seconds()}
-	if t.process != nil {
-		after, err := t.process.cpu()
-		if err != nil {
-			return err
-		}
-		s.cpu = (after - before) / time.Duration(requests)
-	}
-	slices.Sort(latencies)
-	s.p50, s.p99 = latencies[len(latencies)/2], latencies[len(latencies)*99/100]
-	if keep {
-		t.samples = append(t.samples, s)
+		fmt.Printf(" %s\n", unit)
 	}
 	return nil
-}
-
-func (t *target) last() sample { return t.samples[len(t.samples)-1] }
-
-func ratio(gate, bare sample) float64 { return float64(gate.cpu) / float64(bare.cpu) }
-
-// report prints the medians over the rounds.
-func report(targets []*target) {
-	fmt.Printf("\n%-8s %12s %10s %10s %12s\n", "", "CPU/request", "p50", "p99", "requests/s")
-	for _, t := range targets {
-		cpu := "-"
-		if t.process != nil {
-			cpu = medianOf(t.samples, func(s sample) time.Duration { return s.cpu }).String()
-		}
-		fmt.Printf("%-8s %12s %10s %10s %12.0f\n", t.name, cpu,
-			medianOf(t.samples, func(s sample) time.Duration { return s.p50 }).Round(time.Microsecond),
-			medianOf(t.samples, func(s sample) time.Duration { return s.p99 }).Round(time.Microsecond),
-			medianOf(t.samples, func(s sample) float64 { return s.throughput }))
-	}
-	var ratios []float64
-	for i, g := range targets[2].samples {
-		ratios = append(ratios, ratio(g, targets[1].samples[i]))
-	}
-	fmt.Printf("\nCPU of the gate to that of the bare proxy: %.3f (median of %d rounds, %.3f to %.3f)\n",
-		median(ratios), len(ratios), slices.Min(ratios), slices.Max(ratios))
-}
-
-func medianOf[T any, V cmp.Ordered](from []T, value func(T) V) V {
-	values := make([]V, len(from))
-	for i, v := range from {
-		values[i] = value(v)
-	}
-	return median(values)
-}
-
-// median returns the middle value, the upper one of two.
-func median[V cmp.Ordered](values []V) V {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -30,7 +31,8 @@ func newMock() *httptest.Server {
 			return
 		}
 		if bytes.Contains(body, []byte(`"stream":true`)) {
-			stream(w, bytes.Contains(body, []byte(`"include_usage":true`)))
+			events, every := asked(r.Header)
+			stream(w, events, every, bytes.Contains(body, []byte(`"include_usage":true`)))
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -39,14 +41,28 @@ func newMock() *httptest.Server {
 	}))
 }
 
+// asked tells how many chunks a stream is to have and how far apart: a header that
+// the gate passes says so, as in `100 20ms`.
+func asked(h http.Header) (events int, every time.Duration) {
+	count, interval, ok := strings.Cut(h.Get(streamHeader), " ")
+	if !ok {
+		return streamChunks, streamInterval
+	}
+	events, _ = strconv.Atoi(count) // the load's own words
+	every, _ = time.ParseDuration(interval)
+	return events, every
+}
+
+const streamHeader = "X-Title"
+
 // stream sends chunks, each of which says when it was sent, and the usage if that
 // was asked for.
-func stream(w http.ResponseWriter, usage bool) {
+func stream(w http.ResponseWriter, events int, every time.Duration, usage bool) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	controller := http.NewResponseController(w)
-	for i := range streamChunks {
+	for i := range events {
 		if i > 0 {
-			time.Sleep(streamInterval)
+			time.Sleep(every)
 		}
 		fmt.Fprintf(w, "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"bench-model\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%d\"},\"finish_reason\":null}]}\n\n", time.Now().UnixNano())
 		_ = controller.Flush()

@@ -20,7 +20,7 @@ const heldBack = streamInterval / 2
 func checkStream(url string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	res, err := post(ctx, new(http.Client), url, `{"model":"bench-model","stream":true,"messages":[{"role":"user","content":"count"}]}`)
+	res, err := post(ctx, new(http.Client), url, streamRequest)
 	if err != nil {
 		return fmt.Errorf("asking for a stream: %w", err)
 	}
