@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/metrics"
@@ -32,6 +33,10 @@ type appState struct {
 
 	// Whether any gate takes keys that are made at runtime.
 	runtimeKeys bool
+
+	// The backends to ask for their models, by their names.
+	discoveries map[string]*backends.Discovery
+	stopAsking  func() // nil: nobody asks
 
 	prices     *usage.Prices // nil: no price files
 	stopPrices chan struct{} // nil: nobody watches them
@@ -83,12 +88,17 @@ func (a *App) Start() error {
 		store.Start()
 	}
 	a.watchPrices()
+	a.askBackends()
 	return nil
 }
 
-// Stop closes nothing: requests may still be in flight, and Caddy stops apps in
-// no particular order. What there is to close is closed with the last lease.
+// Stop ends what the app asks of backends. It closes nothing: requests may still
+// be in flight, and Caddy stops apps in no particular order. What there is to
+// close is closed with the last lease.
 func (a *App) Stop() error {
+	if a.stopAsking != nil {
+		a.stopAsking()
+	}
 	a.state.stop(a)
 	return nil
 }

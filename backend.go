@@ -76,8 +76,10 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 			return nil, errors.New("rename: a name is empty")
 		}
 	}
-	backend.Rules, err = rules(limiter.ScopeBackend, b.Name, b.Limits)
-	return backend, err
+	if backend.Rules, err = rules(limiter.ScopeBackend, b.Name, b.Limits); err != nil {
+		return nil, err
+	}
+	return backend, b.discover(app, backend, transport)
 }
 
 // checkUpstreams refuses addresses outside dial_allow while loading, where they

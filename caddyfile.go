@@ -37,7 +37,7 @@ import (
 //			api openai|anthropic|echo
 //			api_key <placeholder>...
 //			models <pattern>...
-//			discover off
+//			discover <duration>|off
 //			rename <public> <upstream>
 //			limit <n> <unit>[/<window>] [burst <n>]
 //			on_disconnect cancel|drain [<max>]

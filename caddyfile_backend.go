@@ -66,6 +66,8 @@ func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definiti
 		return nil, name.Errf("backend %q: api echo answers by itself: expected no upstreams", p.backend.Name)
 	case p.api == "echo" && len(p.apiKeys) > 0:
 		return nil, name.Errf("backend %q: api echo calls nobody: expected no api_key", p.backend.Name)
+	case p.api == "echo" && p.backend.Discover > 0:
+		return nil, name.Errf("backend %q: api echo has no models to tell: expected no discover", p.backend.Name)
 	case p.api == "echo":
 		p.head = append(p.head, sameLine(p.head[0], echoUpstream))
 	case !configured:
@@ -102,7 +104,7 @@ func (p *backendParser) words() words {
 		}),
 		"api_key":          listWord(&p.apiKeys, "{env.NAME} or {file./path}", parseCredential),
 		"models":           listWord(&b.Models, "patterns of models", aPattern),
-		"discover":         choiceWord(map[string]func(){"off": func() {}}),
+		"discover":         {parse: p.parseDiscover},
 		"rename":           {repeats: true, parse: p.parseRename},
 		"limit":            limitWord(&b.Limits),
 		"on_disconnect":    {parse: p.parseOnDisconnect},
@@ -137,6 +139,25 @@ func (p *backendParser) parseOnDisconnect(d *caddyfile.Dispenser) error {
 	}
 	if p.backend.Drain, err = parseDuration(d.Val()); err != nil {
 		return d.Errf("on_disconnect: %v: expected %s", err, aDuration)
+	}
+	return nil
+}
+
+func (p *backendParser) parseDiscover(d *caddyfile.Dispenser) error {
+	const expected = aDuration + ", at least a second, or off"
+	value, err := argument(d, expected)
+	if err != nil {
+		return err
+	}
+	if value == "off" {
+		p.backend.DiscoverOff = true
+		return nil
+	}
+	if p.backend.Discover, err = parseDuration(value); err != nil {
+		return d.Errf("discover: %v: expected %s", err, expected)
+	}
+	if time.Duration(p.backend.Discover) < minDiscover {
+		return d.Errf("discover: %s is too often: expected %s", value, expected)
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ var later = map[string]string{
 	"keepalive": `"keepalive off" is`,
 
 	// backend
-	"discover":            `"discover off" is, and the default`,
 	"max_inflight":        `"limit <n> concurrent" refuses what is beyond, without a queue`,
 	"queue":               "",
 	"first_token_timeout": `"response_header_timeout" of "transport http" is`,

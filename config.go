@@ -219,6 +219,18 @@ type BackendConfig struct {
 	// Default: `*`.
 	Models []string `json:"models,omitempty"`
 
+	// How often the backend is asked which models it has (`GET /v1/models`), so
+	// that `/v1/models` lists them, metrics tell their names, and a model that
+	// some backend has goes to no other that only serves `*` and lacks it. The
+	// last list holds while it does not answer; it is asked again after five
+	// seconds then, doubled up to this. At least a second. Zero means the
+	// default: 10 minutes where models holds `*`, else it is not asked; nor is
+	// echo, or Azure, which lists what could be deployed.
+	Discover caddy.Duration `json:"discover,omitempty"`
+
+	// Never ask. Default: false.
+	DiscoverOff bool `json:"discover_off,omitempty"`
+
 	// Public model names and what the backend calls them.
 	Rename map[string]string `json:"rename,omitempty"`
 

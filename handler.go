@@ -86,6 +86,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	g.Router = handlers.NewRouter(g.Backends, routes)
 	g.Models, g.Policy.Names = h.modelNames(g.Backends)
+	g.Policy.Discovered = app.state.backends.Names()
 	if h.keys, err = h.keyStore(ctx, app); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ type Live struct {
 	inflight  atomic.Int64
 	latencies latencies
 	rests     keyRests
+	catalog   Catalog
 }
 
 // Begin notes that a request goes to the backend. Every call has one of End.
@@ -25,12 +26,19 @@ func (l *Live) End() { l.inflight.Add(-1) }
 // InFlight is how many requests are with the backend, of this gate.
 func (l *Live) InFlight() int64 { return l.inflight.Load() }
 
+// Catalog is what the backend says that it has.
+func (l *Live) Catalog() *Catalog { return &l.catalog }
+
 // LiveSet holds what is known of backends by their names. The zero value is
 // ready to use.
 type LiveSet struct {
 	mu     sync.Mutex
 	byName map[string]*Live
+	names  Names
 }
+
+// Names are those of the models that all backends have told.
+func (s *LiveSet) Names() *Names { return &s.names }
 
 // Get returns what is known of a backend, begun where nothing is.
 func (s *LiveSet) Get(name string) *Live {

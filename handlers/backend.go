@@ -32,6 +32,9 @@ type Backend struct {
 	Forwarder backends.Forwarder
 	Metrics   metrics.Backend
 	Live      *backends.Live // over reloads
+
+	// Catalog is what the backend says that it has; nil: it is not asked.
+	Catalog *backends.Catalog
 }
 
 // speaks tells whether the backend's API has the endpoint.
@@ -48,6 +51,18 @@ func (b *Backend) speaks(e wire.Endpoint) bool {
 	default:
 		return e.Dialect() == wire.OpenAI
 	}
+}
+
+// declares tells whether the configuration names a model for the backend, by
+// more than the pattern of everything.
+func (b *Backend) declares(model string) bool {
+	for _, p := range b.Models {
+		if p.String() != "*" && p.Match(model) {
+			return true
+		}
+	}
+	_, renamed := b.Rename[model]
+	return renamed
 }
 
 // upstreamModel returns what the backend calls a model.

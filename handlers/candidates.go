@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"slices"
+
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
@@ -33,8 +35,30 @@ func (c *call) route() *wire.Error {
 	if err := c.followConversation(); err != nil {
 		return err
 	}
+	if c.routed.byDefault {
+		c.candidates = withModel(c.candidates, c.request.Model)
+	}
 	c.routed.order(c, c.candidates)
 	return nil
+}
+
+// withModel leaves out the candidates that say they do not have the model, where
+// some other is known to have it: by its own list or by the configuration. Where
+// nobody is, all stay: a list may be old, and a model may have more names than
+// one.
+func withModel(candidates []candidate, model string) []candidate {
+	if len(candidates) < 2 {
+		return candidates
+	}
+	lacks := func(c candidate) bool {
+		return c.Catalog.Known() && !c.Catalog.Has(c.model) && !c.declares(model)
+	}
+	if !slices.ContainsFunc(candidates, lacks) || !slices.ContainsFunc(candidates, func(c candidate) bool {
+		return c.Catalog.Has(c.model) || c.declares(model)
+	}) {
+		return candidates
+	}
+	return slices.DeleteFunc(candidates, lacks)
 }
 
 // upstreamModel returns what the target's backend calls a model.

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/pattern"
@@ -21,6 +22,10 @@ type Policy struct {
 
 	// Names are the model names and patterns that metrics may tell.
 	Names []pattern.Pattern
+
+	// Discovered are the names that backends told, which metrics may tell where
+	// none of Names matches; nil: none.
+	Discovered *backends.Names
 
 	cache atomic.Pointer[grantCache]
 }
@@ -147,7 +152,8 @@ func (p *Policy) price(m *modelPolicy, asked string, candidate *candidate) *usag
 const OtherModel = "other"
 
 // ModelLabel returns the label of a model in metrics: the configured name or
-// pattern that matched, so that callers can't make series.
+// pattern that matched, else the name that a backend told, so that callers can't
+// make series.
 func (p *Policy) ModelLabel(name string) string {
 	label, best := OtherModel, -1
 	for _, n := range p.Names {
@@ -156,6 +162,11 @@ func (p *Policy) ModelLabel(name string) string {
 		}
 		if prefix := n.LiteralPrefix(); prefix > best && n.Match(name) {
 			label, best = n.String(), prefix
+		}
+	}
+	if best < 0 {
+		if name, ok := p.Discovered.Label(name); ok {
+			return name
 		}
 	}
 	return label

@@ -21,6 +21,8 @@ type Route struct {
 	Policy   RoutePolicy
 	Attempts int // at how many backends a request is tried at most; 0: DefaultAttempts
 
+	byDefault bool // nobody wrote it: all backends that serve the model
+
 	turn     atomic.Uint64 // counts what was ordered
 	balance  sync.Mutex    // guards what follows
 	balances []int64       // of policy weighted, by target
@@ -181,5 +183,5 @@ func (r *Router) search(model string) *Route {
 	if len(targets) == 0 {
 		return nil
 	}
-	return &Route{Targets: targets, Attempts: DefaultAttempts}
+	return &Route{Targets: targets, Attempts: DefaultAttempts, byDefault: true}
 }

@@ -25,11 +25,16 @@ type received struct {
 	body                string
 }
 
-// newBackend starts a model server that answers with the handler.
+// newBackend starts a model server that answers with the handler. It does not
+// tell its models, and questions for them are not kept: the gate asks by itself.
 func newBackend(t *testing.T, handler http.HandlerFunc) *backend {
 	t.Helper()
 	b := new(backend)
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/models") {
+			http.NotFound(w, r)
+			return
+		}
 		body, _ := io.ReadAll(r.Body) // a broken one is kept as far as it came
 		b.mu.Lock()
 		b.requests = append(b.requests, received{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Clone(), r.Host, string(body)})

@@ -1,0 +1,70 @@
+package pinegate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/handlers"
+)
+
+// minDiscover bounds how often a backend is asked for its models.
+const minDiscover = time.Second
+
+// discover has the backend asked for its models once the configuration runs. One
+// that several gates have is asked once.
+func (b *BackendConfig) discover(app *App, backend *handlers.Backend, transport *backends.Transport) error {
+	every, err := b.discoverEvery(transport)
+	if err != nil || every == 0 {
+		return err
+	}
+	backend.Catalog = backend.Live.Catalog()
+	if app.discoveries == nil {
+		app.discoveries = make(map[string]*backends.Discovery)
+	}
+	app.discoveries[b.Name] = &backends.Discovery{
+		Name:      b.Name,
+		Anthropic: transport.API == "anthropic",
+		Forwarder: backend.Forwarder,
+		Every:     every,
+		Catalog:   backend.Catalog,
+		Names:     app.state.backends.Names(),
+		Logger:    app.logger,
+	}
+	return nil
+}
+
+// discoverEvery is how often the backend is asked for its models, 0 for never.
+func (b *BackendConfig) discoverEvery(transport *backends.Transport) (time.Duration, error) {
+	every := time.Duration(b.Discover)
+	switch {
+	case every < 0 || every > 0 && every < minDiscover:
+		return 0, fmt.Errorf("discover is %s: expected at least %s", every, minDiscover)
+	case every > 0 && b.DiscoverOff:
+		return 0, errors.New("discover and discover_off exclude each other")
+	case every > 0 && transport.API == "echo":
+		return 0, errors.New("discover: api echo has no models to tell")
+	case b.DiscoverOff || every > 0:
+		return every, nil
+	case transport.API == "echo" || transport.IsAzure() || len(b.Models) > 0 && !slices.Contains(b.Models, "*"):
+		return 0, nil
+	}
+	return backends.DefaultDiscover, nil
+}
+
+// askBackends begins to ask the backends for their models.
+func (a *App) askBackends() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var asking sync.WaitGroup
+	for _, d := range a.discoveries {
+		asking.Go(func() { d.Run(ctx) })
+	}
+	a.stopAsking = func() {
+		cancel()
+		asking.Wait()
+	}
+}
