@@ -17,11 +17,12 @@ import (
 	"github.com/amanycodes/pine-gate/wire"
 )
 
-// discovery asks a backend through a reverse_proxy with the transport's options.
-func discovery(t *testing.T, transport string, handle http.HandlerFunc) *Discovery {
+// discovery asks a backend over a transport with these options; proxy is what
+// newProxied wants.
+func discovery(t *testing.T, transport, proxy string, handle http.HandlerFunc) *Discovery {
 	t.Helper()
-	p := newProxied(t, transport, "", backend(t, handle).URL)
-	return &Discovery{Name: "mock", Forwarder: &Proxied{Proxy: p.handler}, Every: time.Minute, Catalog: new(Catalog), Names: new(Names), Logger: zap.NewNop()}
+	p := newProxied(t, transport, proxy, backend(t, handle).URL)
+	return &Discovery{Name: "mock", Forwarder: p.way, Every: time.Minute, Catalog: new(Catalog), Names: new(Names), Logger: zap.NewNop()}
 }
 
 // listed names what a catalog holds.
@@ -33,12 +34,14 @@ func (c *Catalog) listed() string {
 	return strings.Join(ids, " ")
 }
 
-func TestBackendIsAskedForItsModels(t *testing.T) {
+func TestBackendIsAskedForItsModels(t *testing.T) { eachWay(t, testBackendIsAsked) }
+
+func testBackendIsAsked(t *testing.T, proxy string) {
 	for _, c := range []struct{ name, transport, uri, header string }{
 		{"openai", keyed, "/v1/models", "Authorization: Bearer " + canary},
 		{"base path", keyed + `,"base_path":"/api/v1"`, "/api/v1/models", "Authorization: Bearer " + canary},
 	} {
-		d := discovery(t, c.transport, func(w http.ResponseWriter, r *http.Request) {
+		d := discovery(t, c.transport, proxy, func(w http.ResponseWriter, r *http.Request) {
 			if got := header(c.header); r.Method != "GET" || r.RequestURI != c.uri || r.Header.Get("Authorization") != got.Get("Authorization") {
 				t.Errorf("%s: asked %s %s with %v", c.name, r.Method, r.RequestURI, r.Header)
 			}
@@ -67,7 +70,7 @@ func TestBackendIsAskedForItsModels(t *testing.T) {
 
 func TestAnthropicsListComesInPages(t *testing.T) {
 	var asked []string
-	d := discovery(t, keyed+`,"api":"anthropic"`, func(w http.ResponseWriter, r *http.Request) {
+	d := discovery(t, keyed+`,"api":"anthropic"`, "", func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.RawQuery)
 		if r.Header.Get("X-Api-Key") != canary || r.Header.Get("Anthropic-Version") != "2023-06-01" {
 			t.Errorf("asked with %v", r.Header)
@@ -88,7 +91,9 @@ func TestAnthropicsListComesInPages(t *testing.T) {
 
 // TestListThatIsNoneKeepsTheLast: whatever a backend sends, the gate goes on with
 // what it knows, and in bounds.
-func TestListThatIsNoneKeepsTheLast(t *testing.T) {
+func TestListThatIsNoneKeepsTheLast(t *testing.T) { eachWay(t, testListThatIsNone) }
+
+func testListThatIsNone(t *testing.T, proxy string) {
 	var names strings.Builder
 	for i := range 5000 {
 		fmt.Fprintf(&names, `{"id":"model-%d"},`, i)
@@ -124,7 +129,7 @@ func TestListThatIsNoneKeepsTheLast(t *testing.T) {
 		"the same page": {says(200, `{"data":[{"id":"m"}],"has_more":true,"last_id":"m"}`), "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := discovery(t, keyed, c.answer)
+			d := discovery(t, keyed, proxy, c.answer)
 			d.Catalog.Set([]wire.Model{{ID: "last"}})
 			models, err := d.ask(t.Context())
 			d.note(models, err)
@@ -179,7 +184,7 @@ func TestDiscoveryTellsChangesOnce(t *testing.T) {
 
 func TestDiscoveryEndsWhileABackendDoesNotAnswer(t *testing.T) {
 	asked := make(chan struct{})
-	d := discovery(t, "", func(_ http.ResponseWriter, r *http.Request) {
+	d := discovery(t, "", "", func(_ http.ResponseWriter, r *http.Request) {
 		close(asked)
 		<-r.Context().Done()
 	})
