@@ -29,11 +29,17 @@ const guardTimeout = 2 * time.Second
 // newGuard guards a store. What opts do not say is the default.
 func newGuard(t *testing.T, url string, opts limiter.GuardedOptions) *guard {
 	t.Helper()
-	redis, err := limiter.NewRedis(limiter.RedisOptions{URLs: []string{url}, Timeout: guardTimeout, Seed: opts.Seed})
+	return newGuardOf(t, limiter.RedisOptions{URLs: []string{url}}, opts)
+}
+
+func newGuardOf(t *testing.T, redisOpts limiter.RedisOptions, opts limiter.GuardedOptions) *guard {
+	t.Helper()
+	redisOpts.Timeout, redisOpts.Seed = guardTimeout, opts.Seed
+	redis, err := limiter.NewRedis(redisOpts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guard{t: t, redis: redis, changes: make(chan error, 100)}
+	g := &guard{t: t, redis: redis, changes: make(chan error, 10_000)}
 	opts.OnChange = func(up bool, reason error) {
 		if up != (reason == nil) {
 			t.Errorf("told of %t because of %v", up, reason)

@@ -183,8 +183,18 @@ func newRedis(opts RedisOptions, tuning redisTuning) (*Redis, error) {
 }
 
 // Ping tells whether Redis can decide now: it makes the same kinds of calls as an admission, writes
-// included, within Timeout. The error is ErrUnavailable.
-func (r *Redis) Ping(ctx context.Context) error { return r.beat(ctx) }
+// included, within Timeout; of a Cluster all masters must answer. The error is ErrUnavailable.
+func (r *Redis) Ping(ctx context.Context) error {
+	if c, ok := r.client.(*redis.ClusterClient); ok {
+		ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+		defer cancel()
+		err := c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return master.Ping(ctx).Err() })
+		if err != nil {
+			return r.failed(err)
+		}
+	}
+	return r.beat(ctx)
+}
 
 // Replicas is the number of gates that were seen last, this one included: at least 1. It does not
 // wait, and keeps what it knew while Redis is away. A gate that died counts for 15 seconds more.

@@ -176,6 +176,32 @@ func has(ranges []string, slot int64) bool {
 	return false
 }
 
+// Move moves a key's slot to another master, as an operator does, key by key. It calls meanwhile when the
+// slot is open: the old owner answers ASK, or TRYAGAIN, for keys that it does not have.
+func (set *ClusterSet) Move(key string, to *Server, meanwhile func()) {
+	set.t.Helper()
+	from := set.Owner(key)
+	slot := from.Do("cluster", "keyslot", key)
+	fromID, toID := from.Do("cluster", "myid"), to.Do("cluster", "myid")
+	to.Do("cluster", "setslot", slot, "importing", fromID)
+	from.Do("cluster", "setslot", slot, "migrating", toID)
+	for first := true; ; first = false {
+		keys := from.Do("cluster", "getkeysinslot", slot, 100).([]any)
+		if len(keys) == 0 {
+			break
+		}
+		for i, k := range keys {
+			from.Do("migrate", "127.0.0.1", to.port, k, 0, 5000)
+			if first && i == 0 {
+				meanwhile()
+			}
+		}
+	}
+	for _, s := range []*Server{to, from} {
+		s.Do("cluster", "setslot", slot, "node", toID)
+	}
+}
+
 // Failover makes the replica of a key's owner the master, as an operator would, and waits until it is.
 // It returns the old one.
 func (set *ClusterSet) Failover(key string) (old *Server) {

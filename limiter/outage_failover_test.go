@@ -1,0 +1,241 @@
+package limiter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/redistest"
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// burst is what callers under load have of their limit: they take it at once, so that whatever they are
+// admitted later is beyond it, but for what comes in.
+const burst = 90
+
+// besieged are three gates under load while faults happen to their Redis.
+type besieged struct {
+	t     *testing.T
+	gates [3]*guard
+	start time.Time
+	rules []*limiter.Rule // of the callers; the first is the limit of burst requests
+
+	stop            chan struct{}
+	callers         sync.WaitGroup
+	admitted, asked atomic.Int64
+	crossSlot       atomic.Int64
+}
+
+// besiege starts gates and callers, of whom each asks again and again: whatever happens, they are
+// admitted or refused by a limit, and never told that the store is away.
+func besiege(t *testing.T, opts limiter.RedisOptions, candidates ...[]*limiter.Rule) *besieged {
+	b := &besieged{t: t, start: time.Now(), stop: make(chan struct{})}
+	for i := range b.gates {
+		b.gates[i] = newGuardOf(t, opts, limiter.GuardedOptions{Replicas: 3, OnError: func(err error) {
+			if strings.Contains(err.Error(), "CROSSSLOT") {
+				b.crossSlot.Add(1)
+			}
+		}})
+	}
+	limit, quota := ruleOf(t, "alice", "90 requests/hour"), ruleOf(t, "bob", "1M requests/day")
+	limit.Team, quota.Team = "crew", "crew"
+	b.rules = []*limiter.Rule{limit, quota}
+	for i := range 6 {
+		g, rule := b.gates[i%3], b.rules[i/3]
+		b.callers.Go(func() {
+			for {
+				select {
+				case <-b.stop:
+					return
+				case <-time.After(5 * time.Millisecond): // callers have something else to do
+				}
+				b.ask(g, rule, candidates)
+			}
+		})
+	}
+	t.Cleanup(b.end)
+	return b
+}
+
+func (b *besieged) ask(g *guard, rule *limiter.Rule, candidates [][]*limiter.Rule) {
+	req := limiter.Request{ID: fmt.Sprintf("request-%d", requestIDs.Add(1)), Rules: []*limiter.Rule{rule}, Candidates: candidates, N: 1}
+	r, err := g.Reserve(context.Background(), req)
+	b.asked.Add(1)
+	switch refusal := new(limiter.Refusal); {
+	case err == nil:
+		if rule == b.rules[0] {
+			b.admitted.Add(1)
+		}
+		r.Settle(context.Background(), used(1, 1))
+	case !errors.As(err, &refusal):
+		b.t.Errorf("a caller was told: %v", err)
+	}
+}
+
+// more waits until callers have asked so often again.
+func (b *besieged) more(n int64) {
+	b.t.Helper()
+	want := b.asked.Load() + n
+	b.eventually("callers ask", func() bool { return b.asked.Load() >= want })
+}
+
+// away waits until some gate is without Redis, and decides until all have it again.
+func (b *besieged) away() {
+	b.t.Helper()
+	b.eventually("a gate is without Redis", func() bool { return b.without() > 0 })
+}
+
+func (b *besieged) decides() {
+	b.t.Helper()
+	b.eventually("Redis decides again", func() bool {
+		for _, g := range b.gates {
+			if g.redis.Ping(context.Background()) != nil {
+				return false
+			}
+		}
+		return b.without() == 0
+	})
+}
+
+func (b *besieged) without() (n int) {
+	for _, g := range b.gates {
+		if _, away := g.Away(); away {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *besieged) eventually(what string, ok func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+func (b *besieged) end() {
+	select {
+	case <-b.stop:
+	default:
+		close(b.stop)
+	}
+	b.callers.Wait()
+}
+
+// within checks what all gates have admitted together: no more than a burst beyond the limit.
+func (b *besieged) within() {
+	b.t.Helper()
+	b.end()
+	comesIn := int64(time.Since(b.start) * burst / time.Hour)
+	if n := b.admitted.Load(); n < burst || n > 2*burst+comesIn {
+		b.t.Errorf("%d were admitted of %d", n, burst)
+	}
+	for i, g := range b.gates {
+		if n := len(g.changes); n > 20 {
+			b.t.Errorf("gate %d told %d changes", i, n)
+		}
+	}
+	if n := b.crossSlot.Load(); n > 0 {
+		b.t.Errorf("%d calls were of several slots", n)
+	}
+}
+
+func TestFailoverOfASentinelSetUnderLoad(t *testing.T) {
+	set := redistest.Sentinel(t)
+	b := besiege(t, limiter.RedisOptions{URLs: set.URLs(), Sentinel: redistest.SentinelMaster})
+	b.more(100)
+	set.Failover() // the old master becomes READONLY
+	b.more(100)
+	b.decides()
+	old := set.Master()
+	old.Kill()
+	b.away()
+	set.WaitFailover(old)
+	b.decides()
+	b.more(100)
+	b.within()
+}
+
+func TestFailoverOfAClusterUnderLoad(t *testing.T) {
+	set := redistest.Cluster(t)
+	const team = "pinegate:{team/crew}:key/alice/requests/hour"
+	limit := ruleOf(t, "x", "900k concurrent").Limit
+	b := besiege(t, limiter.RedisOptions{URLs: set.URLs()},
+		[]*limiter.Rule{limiter.NewRule(limiter.ScopeBackend, "a", limit)})
+	b.more(100)
+	set.Failover(team) // the old master answers MOVED
+	b.more(100)
+	b.decides()
+	old := set.Owner(team)
+	old.Kill()
+	b.away()
+	set.WaitFailover(team, old)
+	b.decides()
+	b.more(100)
+
+	// Nobody has the slots of a master that is dead without a replica: CLUSTERDOWN.
+	last := set.Owner(team)
+	last.Kill()
+	b.away()
+	b.more(100)
+	last.Restart() // it has lost what it held
+	b.decides()
+	b.more(100)
+	b.within()
+}
+
+// A slot is moved under load, with answers of ASK, TRYAGAIN and MOVED.
+func TestASlotOfAClusterIsMovedUnderLoad(t *testing.T) {
+	set := redistest.Cluster(t)
+	const team = "pinegate:{team/crew}:key/alice/requests/hour"
+	b := besiege(t, limiter.RedisOptions{URLs: set.URLs()})
+	b.more(200)
+	from := set.Owner(team)
+	to := set.Servers[0]
+	if to == from {
+		to = set.Servers[1]
+	}
+	set.Move(team, to, func() { b.more(200) })
+	b.decides()
+	b.more(200)
+	if owner := set.Owner(team); owner != to {
+		t.Errorf("the slot is at %s", owner.Addr())
+	}
+	b.within()
+}
+
+// Where one master of a Cluster is gone the others answer, which does not mean that Redis is back.
+func TestAClusterIsBackWhenAllItsMastersAre(t *testing.T) {
+	set := redistest.Cluster(t)
+	gates := set.Owner("pinegate:gates")
+	var rule *limiter.Rule
+	var owner *redistest.Server
+	for i := 0; owner == nil || owner == gates; i++ {
+		id := fmt.Sprint("key-", i)
+		rule, owner = ruleOf(t, id, "1M requests/hour"), set.Owner("pinegate:{key/"+id+"}:")
+	}
+	g := newGuardOf(t, limiter.RedisOptions{URLs: set.URLs()}, limiter.GuardedOptions{Mode: limiter.Deny})
+	if _, err := g.ask(1, rule); err != nil {
+		t.Fatal(err)
+	}
+	owner.Kill()
+	// From here on until a replica has taken over.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := g.ask(1, rule); err == nil && len(g.changes) > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("Redis does not decide again")
+		}
+	}
+	if n := len(g.changes); n > 6 {
+		t.Errorf("%d changes were told of one outage", n)
+	}
+}
