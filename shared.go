@@ -48,8 +48,27 @@ func newKeyStore(logger *zap.Logger, app *App, config keys.StoreConfig) (*keys.S
 	if err != nil {
 		return nil, err
 	}
+	for _, other := range app.keyStores {
+		if err := checkApart(store.Ring(), other.Ring()); err != nil {
+			return nil, err
+		}
+	}
 	app.keyStores = append(app.keyStores, store)
 	return store, nil
+}
+
+// checkApart refuses two sets of keys of which one holds as a caller's what
+// opens the other's administration. Within one set the ring refuses it; what a
+// file of keys brings later is not held against other sites.
+func checkApart(a, b *keys.Ring) error {
+	key := a.Opened(b)
+	if key == nil {
+		key = b.Opened(a)
+	}
+	if key == nil {
+		return nil
+	}
+	return fmt.Errorf("key %q has a secret in common with an admin key of another site or of pinegate_admin", key.ID)
 }
 
 // throttles holds the throttles by their configuration: a reload must not give

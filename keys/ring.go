@@ -61,6 +61,17 @@ func (r *Ring) Admin(h Hash) bool {
 // HasAdmin tells whether there is any admin key.
 func (r *Ring) HasAdmin() bool { return len(r.admin) > 0 }
 
+// Opened returns a key whose secret is one of another ring's admin keys, nil
+// where there is none: whoever was given it as a caller could administer.
+func (r *Ring) Opened(by *Ring) *Key {
+	for _, h := range by.admin {
+		if key := r.Lookup(h); key != nil {
+			return key
+		}
+	}
+	return nil
+}
+
 // ByID returns the key of an id, or nil.
 func (r *Ring) ByID(id string) *Key {
 	i, found := sort.Find(len(r.ids), func(i int) int { return cmp.Compare(id, r.ids[i].ID) })
