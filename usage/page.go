@@ -64,6 +64,14 @@ var numbers = []column{
 	{"unpriced_requests", func(r *Result) int64 { return r.UnpricedRequests }},
 }
 
+// numberNames are those of numbers as they stand in front of a value in JSON.
+var numberNames = func() (names []string) {
+	for _, c := range numbers {
+		names = append(names, `,"`+c.name+`":`)
+	}
+	return names
+}()
+
 // labels are what a result may be grouped by, in the order of dimensions.
 func (r *Result) labels() [5]*string {
 	return [...]*string{r.Key, r.Team, r.Model, r.Backend, r.Endpoint}
@@ -127,11 +135,9 @@ func (r *Result) append(b []byte) []byte {
 		b = append(b, `":`...)
 		b = appendLabel(b, label)
 	}
-	for _, c := range numbers {
-		b = append(b, `,"`...)
-		b = append(b, c.name...)
-		b = append(b, `":`...)
-		b = strconv.AppendInt(b, c.value(r), 10)
+	for i := range numbers {
+		b = append(b, numberNames[i]...)
+		b = strconv.AppendInt(b, numbers[i].value(r), 10)
 	}
 	b = append(b, `,"cost_usd":`...)
 	if r.CostUSD == nil {
@@ -142,9 +148,24 @@ func (r *Result) append(b []byte) []byte {
 	return append(b, '}')
 }
 
+// plainLabel tells whether a name stands in JSON as it is, as nearly all do.
+func plainLabel(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7F || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
 func appendLabel(b []byte, label *string) []byte {
 	if label == nil {
 		return append(b, "null"...)
+	}
+	if plainLabel(*label) {
+		b = append(b, '"')
+		b = append(b, *label...)
+		return append(b, '"')
 	}
 	// Names with invalid UTF-8 are quoted with replacement characters, and that
 	// is the only error.
