@@ -35,6 +35,9 @@ type Exchange struct {
 	// their paths.
 	Model string
 
+	// Live is told how the backend does. Nil: nobody is.
+	Live *Live
+
 	// Body is sent where HasBody is set; whatever body the request has is not.
 	// net/http may read it for a while after the attempt has ended: its bytes
 	// must not be used again for something else.
@@ -92,6 +95,10 @@ type Exchange struct {
 	// Flag says what is odd about the answer.
 	Flag Flag
 
+	// Cooled is for how long the backend, or the model of it, is left alone from
+	// this exchange on. Zero: it is not, or was already.
+	Cooled time.Duration
+
 	// Err is why the last round trip had no answer to pass on; nil where it
 	// had one. It is set also where reverse_proxy returns nil, because the
 	// caller left before the headers.
@@ -148,11 +155,13 @@ func ExchangeFrom(ctx context.Context) *Exchange {
 	return e
 }
 
-// FallsBack tells whether an answer of this status is worth another backend:
-// the request was refused for lack of room, or failed on the backend's side.
+// FallsBack tells whether an answer of this status is worth another backend: the
+// request was refused for lack of room, or failed on the backend's side. 401, 402
+// and 403 are about the gate's own credential. Any other 4xx is about the request,
+// and would be the same elsewhere.
 func FallsBack(status int) bool {
 	switch status {
-	case 429, 500, 502, 503, 504, 529:
+	case 401, 402, 403, 429, 500, 502, 503, 504, 529:
 		return true
 	}
 	return false

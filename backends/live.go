@@ -15,6 +15,7 @@ type Live struct {
 	latencies latencies
 	rests     keyRests
 	catalog   Catalog
+	cooldowns cooldowns
 }
 
 // Begin notes that a request goes to the backend. Every call has one of End.

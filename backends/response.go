@@ -33,6 +33,7 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
 	header := res.Header
+	ex.judgeAnswer(res.StatusCode, header, wait, t.now())
 	if t.keepAnswered(header, ex.OwnLimits, secrets) {
 		ex.Flag = FlagEcho
 	}

@@ -272,6 +272,7 @@ func (t *Transport) exchange(o *outgoing, ex *Exchange) (*http.Response, error) 
 		res, secrets, err := t.send(o, ex, key)
 		ex.Latency = t.now().Sub(start)
 		if err != nil {
+			ex.judge(verdictOfError(o.ctx, err), 0, 0, t.now())
 			return nil, attemptError(o.ctx, err, secrets)
 		}
 		now := t.now()

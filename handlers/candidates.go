@@ -3,6 +3,8 @@ package handlers
 import (
 	"slices"
 
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
@@ -15,6 +17,7 @@ type candidate struct {
 	price  *usage.Price // nil: unknown
 	rank   int64        // by which a policy sorts
 	priced bool         // all that the request asks for has a price
+	last   bool         // another one is better, if there is one
 }
 
 // route finds the backends that could answer, in the order in which they are
@@ -38,8 +41,7 @@ func (c *call) route() *wire.Error {
 	if c.routed.byDefault {
 		c.candidates = withModel(c.candidates, c.request.Model)
 	}
-	c.routed.order(c, c.candidates)
-	return nil
+	return c.orderCandidates()
 }
 
 // withModel leaves out the candidates that say they do not have the model, where
@@ -67,6 +69,74 @@ func (t *Target) upstreamModel(public string) string {
 		return t.Model
 	}
 	return t.Backend.upstreamModel(public)
+}
+
+// orderCandidates leaves out the candidates that are to be left alone and puts
+// the others in the order of the route's policy; those come last to which another
+// one is to be preferred. Where none is left the caller is told when to come
+// back, and nothing is sent.
+//
+// A request that can go nowhere else goes to a backend that merely fails, however
+// often: it may work again, and to the caller it makes no difference who fails. It
+// is refused only for as long as the backend itself has asked for.
+func (c *call) orderCandidates() *wire.Error {
+	var soonest backends.Cooling
+	ready, last := 0, 0
+	for i := range c.candidates {
+		chosen := c.candidates[i]
+		cooling := chosen.Live.Cooling(chosen.model, c.start)
+		if cooling.Whole {
+			chosen.Metrics.Reached(false)
+		}
+		if len(c.candidates) == 1 {
+			cooling.Wait = cooling.Asked
+		}
+		if cooling.Wait > 0 {
+			if soonest.Wait == 0 || cooling.Wait < soonest.Wait {
+				soonest = cooling
+			}
+			continue
+		}
+		chosen.last = cooling.Last
+		if chosen.last {
+			last++
+		}
+		c.candidates[ready] = chosen
+		ready++
+	}
+	if ready == 0 {
+		return c.allCool(soonest)
+	}
+	c.candidates = c.candidates[:ready]
+	if last > 0 && last < ready {
+		slices.SortStableFunc(c.candidates, func(a, b candidate) int {
+			switch {
+			case a.last == b.last:
+				return 0
+			case a.last:
+				return 1
+			}
+			return -1
+		})
+		c.routed.order(c, c.candidates[:ready-last])
+		c.routed.order(c, c.candidates[ready-last:])
+		return nil
+	}
+	c.routed.order(c, c.candidates)
+	return nil
+}
+
+// allCool tells a caller that all candidates are to be left alone, and when the
+// first of them can be asked again.
+func (c *call) allCool(soonest backends.Cooling) *wire.Error {
+	kind := wire.KindOverloaded
+	if soonest.Limited {
+		kind = wire.KindSlowDown
+	}
+	refusal := wire.Errorf(kind, "")
+	refusal.RetryAfter = soonest.Wait
+	c.answer.scope = limiter.ScopeBackend.String()
+	return refusal
 }
 
 // followConversation narrows the candidates of a request that continues a

@@ -71,6 +71,7 @@ func (c *call) attempt(ctx context.Context) error {
 	a.exchange = &backends.Exchange{
 		Endpoint:  c.endpoint,
 		Model:     chosen.model,
+		Live:      chosen.Live,
 		Body:      c.request.Edit(c.body, c.edit(chosen)),
 		HasBody:   true,
 		Meter:     a.meter,
@@ -82,6 +83,9 @@ func (c *call) attempt(ctx context.Context) error {
 	}
 	chosen.Live.Begin()
 	defer chosen.Live.End()
+	if chosen.Live.Probe(chosen.model, began) {
+		defer chosen.Live.EndProbe(chosen.model)
+	}
 	chosen.Metrics.Inflight.Inc()
 	defer chosen.Metrics.Inflight.Dec()
 
@@ -104,6 +108,10 @@ func (c *call) attempt(ctx context.Context) error {
 	if answered := a.exchange.Status != 0; answered || err != nil && ctx.Err() == nil {
 		chosen.Metrics.Reached(answered) // what was given up proves neither
 	}
+	if err != nil && a.exchange.Attempts == 0 && ctx.Err() == nil {
+		chosen.Live.Unreachable(time.Now()) // no upstream of the pool is healthy
+	}
+	c.logAttempt(chosen, err)
 	return err
 }
 
@@ -161,10 +169,15 @@ func (c *call) hasNext() bool {
 	return c.answer.attempts < c.routed.Attempts && c.answer.current+1 < len(c.candidates)
 }
 
-// nextCandidate moves to the next candidate with room. Only the backend's part
+// nextCandidate moves to the next candidate with room that is not to be left
+// alone by now. Only the backend's part
 // of the reservation moves; where none has room the old one stays taken.
 func (c *call) nextCandidate() bool {
 	for next := c.answer.current + 1; c.answer.attempts < c.routed.Attempts && next < len(c.candidates); next++ {
+		chosen := &c.candidates[next]
+		if chosen.Live.Cooling(chosen.model, time.Now()).Wait > 0 {
+			continue
+		}
 		err := c.reservation.Move(c.r.Context(), next)
 		if err == nil {
 			c.answer.current = next

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
@@ -85,6 +86,37 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 		zap.Int("attempts", record.Attempts),
 		zap.Duration("duration", record.Duration),
 		zap.Error(cause))
+}
+
+// logAttempt tells of an attempt after which the backend, or the model of it, is
+// left alone, and of one whose credential was refused. The request may have been
+// answered by another one, so that nobody else would tell.
+func (c *call) logAttempt(chosen candidate, cause error) {
+	exchange := c.answer.exchange
+	level, message := zap.DebugLevel, "an attempt failed"
+	switch {
+	case exchange.Cooled > 0:
+		level, message = zap.WarnLevel, "a backend is left alone"
+	case exchange.Flag == backends.FlagCredential:
+		level, message = zap.WarnLevel, "a backend refuses its credential"
+	case cause == nil:
+		return
+	}
+	entry := c.g.Logger.Check(level, message)
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("request_id", c.id),
+		zap.String("backend", chosen.Name),
+		zap.Int("backend_status", exchange.Status),
+		zap.Duration("for", exchange.Cooled),
+		zap.Error(cause),
+	}
+	if !c.g.HideModels {
+		fields = append(fields, zap.String("model", c.request.Model))
+	}
+	entry.Write(fields...)
 }
 
 // addAccessFields hands fields to the access log, where there is one. They are

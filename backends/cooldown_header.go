@@ -1,0 +1,150 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// verdict is what an answer, or none, says about a backend.
+type verdict uint8
+
+const (
+	verdictNone    verdict = iota // nothing: the caller left, or the gate ended it
+	verdictWorks                  // also where it refuses what the caller did
+	verdictModel                  // the model fails, others may not
+	verdictBackend                // it fails as a whole
+)
+
+// verdictOf tells what a status says about a backend.
+func verdictOf(status int) verdict {
+	switch status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired:
+		return verdictBackend // it does not take the gate's credential
+	case http.StatusForbidden: // of which each model has its own
+		return verdictModel
+	}
+	if FallsBack(status) || status < 200 || status/100 == 3 {
+		return verdictModel
+	}
+	return verdictWorks
+}
+
+// judge takes note of what an exchange says about its backend: as soon as that is
+// known, which is long before the end of an answer that streams. asked is how
+// long the backend wants to be left alone.
+func (e *Exchange) judge(v verdict, status int, asked time.Duration, now time.Time) {
+	if e.Live == nil {
+		return
+	}
+	switch limited := status == http.StatusTooManyRequests; v {
+	case verdictWorks:
+		e.Live.worked(e.Model, now)
+	case verdictModel:
+		e.Cooled = e.Live.failed(e.Model, asked, limited, now)
+	case verdictBackend:
+		e.Cooled = e.Live.failed("", asked, limited, now)
+	}
+}
+
+// judgeAnswer is judge of an answer with this header.
+func (e *Exchange) judgeAnswer(status int, h http.Header, asked time.Duration, now time.Time) {
+	if e.Live == nil {
+		return
+	}
+	if asked == 0 && status == http.StatusTooManyRequests {
+		asked = limitReset(h, true, now)
+	}
+	e.judge(verdictOf(status), status, asked, now)
+	if status < 300 {
+		if wait := limitReset(h, false, now); wait > 0 {
+			e.Live.spent(e.Model, wait, now)
+		}
+	}
+}
+
+// verdictOfError tells what it says about a backend that a round trip had no
+// answer: ctx is the attempt's.
+func verdictOfError(ctx context.Context, err error) verdict {
+	var dial reverseproxy.DialError
+	switch ended := ctx.Err() != nil; {
+	case ended && !isTimeout(context.Cause(ctx)):
+		return verdictNone
+	case ended, isTimeout(err) && !errors.As(err, &dial):
+		return verdictModel // of the others it may be quicker
+	}
+	return verdictBackend
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// limitHeaders are what APIs call their limits and what is left of them. How long
+// until it is more stands in a header of the same name with reset in the place of
+// remaining.
+var limitHeaders = [...]string{
+	"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Remaining-Tokens",
+	"Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Tokens-Remaining",
+	"Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Output-Tokens-Remaining",
+	"X-Ratelimit-Remaining",
+}
+
+// limitReset returns when the limits have something left again, of which a
+// backend says that they have nothing left now: the last of them. Where all have
+// something left it is 0, or with any set, the time of the first one: it was
+// refused by one of them.
+func limitReset(h http.Header, any bool, now time.Time) time.Duration {
+	var last, first time.Duration
+	for _, name := range limitHeaders {
+		reset := h[strings.Replace(name, "Remaining", "Reset", 1)]
+		if len(reset) == 0 {
+			continue
+		}
+		wait, ok := parseReset(reset[0], now)
+		if !ok {
+			continue
+		}
+		if first == 0 || wait < first {
+			first = wait
+		}
+		if remaining := h[name]; len(remaining) > 0 && strings.TrimSpace(remaining[0]) == "0" {
+			last = max(last, wait)
+		}
+	}
+	if last == 0 && any {
+		return first
+	}
+	return last
+}
+
+// parseReset reads the time until a limit is reset, as APIs write it: OpenAI 6m0s
+// and 12ms, Anthropic a date of RFC 3339, others seconds, or the seconds or
+// milliseconds since 1970.
+func parseReset(text string, now time.Time) (time.Duration, bool) {
+	text = strings.TrimSpace(text)
+	wait, err := time.ParseDuration(text)
+	if err != nil {
+		if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 0 && n < 1e15 {
+			switch {
+			case n > 1e11:
+				wait = time.UnixMilli(int64(n)).Sub(now)
+			case n > 1e8:
+				wait = time.Unix(int64(n), 0).Sub(now)
+			default:
+				wait = time.Duration(n * float64(time.Second))
+			}
+		} else if at, err := time.Parse(time.RFC3339, text); err == nil {
+			wait = at.Sub(now)
+		} else {
+			return 0, false
+		}
+	}
+	return min(wait, maxRetryAfter), wait > 0
+}
