@@ -1,0 +1,243 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// told is what a caller got of one request.
+type told struct {
+	status int
+	began  bool // a byte of the answer came
+	whole  bool
+}
+
+// ask sends a chat that may stream and reads its answer.
+func (g *gate) ask(stream bool) told {
+	body := chatBody("m", "hi")
+	if stream {
+		body = chatBody("m", "hi", `"stream":true`)
+	}
+	req, err := http.NewRequest("POST", g.url+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		return told{}
+	}
+	req.Header.Set("Content-Type", jsonType)
+	req.Header.Set("Authorization", "Bearer "+callerKey)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return told{}
+	}
+	defer res.Body.Close()
+	got := told{status: res.StatusCode, began: true}
+	if !stream {
+		text, err := io.ReadAll(res.Body)
+		got.whole = err == nil && strings.Contains(string(text), `"total_tokens"`)
+		return got
+	}
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		got.whole = got.whole || lines.Text() == "data: [DONE]"
+	}
+	return got
+}
+
+// chatServer answers chats, in a stream where that is asked for, and counts them.
+type chatServer struct {
+	*httptest.Server
+	asked   atomic.Int64
+	refuses atomic.Bool // by 429, for two minutes
+	refused atomic.Int64
+}
+
+func newChatServer(t *testing.T) *chatServer {
+	t.Helper()
+	s := new(chatServer)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // a broken one is no request
+		s.asked.Add(1)
+		switch {
+		case s.refuses.Load():
+			s.refused.Add(1)
+			w.Header().Set("Retry-After", "120")
+			answers(429, `{"error":{"message":"slow down"}}`)(w, r)
+		case strings.Contains(string(body), `"stream":true`):
+			streams(nil, chunk("hel"), chunk("lo"), usageChunk(3, 2), done)(w, r)
+		default:
+			answers(200, chatAnswer("hello", 3, 2))(w, r)
+		}
+	}))
+	t.Cleanup(s.kill)
+	return s
+}
+
+// kill ends the server as the end of its process does.
+func (s *chatServer) kill() {
+	_ = s.Listener.Close() // again, by the cleanup
+	s.CloseClientConnections()
+}
+
+// Of three backends one is killed, one says that it wants to be left alone, and
+// one serves.
+func TestNoRequestIsLostWhileABackendServes(t *testing.T) {
+	const (
+		callers  = 8
+		requests = 2000
+	)
+	killed, busy, serves := newChatServer(t), newChatServer(t), newChatServer(t)
+	g := startGate(t, fmt.Sprintf(`
+		admin_key {env.ADMIN_KEY}
+		key alice {env.CALLER_KEY}
+		dial_allow loopback
+		backend killed %s
+		backend busy %s
+		backend serves %s
+		route m killed busy serves {
+			policy round_robin
+		}`, killed.URL, busy.URL, serves.URL))
+
+	var next, lost, cut atomic.Int64
+	var running sync.WaitGroup
+	for range callers {
+		running.Go(func() {
+			for i := next.Add(1); i <= requests; i = next.Add(1) {
+				switch i {
+				case requests / 4:
+					busy.refuses.Store(true)
+				case requests / 2:
+					killed.kill()
+				}
+				switch got := g.ask(i%2 == 0); {
+				case got.status == 200 && got.whole:
+				case got.status == 200 && got.began:
+					cut.Add(1)
+				default:
+					lost.Add(1)
+					t.Errorf("request %d: %+v", i, got)
+				}
+			}
+		})
+	}
+	running.Wait()
+
+	if cut.Load() > callers {
+		t.Errorf("%d answers were cut, by %d callers at once", cut.Load(), callers)
+	}
+	// Those that were on their way when it first said so.
+	if n := busy.refused.Load(); n == 0 || n > 4*callers {
+		t.Errorf("the one that asked to be left alone was sent %d requests", n)
+	}
+	if killed.asked.Load() == 0 || serves.asked.Load() < requests/2 {
+		t.Errorf("the killed one saw %d requests, the one that serves %d", killed.asked.Load(), serves.asked.Load())
+	}
+	eventually(t, "every request is recorded once", func() bool { return g.usageOf("alice").Requests == requests })
+	if got := g.usageOf("alice"); got.Errors > int(cut.Load()) || got.Input < 3*(requests-int(cut.Load())) {
+		t.Errorf("usage %+v, with %d answers that were cut", got, cut.Load())
+	}
+}
+
+// A backend is asked again when the time is over that it asked for, and not
+// before.
+func TestABackendIsAskedAgainWhenItsTimeIsOver(t *testing.T) {
+	var mu sync.Mutex
+	var times []time.Time
+	busy := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if times = append(times, time.Now()); len(times) == 1 {
+			w.Header().Set("Retry-After", "1")
+			answers(429, `{}`)(w, r)
+			return
+		}
+		answers(200, chatAnswer("back", 1, 1))(w, r)
+	})
+	other := newBackend(t, answers(200, chatAnswer("other", 1, 1)))
+	g := startGate(t, fmt.Sprintf(`
+		admin_key {env.ADMIN_KEY}
+		key alice {env.CALLER_KEY}
+		dial_allow loopback
+		backend busy %s
+		backend other %s`, busy.URL, other.URL))
+	eventually(t, "it is asked again", func() bool { return strings.Contains(g.chat(callerKey, "m", "hi").body, "back") })
+	mu.Lock()
+	defer mu.Unlock()
+	if waited := times[1].Sub(times[0]); waited < time.Second {
+		t.Errorf("it was asked again after %v", waited)
+	}
+	g.tells(t, "a backend is left alone", 1)
+}
+
+// What a backend refuses counts as a request there, and costs nobody tokens.
+func TestWhatABackendRefusesIsReturned(t *testing.T) {
+	first := newBackend(t, refuses(500, jsonType, "{}"))
+	second := newBackend(t, refuses(503, jsonType, "{}"))
+	third := newBackend(t, answers(200, chatAnswer("ok", 5, 5)))
+	alone := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "70")
+		answers(429, `{"error":{"message":"slow down"}}`)(w, r)
+	})
+	g := startGate(t, fmt.Sprintf(`
+		admin_key {env.ADMIN_KEY}
+		%s
+		dial_allow loopback
+		backend first %s {
+			models m
+			limit 1 requests/day
+		}
+		backend second %s {
+			models m
+			limit 1000 tokens/day
+		}
+		backend third %s {
+			models m
+		}
+		backend alone %s {
+			models lone
+		}`, keyWith("carol", "limit 1000 tokens/day", "limit 10 requests/day"), first.URL, second.URL, third.URL, alone.URL))
+	key := secretOf("carol")
+	for range 2 { // each reserves most of the tokens of the key and of the second backend
+		if a := g.chat(key, "m", "hi", `"max_tokens":900`); a.status != 200 {
+			t.Fatalf("got %d %s", a.status, a.body)
+		}
+	}
+	if n := len(first.seen()); n != 1 {
+		t.Errorf("the first backend, which takes one request, was sent %d", n)
+	}
+	if n := len(second.seen()); n != 2 {
+		t.Errorf("the second backend, whose tokens were returned, was sent %d requests", n)
+	}
+	if got, want := g.usageOf("carol"), (result{Requests: 2, Input: 10, Output: 10}); got != want {
+		t.Errorf("usage %+v, want %+v: one record a request", got, want)
+	}
+
+	before := g.keyInfo(key)
+	a := g.chat(key, "lone", "hi", `"max_tokens":900`)
+	if a.status != 429 || a.header.Get("Retry-After") != "70" || !strings.Contains(a.body, "slow down") {
+		t.Errorf("the backend's refusal came as %d %v %s", a.status, a.header, a.body)
+	}
+	after := g.keyInfo(key)
+	if got, want := after.limit("tokens", "day").Remaining, before.limit("tokens", "day").Remaining; got != want {
+		t.Errorf("%v tokens are left, %v before", got, want)
+	}
+	a = g.chat(key, "lone", "hi")
+	if a.status != 429 || retryAfter(t, a) <= 0 || retryAfter(t, a) > 70 || !strings.Contains(a.body, `"code":"slow_down"`) {
+		t.Errorf("while it is left alone: %d %v %s", a.status, a.header, a.body)
+	}
+	if n := len(alone.seen()); n != 1 {
+		t.Errorf("the backend that asked to be left alone was sent %d requests", n)
+	}
+	if got := g.usageOf("carol"); got.Requests != 3 {
+		t.Errorf("%d records: what never left the gate has none", got.Requests)
+	}
+	if left := g.keyInfo(key).limit("requests", "day").Remaining; left != after.limit("requests", "day").Remaining {
+		t.Errorf("what never left the gate was counted: %v requests are left", left)
+	}
+}
