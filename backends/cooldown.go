@@ -36,11 +36,6 @@ type Cooling struct {
 	// Wait is for how long nothing shall be sent. Zero: it may be.
 	Wait time.Duration
 
-	// Asked is that part of Wait which the backend asked for itself, by
-	// Retry-After or the like. The rest the gate gives it because it fails again
-	// and again.
-	Asked time.Duration
-
 	// Limited tells that it waits for a limit that is used up (429).
 	Limited bool
 
@@ -90,12 +85,10 @@ func (l *Live) Cooling(model string, now time.Time) (result Cooling) {
 		if c == nil {
 			continue
 		}
-		asked := max(c.asked.Sub(now), 0)
-		if wait := max(asked, c.resting.Sub(now)); wait > result.Wait {
+		if wait := max(c.asked.Sub(now), c.resting.Sub(now)); wait > result.Wait {
 			result.Wait, result.Limited = wait, c.limited
 			result.Whole = result.Whole || name == ""
 		}
-		result.Asked = max(result.Asked, asked)
 		probing := c.open() && now.Sub(c.probed) < probeLasts
 		result.Last = result.Last || probing || now.Before(c.spent)
 	}

@@ -23,8 +23,8 @@ func TestABackendIsLeftAloneForAsLongAsItAsks(t *testing.T) {
 		t.Errorf("left alone for %v", rest)
 	}
 	for seconds, want := range map[float64]Cooling{
-		0:    {Wait: 30 * time.Second, Asked: 30 * time.Second, Limited: true},
-		29:   {Wait: time.Second, Asked: time.Second, Limited: true},
+		0:    {Wait: 30 * time.Second, Limited: true},
+		29:   {Wait: time.Second, Limited: true},
 		30:   {},
 		3000: {},
 	} {
@@ -69,7 +69,7 @@ func TestABackendThatFailsAgainAndAgainRestsLongerAndLonger(t *testing.T) {
 			if rest > most || rest <= most/2-1 {
 				t.Errorf("rest %d takes %v, want up to a half less than %v", i, rest, most)
 			}
-			if got := l.Cooling("m", now); got.Wait != rest || got.Asked != 0 || got.Limited || got.Whole != (model == "") {
+			if got := l.Cooling("m", now); got.Wait != rest || got.Limited || got.Whole != (model == "") {
 				t.Errorf("rest %d: %+v", i, got)
 			}
 			if again := l.failed(model, 0, false, now.Add(rest/2)); again != 0 {
@@ -93,7 +93,7 @@ func TestARefusalForALimitWithoutATimeIsARestAtOnce(t *testing.T) {
 	if rest := l.failed("m", 0, true, day); rest <= 0 || rest > firstRest {
 		t.Errorf("a rest of %v", rest)
 	}
-	if got := l.Cooling("m", day); got.Asked != 0 || !got.Limited {
+	if got := l.Cooling("m", day); !got.Limited {
 		t.Errorf("%+v", got)
 	}
 }

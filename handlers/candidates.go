@@ -76,10 +76,14 @@ func (t *Target) upstreamModel(public string) string {
 // one is to be preferred. Where none is left the caller is told when to come
 // back, and nothing is sent.
 //
-// A request that can go nowhere else goes to a backend that merely fails, however
-// often: it may work again, and to the caller it makes no difference who fails. It
-// is refused only for as long as the backend itself has asked for.
+// A request that can go nowhere else is always sent: to its caller it makes no
+// difference who refuses it, the backend may work again, and it may have refused
+// another caller for what does not hold for this one, such as a prompt that is
+// larger than what is left of a limit.
 func (c *call) orderCandidates() *wire.Error {
+	if len(c.candidates) == 1 {
+		return nil
+	}
 	var soonest backends.Cooling
 	ready, last := 0, 0
 	for i := range c.candidates {
@@ -87,9 +91,6 @@ func (c *call) orderCandidates() *wire.Error {
 		cooling := chosen.Live.Cooling(chosen.model, c.start)
 		if cooling.Whole {
 			chosen.Metrics.Reached(false)
-		}
-		if len(c.candidates) == 1 {
-			cooling.Wait = cooling.Asked
 		}
 		if cooling.Wait > 0 {
 			if soonest.Wait == 0 || cooling.Wait < soonest.Wait {

@@ -200,8 +200,11 @@ func TestWhatABackendRefusesIsReturned(t *testing.T) {
 			models m
 		}
 		backend alone %s {
-			models lone
-		}`, keyWith("carol", "limit 1000 tokens/day", "limit 10 requests/day"), first.URL, second.URL, third.URL, alone.URL))
+			models lone both
+		}
+		backend again %s {
+			models both
+		}`, keyWith("carol", "limit 1000 tokens/day", "limit 10 requests/day"), first.URL, second.URL, third.URL, alone.URL, alone.URL))
 	key := secretOf("carol")
 	for range 2 { // each reserves most of the tokens of the key and of the second backend
 		if a := g.chat(key, "m", "hi", `"max_tokens":900`); a.status != 200 {
@@ -227,17 +230,26 @@ func TestWhatABackendRefusesIsReturned(t *testing.T) {
 	if got, want := after.limit("tokens", "day").Remaining, before.limit("tokens", "day").Remaining; got != want {
 		t.Errorf("%v tokens are left, %v before", got, want)
 	}
-	a = g.chat(key, "lone", "hi")
+	if a := g.chat(key, "lone", "hi"); a.status != 429 || len(alone.seen()) != 2 {
+		t.Errorf("a request that can go nowhere else: %d %s, and the backend was sent %d", a.status, a.body, len(alone.seen()))
+	}
+
+	// Of two backends that want to be left alone neither is sent anything.
+	if a := g.chat(key, "both", "hi"); a.status != 429 {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	before, sent := g.keyInfo(key), len(alone.seen())
+	a = g.chat(key, "both", "hi")
 	if a.status != 429 || retryAfter(t, a) <= 0 || retryAfter(t, a) > 70 || !strings.Contains(a.body, `"code":"slow_down"`) {
-		t.Errorf("while it is left alone: %d %v %s", a.status, a.header, a.body)
+		t.Errorf("while both are left alone: %d %v %s", a.status, a.header, a.body)
 	}
-	if n := len(alone.seen()); n != 1 {
-		t.Errorf("the backend that asked to be left alone was sent %d requests", n)
+	if n := len(alone.seen()); n != sent {
+		t.Errorf("they were sent %d requests more", n-sent)
 	}
-	if got := g.usageOf("carol"); got.Requests != 3 {
+	if got, want := g.keyInfo(key).limit("requests", "day").Remaining, before.limit("requests", "day").Remaining; got != want {
+		t.Errorf("what never left the gate was counted: %v requests are left, %v before", got, want)
+	}
+	if got := g.usageOf("carol"); got.Requests != 5 {
 		t.Errorf("%d records: what never left the gate has none", got.Requests)
-	}
-	if left := g.keyInfo(key).limit("requests", "day").Remaining; left != after.limit("requests", "day").Remaining {
-		t.Errorf("what never left the gate was counted: %v requests are left", left)
 	}
 }
