@@ -20,7 +20,7 @@ import (
 func TestLongStreamsTakeNoMemory(t *testing.T) { eachWay(t, testLongStreams) }
 
 func testLongStreams(t *testing.T, proxy string) {
-	const size, most = 256 << 20, 48 << 20
+	const size, most = 128 << 20, 48 << 20
 	event := []byte(`data: {"id":"c","choices":[{"index":0,"delta":{"content":"` + strings.Repeat("x", 60<<10) + "\"}}]}\n\n")
 	for name, c := range map[string]struct {
 		path, contentType string
