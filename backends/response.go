@@ -33,6 +33,20 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
 	header := res.Header
+	if ex.Fallback {
+		switch status, err := firstEvent(res); {
+		case err != nil:
+			ex.Status = 0
+			_ = res.Body.Close()
+			ex.judge(verdictOfError(res.Request.Context(), err), 0, 0, t.now())
+			return nil, attemptError(res.Request.Context(), err, secrets)
+		case status != 0:
+			ex.Status = status
+			_ = res.Body.Close()
+			ex.judgeAnswer(status, header, wait, t.now())
+			return nil, &AttemptError{Status: status, RetryAfter: wait, Err: errFirstEvent}
+		}
+	}
 	ex.judgeAnswer(res.StatusCode, header, wait, t.now())
 	if t.keepAnswered(header, ex.OwnLimits, secrets) {
 		ex.Flag = FlagEcho
