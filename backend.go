@@ -28,8 +28,8 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 	if err := app.define("backend", b.Name, b); err != nil {
 		return nil, err
 	}
-	if b.Drain < 0 {
-		return nil, fmt.Errorf("drain is %s: expected a positive duration", time.Duration(b.Drain))
+	if err := b.checkNumbers(); err != nil {
+		return nil, err
 	}
 	if len(b.ProxyRaw) == 0 {
 		return nil, errors.New("it has no proxy to forward with")
@@ -59,6 +59,8 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		IncludeUsage:    b.IncludeUsage == nil || *b.IncludeUsage,
 		ContinuousUsage: b.ContinuousUsage,
 		Drain:           time.Duration(b.Drain),
+		FirstToken:      orDefault(time.Duration(b.FirstTokenTimeout), defaultFirstToken),
+		Idle:            orDefault(time.Duration(b.IdleTimeout), defaultIdle),
 		CompletionCap:   transport.IsAzure() || isOpenAI(proxy),
 		Forwarder:       backends.NewForwarder(proxy, config),
 		Metrics:         app.metrics.Backend(b.Name),
@@ -80,6 +82,28 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		return nil, err
 	}
 	return backend, b.discover(app, backend, transport)
+}
+
+// Defaults of what a backend does not say.
+const (
+	defaultFirstToken = 5 * time.Minute
+	defaultIdle       = 2 * time.Minute
+)
+
+func (b *BackendConfig) checkNumbers() error {
+	for _, d := range []struct {
+		name  string
+		value caddy.Duration
+	}{
+		{"drain", b.Drain},
+		{"first_token_timeout", b.FirstTokenTimeout},
+		{"idle_timeout", b.IdleTimeout},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("%s is %s: expected a positive duration", d.name, time.Duration(d.value))
+		}
+	}
+	return nil
 }
 
 // checkUpstreams refuses addresses outside dial_allow while loading, where they

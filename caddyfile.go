@@ -40,6 +40,8 @@ import (
 //			discover <duration>|off
 //			rename <public> <upstream>
 //			limit <n> <unit>[/<window>] [burst <n>]
+//			first_token_timeout <duration>
+//			idle_timeout <duration>
 //			on_disconnect cancel|drain [<max>]
 //			include_usage on|off
 //			continuous_usage
@@ -51,7 +53,7 @@ import (
 //			attempts <n>
 //		}
 //		dial_allow <cidr>|public|private|loopback...
-//		keepalive off
+//		keepalive <duration>|off
 //		max_body <size>
 //		max_stream <duration>
 //		estimate characters|tokens
@@ -161,7 +163,7 @@ func (p *gateParser) words() words {
 			_, err := backends.ParseDialAllow(p.dialAllow)
 			return err
 		}),
-		"keepalive":             choiceWord(map[string]func(){"off": nothing}),
+		"keepalive":             singleWord(&gate.KeepAlive, aDuration+", or off", parseKeepAlive),
 		"max_body":              singleWord(&gate.MaxBody, aSize, parseSize),
 		"max_stream":            singleWord(&gate.MaxStream, aDuration, parseDuration),
 		"estimate":              choiceWord(map[string]func(){"characters": nothing, "tokens": func() { gate.Estimate = "tokens" }}),

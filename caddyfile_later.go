@@ -10,14 +10,11 @@ var later = map[string]string{
 	"webhook": "",
 
 	// site
-	"alert":     "",
-	"keepalive": `"keepalive off" is`,
+	"alert": "",
 
 	// backend
-	"max_inflight":        `"limit <n> concurrent" refuses what is beyond, without a queue`,
-	"queue":               "",
-	"first_token_timeout": `"response_header_timeout" of "transport http" is`,
-	"idle_timeout":        `"read_timeout" of "transport http" is`,
+	"max_inflight": `"limit <n> concurrent" refuses what is beyond, without a queue`,
+	"queue":        "",
 }
 
 // notYet returns an error at d's token if the phrase, a word or a word and its

@@ -105,7 +105,7 @@ func TestMistakes(t *testing.T) {
 		{"backend without a name", "backend {\n}", `"backend" lacks its argument: expected the backend's name, at Caddyfile:3`},
 		{"backend without upstreams", "backend a {\nmodels *\n}", `backend "a" has no upstream: expected host:port, http(s)://host[:port][/path] or unix/path, at Caddyfile:3`},
 		{"URL for a name", "backend http://127.0.0.1:8000", `the first argument of "backend" is no name: expected 1 to 64 letters, digits, '.', '_' and '-', at Caddyfile:3`},
-		{"slip in a backend's word", "backend a h:1 {\nmodells *\n}", `backend "a": unrecognized subdirective modells, at Caddyfile:4: expected a subdirective of reverse_proxy or one of api, api_key, continuous_usage, discover, dynamic, include_usage, limit, models, on_disconnect, pass_header, rename, to, transport`},
+		{"slip in a backend's word", "backend a h:1 {\nmodells *\n}", `backend "a": unrecognized subdirective modells, at Caddyfile:4: expected a subdirective of reverse_proxy or one of api, api_key, continuous_usage, discover, dynamic, first_token_timeout, idle_timeout, include_usage, limit, models, on_disconnect, pass_header, rename, to, transport`},
 		{"mistake within reverse_proxy", "backend a h:1 {\nlb_policy best\n}", `backend "a": getting module named 'http.reverse_proxy.selection_policies.best': module not registered: http.reverse_proxy.selection_policies.best, at Caddyfile:4`},
 		{"unknown word within reverse_proxy", "backend a h:1 {\ntransport http {\nfoo\n}\n}", `backend "a": unrecognized subdirective foo, at Caddyfile:5`},
 		{"bad api", "backend a h:1 {\napi gemini\n}", `api: unknown word "gemini": expected anthropic, echo or openai, at Caddyfile:4`},
@@ -145,6 +145,13 @@ func TestMistakes(t *testing.T) {
 		{"rename twice", "backend a h:1 {\nrename a b\nrename a c\n}", `rename: "a" is renamed already, at Caddyfile:5`},
 		{"header that is never passed", "backend a h:1 {\npass_header X-Tenant authorization\n}", `pass_header: Authorization is never passed on: set what the backend needs with api_key or header_up, at Caddyfile:4`},
 		{"bad header", "backend a h:1 {\npass_header \"X Tenant\"\n}", `pass_header: "X Tenant" is no name of a header, at Caddyfile:4`},
+		{"timeout of what", "backend a h:1 {\nfirst_token_timeout\n}", `"first_token_timeout" lacks its argument: expected a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"timeout that is none", "backend a h:1 {\nidle_timeout off\n}", `idle_timeout: "off" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"timeout of no time", "backend a h:1 {\nfirst_token_timeout 0s\n}", `first_token_timeout: "0s" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
+		{"two timeouts", "backend a h:1 {\nidle_timeout 1m\nidle_timeout 2m\n}", `"idle_timeout" stands here already, in line 4, at Caddyfile:5`},
+		{"keepalive of what", "keepalive", `"keepalive" lacks its argument: expected a duration, as in 30m or 400d, or off, at Caddyfile:3`},
+		{"keepalive on", "keepalive on", `keepalive: "on" is no positive duration: expected a duration, as in 30m or 400d, or off, at Caddyfile:3`},
+		{"keepalive of less than no time", "keepalive -15s", `keepalive: "-15s" is no positive duration: expected a duration, as in 30m or 400d, or off, at Caddyfile:3`},
 		{"on_disconnect of what", "backend a h:1 {\non_disconnect\n}", `"on_disconnect" lacks its argument: expected cancel or drain [<max>], at Caddyfile:4`},
 		{"on_disconnect with another word", "backend a h:1 {\non_disconnect finish\n}", `on_disconnect: unknown word "finish": expected cancel or drain [<max>], at Caddyfile:4`},
 		{"drain for no time", "backend a h:1 {\non_disconnect drain 0s\n}", `on_disconnect: "0s" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
@@ -264,11 +271,8 @@ func TestLaterWordsAreRefused(t *testing.T) {
 	for _, c := range []struct{ input, word, at string }{
 		{global("webhook https://example.com {\nsecret {env.S}\n}"), "webhook", "3"},
 		{gate("alert 80 100"), "alert", "3"},
-		{gate("keepalive 15s"), "keepalive", "3"},
 		{backend("max_inflight 8"), "max_inflight", "4"},
 		{backend("queue 10 5s"), "queue", "4"},
-		{backend("first_token_timeout 1m"), "first_token_timeout", "4"},
-		{backend("idle_timeout 1m"), "idle_timeout", "4"},
 	} {
 		tested[c.word] = true
 		got := mistake(t, c.input)

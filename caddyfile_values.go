@@ -41,6 +41,14 @@ func parseSize(text string) (int64, error) {
 	return int64(n), nil
 }
 
+// parseKeepAlive reads a positive duration, or off.
+func parseKeepAlive(text string) (caddy.Duration, error) {
+	if text == "off" {
+		return -1, nil
+	}
+	return parseDuration(text)
+}
+
 // parseDuration reads a positive duration as Caddy writes them, days included.
 func parseDuration(text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)

@@ -134,6 +134,14 @@ type Handler struct {
 	// Default: 30m. Zero means the default.
 	MaxStream caddy.Duration `json:"max_stream,omitempty"`
 
+	// How long a stream may be silent before the caller is sent a keep-alive in
+	// its dialect, so that nothing on the way takes it for dead: between two
+	// events, and again after each such time. Nothing is sent before the first
+	// byte of the answer, since that would fix its status. Silence is looked for
+	// four times a second. Default: 15s. Zero means the default; less than zero:
+	// nothing is sent.
+	KeepAlive caddy.Duration `json:"keepalive,omitempty"`
+
 	// The most output tokens of one answer: put into requests that name no cap
 	// and lowered where they name more. Pictures and sounds have no cap. Zero,
 	// the default: none.
@@ -244,6 +252,20 @@ type BackendConfig struct {
 	// Asks vLLM for usage on every chunk, so that streams which end early are
 	// metered exactly. Default: false.
 	ContinuousUsage bool `json:"continuous_usage,omitempty"`
+
+	// How long the backend may take to begin its answer: to the first byte of a
+	// stream, to the header of any other answer. Then the next backend is tried,
+	// or the caller gets a 504. It is seen up to half a second late. How long it
+	// may take to connect is dial_timeout of the proxy's transport (default 3s).
+	// Default: 5m. Zero means the default.
+	FirstTokenTimeout caddy.Duration `json:"first_token_timeout,omitempty"`
+
+	// How long the backend may be silent once an answer has begun. Then the
+	// backend is cancelled and the answer ended: a stream by an error event of
+	// its dialect, any other one by a cut. Time that the caller takes to read
+	// does not count. It is seen up to half a second late. Default: 2m. Zero
+	// means the default.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 
 	// How long the backend is read on after a caller has left, at most, so that
 	// its own usage is recorded and not an estimate. Until then the request

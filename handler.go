@@ -20,6 +20,7 @@ import (
 const (
 	defaultMaxBody       = 10_000_000 // bytes
 	defaultMaxStream     = 30 * time.Minute
+	defaultKeepAlive     = 15 * time.Second
 	defaultReserveOutput = 4096 // tokens
 )
 
@@ -56,6 +57,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Events:        ctx.Logger().Named(handlers.EventsLogger),
 		MaxBody:       orDefault(h.MaxBody, defaultMaxBody),
 		MaxStream:     orDefault(time.Duration(h.MaxStream), defaultMaxStream),
+		KeepAlive:     max(0, orDefault(time.Duration(h.KeepAlive), defaultKeepAlive)),
 		MaxOutput:     h.MaxOutputTokens,
 		ReserveOutput: orDefault(h.ReserveOutputTokens, defaultReserveOutput),
 		HideModels:    app.Metrics != nil && app.Metrics.HideModels,

@@ -85,6 +85,9 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 			ex.kept = &keptBody{body: out.Body}
 			out.Body = ex.kept
 		}
+		if ex.Between != nil && isEvents(header) {
+			out.Body = &betweenBody{out.Body, meter, ex.Between}
+		}
 		return out, nil
 	}
 

@@ -305,7 +305,11 @@ func (t *Transport) send(o *outgoing, ex *Exchange, key *apiKey) (res *http.Resp
 		return noDeployment(ex.Endpoint), nil, nil
 	}
 	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection to wait for
-	res, err = t.next.RoundTrip(out)
+	ex.Watchdog.expect(waitFirst)
+	if res, err = t.next.RoundTrip(out); err == nil {
+		err = ex.begin(res)
+	}
+	ex.Watchdog.expect(waitNone)
 	return res, secretsOf(out.Header), err
 }
 

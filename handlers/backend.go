@@ -25,6 +25,10 @@ type Backend struct {
 	// learn its usage. Zero: not at all.
 	Drain time.Duration
 
+	// FirstToken is how long the backend may take to the beginning of an answer,
+	// and Idle to each further part of it. Zero: as long as it likes.
+	FirstToken, Idle time.Duration
+
 	// CompletionCap says that chats cap their answers by
 	// max_completion_tokens: OpenAI and Azure; others know max_tokens.
 	CompletionCap bool

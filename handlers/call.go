@@ -39,9 +39,10 @@ type call struct {
 	reservation limiter.Reservation
 	ledger      usage.Ledger
 
-	answer   answer
-	cancel   context.CancelCauseFunc // ends the request for a cause; set before it is in flight
-	progress progress
+	answer    answer
+	keepAlive *keepAlive              // nil: none
+	cancel    context.CancelCauseFunc // ends the request for a cause; set before it is in flight
+	progress  progress
 }
 
 // serveMetered runs steps 4 to 10 of a request that a backend answers.

@@ -32,6 +32,10 @@ func (c *call) forward() {
 		}
 	}()
 
+	if c.request.Stream && c.g.KeepAlive > 0 {
+		c.keepAlive = newKeepAlive(c.w, c.dialect)
+		c.w = c.keepAlive
+	}
 	c.g.Shared.InFlight().add(c)
 	defer c.g.Shared.InFlight().remove(c)
 	c.answer.states = c.reservation.States()
@@ -59,13 +63,18 @@ func (c *call) attempt(ctx context.Context) error {
 	a.attempts++
 	a.firstToken, a.failure = 0, nil
 	began := time.Now()
+	upstream, end := c.attemptContext(ctx, chosen)
+	defer func() {
+		a.ended = context.Cause(upstream)
+		end(nil)
+	}()
 	a.meter = wire.NewMeter(wire.MeterConfig{
 		Endpoint:  c.endpoint,
 		Count:     c.g.CountTokens,
 		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,
 		First:     func() { c.firstToken(began) },
 		Final:     c.whole,
-		Fail:      func(err error) *wire.Error { return c.endStream(ctx, err) },
+		Fail:      func(err error) *wire.Error { return c.endStream(upstream, err) },
 	})
 	c.progress.begin(a.meter, a.current, a.attempts)
 	a.exchange = &backends.Exchange{
@@ -81,6 +90,10 @@ func (c *call) attempt(ctx context.Context) error {
 		Refused:   func() { c.settle(usage.UpstreamError) },
 		KeepOpen:  chosen.Drain > 0,
 	}
+	if c.keepAlive != nil {
+		a.exchange.Between = c.keepAlive.between
+	}
+	c.progress.watch(&a.exchange.Watchdog, chosen.Backend, end)
 	chosen.Live.Begin()
 	defer chosen.Live.End()
 	if chosen.Live.Probe(chosen.model, began) {
@@ -89,12 +102,8 @@ func (c *call) attempt(ctx context.Context) error {
 	chosen.Metrics.Inflight.Inc()
 	defer chosen.Metrics.Inflight.Dec()
 
-	upstream := ctx
 	if chosen.Drain > 0 {
-		alive, cancel := c.outlive(ctx, chosen.Drain)
-		upstream = alive
-		defer cancel(nil)
-		defer c.drain(chosen.Drain, cancel)
+		defer c.drain(chosen.Drain, end)
 	}
 	upstream, endSpan := c.traceAttempt(upstream, chosen)
 	defer endSpan()
@@ -124,6 +133,16 @@ func (c *call) firstToken(began time.Time) {
 		chosen := &c.candidates[c.answer.current]
 		chosen.Live.Answered(chosen.model, c.request.Stream, now.Sub(began), now)
 	}
+}
+
+// attemptContext returns the context of one attempt, which can be ended without
+// the request, and must be. That of a backend which is drained outlives the
+// caller.
+func (c *call) attemptContext(ctx context.Context, chosen candidate) (context.Context, context.CancelCauseFunc) {
+	if chosen.Drain > 0 {
+		return c.outlive(ctx, chosen.Drain)
+	}
+	return context.WithCancelCause(ctx)
 }
 
 // whole settles an answer whose last bytes are about to be released. Where it is
@@ -216,21 +235,26 @@ const statusClientClosed = 499
 func failureError(ctx context.Context, err error) *wire.Error {
 	var attempt *backends.AttemptError
 	var unavailable caddyhttp.HandlerError
-	var timeout interface{ Timeout() bool }
-	switch {
-	case errors.Is(context.Cause(ctx), ErrShutdown):
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, ErrShutdown):
 		return wire.Errorf(wire.KindOverloaded, "")
-	case errors.Is(context.Cause(ctx), errStreamLimit):
+	case errors.Is(cause, errStreamLimit):
 		return &wire.Error{Kind: wire.KindUpstreamTimeout, Message: "The answer took longer than this gateway allows."}
 	case errors.As(err, &attempt):
 		return attemptFailure(attempt)
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err), isTimeout(cause):
 		return wire.Errorf(wire.KindUpstreamTimeout, "")
 	case errors.As(err, &unavailable) && unavailable.StatusCode == http.StatusServiceUnavailable:
 		return wire.Errorf(wire.KindOverloaded, "") // no upstream of the pool is healthy
 	default:
 		return wire.Errorf(wire.KindUpstream, "")
 	}
+}
+
+// isTimeout tells whether time ran out.
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // attemptFailure tells of a backend that refused or failed, where no other had
@@ -254,10 +278,13 @@ func attemptFailure(attempt *backends.AttemptError) *wire.Error {
 const statusOverloaded = 529
 
 // endStream tells a caller in the middle of a stream why it ends. A caller who
-// left is told nothing.
+// left is told nothing. The context is the attempt's.
 func (c *call) endStream(ctx context.Context, err error) *wire.Error {
 	if c.r.Context().Err() != nil {
 		return nil //nolint:nilerr // nobody is there to be told
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // of which net/http may have told only that it was cancelled
 	}
 	c.answer.failure = err
 	return failureError(ctx, err)

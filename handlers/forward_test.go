@@ -76,7 +76,7 @@ func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
 		if !c.answer.settled {
 			t.Error("the usage has passed, and the request has not settled")
 		}
-		c.g.Shared.InFlight().endOverdue(time.Now().Add(time.Minute))
+		c.g.Shared.InFlight().look(time.Now().Add(time.Minute))
 		if r.Context().Err() == nil || context.Cause(r.Context()) != errStreamLimit {
 			t.Errorf("the request goes on: its context says %v", context.Cause(r.Context()))
 		}
@@ -124,17 +124,17 @@ func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 // Whose doing it was that an answer broke off is told by where it did.
 func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
 	for name, test := range map[string]struct {
-		exchange backends.Exchange
+		exchange *backends.Exchange
 		want     usage.Outcome
 	}{
-		"the backend's":          {backends.Exchange{Status: 200, Broken: io.ErrUnexpectedEOF}, usage.UpstreamError},
-		"a backend that is late": {backends.Exchange{Status: 200, Broken: context.DeadlineExceeded}, usage.Timeout},
-		"a caller's":             {backends.Exchange{Status: 200, Left: true}, usage.ClientClosed},
-		"nobody's that was seen": {backends.Exchange{Status: 200}, usage.UpstreamError},
+		"the backend's":          {&backends.Exchange{Status: 200, Broken: io.ErrUnexpectedEOF}, usage.UpstreamError},
+		"a backend that is late": {&backends.Exchange{Status: 200, Broken: context.DeadlineExceeded}, usage.Timeout},
+		"a caller's":             {&backends.Exchange{Status: 200, Left: true}, usage.ClientClosed},
+		"nobody's that was seen": {&backends.Exchange{Status: 200}, usage.UpstreamError},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := forwarded(t, name, nil)
-			c.answer.exchange, c.answer.meter = &test.exchange, wire.NewMeter(wire.MeterConfig{})
+			c.answer.exchange, c.answer.meter = test.exchange, wire.NewMeter(wire.MeterConfig{})
 			core, logs := observer.New(zap.InfoLevel)
 			c.g.Logger, c.g.Events = zap.New(core), zap.NewNop()
 			c.finish(t.Context(), true)

@@ -50,6 +50,9 @@ type Gateway struct {
 
 	MaxBody   int64         // bytes
 	MaxStream time.Duration // of one answer
+	// KeepAlive is how long a stream may be silent before the caller is sent a
+	// keep-alive. Zero: none is sent.
+	KeepAlive time.Duration
 	// MaxOutput caps one answer in tokens; 0: no cap.
 	MaxOutput int64
 	// ReserveOutput is what an answer without a cap is expected to be at most.

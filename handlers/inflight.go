@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
@@ -17,9 +18,11 @@ const (
 	// as much of each.
 	checkpointEvery = time.Second
 
-	// overdueEvery is how often requests are looked for that take too long: as
-	// much longer than max_stream may one take.
-	overdueEvery = 250 * time.Millisecond
+	// lookEvery is how often requests are looked for that take too long or are
+	// silent: as much longer than max_stream may one take. A silence is known
+	// only once it was seen, so that what is measured by it may come twice as
+	// late.
+	lookEvery = 250 * time.Millisecond
 
 	// checkpointGroup bounds how many are noted at once: the ledger counts
 	// nothing else meanwhile.
@@ -27,9 +30,10 @@ const (
 )
 
 // InFlight knows the requests that are with a backend, so that what they have
-// used so far outlives the process, those that take too long are ended, and all
-// of them are when the process stops. Most requests end before anybody looks at
-// them: they cost a place in a list, and no timer.
+// used so far outlives the process, those that take too long are ended, those
+// that are silent are kept alive, and all of them end when the process stops.
+// Most requests end before anybody looks at them: they cost a place in a list,
+// and no timer.
 type InFlight struct {
 	mu    sync.Mutex
 	calls list.List // of *call, oldest first
@@ -43,6 +47,11 @@ type progress struct {
 	meter    *wire.Meter
 	current  int // candidate
 	attempts int
+
+	// The attempt as it is watched.
+	watchdog         *backends.Watchdog // nil: it is not
+	firstToken, idle time.Duration      // of its backend
+	end              context.CancelCauseFunc
 
 	// Guarded by InFlight.mu.
 	place   *list.Element // nil: not in flight
@@ -60,6 +69,25 @@ func (p *progress) begin(meter *wire.Meter, current, attempts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.meter, p.current, p.attempts = meter, current, attempts
+}
+
+// watch notes what is to be watched of an attempt, and how it is ended.
+func (p *progress) watch(w *backends.Watchdog, b *Backend, end context.CancelCauseFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watchdog, p.firstToken, p.idle, p.end = w, b.FirstToken, b.Idle, end
+}
+
+// endStalled ends an attempt whose backend takes too long.
+func (p *progress) endStalled(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.watchdog == nil {
+		return
+	}
+	if err := p.watchdog.Expired(now, p.firstToken, p.idle); err != nil {
+		p.end(err)
+	}
 }
 
 func (f *InFlight) add(c *call) {
@@ -82,14 +110,21 @@ func (f *InFlight) End(cause error) {
 	}
 }
 
-// endOverdue ends the requests that have taken longer than their gate allows.
-func (f *InFlight) endOverdue(now time.Time) {
+// look ends the requests that take longer than their gate allows, and the
+// attempts that their backends stall, and sends keep-alives to the streams that
+// are silent.
+func (f *InFlight) look(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for e := f.calls.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*call)
 		if now.Sub(c.progress.since) >= c.g.MaxStream {
 			c.cancel(errStreamLimit)
+			continue
+		}
+		c.progress.endStalled(now)
+		if c.keepAlive != nil && c.keepAlive.due(now, c.g.KeepAlive) {
+			go c.keepAlive.send() // it may block; silence is rare
 		}
 	}
 }
@@ -136,15 +171,15 @@ func (f *InFlight) older(now time.Time) (calls []*call) {
 // Run ends what takes too long, and makes checkpoints in a ledger each second,
 // until ctx ends. Errors are the ledger's to tell: it can't be written.
 func (f *InFlight) Run(ctx context.Context, ledger usage.Ledger) {
-	overdue, checkpoint := time.NewTicker(overdueEvery), time.NewTicker(checkpointEvery)
-	defer overdue.Stop()
+	look, checkpoint := time.NewTicker(lookEvery), time.NewTicker(checkpointEvery)
+	defer look.Stop()
 	defer checkpoint.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-overdue.C:
-			f.endOverdue(now)
+		case now := <-look.C:
+			f.look(now)
 		case now := <-checkpoint.C:
 			f.checkpoint(ctx, ledger, now)
 		}

@@ -236,11 +236,11 @@ func TestWhatTakesTooLongIsEnded(t *testing.T) {
 	brief := begin("brief", time.Second)
 	begin("long", time.Minute)
 
-	f.endOverdue(brief.progress.since.Add(999 * time.Millisecond))
+	f.look(brief.progress.since.Add(999 * time.Millisecond))
 	if len(causes) != 0 {
 		t.Errorf("ended early: %v", causes)
 	}
-	f.endOverdue(brief.progress.since.Add(time.Second))
+	f.look(brief.progress.since.Add(time.Second))
 	if causes["brief"] != errStreamLimit || len(causes) != 1 {
 		t.Errorf("after a second: %v", causes)
 	}

@@ -29,6 +29,7 @@ type answer struct {
 	dispatched bool        // some attempt may have reached its backend
 	failure    error       // why the last attempt failed
 	refusal    *wire.Error // what the caller is told where no backend answered
+	ended      error       // why the gate itself ended the last attempt, before it was over; else what means nothing
 	drained    bool        // what reverse_proxy left of the answer was read on
 	settled    bool
 }
@@ -58,11 +59,9 @@ func (c *call) outcome(ctx context.Context, panicked bool) usage.Outcome {
 		return usage.Shutdown
 	case c.callerLeft():
 		return usage.ClientClosed
+	case isTimeout(c.answer.failure), isTimeout(c.answer.ended):
+		return usage.Timeout
 	case c.answer.failure != nil:
-		var timeout interface{ Timeout() bool }
-		if errors.As(c.answer.failure, &timeout) && timeout.Timeout() {
-			return usage.Timeout
-		}
 		return usage.UpstreamError
 	case panicked:
 		// The answer broke off while the caller's connection stood: writing

@@ -30,14 +30,15 @@ func (c *call) fetchStored(b *Backend) *wire.Error {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	c.cancel = cancel
-	c.progress.settled = true    // it uses nothing that a checkpoint could note
-	c.g.Shared.InFlight().add(c) // which ends it in time, and when the process stops
-	defer c.g.Shared.InFlight().remove(c)
 	exchange := &backends.Exchange{
 		Endpoint:  wire.GetResponse,
 		Path:      wire.GetResponse.Path() + c.pathID,
 		RequestID: c.id,
 	}
+	c.progress.watch(&exchange.Watchdog, b, cancel)
+	c.progress.settled = true    // it uses nothing that a checkpoint could note
+	c.g.Shared.InFlight().add(c) // which ends it in time, and when the process stops
+	defer c.g.Shared.InFlight().remove(c)
 	err := b.Forwarder.Forward(ctx, c.w, c.r, exchange)
 	if err != nil {
 		return failureError(ctx, err)

@@ -17,7 +17,7 @@ func TestAStoredResponseIsFetchedInTimeAndUntilTheProcessStops(t *testing.T) {
 		end  func(*InFlight)
 		want error
 	}{
-		"too long": {func(f *InFlight) { f.endOverdue(time.Now().Add(time.Minute)) }, errStreamLimit},
+		"too long": {func(f *InFlight) { f.look(time.Now().Add(time.Minute)) }, errStreamLimit},
 		"stopping": {func(f *InFlight) { f.End(ErrShutdown) }, ErrShutdown},
 	} {
 		var c *call

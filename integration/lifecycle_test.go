@@ -222,14 +222,29 @@ func TestSilenceIsNotCut(t *testing.T) {
 		}
 		streams(wait, chunk("a"), chunk("b")+usageChunk(1, 1)+done)(w, r)
 	})
-	g := startGate(t, block(b, ""))
-	t.Run("in the middle of a stream", func(t *testing.T) {
-		t.Parallel()
-		res := g.open(context.Background(), "POST", "/v1/chat/completions", callerKey, chatBody("m", "x", `"stream":true`))
-		if readAll([]*http.Response{res}) != 1 {
-			t.Error("the stream was cut")
-		}
-	})
+	g := newGate(t)
+	g.start(g.caddyfile("servers {\nprotocols h1 h2c\n}", block(b, "keepalive off")))
+	two := &http.Transport{Protocols: new(http.Protocols)}
+	two.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(two.CloseIdleConnections)
+	for name, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "HTTP/2": {Transport: two}} {
+		t.Run("in the middle of a stream, "+name, func(t *testing.T) {
+			t.Parallel()
+			req, err := http.NewRequest("POST", g.url+"/v1/chat/completions", strings.NewReader(chatBody("m", "x", `"stream":true`)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Authorization", "Bearer "+callerKey)
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Proto[:6] != name[:6] || readAll([]*http.Response{res}) != 1 {
+				t.Errorf("the stream over %s was cut", res.Proto)
+			}
+		})
+	}
 	t.Run("before the first byte, with a chunked request", func(t *testing.T) {
 		t.Parallel()
 		req, err := http.NewRequest("POST", g.url+"/v1/chat/completions", io.MultiReader(strings.NewReader(chatBody("m", "x", `"stream":true`))))

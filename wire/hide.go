@@ -64,6 +64,16 @@ func (h *hidingBody) Read(p []byte) (int, error) {
 // that is held.
 const minRead = 2 << 10
 
+// betweenEvents tells whether what was handed out ends with a whole event. One
+// that is held has not begun for the caller.
+func (h *hidingBody) betweenEvents() bool {
+	if len(h.out) > 0 || h.passing {
+		return false
+	}
+	// Behind a \r there may come a \n that belongs to it.
+	return len(h.held) > 0 || !h.m.events.cr
+}
+
 // read meters b, of which the first fed bytes were metered before, and edits
 // it. It returns what to hand out and what to hold, both parts of b.
 func (h *hidingBody) read(b []byte, fed int, err error) (kept, rest []byte) {

@@ -25,6 +25,7 @@ type Meter struct {
 	mu     sync.Mutex // guards what follows
 	tally  tally
 	events *eventReader
+	hiding *hidingBody // nil: nothing is hidden
 	json   *extractor
 
 	firstDue, finalDue   bool
@@ -157,7 +158,8 @@ func (m *Meter) Wrap(header http.Header, status int, contentLength int64, body i
 		m.startEvents()
 		if m.config.HideUsage {
 			m.edits(header)
-			return &hidingBody{meteredBody: meteredBody{m: m, src: body}}
+			m.hiding = &hidingBody{meteredBody: meteredBody{m: m, src: body}}
+			return m.hiding
 		}
 	case formJSON:
 		m.startJSON()
@@ -204,6 +206,19 @@ func (m *Meter) formOf(contentType string, readable bool) bodyForm {
 // Editing tells, after Wrap, whether the body may be of another length than the
 // backend said: the answer's ContentLength is then -1.
 func (m *Meter) Editing() bool { return m.editing }
+
+// BetweenEvents tells whether what has been read off the body so far is a stream
+// that ends with a whole event, so that another one may be put there, and that
+// more must come. Only the goroutine that reads the body may ask.
+func (m *Meter) BetweenEvents() bool {
+	if m.form != formEvents || m.tally.complete || m.tally.streamError {
+		return false
+	}
+	if m.hiding != nil {
+		return m.hiding.betweenEvents()
+	}
+	return m.events.fresh && !m.events.cr
+}
 
 // Result returns what is known of the answer by now.
 func (m *Meter) Result() Result {

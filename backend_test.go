@@ -1,0 +1,22 @@
+package pinegate
+
+import (
+	"strings"
+	"testing"
+)
+
+// What a Caddyfile can't say, JSON can.
+func TestBackendsRefuseNumbersThatMakeNoSense(t *testing.T) {
+	for name, config := range map[string]BackendConfig{
+		"drain is":               {Drain: -1},
+		"first_token_timeout is": {FirstTokenTimeout: -1},
+		"idle_timeout is":        {IdleTimeout: -1},
+	} {
+		if err := config.checkNumbers(); err == nil || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("%s -1: %v", name, err)
+		}
+	}
+	if err := new(BackendConfig).checkNumbers(); err != nil {
+		t.Errorf("nothing said: %v", err)
+	}
+}

@@ -1,0 +1,82 @@
+package backends
+
+import (
+	"io"
+	"net/http"
+	"sync"
+)
+
+// headSize is how much of a stream's beginning is read before it is passed on.
+const headSize = 4 << 10
+
+var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
+
+// begin puts the body of an answer under the watch of the exchange and waits, if
+// it is a stream, for its first chunk. After an error there is no answer.
+func (e *Exchange) begin(res *http.Response) error {
+	if res.StatusCode < 200 || res.StatusCode >= 300 {
+		return nil // small, and read at once
+	}
+	body := &watchedBody{ReadCloser: res.Body, watchdog: &e.Watchdog}
+	res.Body = body
+	if !isEvents(res.Header) {
+		return nil
+	}
+	if err := body.awaitHead(); err != nil {
+		_ = body.Close()
+		return err
+	}
+	return nil
+}
+
+// watchedBody is the body of an answer as the backend sends it, read under the
+// watch of the exchange. Its head was read already.
+type watchedBody struct {
+	io.ReadCloser
+	watchdog *Watchdog
+
+	buffer *[headSize]byte // nil: there is no head any more
+	head   []byte
+	err    error // that came with the head, behind which nothing is
+}
+
+// awaitHead reads the first chunk of a stream, so that a backend which sends
+// headers and then nothing, or breaks off, can still give way to another one.
+// The error is that of a stream which has nothing to pass on.
+func (b *watchedBody) awaitHead() error {
+	b.buffer = heads.Get().(*[headSize]byte)
+	for {
+		n, err := b.ReadCloser.Read(b.buffer[:])
+		if n == 0 && err == nil {
+			continue
+		}
+		b.head = b.buffer[:n]
+		if n > 0 || err == io.EOF {
+			b.err = err
+			return nil
+		}
+		return err
+	}
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	if b.buffer != nil {
+		n := copy(p, b.head)
+		if b.head = b.head[n:]; len(b.head) > 0 {
+			return n, nil
+		}
+		heads.Put(b.buffer)
+		b.buffer = nil
+		if n > 0 || b.err != nil {
+			return n, b.err
+		}
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+
+	b.watchdog.expect(waitNext)
+	n, err := b.ReadCloser.Read(p)
+	b.watchdog.expect(waitNone)
+	return n, err
+}

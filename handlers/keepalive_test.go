@@ -1,0 +1,170 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/amanycodes/pine-gate/wire"
+)
+
+func TestAKeepAliveIsInTheBytesOfItsDialect(t *testing.T) {
+	for d, want := range map[wire.Dialect]string{
+		wire.OpenAI:    ": ping\n",
+		wire.Anthropic: "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+	} {
+		w := httptest.NewRecorder()
+		k := newKeepAlive(w, d)
+		if _, err := k.Write([]byte("data: 1\n\n")); err != nil {
+			t.Fatal(err)
+		}
+		w.Flushed = false
+		k.between(true)
+		k.send()
+		if got := w.Body.String(); got != "data: 1\n\n"+want || !w.Flushed {
+			t.Errorf("dialect %v: %q, flushed %t", d, got, w.Flushed)
+		}
+	}
+}
+
+func TestWhereAKeepAliveMayNotStandThereIsNone(t *testing.T) {
+	for name, prepare := range map[string]func(k *keepAlive){
+		"before the first byte": func(k *keepAlive) { k.between(true) },
+		"within an event":       func(k *keepAlive) { _, _ = k.Write([]byte("x")) },
+		"behind the wait": func(k *keepAlive) {
+			_, _ = k.Write([]byte("x"))
+			k.between(true)
+			k.between(false)
+		},
+		"while something is written": func(k *keepAlive) {
+			_, _ = k.Write([]byte("x"))
+			k.open = true
+			k.mu.Lock()
+		},
+		"to a caller who is gone": func(k *keepAlive) {
+			_, _ = k.Write([]byte("x"))
+			k.between(true)
+			k.broken = true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			k := newKeepAlive(w, wire.OpenAI)
+			prepare(k)
+			before := w.Body.String()
+			k.send()
+			if got := w.Body.String(); got != before {
+				t.Errorf("%q was sent", got[len(before):])
+			}
+		})
+	}
+}
+
+// brokenWriter is one that breaks at some write.
+type brokenWriter struct {
+	http.ResponseWriter
+	left  int
+	panic bool
+	tried int
+}
+
+func (f *brokenWriter) Write(p []byte) (int, error) {
+	f.tried++
+	if f.left--; f.left >= 0 {
+		return f.ResponseWriter.Write(p)
+	}
+	if f.panic {
+		panic("a writer's bug")
+	}
+	return 0, errors.New("broken pipe")
+}
+
+func TestAKeepAliveThatFailsIsTheLast(t *testing.T) {
+	for _, panics := range []bool{false, true} {
+		f := &brokenWriter{ResponseWriter: httptest.NewRecorder(), left: 1, panic: panics}
+		k := newKeepAlive(f, wire.OpenAI)
+		_, _ = k.Write([]byte("x"))
+		k.between(true)
+		k.send()
+		k.send()
+		if f.tried != 2 {
+			t.Errorf("panics %t: %d writes, want the answer's and one that fails", panics, f.tried)
+		}
+	}
+}
+
+func TestAKeepAliveIsDueOnceForEachSilence(t *testing.T) {
+	start := time.Unix(1000, 0)
+	k := newKeepAlive(httptest.NewRecorder(), wire.OpenAI)
+	var due []int
+	for second := range 60 {
+		if second == 20 {
+			_, _ = k.Write([]byte("x"))
+		}
+		if k.due(start.Add(time.Duration(second)*time.Second), 15*time.Second) {
+			due = append(due, second)
+			if second != 50 {
+				k.writing.Store(false) // sent
+			}
+		}
+	}
+	if len(due) != 3 || due[0] != 15 || due[1] != 35 || due[2] != 50 {
+		t.Errorf("due at %v, want at 15, 35 and 50", due)
+	}
+	if k.due(start.Add(time.Hour), 15*time.Second) {
+		t.Error("due while the one before is still being written")
+	}
+}
+
+// The race detector watches: an answer and its keep-alives, by two goroutines.
+func TestKeepAlivesDoNotRaceWithTheAnswer(t *testing.T) {
+	w := httptest.NewRecorder()
+	k := newKeepAlive(w, wire.Anthropic)
+	stop := make(chan struct{})
+	var pings sync.WaitGroup
+	pings.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				k.writing.Store(true)
+				k.send()
+			}
+		}
+	})
+	for range 2000 {
+		for _, part := range []string{"data: ", "1", "\n\n"} {
+			if _, err := k.Write([]byte(part)); err != nil {
+				t.Fatal(err)
+			}
+			k.Flush()
+			if part == "\n\n" {
+				k.between(true)
+				k.between(false)
+			}
+		}
+	}
+	close(stop)
+	pings.Wait()
+	rest := w.Body.String()
+	const event, ping = "data: 1\n\n", "event: ping\ndata: {\"type\":\"ping\"}\n\n"
+	events := 0
+	for rest != "" {
+		switch {
+		case len(rest) >= len(event) && rest[:len(event)] == event:
+			rest = rest[len(event):]
+			events++
+		case len(rest) >= len(ping) && rest[:len(ping)] == ping:
+			rest = rest[len(ping):]
+		default:
+			t.Fatalf("an event is torn: %.60q", rest)
+		}
+	}
+	if events != 2000 {
+		t.Errorf("%d events, want 2000", events)
+	}
+}

@@ -1,0 +1,90 @@
+package wire
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// between reads a stream chunk by chunk and tells behind each whether an event
+// of the gate's own may be put there.
+func between(t *testing.T, c MeterConfig, contentType string, chunks ...string) []bool {
+	t.Helper()
+	r, w := io.Pipe()
+	m := NewMeter(c)
+	body := m.Wrap(http.Header{"Content-Type": {contentType}}, 200, -1, r)
+	var places []bool
+	ask := make(chan struct{})
+	go func() {
+		for _, chunk := range chunks {
+			_, _ = io.WriteString(w, chunk)
+			<-ask // the chunk was read
+		}
+		w.Close()
+	}()
+	p := make([]byte, 1<<20)
+	for range chunks {
+		if _, err := body.Read(p); err != nil {
+			t.Fatal(err)
+		}
+		places = append(places, m.BetweenEvents())
+		ask <- struct{}{}
+	}
+	return places
+}
+
+func TestAnEventOfTheGatesOwnMayStandBetweenTwo(t *testing.T) {
+	const a = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}"
+	for name, c := range map[string]struct {
+		contentType string
+		chunks      []string
+		want        string // y or n for each chunk
+	}{
+		"whole events":             {"text/event-stream", []string{a + "\n\n", a + "\n\n" + a + "\n\n"}, "yy"},
+		"within a line":            {"text/event-stream", []string{a + "\n\n", a[:9], a[9:] + "\n\n"}, "yny"},
+		"before the blank line":    {"text/event-stream", []string{a + "\n", "\n"}, "ny"},
+		"behind a comment":         {"text/event-stream", []string{": hello\n"}, "y"},
+		"within a comment":         {"text/event-stream", []string{": hel"}, "n"},
+		"behind an event's name":   {"text/event-stream", []string{"event: x\n", a + "\n\n"}, "ny"},
+		"CRLF":                     {"text/event-stream", []string{a + "\r\n\r\n", a + "\r\n\r\n"}, "yy"},
+		"within a CRLF":            {"text/event-stream", []string{a + "\r\n\r", "\n" + a + "\r\n\r\n"}, "ny"},
+		"behind the end":           {"text/event-stream", []string{a + "\n\n", "data: [DONE]\n\n"}, "yn"},
+		"behind an error":          {"text/event-stream", []string{"data: {\"error\":{\"message\":\"x\"}}\n\n"}, "n"},
+		"JSON":                     {"application/json", []string{"{", "}"}, "nn"},
+		"text":                     {"text/plain", []string{"hello"}, "n"},
+		"behind the usage, not at": {"text/event-stream", []string{"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n"}, "y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, open := range between(t, MeterConfig{Endpoint: Chat}, c.contentType, c.chunks...) {
+				if open != (c.want[i] == 'y') {
+					t.Errorf("behind chunk %d, %q: %t", i, c.chunks[i], open)
+				}
+			}
+		})
+	}
+}
+
+// Where usage is hidden, whole events are handed out: one that has come in part
+// has not begun for the caller.
+func TestAHiddenPartOfAnEventIsNoneForTheCaller(t *testing.T) {
+	const a = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n"
+	c := MeterConfig{Endpoint: Chat, HideUsage: true}
+	for name, c2 := range map[string]struct {
+		chunks []string
+		want   string
+	}{
+		"a part is held":         {[]string{a, a + a[:20], a[20:]}, "yyy"},
+		"too long to be held":    {[]string{a, "data: " + strings.Repeat("x", maxHeldBytes)}, "yn"},
+		"within a CRLF":          {[]string{"data: {}\r\n\r"}, "n"},
+		"behind a CRLF, held on": {[]string{"data: {}\r\n\r\ndata: {}\r"}, "y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, open := range between(t, c, "text/event-stream", c2.chunks...) {
+				if open != (c2.want[i] == 'y') {
+					t.Errorf("behind chunk %d: %t", i, open)
+				}
+			}
+		})
+	}
+}
