@@ -33,8 +33,8 @@ type App struct {
 // StoreConfig says where usage is kept.
 type StoreConfig struct {
 	// `file` (the default): embedded and durable. `memory`: nothing survives
-	// the process. `redis`: limits are shared by all gates of one Redis; usage is
-	// kept by each gate as with `file`.
+	// the process. `redis`: limits and usage are shared by all gates of one Redis;
+	// each keeps what it records as with `file` too.
 	Type string `json:"type,omitempty"`
 
 	// The directory of the embedded store, and of a gate's own journal with
@@ -42,7 +42,7 @@ type StoreConfig struct {
 	// directory.
 	Dir string `json:"dir,omitempty"`
 
-	// Where the shared limits are; with type `redis` only.
+	// Where the shared limits and usage are; with type `redis` only.
 	Redis *RedisConfig `json:"redis,omitempty"`
 
 	// How often the embedded store brings its journal to the disk, and so how

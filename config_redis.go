@@ -2,15 +2,13 @@ package pinegate
 
 import "github.com/caddyserver/caddy/v2"
 
-// RedisConfig says where the limits are that several gates share, and what holds
-// while that is away.
+// RedisConfig says where the limits and the usage are that several gates share,
+// and what holds while that is away.
 //
-// Usage records stay with each gate: its journal and its sums are those of the
-// embedded store, in the directory of the store, and `GET /v1/usage` tells what
-// passed this gate. A quota that Redis does not know, at the first request of its
-// window or after Redis has lost its data, is taken to have used what the journal
-// of the gate says that asks first; what passed other gates within the window is
-// then not counted, which is the most that such a loss can cost.
+// Each gate writes its records to a journal in the directory of the store, and
+// delivers from there in the background: see [usage.Shared]. A quota that Redis
+// does not know, at the first request of its window or after Redis has lost its
+// data, begins with what the usage of all gates says.
 //
 // Credentials are placeholders, `{env.NAME}` or `{file./path}`. The user and
 // password of Redis are read for each new connection, so that a file may change

@@ -64,7 +64,7 @@ func limitsFor(app *App) (*limits, error) {
 		l.metrics.Store(app.metrics)
 		l.options.Seed, l.options.OnError = app.state.used, l.failed
 		l.guarding = limiter.GuardedOptions{
-			Mode: mode, Replicas: config.Replicas, Seed: app.state.used, OnChange: l.changed, OnError: l.count,
+			Mode: mode, Replicas: config.Replicas, Seed: app.state.usedHere, OnChange: l.changed, OnError: l.count,
 		}
 		l.registry = newRegistry(func() (registry.Backing, error) { return openRedisKeys(options) })
 		return l, nil

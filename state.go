@@ -42,7 +42,9 @@ type state struct {
 	// validating a configuration must not take the lock of a store that a
 	// running gate holds.
 	mu      sync.Mutex
-	ledger  atomic.Pointer[ledgerHolder]
+	ledger  atomic.Pointer[ledgerHolder] // own, or what shares it
+	own     usage.Ledger                 // of this gate alone
+	sharing string                       // key of the Redis that own is shared in; empty: none
 	open    openLedger
 	maker   *App          // the configuration that made the state, before any runs
 	running []*App        // that have been started and not stopped; the last one's settings hold
@@ -138,17 +140,19 @@ func (s *state) openLedger() (usage.Ledger, error) {
 		return nil, err
 	}
 	hideModels := app.Metrics != nil && app.Metrics.HideModels
-	ledger, err := s.open(settings, hideModels, s.showHealth)
+	own, err := s.open(ledgerOptions{settings, app.storeType() == "redis", hideModels, s.showHealth})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	s.ledger.Store(&ledgerHolder{ledger})
+	s.own = own
+	s.ledger.Store(&ledgerHolder{own})
 	s.settled = make(chan struct{})
 	go func() {
 		defer close(s.settled)
-		s.requests.Run(s.closing, ledger)
+		s.requests.Run(s.closing, own)
 	}()
-	return ledger, nil
+	s.share(app)
+	return s.ledger.Load().Ledger, nil
 }
 
 // start takes the settings of a configuration over and opens the ledger.
@@ -182,8 +186,10 @@ func (s *state) configure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.ledger.Load(); l != nil {
-		if settings, err := s.app().Store.settings(); err == nil { // else it had not been provisioned
+		app := s.app()
+		if settings, err := app.Store.settings(); err == nil { // else it had not been provisioned
 			l.Configure(settings)
+			s.share(app)
 		}
 	}
 }
@@ -217,6 +223,19 @@ func (s *state) used(rule *limiter.Rule, since time.Time) (int64, error) {
 	used, err := quotaUsed(ledger, rule, since)
 	s.seeding.note(caddy.Log().Named("pinegate"), err)
 	return used, err
+}
+
+// usedHere is used as far as this gate knows, for when what it shares with others
+// is away.
+func (s *state) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
+	ledger, err := s.Ledger()
+	if err != nil {
+		return 0, err
+	}
+	if shared, ok := ledger.(*usage.Shared); ok {
+		ledger = shared.Bolt
+	}
+	return quotaUsed(ledger, rule, since)
 }
 
 // settleAll tells every request in flight to end and waits for them, at most

@@ -13,9 +13,16 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// openLedger opens the ledger of a store. Status is told when its disk begins to
-// fail and when it works again.
-type openLedger func(s usage.Settings, hideModels bool, status func(error)) (usage.Ledger, error)
+// openLedger opens the ledger of a store.
+type openLedger func(o ledgerOptions) (usage.Ledger, error)
+
+// ledgerOptions are what a ledger is opened with.
+type ledgerOptions struct {
+	usage.Settings
+	shared     bool        // with other gates
+	hideModels bool        // in events
+	status     func(error) // told when its disk begins to fail and when it works again
+}
 
 // opener tells a store's key in the pool and how to open its ledger.
 func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) {
@@ -24,8 +31,8 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 	}
 	switch store.Type {
 	case "memory":
-		return "memory", func(s usage.Settings, _ bool, _ func(error)) (usage.Ledger, error) {
-			return usage.NewMemory(s.Retention), nil
+		return "memory", func(o ledgerOptions) (usage.Ledger, error) {
+			return usage.NewMemory(o.Retention), nil
 		}, nil
 	case "", "file", "redis":
 	default:
@@ -35,14 +42,15 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 	if err != nil {
 		return "", nil, err
 	}
-	return "file " + dir, func(s usage.Settings, hideModels bool, status func(error)) (usage.Ledger, error) {
+	return "file " + dir, func(o ledgerOptions) (usage.Ledger, error) {
 		events := caddy.Log().Named(gateModule).Named(handlers.EventsLogger)
 		return usage.OpenBolt(filepath.Join(dir, "usage.db"), usage.BoltOptions{
-			Retention:   s.Retention,
-			Sync:        s.Sync,
+			Retention:   o.Retention,
+			Sync:        o.Sync,
+			Shared:      o.shared,
 			Warn:        func(message string) { logger.Warn(message) },
-			Status:      status,
-			Interrupted: func(r *usage.Record) { handlers.LogEvent(events, r, hideModels) },
+			Status:      o.status,
+			Interrupted: func(r *usage.Record) { handlers.LogEvent(events, r, o.hideModels) },
 		})
 	}, nil
 }

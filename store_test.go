@@ -60,7 +60,7 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 	closing, closed := context.WithCancel(context.Background())
 	s := &state{maker: first, closing: closing, closed: closed}
 	away := errors.New("the disk is away")
-	s.open = func(got usage.Settings, _ bool, _ func(error)) (usage.Ledger, error) {
+	s.open = func(got ledgerOptions) (usage.Ledger, error) {
 		if opened++; opened == 1 {
 			return nil, away
 		}

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 
@@ -20,7 +21,7 @@ type keyInfo struct {
 	Models    []string        `json:"models"` // patterns; null: every model
 	ExpiresAt *time.Time      `json:"expires_at"`
 	Limits    []limitInfo     `json:"limits"`
-	Usage     map[string]sums `json:"usage"` // by `day` and `month`, in UTC
+	Usage     map[string]sums `json:"usage"` // by `day` and `month`, in UTC; null while the store that gates share is away
 }
 
 type limitInfo struct {
@@ -73,6 +74,10 @@ func (c *call) serveKey() *wire.Error {
 	month := time.Date(today.Year(), today.Month(), 1, 0, 0, 0, 0, time.UTC)
 	for name, since := range map[string]time.Time{"day": today, "month": month} {
 		totals, err := ledger.Totals(c.r.Context(), c.key.ID, since)
+		if errors.Is(err, usage.ErrAway) {
+			info.Usage = nil // the limits are told nevertheless
+			break
+		}
 		if err != nil {
 			c.g.Logger.Error("reading usage failed", zap.Error(err))
 			return wire.Errorf(wire.KindOverloaded, "")

@@ -77,6 +77,9 @@ var replies = []struct{ prefix, reason string }{
 	{"ERR unknown command", ReasonVersion},
 }
 
+// ReasonOf is the word for what a client of Redis returned: see the Reason constants.
+func ReasonOf(err error) string { return reasonOf(err) }
+
 func reasonOf(err error) string {
 	var reply redis.Error
 	if errors.As(err, &reply) {

@@ -30,6 +30,10 @@ type BoltOptions struct {
 	// open. Default: 5s.
 	LockTimeout time.Duration
 
+	// Shared begins a run of the ledger that [Share] delivers, before anything is
+	// recorded. Default: the first Share does.
+	Shared bool
+
 	// Warn is told, in one line each, what an operator should know: a ledger
 	// that was set aside, writes that fail and work again. It may be called
 	// from any goroutine and must not call the ledger. Default: nobody is
@@ -75,6 +79,8 @@ type Bolt struct {
 	sums    *rollup
 	journal *journal.Journal
 	entry   []byte                // memory of append; guarded by sums.mu
+	changes *changes              // of the file, for a ledger that is shared; nil: it is not; guarded by sums.mu
+	remote  map[string]bool       // runs that are read from Redis; guarded by sums.mu
 	open    map[string]checkpoint // of requests that have not ended, by id; guarded by sums.mu
 	status  func(error)
 	db      *bbolt.DB
@@ -95,6 +101,11 @@ type Bolt struct {
 		err error
 	}
 
+	// What the journal says while the ledger is opened.
+	journaled map[string]uint64 // up to which entry runs were delivered
+	doubtful  []doubt           // records of which the file can't tell
+
+	sealing  sync.Once
 	closing  sync.Once
 	closeErr error
 	stop     chan struct{}
@@ -127,7 +138,7 @@ func OpenBolt(path string, opts BoltOptions) (*Bolt, error) {
 	if opts.maxCells == 0 {
 		opts.maxCells = maxUnwritten
 	}
-	b := &Bolt{path: path, warn: opts.Warn, status: opts.Status, open: map[string]checkpoint{}, stop: make(chan struct{}), stopped: make(chan struct{}), leftovers: true}
+	b := &Bolt{path: path, warn: opts.Warn, status: opts.Status, open: map[string]checkpoint{}, remote: map[string]bool{}, journaled: map[string]uint64{}, stop: make(chan struct{}), stopped: make(chan struct{}), leftovers: true}
 	load := func(db *bbolt.DB) error {
 		b.sums = newRollup(opts.Retention, opts.maxCells, opts.Now)
 		return loadInto(b.sums, db)
@@ -267,11 +278,7 @@ func (b *Bolt) changed() { b.status(b.Err()) }
 // have written is lost then, unless it were sums of what the journal holds.
 func (b *Bolt) Close() error {
 	b.closing.Do(func() {
-		close(b.stop)
-		<-b.stopped
-		b.sums.mu.Lock()
-		b.sums.closed = true
-		b.sums.mu.Unlock()
+		b.seal()
 		flushErr := b.Flush()
 		b.writing.Lock()
 		defer b.writing.Unlock()
@@ -281,6 +288,17 @@ func (b *Bolt) Close() error {
 		b.closeErr = errors.Join(flushErr, b.journal.Close(), b.db.Close())
 	})
 	return b.closeErr
+}
+
+// seal ends the recording.
+func (b *Bolt) seal() {
+	b.sealing.Do(func() {
+		close(b.stop)
+		<-b.stopped
+		b.sums.mu.Lock()
+		b.sums.closed = true
+		b.sums.mu.Unlock()
+	})
 }
 
 // write writes what waits. It must be called with b.writing held.
@@ -307,7 +325,12 @@ func (b *Bolt) writeBatch() error {
 	if batch == nil {
 		return nil
 	}
-	return b.update(func(tx *bbolt.Tx) error { return writeBatch(tx, batch) }, b.sums.merged)
+	return b.update(func(tx *bbolt.Tx) error { return writeBatch(tx, batch) }, func() {
+		if b.changes != nil {
+			b.changes.note(batch)
+		}
+		b.sums.merged()
+	})
 }
 
 // update changes the file in a transaction, and memory by then, at once for
@@ -340,6 +363,10 @@ func (b *Bolt) update(change func(*bbolt.Tx) error, then func()) error {
 func (b *Bolt) deleteExpired() error {
 	b.sums.mu.Lock()
 	oldest, forgotten, changed := b.sums.expire()
+	oldestRun := uint32(0)
+	if len(b.sums.runs) > 0 {
+		oldestRun = b.sums.runs[0].first
+	}
 	b.sums.mu.Unlock()
 	if !changed && !b.leftovers {
 		return nil
@@ -347,8 +374,10 @@ func (b *Bolt) deleteExpired() error {
 	b.leftovers = true
 	var more bool
 	err := b.update(func(tx *bbolt.Tx) (err error) {
-		more, err = deleteExpired(tx, oldest, forgotten)
-		return err
+		if more, err = deleteExpired(tx, oldest, forgotten); err != nil {
+			return err
+		}
+		return deleteRuns(tx, oldestRun)
 	}, func() { b.leftovers = more })
 	return err
 }

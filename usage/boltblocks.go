@@ -119,7 +119,7 @@ func writeBatch(tx *bbolt.Tx, b *batch) error {
 		}
 		next = max(next, uint64(row.id)+1)
 	}
-	return errors.Join(writeNumber(meta, keyNextID, next), writeNumber(meta, keyBatch, b.number), writeNumber(meta, keyEntry, b.through))
+	return errors.Join(writeRuns(tx, b.runs), writeNumber(meta, keyNextID, next), writeNumber(meta, keyBatch, b.number), writeNumber(meta, keyEntry, b.through))
 }
 
 // deleteExpired deletes blocks before the oldest of each level, and tuples that

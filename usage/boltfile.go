@@ -176,14 +176,26 @@ func loadInto(r *rollup, db *bbolt.DB) error {
 		if tuples == nil {
 			return errors.New("tuples are missing")
 		}
-		err := tuples.ForEach(func(k, v []byte) error {
+		var err error
+		if r.runs, err = loadRuns(tx); err != nil {
+			return err
+		}
+		var current uint32 // ids from here on are of the run that may go on
+		if n := len(r.runs); n > 0 {
+			current = r.runs[n-1].first
+		}
+		err = tuples.ForEach(func(k, v []byte) error {
 			encoded, err := unseal(k, v)
 			if err != nil || len(k) != 4 {
 				return fmt.Errorf("tuples: %w", errDamaged)
 			}
 			var row nameRow
 			row.decode(encoded)
-			r.tuples.put(binary.BigEndian.Uint32(k), row.tuple).lastDay = row.lastDay
+			id, put := binary.BigEndian.Uint32(k), r.tuples.put
+			if id < current {
+				put = r.tuples.putOld
+			}
+			put(id, row.tuple).lastDay = row.lastDay
 			return nil
 		})
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/amanycodes/pine-gate/usage/journal"
+	"github.com/amanycodes/pine-gate/wire"
 )
 
 // checkpoint is what a request that is under way had used when it was last
@@ -36,7 +37,17 @@ func (b *Bolt) openJournal(opts BoltOptions) error {
 		return err
 	}
 	b.journal = j
+	if err := b.countDoubtful(); err != nil {
+		return errors.Join(err, j.Close())
+	}
 	b.sums.log = b.append
+	if opts.Shared {
+		// Before requests are settled that the process before has left: whatever
+		// else has this directory knows them too, and its run must not differ.
+		if err := b.share(); err != nil {
+			return errors.Join(err, j.Close())
+		}
+	}
 	b.interrupted(opts.Interrupted)
 	// So that a damaged segment is set aside, and the next start finds less.
 	_ = b.Flush() // Err and Warn tell
@@ -54,6 +65,10 @@ func (b *Bolt) replay(held, number uint64, entry []byte) error {
 		return err
 	}
 	switch {
+	case kind == entryDelivered:
+		b.journaled[r.ID] = max(b.journaled[r.ID], uint64(r.Input))
+		b.doubtful = slices.DeleteFunc(b.doubtful, func(d doubt) bool { return d.number <= uint64(r.Input) })
+		return nil
 	case kind == entryCheckpoint:
 		if !b.sums.seen(r.ID) {
 			b.open[r.ID] = checkpoint{number, slices.Clone(entry)}
@@ -61,6 +76,8 @@ func (b *Bolt) replay(held, number uint64, entry []byte) error {
 		return nil
 	case kind == entryForgotten || number <= held:
 		b.sums.see(r.ID)
+	case held == 0:
+		b.doubtful = append(b.doubtful, doubt{number, r})
 	default:
 		if err := b.count(r); err != nil {
 			return err
@@ -71,6 +88,38 @@ func (b *Bolt) replay(held, number uint64, entry []byte) error {
 	b.sums.entry = max(held, number)
 	b.sums.mu.Unlock()
 	return nil
+}
+
+// doubt is a record in the journal of a ledger whose file is new. Where the file
+// before it was set aside, the record may have been delivered already.
+type doubt struct {
+	number uint64
+	*Record
+}
+
+// countDoubtful adds the records up of which the journal does not say that they
+// were delivered.
+func (b *Bolt) countDoubtful() error {
+	last := b.sums.entry
+	for _, d := range b.doubtful {
+		b.sums.entry = d.number // what a batch says that it counts
+		if err := b.count(d.Record); err != nil {
+			return err
+		}
+	}
+	b.sums.entry, b.doubtful = last, nil
+	return nil
+}
+
+// noteDelivered writes into the journal that Redis has a run up to an entry. It
+// need not be safe at once: what is delivered twice counts once.
+func (b *Bolt) noteDelivered(run string, through uint64) {
+	b.sums.mu.Lock()
+	defer b.sums.mu.Unlock()
+	b.entry = appendEntry(b.entry[:0], entryDelivered, &Record{ID: run, Outcome: OK, Tokens: wire.Tokens{Input: int64(through)}})
+	if number, err := b.journal.Append(b.entry); err == nil {
+		b.sums.entry = number
+	}
 }
 
 // count adds a record of the journal up. What is not kept any more is left out,

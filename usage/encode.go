@@ -16,6 +16,7 @@ const (
 	entryFinal      entryKind = 1 // what it used; nothing comes after it
 	entryCheckpoint entryKind = 2 // what it used so far
 	entryForgotten  entryKind = 3 // it used nothing: its checkpoints don't count
+	entryDelivered  entryKind = 4 // of a run, not a request: Redis has what it used, up to an entry
 )
 
 // entryVersion is that of the entries that appendEntry makes:
@@ -29,7 +30,8 @@ const (
 //	          cache write, output, reasoning, cost, first token, duration,
 //	          attempts
 //
-// A forgotten request has its id only.
+// A forgotten request has its id only; what was delivered has the id of the run
+// and the number of the entry, as input.
 const entryVersion = 1
 
 const (
@@ -88,7 +90,7 @@ func decodeEntry(b []byte) (kind entryKind, r *Record, err error) {
 	d := decoder{b: b[3:]}
 	r.ID = d.string()
 	switch {
-	case b[0] != entryVersion || kind < entryFinal || kind > entryForgotten || r.ID == "":
+	case b[0] != entryVersion || kind < entryFinal || kind > entryDelivered || r.ID == "":
 		return 0, nil, errEntry
 	case kind != entryForgotten:
 		for _, name := range [...]*string{&r.Key, &r.Team, &r.Endpoint, &r.Model, &r.Backend, &r.UpstreamModel, (*string)(&r.Outcome)} {

@@ -47,6 +47,9 @@ type rollup struct {
 	oldest  [numLevels]int64
 	closed  bool
 
+	runs  []run // oldest first; see run
+	begun bool  // the last one is that of this process
+
 	// The journal of a ledger that has one: log writes an entry into its memory
 	// and returns its number. Nil: there is none.
 	log    func(entryKind, *Record) (uint64, error)
@@ -60,6 +63,7 @@ type batch struct {
 	deltas  map[span]*delta
 	cells   int
 	names   []nameRow
+	runs    []run  // that begin with it
 	through uint64 // number of the last entry of the journal that is counted, with all before
 }
 
@@ -385,5 +389,7 @@ func (r *rollup) expire() (oldest [numLevels]int64, forgotten []uint32, changed 
 	}
 	r.oldest = oldest
 	// A day more: what waits to be merged may be of the first day that is kept.
-	return oldest, r.tuples.forget(oldest[days] - 86400), true
+	forgotten = r.tuples.forget(oldest[days] - 86400)
+	r.forgetRuns()
+	return oldest, forgotten, true
 }

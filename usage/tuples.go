@@ -73,6 +73,14 @@ func (t *tuples) find(r *Record) *entry {
 
 // put adds a tuple under an id that is not in use.
 func (t *tuples) put(id uint32, name tuple) *entry {
+	e := t.putOld(id, name)
+	t.byName[name] = e
+	t.perKey[name.key]++
+	return e
+}
+
+// putOld adds one of a run that has ended: nothing is counted for it any more.
+func (t *tuples) putOld(id uint32, name tuple) *entry {
 	e := &entry{tuple: name, id: id, lastDay: -1}
 	t.reserve(id)
 	if int(id) < len(t.byID) {
@@ -80,9 +88,13 @@ func (t *tuples) put(id uint32, name tuple) *entry {
 	} else {
 		t.byID = append(t.byID, e)
 	}
-	t.byName[name] = e
-	t.perKey[name.key]++
 	return e
+}
+
+// begin gives all tuples new ids from now on, from the given one.
+func (t *tuples) begin(first uint32) {
+	t.reserve(first)
+	t.byName, t.perKey = map[tuple]*entry{}, map[string]int{}
 }
 
 // reserve makes sure that ids below the given one are not given out.
@@ -109,6 +121,9 @@ func (t *tuples) forget(day int64) []uint32 {
 	for _, id := range ids {
 		e := t.byID[id]
 		t.byID[id] = nil
+		if t.byName[e.tuple] != e { // of a run that has ended
+			continue
+		}
 		delete(t.byName, e.tuple)
 		if t.perKey[e.key]--; t.perKey[e.key] == 0 {
 			delete(t.perKey, e.key)

@@ -59,6 +59,53 @@ func (s Subject) restarts(t *testing.T) {
 	})
 }
 
+// alike records with three gates, of which each is closed and opened again now and
+// then, and one is opened only when all is recorded. All answer as plain addition
+// does.
+func (s Subject) alike(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		tb := rapidTB{t, rt}
+		now := func() time.Time { return Epoch }
+		dir, err := os.MkdirTemp(t.TempDir(), "")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		open := func(i int) usage.Ledger {
+			if i == 0 {
+				return s.Open(t, dir, now)
+			}
+			return s.Peer(t, dir, fmt.Sprint(dir, "-", i), now)
+		}
+		gates := []usage.Ledger{open(0), open(1), open(2)}
+		defer func() {
+			for _, l := range gates {
+				l.Close()
+			}
+		}()
+		records := drawRecords(rt)
+		for _, r := range records {
+			i := rapid.IntRange(0, 2).Draw(rt, "gate")
+			record(tb, gates[i], r)
+			switch rapid.IntRange(0, 9).Draw(rt, "then") {
+			case 0:
+				s.settle(tb, gates[i])
+			case 1:
+				if err := gates[i].Close(); err != nil {
+					rt.Fatalf("closing: %v", err)
+				}
+				gates[i] = open(i)
+			}
+		}
+		for _, l := range gates {
+			s.settle(tb, l)
+		}
+		gates = append(gates, open(3))
+		for _, l := range gates {
+			compare(rt, l, records)
+		}
+	})
+}
+
 // rapidTB fails as rapid wants it, and cleans up with the test.
 type rapidTB struct {
 	*testing.T

@@ -25,6 +25,11 @@ type Subject struct {
 	// ends up, such as to a file. The suite calls it between records: answers
 	// must not depend on it.
 	Settle func(t testing.TB, ledger usage.Ledger)
+
+	// Peer, where it is set, opens the ledger of another gate that shares what the
+	// one on a directory records, and has a directory of its own. What was settled
+	// by one is told by both.
+	Peer func(t testing.TB, dir, own string, now func() time.Time) usage.Ledger
 }
 
 // Run runs the suite.
@@ -46,6 +51,9 @@ func (s Subject) Run(t *testing.T) {
 	t.Run("is closed once", s.closes)
 	if s.Durable {
 		t.Run("keeps everything over a restart", s.restarts)
+	}
+	if s.Peer != nil {
+		t.Run("answers alike on every gate", s.alike)
 	}
 }
 

@@ -1,0 +1,104 @@
+package pinegate
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
+)
+
+// usageStore is the label of what gates share of usage in Redis, in metrics: the
+// limits there are another store, with connections of their own.
+const usageStore = "usage"
+
+// share shares the ledger in the Redis of a configuration, or ends that. It must
+// be called with s.mu held.
+func (s *state) share(app *App) {
+	own, ok := s.own.(*usage.Bolt)
+	if !ok {
+		return
+	}
+	logger := caddy.Log().Named("pinegate")
+	key, err := app.sharingKey()
+	if err != nil {
+		logger.Error("usage is not shared as the configuration says", zap.Error(err))
+		return
+	}
+	old, shared := s.ledger.Load().Ledger.(*usage.Shared)
+	if key == s.sharing {
+		if shared {
+			s.showUsage(old.Away())
+		}
+		return
+	}
+	if shared {
+		if err := old.Detach(); err != nil {
+			logger.Warn("not all usage was delivered to the Redis that was shared before", zap.Error(err))
+		}
+	}
+	s.sharing = ""
+	s.ledger.Store(&ledgerHolder{own})
+	if key == "" {
+		return
+	}
+	quietRedis()
+	options, err := app.Store.Redis.options()
+	var client redis.UniversalClient
+	if err == nil {
+		client, err = limiter.NewClient(options)
+	}
+	if err != nil { // provisioning has passed them: a file is gone since
+		logger.Error("usage is not shared as the configuration says", zap.Error(err))
+		return
+	}
+	s.sharing = key
+	s.ledger.Store(&ledgerHolder{usage.Share(own, usage.SharedOptions{
+		Client: client, Prefix: options.Prefix,
+		Changed: s.usageChanged(),
+		OnError: func(error) { s.usageFailed() },
+		Warn:    func(message string) { logger.Warn(message) },
+	})})
+}
+
+// sharingKey tells one Redis that usage is shared in from another; it is empty
+// where there is none.
+func (a *App) sharingKey() (string, error) {
+	if a.storeType() != "redis" || a.Store.Redis == nil {
+		return "", nil
+	}
+	// What limits do while it is away is nothing to usage.
+	config := *a.Store.Redis
+	config.Outage, config.Replicas, config.Timeout = "", 0, 0
+	return config.key("")
+}
+
+// usageChanged returns what tells metrics and the log, once each time, that what
+// gates share of usage is away, or back.
+func (s *state) usageChanged() func(error) {
+	away := condition{
+		fails: "the store of usage is away: this gate keeps what it records, and can't tell what was used",
+		works: "the store of usage is back",
+	}
+	return func(err error) {
+		s.showUsage(err)
+		logger := caddy.Log().Named("pinegate").With(zap.String("store", usageStore))
+		if err != nil {
+			logger = logger.With(zap.String("reason", limiter.ReasonOf(err)))
+		}
+		away.note(logger, err)
+	}
+}
+
+func (s *state) showUsage(err error) {
+	if h := s.health.Load(); h != nil {
+		h.metrics.StoreUp(usageStore, err == nil)
+	}
+}
+
+func (s *state) usageFailed() {
+	if h := s.health.Load(); h != nil {
+		h.metrics.StoreError(usageStore)
+	}
+}
