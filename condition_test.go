@@ -67,13 +67,13 @@ func TestALedgerThatCantBeOpenedIsToldOnce(t *testing.T) {
 		s.closed()
 		<-s.settled
 	}()
-	s.open = func(usage.Settings, bool, func(error)) (usage.Ledger, error) { return nil, locked }
+	s.open = func(ledgerOptions) (usage.Ledger, error) { return nil, locked }
 	for range 2 {
 		if _, err := s.Ledger(); !errors.Is(err, locked) || !s.opening.failing {
 			t.Errorf("got %v, told: %t", err, s.opening.failing)
 		}
 	}
-	s.open = func(usage.Settings, bool, func(error)) (usage.Ledger, error) { return usage.NewMemory(time.Hour), nil }
+	s.open = func(ledgerOptions) (usage.Ledger, error) { return usage.NewMemory(time.Hour), nil }
 	if _, err := s.Ledger(); err != nil || s.opening.failing {
 		t.Errorf("got %v, told: %t", err, !s.opening.failing)
 	}

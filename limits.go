@@ -62,7 +62,7 @@ func limitsFor(app *App) (*limits, error) {
 	value, _, err := sharedLimits.LoadOrNew(key, func() (caddy.Destructor, error) {
 		l := &limits{state: app.state, pooled: key, options: options}
 		l.metrics.Store(app.metrics)
-		l.options.Seed, l.options.OnError = app.state.used, l.failed
+		l.options.Seed, l.options.Epoch, l.options.OnError = app.state.used, app.state.epoch, l.failed
 		l.guarding = limiter.GuardedOptions{
 			Mode: mode, Replicas: config.Replicas, Seed: app.state.usedHere, OnChange: l.changed, OnError: l.count,
 		}

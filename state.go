@@ -145,13 +145,15 @@ func (s *state) openLedger() (usage.Ledger, error) {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	s.own = own
-	s.ledger.Store(&ledgerHolder{own})
 	s.settled = make(chan struct{})
 	go func() {
 		defer close(s.settled)
 		s.requests.Run(s.closing, own)
 	}()
 	s.share(app)
+	if s.ledger.Load() == nil { // it is not shared
+		s.ledger.Store(&ledgerHolder{own})
+	}
 	return s.ledger.Load().Ledger, nil
 }
 
@@ -161,9 +163,15 @@ func (s *state) start(app *App) error {
 	s.mu.Lock()
 	s.running = append(s.running, app)
 	s.mu.Unlock()
-	_, err := s.openLedger() // Caddy tells why a configuration does not start
+	ledger, err := s.openLedger() // Caddy tells why a configuration does not start
 	if err == nil {
 		s.configure()
+	}
+	if shared, ok := ledger.(*usage.Shared); ok {
+		select {
+		case <-shared.Begun(): // so that the epoch is known
+		case <-time.After(time.Second):
+		}
 	}
 	s.showHealth(err)
 	return err
@@ -236,6 +244,17 @@ func (s *state) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
 		ledger = shared.Bolt
 	}
 	return quotaUsed(ledger, rule, since)
+}
+
+// epoch tells how often what gates share of usage was lost, and quotas must be
+// seeded anew.
+func (s *state) epoch() uint64 {
+	if l := s.ledger.Load(); l != nil {
+		if shared, ok := l.Ledger.(*usage.Shared); ok {
+			return shared.Epoch()
+		}
+	}
+	return 0
 }
 
 // settleAll tells every request in flight to end and waits for them, at most

@@ -26,7 +26,11 @@ func (s *state) share(app *App) {
 		logger.Error("usage is not shared as the configuration says", zap.Error(err))
 		return
 	}
-	old, shared := s.ledger.Load().Ledger.(*usage.Shared)
+	var old *usage.Shared
+	shared := false
+	if l := s.ledger.Load(); l != nil {
+		old, shared = l.Ledger.(*usage.Shared)
+	}
 	if key == s.sharing {
 		if shared {
 			s.showUsage(old.Away())
@@ -39,8 +43,8 @@ func (s *state) share(app *App) {
 		}
 	}
 	s.sharing = ""
-	s.ledger.Store(&ledgerHolder{own})
 	if key == "" {
+		s.ledger.Store(&ledgerHolder{own})
 		return
 	}
 	quietRedis()
@@ -50,6 +54,7 @@ func (s *state) share(app *App) {
 		client, err = limiter.NewClient(options)
 	}
 	if err != nil { // provisioning has passed them: a file is gone since
+		s.ledger.Store(&ledgerHolder{own})
 		logger.Error("usage is not shared as the configuration says", zap.Error(err))
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,11 @@ type RedisOptions struct {
 	// after a FLUSHALL, and the request waits for it, outside of Timeout. Of several gates that ask at
 	// the same time, the first to answer counts. Default: nothing was used.
 	Seed Seed
+
+	// Epoch, if set, tells when quotas must be seeded anew because Redis has not what was counted, as
+	// after it came back from an old copy: it is then another number than before, and larger. It is
+	// asked for each quota of a call, and must not wait. Default: never.
+	Epoch func() uint64
 
 	// GateID names this gate among those that share the Redis, for [Redis.Replicas]. Default: a
 	// random one for each store.
@@ -235,6 +241,17 @@ func (r *Redis) key(tag, name string) string {
 		return r.opts.Prefix + ":" + name
 	}
 	return r.opts.Prefix + ":{" + tag + "}:" + name
+}
+
+// counterKey is the key of a rule's counter. That of a quota has the epoch in its name: another one
+// has nothing of what was counted before, and is seeded.
+func (r *Redis) counterKey(tag string, rule *Rule) string {
+	if r.opts.Epoch != nil && rule.Limit.Window.Quota() {
+		if epoch := r.opts.Epoch(); epoch > 0 {
+			return r.key(tag, rule.name) + "@" + strconv.FormatUint(epoch, 10)
+		}
+	}
+	return r.key(tag, rule.name)
 }
 
 // tag says which rules' counters lie together on a Cluster: those of a team and its keys, and those of

@@ -170,7 +170,7 @@ func (r *Redis) appendAsk(keys []string, args []any, p *pending) ([]string, []an
 	n := a.size() - 1
 	asks := make(packed, 0, n*11*8)
 	a.rules(func(i int, rule *Rule) {
-		keys = append(keys, r.key(a.tag, rule.name))
+		keys = append(keys, r.counterKey(a.tag, rule))
 		s, known := p.seeds[i]
 		switch {
 		case r.opts.Seed == nil:

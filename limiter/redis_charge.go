@@ -51,7 +51,7 @@ func (r *Redis) chargeRecord(tag string, holds []hold, sign float64) []byte {
 			kind, mark = luaLapsed, float64(h.mark/int64(time.Microsecond))
 		}
 		p = p.numbers(kind, unit, sign*float64(h.amount), mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
-		p = p.text(r.key(tag, h.rule.name))
+		p = p.text(r.counterKey(tag, h.rule))
 	}
 	return p
 }

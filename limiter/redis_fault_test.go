@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,6 +224,31 @@ func TestFlushAllBeginsAnewAndSeedsQuotas(t *testing.T) {
 	remains(t, r, quota, 920)
 	remains(t, r, rate, 70)
 	remains(t, r, places, 3)
+}
+
+// In another epoch quotas are seeded anew; nothing else begins anew, and what was
+// admitted before settles where it was counted.
+func TestQuotasAreSeededAnewInAnotherEpoch(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	var epoch atomic.Uint64
+	used := int64(0)
+	r := store(t, RedisOptions{
+		URLs: []string{s.URL}, Epoch: epoch.Load,
+		Seed: func(*Rule, time.Time) (int64, error) { return used, nil },
+	}, calm())
+	rate, quota := rule("a", "100 tokens/hour"), rule("a", "1000 tokens/month")
+	admit(t, r, asking(50, rate, quota)).Settle(context.Background(), Actual{Dispatched: true, Input: 50})
+	flushed(t, r)
+	inFlight := admit(t, r, asking(20, rate, quota))
+	used = 400
+	epoch.Store(1)
+	remains(t, r, quota, 600)
+	remains(t, r, rate, 30)
+	inFlight.Settle(context.Background(), Actual{Dispatched: true, Input: 20})
+	admit(t, r, asking(10, quota)).Settle(context.Background(), Actual{Dispatched: true, Input: 10})
+	flushed(t, r)
+	remains(t, r, quota, 590)
+	remains(t, r, rate, 30)
 }
 
 func TestSettlementsOutlastAnOutage(t *testing.T) {

@@ -331,7 +331,7 @@ func (r *Redis) emptyRecord(tag string, holds []hold) []byte {
 			mark = float64(holds[i].mark / int64(time.Microsecond))
 		}
 		p = p.numbers(luaKind(l), unit, 0, mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
-		p = p.text(r.key(tag, holds[i].rule.name))
+		p = p.text(r.counterKey(tag, holds[i].rule))
 	}
 	return p
 }

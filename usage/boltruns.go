@@ -188,8 +188,6 @@ func newChanges() *changes {
 	return &changes{map[blockRef]struct{}{}, map[uint32]struct{}{}}
 }
 
-func (c *changes) empty() bool { return len(c.blocks)+len(c.tuples) == 0 }
-
 // note adds what a batch has changed.
 func (c *changes) note(b *batch) {
 	for s, d := range b.deltas {

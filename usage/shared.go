@@ -114,6 +114,8 @@ type Shared struct {
 
 	reads reads
 
+	begun    chan struct{} // closed after the first beat
+	begin    sync.Once
 	wake     chan struct{}
 	detach   sync.Once
 	stop     context.CancelFunc
@@ -130,7 +132,7 @@ func Share(b *Bolt, opts SharedOptions) *Shared {
 	s := &Shared{
 		Bolt: b, opts: opts, client: opts.Client, keys: sharedKeys{opts.Prefix},
 		delivering: make(chan struct{}, 1), marks: newMarks(), reads: newReads(),
-		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+		begun: make(chan struct{}), wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -138,8 +140,14 @@ func Share(b *Bolt, opts SharedOptions) *Shared {
 	return s
 }
 
-// Epoch tells how often Redis lost usage: what was derived from usage before it
-// changed may be wrong.
+// Begun is closed when Redis was asked for the first time, whether it answered or
+// not.
+func (s *Shared) Begun() <-chan struct{} { return s.begun }
+
+func (s *Shared) beaten() { s.begin.Do(func() { close(s.begun) }) }
+
+// Epoch tells how often Redis came back from an old copy, once that is known: what
+// was derived from usage before it changed is wrong. It is 0 before Begun.
 func (s *Shared) Epoch() uint64 { return s.epoch.Load() }
 
 // Away is why Redis is away; nil where it is there, or was not asked yet.
@@ -214,6 +222,7 @@ func (s *Shared) run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		_ = s.Deliver(ctx) // it tells
+		s.beaten()
 		select {
 		case <-ctx.Done():
 			return

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -38,8 +39,12 @@ func (s *Shared) deliver(ctx context.Context) error {
 	}
 	_ = s.Flush() // it tells; what is in the file can be delivered
 	missing, waitedFor, err := s.beat(ctx)
+	s.beaten()
 	if err != nil {
 		return err
+	}
+	if waitedFor {
+		_ = s.Flush() // with what was recorded before the epoch was known to have changed
 	}
 	if err := s.push(ctx, missing); err != nil {
 		return err
@@ -112,19 +117,24 @@ func (s *Shared) beat(ctx context.Context) (missing map[string]bool, waitedFor b
 	s.gates = reply[3:]
 
 	delivered, known := s.marks.delivered[live]
-	lost := known && min(mark, indexed) < int64(delivered)
+	has := min(mark, indexed)
+	lost := known && has < int64(delivered)
+	older := lost && has >= 0
 	if lost || waitedFor || !known || time.Since(s.marks.audited) >= auditEvery {
-		var more bool
-		if missing, more, err = s.audit(ctx, runs[:len(runs)-1]); err != nil {
+		var ended loss
+		if missing, ended, err = s.audit(ctx, runs[:len(runs)-1]); err != nil {
 			return nil, false, err
 		}
-		lost = lost || more
+		lost, older = lost || ended != lostNothing, older || ended == cameOlder
 	}
 	if lost || !known {
 		missing[live] = true // a run that has just begun has nothing
 	}
 	if lost {
-		epoch = max(epoch, before+1)
+		epoch = max(epoch, before)
+		if older { // what is derived from usage, and was not lost, is wrong
+			epoch = max(epoch, before+1)
+		}
 		err := s.call(ctx, func(ctx context.Context) error {
 			args := []any{rebuildFor.Milliseconds(), epoch}
 			for _, gate := range slices.Compact(slices.Sorted(slices.Values(append(append(gates, reply[3:]...), live)))) {
@@ -154,15 +164,24 @@ func (s *Shared) beat(ctx context.Context) (missing map[string]bool, waitedFor b
 // readMark reads a mark, -1 where there is none.
 func readMark(cmd *redis.StringCmd) (int64, error) {
 	n, err := cmd.Int64()
-	if err == redis.Nil { //nolint:errorlint // never wrapped
+	if errors.Is(err, redis.Nil) {
 		return -1, nil
 	}
 	return n, err
 }
 
+// loss is what happened to what Redis had.
+type loss int
+
+const (
+	lostNothing loss = iota
+	lostSome         // it is gone
+	cameOlder        // Redis has what it had before
+)
+
 // audit compares the marks of runs that have ended with what they hold. Missing
 // are those of which Redis does not have all, lost tells that it had.
-func (s *Shared) audit(ctx context.Context, runs []runSpan) (missing map[string]bool, lost bool, err error) {
+func (s *Shared) audit(ctx context.Context, runs []runSpan) (missing map[string]bool, lost loss, err error) {
 	missing = map[string]bool{}
 	ttl := time.Duration(s.markTTL()) * time.Millisecond
 	type pair struct{ mark, indexed *redis.StringCmd }
@@ -176,22 +195,22 @@ func (s *Shared) audit(ctx context.Context, runs []runSpan) (missing map[string]
 				pipe.PExpire(ctx, s.keys.mark(one.id), ttl)
 				pipe.PExpire(ctx, s.keys.indexMark(one.id), ttl)
 			}
-			if _, err := pipe.Exec(ctx); err != nil && err != redis.Nil { //nolint:errorlint // never wrapped
+			if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 				return err
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, false, err
+			return nil, lostNothing, err
 		}
 		for i, one := range some {
 			mark, err := readMark(pairs[i].mark)
 			if err != nil {
-				return nil, false, fmt.Errorf("%w: %w", ErrAway, err)
+				return nil, lostNothing, fmt.Errorf("%w: %w", ErrAway, err)
 			}
 			indexed, err := readMark(pairs[i].indexed)
 			if err != nil {
-				return nil, false, fmt.Errorf("%w: %w", ErrAway, err)
+				return nil, lostNothing, fmt.Errorf("%w: %w", ErrAway, err)
 			}
 			has := min(mark, indexed)
 			if has < int64(one.end) {
@@ -200,7 +219,12 @@ func (s *Shared) audit(ctx context.Context, runs []runSpan) (missing map[string]
 				s.marks.delivered[one.id] = one.end
 				s.noteRemote(one.id, true)
 			}
-			lost = lost || has < int64(s.expected(one, start+i == len(runs)-1))
+			if has < int64(s.expected(one, start+i == len(runs)-1)) {
+				if has >= 0 {
+					lost = cameOlder
+				}
+				lost = max(lost, lostSome)
+			}
 		}
 	}
 	return missing, lost, nil

@@ -31,7 +31,7 @@ var (
 //
 //	<prefix>:{usage}:gates           sorted set: runs of the gates that live, by when they don't any more
 //	<prefix>:{usage}:rebuilding      sorted set: runs that are waited for, by until when
-//	<prefix>:{usage}:epoch           how often usage was lost
+//	<prefix>:{usage}:epoch           how often Redis came back from an old copy
 //	<prefix>:{usage}:runs:<day>      set: runs that have sums on a day
 //	<prefix>:{usage}:mark:<run>      the entry of its journal up to which a run is here
 //	<prefix>:{usage/<run>}:mark      the same, beside the run's sums
