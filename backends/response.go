@@ -220,6 +220,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return wait
 	}
 	value := h.Get("Retry-After")
+	if value == "" { // as nearly always, and parsers tell errors at length
+		return 0
+	}
 	if wait, ok := parseWait(value, time.Second); ok {
 		return wait
 	}
@@ -230,6 +233,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 }
 
 func parseWait(value string, unit time.Duration) (time.Duration, bool) {
+	if value == "" {
+		return 0, false
+	}
 	n, err := strconv.ParseFloat(value, 64)
 	if err != nil || !(n >= 0) { // NaN is neither
 		return 0, false
