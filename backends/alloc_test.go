@@ -29,7 +29,7 @@ func (answers) RoundTrip(*http.Request) (*http.Response, error) {
 // Whoever needs more than this has a reason that belongs into the commit; whoever
 // needs less lowers it.
 func TestADirectRequestAllocatesLittle(t *testing.T) {
-	const most = 31
+	const most = 33
 	tr := provision(t, "")
 	tr.next = answers{}
 	d := &Direct{transport: tr, to: []upstream{{host: "model.example"}}}
