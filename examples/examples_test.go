@@ -56,24 +56,32 @@ func TestCaddyfiles(t *testing.T) {
 	}
 }
 
-// What the README shows is valid too. It leaves out what a trial can do without.
-func TestREADME(t *testing.T) {
+// What the README and the docs show is valid too. It leaves out what a trial can
+// do without. A block marked `caddyfile gate` stands within the braces of
+// `pinegate`, and is tried in one that has what every gate needs.
+func TestDocs(t *testing.T) {
 	setSecrets(t)
-	text, err := os.ReadFile("../README.md")
+	files, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := strings.Split(string(text), "```caddyfile\n")[1:]
-	if len(blocks) == 0 {
-		t.Fatal("the README shows no Caddyfile")
-	}
-	for _, block := range blocks {
-		block, _, _ = strings.Cut(block, "```")
-		if string(caddyfile.Format([]byte(block))) != block {
-			t.Error("`caddy fmt` would change it")
+	shown := regexp.MustCompile("(?ms)^```caddyfile( gate)?\n(.*?)^```")
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err := caddy.Validate(adapt(t, "README.md", []byte(block))); err != nil {
-			t.Errorf("validating: %v", err)
+		for _, block := range shown.FindAllStringSubmatch(string(text), -1) {
+			config := block[2]
+			if string(caddyfile.Format([]byte(config))) != config {
+				t.Errorf("%s: `caddy fmt` would change\n%s", file, config)
+			}
+			if block[1] != "" {
+				config = "http://127.0.0.1:0 {\npinegate {\nkey any {env.APP_KEY}\nbackend openai {\napi echo\n}\nbackend vllm {\napi echo\n}\n" + config + "}\n}\n"
+			}
+			if err := caddy.Validate(adapt(t, file, []byte(config))); err != nil {
+				t.Errorf("%s: validating: %v\n%s", file, err, config)
+			}
 		}
 	}
 }

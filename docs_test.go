@@ -1,0 +1,78 @@
+package pinegate
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// docs/configuration.md has a line for each word that a parser of the Caddyfile
+// knows, and for none that is still refused.
+func TestConfigurationPageKnowsEachWord(t *testing.T) {
+	page, err := os.ReadFile("docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := vocabulary(t)
+	if len(known) < 40 {
+		t.Fatalf("found only %d words in the parsers", len(known))
+	}
+	for word, file := range known {
+		if !regexp.MustCompile("(?m)^\\| `" + word + "[ `]").Match(page) {
+			t.Errorf("no line begins with %q, a word of %s", word, file)
+		}
+	}
+	for phrase := range later {
+		if _, half := known[strings.Fields(phrase)[0]]; !half && regexp.MustCompile("(?m)^\\| `"+phrase+"[ `]").Match(page) {
+			t.Errorf("%q has a line, and is refused", phrase)
+		}
+	}
+}
+
+// vocabulary is every word of every block, with the file that its parser is in.
+func vocabulary(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("caddyfile*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]string)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			literal, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			if kind, ok := literal.Type.(*ast.Ident); !ok || kind.Name != "words" {
+				return true
+			}
+			for _, element := range literal.Elts {
+				key, ok := element.(*ast.KeyValueExpr).Key.(*ast.BasicLit)
+				if !ok {
+					t.Errorf("%s: a word is no literal", file)
+					continue
+				}
+				word, err := strconv.Unquote(key.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				known[word] = file
+			}
+			return true
+		})
+	}
+	return known
+}
