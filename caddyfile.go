@@ -97,7 +97,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		}
 		p.gate.Routes = append(p.gate.Routes, r.route)
 	}
-	if len(p.gate.Keys) == 0 && len(p.gate.KeyFiles) == 0 {
+	if len(p.gate.Keys) == 0 && len(p.gate.KeyFiles) == 0 && !p.gate.KeyStore {
 		return nil, head.Errf("%q has no keys, so that nobody could use it: expected key or keys", head.Val())
 	}
 	if len(p.gate.Backends) == 0 {

@@ -76,3 +76,37 @@ func vocabulary(t *testing.T) map[string]string {
 	}
 	return known
 }
+
+// docs/security.md names tests and files that there are.
+func TestSecurityPageNamesWhatThereIs(t *testing.T) {
+	page, err := os.ReadFile("docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := make(map[string]bool)
+	for _, dir := range []string{".", "integration", "deployments", "examples", "handlers", "backends"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(source, -1) {
+				tests[string(m[1])] = true
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile("`(Test\\w+)`").FindAllSubmatch(page, -1) {
+		if !tests[string(m[1])] {
+			t.Errorf("there is no test %s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("`([\\w.-]+/[\\w./-]*)`").FindAllSubmatch(page, -1) {
+		if _, err := os.Stat(string(m[1])); err != nil {
+			t.Errorf("named, and not there: %v", err)
+		}
+	}
+}

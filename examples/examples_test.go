@@ -40,7 +40,7 @@ func TestCaddyfiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if string(caddyfile.Format(text)) != string(text) {
+			if formatted(string(text)) != string(text) {
 				t.Error("`caddy fmt` would change it")
 			}
 			config := adapt(t, file, text)
@@ -73,18 +73,30 @@ func TestDocs(t *testing.T) {
 		}
 		for _, block := range shown.FindAllStringSubmatch(string(text), -1) {
 			config := block[2]
-			if string(caddyfile.Format([]byte(config))) != config {
+			if formatted(config) != config {
 				t.Errorf("%s: `caddy fmt` would change\n%s", file, config)
 			}
 			if block[1] != "" {
-				config = "http://127.0.0.1:0 {\npinegate {\nkey any {env.APP_KEY}\nbackend openai {\napi echo\n}\nbackend vllm {\napi echo\n}\n" + config + "}\n}\n"
+				config = formatted("http://127.0.0.1:0 {\npinegate {\nkey any {env.APP_KEY}\nbackend openai {\napi echo\n}\nbackend vllm {\napi echo\n}\n" + config + "}\n}\n")
 			}
+			// Files of secrets are there where it runs.
+			config = secretFiles.ReplaceAllStringFunc(config, func(string) string {
+				secret := filepath.Join(t.TempDir(), "secret")
+				if err := os.WriteFile(secret, []byte("a-secret-of-the-documentation"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return "{file." + secret + "}"
+			})
 			if err := caddy.Validate(adapt(t, file, []byte(config))); err != nil {
 				t.Errorf("%s: validating: %v\n%s", file, err, config)
 			}
 		}
 	}
 }
+
+var secretFiles = regexp.MustCompile(`\{file\.[^}]+\}`)
+
+func formatted(config string) string { return string(caddyfile.Format([]byte(config))) }
 
 // setSecrets gives the variables that the Caddyfiles read a value of their own.
 func setSecrets(t *testing.T) {
