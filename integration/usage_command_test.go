@@ -45,7 +45,7 @@ total                3       0  3,300       0      21          0         1    0.
 		want string
 	}{
 		{[]string{"--address", "127.0.0.1:1"}, "start Caddy, or say where its admin endpoint is"},
-		{[]string{"--address", strings.TrimPrefix(g.url, "http://")}, "does not know pinegate's usage"},
+		{[]string{"--address", strings.TrimPrefix(g.url, "http://")}, "does not know pinegate: "},
 		{[]string{"--address", g.admin, "--group-by", "color"}, `"color" is none of key`},
 	} {
 		out, errOut, code := usageCommand(c.args...)
@@ -57,7 +57,7 @@ total                3       0  3,300       0      21          0         1    0.
 	if status := g.reload("{\n\tadmin " + g.admin + "\n\tpersist_config off\n}\nhttp://127.0.0.1:0 {\n\trespond ok\n}\n"); status != 200 {
 		t.Fatal(status)
 	}
-	if _, errOut, code := usageCommand("--address", g.admin); code != 1 || !strings.Contains(errOut, "its configuration has no pinegate") {
+	if _, errOut, code := usageCommand("--address", g.admin); code != 1 || !strings.Contains(errOut, "the running configuration has no pinegate") {
 		t.Errorf("exit status %d\n%s", code, errOut)
 	}
 }
