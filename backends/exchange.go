@@ -66,8 +66,9 @@ type Exchange struct {
 	KeepOpen bool
 
 	// Fallback says that another candidate is left: an answer that falls back
-	// (see [FallsBack]) is then returned as an *AttemptError, so that
-	// reverse_proxy writes nothing.
+	// (see [FallsBack]), also one that is a stream which begins with such an
+	// error, is then returned as an *AttemptError, so that reverse_proxy writes
+	// nothing.
 	Fallback bool
 
 	// OwnLimits says that the gate answers with limits of its own: the
@@ -136,6 +137,7 @@ const (
 	FlagCredential Flag = "credential_refused"    // 401 or 403: the backend's key is bad
 	FlagEcho       Flag = "credential_in_headers" // a header that holds the backend's key, dropped
 	FlagEchoBody   Flag = "credential_in_body"    // an answer or stream that holds it, masked
+	FlagErrorEvent Flag = "error_event"           // a stream with a status of 2xx whose first event is an error; another backend is tried
 	FlagEncoding   Flag = "encoding"              // compressed, unasked, in a way that can't be undone
 )
 

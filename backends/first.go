@@ -12,7 +12,10 @@ const headSize = 4 << 10
 var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
 
 // begin puts the body of an answer under the watch of the exchange and waits, if
-// it is a stream, for its first chunk. After an error there is no answer.
+// it is a stream, for its first chunk; where another backend can answer instead,
+// for its first event, too. An answer whose first event is an error that another
+// backend may not have becomes one of that status, without a body. After an error
+// there is no answer.
 func (e *Exchange) begin(res *http.Response) error {
 	if res.StatusCode < 200 || res.StatusCode >= 300 {
 		return nil // small, and read at once
@@ -22,11 +25,25 @@ func (e *Exchange) begin(res *http.Response) error {
 	if !isEvents(res.Header) {
 		return nil
 	}
-	if err := body.awaitHead(); err != nil {
-		_ = body.Close()
-		return err
+	status := 0
+	begun := func([]byte) bool { return true }
+	if e.Fallback && res.Header.Get("Content-Encoding") == "" {
+		begun = func(head []byte) bool {
+			first, whole := cutEvent(head)
+			if whole {
+				status = eventStatus(first)
+			}
+			return whole
+		}
 	}
-	return nil
+	err := body.awaitHead(begun)
+	if err != nil || status != 0 {
+		_ = body.Close()
+	}
+	if status != 0 {
+		e.Flag, res.StatusCode, res.Body = FlagErrorEvent, status, http.NoBody
+	}
+	return err
 }
 
 // watchedBody is the body of an answer as the backend sends it, read under the
@@ -40,22 +57,22 @@ type watchedBody struct {
 	err    error // that came with the head, behind which nothing is
 }
 
-// awaitHead reads the first chunk of a stream, so that a backend which sends
-// headers and then nothing, or breaks off, can still give way to another one.
-// The error is that of a stream which has nothing to pass on.
-func (b *watchedBody) awaitHead() error {
+// awaitHead reads the beginning of a stream until that is told to be enough, so
+// that a backend which sends headers and then nothing, or breaks off, can still
+// give way to another one. It never waits for more than fits into a head. The
+// error is that of a stream which broke off before.
+func (b *watchedBody) awaitHead(enough func(head []byte) bool) error {
 	b.buffer = heads.Get().(*[headSize]byte)
 	for {
-		n, err := b.ReadCloser.Read(b.buffer[:])
-		if n == 0 && err == nil {
-			continue
-		}
-		b.head = b.buffer[:n]
-		if n > 0 || err == io.EOF {
+		n, err := b.ReadCloser.Read(b.buffer[len(b.head):])
+		b.head = b.buffer[:len(b.head)+n]
+		switch {
+		case n > 0 && enough(b.head), len(b.head) == headSize, err == io.EOF:
 			b.err = err
 			return nil
+		case err != nil:
+			return err
 		}
-		return err
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,27 +25,101 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 		"an error behind a chunk": {"data: {\"choices\":[]}\n\ndata: {\"error\":{\"code\":503}}\n\n", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", "text/event-stream")
-				_, _ = io.WriteString(w, c.body)
+			eachWay(t, func(t *testing.T, proxy string) {
+				upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "text/event-stream")
+					for part := range strings.SplitAfterSeq(c.body, ":") { // each read by itself, or not
+						_, _ = io.WriteString(w, part)
+						w.(http.Flusher).Flush()
+					}
+				})
+				live := new(Live)
+				p := newProxied(t, keyed, proxy, upstream.URL)
+				p.prepare = alternative(live)
+				_, body, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
+				var attempt *AttemptError
+				if errors.As(out.err, &attempt) != (c.status != 0) || attempt != nil && attempt.Status != c.status {
+					t.Fatalf("fell back: %v", out.err)
+				}
+				if (out.exchange.Flag == FlagErrorEvent) != (c.status != 0) {
+					t.Errorf("flagged as %q", out.exchange.Flag)
+				}
+				if c.status == 0 && body != c.body {
+					t.Errorf("passed on as %q", body)
+				}
+				if c.status == 429 && live.Cooling("m", time.Now()).Wait == 0 {
+					t.Error("it is asked again at once")
+				}
 			})
-			live := new(Live)
-			p := newProxied(t, keyed, "", upstream.URL)
-			p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
-				ex.Fallback, ex.Live, ex.Model = true, live, "m"
-				return r
-			}
-			_, body, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
-			var attempt *AttemptError
-			if errors.As(out.err, &attempt) != (c.status != 0) || attempt != nil && attempt.Status != c.status {
-				t.Fatalf("fell back: %v", out.err)
-			}
-			if c.status == 0 && body != c.body {
-				t.Errorf("passed on as %q", body)
-			}
-			if c.status == 429 && live.Cooling("m", time.Now()).Wait == 0 {
-				t.Error("it is asked again at once")
-			}
 		})
 	}
+}
+
+// alternative makes exchanges behind which there is another candidate.
+func alternative(live *Live) func(*Exchange, *http.Request) *http.Request {
+	return func(ex *Exchange, r *http.Request) *http.Request {
+		ex.Fallback, ex.Live, ex.Model = true, live, "m"
+		return r
+	}
+}
+
+// The last candidate's error is passed on: whoever asks knows best.
+func TestAStreamThatBeginsWithAnErrorIsPassedOnWhereNothingElseIsLeft(t *testing.T) {
+	const stream = "data: {\"error\":{\"code\":503}}\n\n"
+	eachWay(t, func(t *testing.T, proxy string) {
+		upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, stream)
+		})
+		p := newProxied(t, "", proxy, upstream.URL)
+		res, body, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
+		if res.StatusCode != 200 || !strings.HasPrefix(body, stream) || out.err != nil {
+			t.Errorf("%d %q, %v", res.StatusCode, body, out.err)
+		}
+	})
+}
+
+// An error that should have been a status is about the key as the status is.
+func TestAStreamThatBeginsWithALimitIsTriedWithAnotherKey(t *testing.T) {
+	t.Setenv("PINEGATE_OTHER_KEY", "sk-other-2b8e")
+	eachWay(t, func(t *testing.T, proxy string) {
+		upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			if r.Header.Get("Authorization") == "Bearer "+canary {
+				_, _ = io.WriteString(w, "data: {\"error\":{\"code\":429}}\n\n")
+				return
+			}
+			_, _ = io.WriteString(w, chatEvent)
+		})
+		live := new(Live)
+		p := newProxied(t, `"api_keys":["{env.PINEGATE_TEST_KEY}","{env.PINEGATE_OTHER_KEY}"]`, proxy, upstream.URL)
+		p.prepare = alternative(live)
+		for range 3 { // they take turns
+			if _, body, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`); out.err != nil || body != chatEvent {
+				t.Errorf("%q, %v", body, out.err)
+			}
+		}
+		if live.Cooling("m", time.Now()) != (Cooling{}) {
+			t.Error("the backend is left alone for one of its keys")
+		}
+	})
+}
+
+// Until the first event is whole nothing was passed on.
+func TestAStreamThatBreaksOffWithinItsFirstEventGivesWay(t *testing.T) {
+	eachWay(t, func(t *testing.T, proxy string) {
+		upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, ": PROCESSING\n\ndata: {\"cho")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		})
+		p := newProxied(t, "", proxy, upstream.URL)
+		p.prepare = alternative(new(Live))
+		res, _, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
+		var attempt *AttemptError
+		if res.StatusCode != http.StatusTeapot || !errors.As(out.err, &attempt) || out.exchange.Status != 0 {
+			t.Errorf("the caller got %d, the handler %v of status %d", res.StatusCode, out.err, out.exchange.Status)
+		}
+	})
 }

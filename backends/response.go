@@ -24,6 +24,7 @@ const (
 var (
 	errRedirect = errors.New("a redirect, which is never followed")
 	errUpgrade  = errors.New("an upgrade that nobody offered")
+	errEvent    = errors.New("a stream that began with an error")
 )
 
 // inbound makes of a backend's answer what the caller may see, or an
@@ -33,20 +34,6 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
 	header := res.Header
-	if ex.Fallback {
-		switch status, err := firstEvent(res); {
-		case err != nil:
-			ex.Status = 0
-			_ = res.Body.Close()
-			ex.judge(verdictOfError(res.Request.Context(), err), 0, 0, t.now())
-			return nil, attemptError(res.Request.Context(), err, secrets)
-		case status != 0:
-			ex.Status = status
-			_ = res.Body.Close()
-			ex.judgeAnswer(status, header, wait, t.now())
-			return nil, &AttemptError{Status: status, RetryAfter: wait, Err: errFirstEvent}
-		}
-	}
 	ex.judgeAnswer(res.StatusCode, header, wait, t.now())
 	if t.keepAnswered(header, ex.OwnLimits, secrets) {
 		ex.Flag = FlagEcho
@@ -93,6 +80,8 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 
 	status, cause := res.StatusCode, error(nil)
 	switch {
+	case ex.Flag == FlagErrorEvent:
+		cause = errEvent
 	case status < 200:
 		ex.Flag, status, cause = FlagUpgrade, http.StatusBadGateway, errUpgrade
 	case status < 400:

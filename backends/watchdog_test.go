@@ -122,6 +122,51 @@ func TestABackendThatDoesNotBeginIsGivenUp(t *testing.T) {
 	}
 }
 
+// What takes too long to begin has failed, as a model: others may be quicker.
+// Comments are no beginning while another backend can answer.
+func TestABackendThatDoesNotBeginIsLeftAlone(t *testing.T) {
+	for name, c := range map[string]struct{ contentType, body string }{
+		"before the headers":             {"", ""},
+		"behind the headers of a stream": {"text/event-stream", ""},
+		"behind comments":                {"text/event-stream", ": PROCESSING\n\n"},
+		"within the first event":         {"text/event-stream", "data: {\"cho"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, proxy string) {
+				upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body) // else net/http does not see who leaves
+					if c.contentType != "" {
+						w.Header().Set("Content-Type", c.contentType)
+						_, _ = io.WriteString(w, c.body)
+						w.(http.Flusher).Flush()
+					}
+					<-r.Context().Done()
+				})
+				live := new(Live)
+				p := newProxied(t, "", proxy, upstream.URL)
+				p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
+					return watched(50*time.Millisecond, time.Hour)(ex, alternative(live)(ex, r))
+				}
+				for i := range failuresAllowed {
+					if got := live.Cooling("m", time.Now()); got.Wait > 0 {
+						t.Fatalf("left alone after %d failures: %+v", i, got)
+					}
+					if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); !errors.Is(out.err, ErrFirstTokenTimeout) {
+						t.Fatalf("the handler got %v", out.err)
+					}
+				}
+				// A rest takes half a second at least: it is over only on a machine that stood still.
+				live.cooldowns.mu.Lock()
+				defer live.cooldowns.mu.Unlock()
+				model, whole := live.cooldowns.each["m"], live.cooldowns.each[""]
+				if model == nil || model.failures != failuresAllowed || model.resting.IsZero() || whole != nil {
+					t.Errorf("the model: %+v, the backend: %+v", model, whole)
+				}
+			})
+		})
+	}
+}
+
 func TestABackendThatStallsMidwayIsGivenUp(t *testing.T) {
 	url, cancelled := hangs(t, "text/event-stream", chatEvent)
 	p := newProxied(t, "", "", url)
@@ -216,7 +261,7 @@ func TestAHeadIsPassedOnWhole(t *testing.T) {
 				} else if size > 1 {
 					t.Skip("can be read once")
 				}
-				if err := b.awaitHead(); err != nil {
+				if err := b.awaitHead(func([]byte) bool { return true }); err != nil {
 					t.Fatal(err)
 				}
 				var got []byte
