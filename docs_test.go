@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -109,4 +110,52 @@ func TestSecurityPageNamesWhatThereIs(t *testing.T) {
 			t.Errorf("named, and not there: %v", err)
 		}
 	}
+}
+
+// The README leads to every page, and no link between pages leads nowhere.
+func TestPagesAreLinked(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(file string) string {
+		t.Helper()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	readme := read("README.md")
+	for _, page := range pages {
+		if !strings.Contains(readme, "]("+page+")") {
+			t.Errorf("README.md has no link to %s", page)
+		}
+	}
+	link := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]*))?\)`)
+	for _, page := range append(pages, "README.md") {
+		for _, m := range link.FindAllStringSubmatch(read(page), -1) {
+			target := page
+			if m[1] != "" {
+				target = filepath.Join(filepath.Dir(page), m[1])
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s has a link that leads nowhere: %v", page, err)
+				continue
+			}
+			if m[2] != "" && !slices.Contains(anchors(read(target)), m[2]) {
+				t.Errorf("%s: %s has no heading #%s", page, target, m[2])
+			}
+		}
+	}
+}
+
+// anchors are the names that GitHub gives to the headings of a page.
+func anchors(page string) []string {
+	var names []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return names
 }
