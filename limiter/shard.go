@@ -9,9 +9,18 @@ import (
 // with any number of cores that a gate has.
 const shardCount = 256
 
+// recentCount is the number of counters that each shard finds without its map.
+const recentCount = 32
+
 // shard is a part of the counters, chosen by the hash of the name.
 type shard struct {
 	mu sync.Mutex
+
+	// recent has counters that were used lately, each in the place that its hash tells. With a million
+	// keys present, each look into the map waits for memory several times; what is here is in the
+	// processor's cache as long as no more than a few thousand keys are busy. None is here that is not
+	// in the maps too. Guarded by mu.
+	recent [recentCount]recentCounter
 
 	// counters are by the hash of their names, which each rule knows: the names themselves lie
 	// elsewhere in memory, and to read them would cost more than all the arithmetic. Guarded by mu.
@@ -28,19 +37,37 @@ type shard struct {
 	_ [64]byte // keeps the locks of two shards off one cache line
 }
 
+// recentCounter is a counter, and the hash of its name.
+type recentCounter struct {
+	hash    uint64
+	counter counter // nil: none
+}
+
 // get returns the counter of a rule, brought to now. It makes one where there is none, so that the
 // next request finds it. It must be called with the shard locked.
 func (s *shard) get(r *Rule, now instant) counter {
+	recent := s.place(r.hash)
+	if recent.hash != r.hash || recent.counter == nil || recent.counter.Name() != r.name {
+		*recent = recentCounter{r.hash, s.find(r, now)}
+	}
+	recent.counter.touch(now, r.Limit)
+	return recent.counter
+}
+
+// place is where a counter stands among the recent ones; the hash's low bits have told the shard.
+func (s *shard) place(hash uint64) *recentCounter { return &s.recent[hash/shardCount%recentCount] }
+
+// find is get where the counter is not among the recent ones.
+func (s *shard) find(r *Rule, now instant) counter {
 	c, taken := s.counters[r.hash]
 	if !taken || c.Name() != r.name {
-		c = s.getRare(r, now, taken)
+		c = s.findRare(r, now, taken)
 	}
-	c.touch(now, r.Limit)
 	return c
 }
 
-// getRare is get where the counter is not in its place.
-func (s *shard) getRare(r *Rule, now instant, taken bool) counter {
+// findRare is find where the counter is not in its place.
+func (s *shard) findRare(r *Rule, now instant, taken bool) counter {
 	if c, ok := s.collided[r.name]; ok {
 		return c
 	}

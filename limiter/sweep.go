@@ -43,6 +43,7 @@ func (s *shard) sweep(now instant) {
 	for hash, c := range s.counters {
 		if c.idle(now) {
 			delete(s.counters, hash)
+			*s.place(hash) = recentCounter{}
 		}
 		// A map may change between two steps of a loop over it, so that the lock may be given up
 		// there.
@@ -54,6 +55,7 @@ func (s *shard) sweep(now instant) {
 	for name, c := range s.collided {
 		if c.idle(now) {
 			delete(s.collided, name)
+			s.recent = [recentCount]recentCounter{}
 		}
 	}
 	s.shrink()

@@ -232,4 +232,12 @@ func TestNamesOfOneHashAreCountedApart(t *testing.T) {
 	if left(t, m, rules[0]) != 8 || left(t, m, rules[1]) != 8 {
 		t.Errorf("%d and %d remaining", left(t, m, rules[0]), left(t, m, rules[1]))
 	}
+	// One that is swept while the one in the place stays is not found where it was last.
+	reserve(t, m, rules[2]).Settle(context.Background(), Actual{Dispatched: true})
+	now = now.Add(time.Hour)
+	m.sweep()
+	reserve(t, m, rules[2])
+	if m.count() != 3 {
+		t.Errorf("%d counters, want 3", m.count())
+	}
 }
