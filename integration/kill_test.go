@@ -75,6 +75,17 @@ func (g *gate) journal(dir string) string {
 	return all.String()
 }
 
+// hasNoted tells whether the journal has a checkpoint of each stream.
+func (g *gate) hasNoted(dir string, open []*http.Response) bool {
+	journal := g.journal(dir)
+	for _, res := range open {
+		if !strings.Contains(journal, res.Header.Get("X-Request-Id")) {
+			return false
+		}
+	}
+	return true
+}
+
 // kills is how often the gate is killed: PINEGATE_KILLS, or five times.
 func kills(t *testing.T) int {
 	t.Helper()
@@ -222,13 +233,7 @@ func TestKilledGatesStreamsAreSettledAtTheirLastCheckpoint(t *testing.T) {
 		}
 	}()
 	eventually(t, "all are check-pointed", func() bool {
-		journal := g.journal(g.dir)
-		for _, res := range open {
-			if !strings.Contains(journal, res.Header.Get("X-Request-Id")) {
-				return false
-			}
-		}
-		return strings.Contains(journal, "silent")
+		return g.hasNoted(g.dir, open) && strings.Contains(g.journal(g.dir), "silent")
 	})
 	g.stop(syscall.SIGKILL)
 	<-waiting

@@ -72,9 +72,10 @@ func testReloadsCutNoStreamAndForgetNoCounter(t *testing.T, way func(string) str
 	g := newGate(t)
 	const limits = "limit 25 requests/hour\nlimit 40 concurrent"
 	g.start(g.caddyfile("", way(block(b, limits))))
+	base := g.goroutines()
 	open := g.openStreams(20)
 
-	for i := range 6 {
+	for i := range 20 {
 		config := g.caddyfile("", way(block(b, fmt.Sprintf("%s\nmax_body %dMB", limits, i+1))))
 		if i == 3 {
 			config = g.caddyfile("", block(b, "limit 0 requests/minute"))
@@ -100,6 +101,21 @@ func testReloadsCutNoStreamAndForgetNoCounter(t *testing.T, way func(string) str
 			t.Errorf("request %d after the reloads: %d, want %d", i+1, a.status, want)
 		}
 	}
+	// A connection that idles has two or three.
+	b.CloseClientConnections()
+	http.DefaultClient.CloseIdleConnections()
+	eventually(t, "no configuration of before and no stream has goroutines", func() bool { return g.goroutines() < base+15 })
+}
+
+// goroutines is how many the gate has, by its metrics.
+func (g *gate) goroutines() int {
+	g.t.Helper()
+	_, after, found := strings.Cut(g.metrics(), "\ngo_goroutines ")
+	var n int
+	if _, err := fmt.Sscan(after, &n); !found || err != nil {
+		g.t.Fatalf("the gate does not tell its goroutines: %v", err)
+	}
+	return n
 }
 
 func TestShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -447,4 +448,87 @@ func TestCountersSurviveReloadRestartAndFlush(t *testing.T) {
 	ask(next)
 	left(next, 9, 2)
 	next.tells(t, "the store of limits is away", 0)
+}
+
+// A gate is killed while streams hold all places of a key. Others give none of them away while it may
+// only have been cut off, and all of them when its leases have ended, 30 seconds after it was last
+// heard of. What it knew of the streams is recorded when it comes back.
+func TestPlacesOfAKilledGateComeFree(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	const places = 50
+	s := startRedis(t)
+	b, letGo := held(t)
+	defer letGo()
+	global, sites := redisStore(t, s), block(b, "limit 50 concurrent")
+	all := startGates(t, 2, s, global, sites)
+	dead, alive := all[0], all[1]
+	open := dead.openStreams(places)
+	free := func() float64 { return alive.keyInfo(callerKey).limit("concurrent", "").Remaining }
+	refused := func() bool {
+		a := alive.chat(callerKey, "m", "x")
+		return a.status == 429 && strings.Contains(a.body, `"code":"slow_down"`)
+	}
+	if free() != 0 || !refused() {
+		t.Fatalf("%v places are free of %d that are held", free(), places)
+	}
+	eventually(t, "all streams are check-pointed", func() bool {
+		return dead.hasNoted(filepath.Join(dead.dir, "caddy", "pinegate"), open)
+	})
+	dead.stop(syscall.SIGKILL)
+	for _, res := range open {
+		res.Body.Close()
+	}
+	if free() != 0 || !refused() {
+		t.Errorf("%v places of a gate that may have been cut off were given away", free())
+	}
+	eventually(t, "all places of the killed gate are free", func() bool { return free() == places })
+	letGo()
+	if whole := readAll(alive.openStreams(places)); whole != places {
+		t.Errorf("%d of %d streams ended whole in the places that came free", whole, places)
+	}
+	eventually(t, "all places are free again", func() bool { return free() == places })
+	if got := dead.again(global, sites).usageOf("alice"); got.Requests != places || got.Estimated != places {
+		t.Errorf("usage of the killed gate %+v, want a record for each of %d streams", got, places)
+	}
+}
+
+// A gate that is asked to end lets its streams end within the grace period, records all of them, and
+// leaves no place held.
+func TestPlacesOfAGateThatEndsAreFreeAtOnce(t *testing.T) {
+	const places = 50
+	s := startRedis(t)
+	b, letGo := held(t)
+	defer letGo()
+	global, sites := redisStore(t, s), block(b, "limit 50 concurrent")
+	all := make(gates, 2)
+	for i := range all {
+		all[i] = newGate(t)
+		all[i].start(strings.Replace(all[i].caddyfile(global, sites), "grace_period 3s", "grace_period 1m", 1))
+	}
+	ending, other := all[0], all[1]
+	open := ending.openStreams(places)
+	if err := ending.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the gate takes no more", func() bool {
+		res, err := new(http.Client).Get(ending.url + "/readyz")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err != nil
+	})
+	letGo()
+	if whole := readAll(open); whole != places {
+		t.Errorf("%d of %d streams ended whole", whole, places)
+	}
+	ending.stop(syscall.SIGTERM)
+	ended := time.Now()
+	eventually(t, "all places are free", func() bool { return other.keyInfo(callerKey).limit("concurrent", "").Remaining == places })
+	if took := time.Since(ended); took > 10*time.Second { // a lease that nobody frees lasts longer
+		t.Errorf("the places were free after %v", took)
+	}
+	got := ending.again(global, sites).usageOf("alice")
+	if got.Requests != places || got.Input != 5*places || got.Output != 2*places || got.Estimated != 0 {
+		t.Errorf("usage %+v, want all of %d streams as the backend reported it", got, places)
+	}
 }
