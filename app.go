@@ -34,6 +34,9 @@ type appState struct {
 	// Whether any gate takes keys that are made at runtime.
 	runtimeKeys bool
 
+	// How many requests the backends take, by their names.
+	capacities map[string]backends.Capacity
+
 	// The backends to ask for their models, by their names.
 	discoveries map[string]*backends.Discovery
 	stopAsking  func() // nil: nobody asks

@@ -81,14 +81,33 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 	if backend.Rules, err = rules(limiter.ScopeBackend, b.Name, b.Limits); err != nil {
 		return nil, err
 	}
+	capacity := b.capacity()
+	live.InitCapacity(capacity) // that of a configuration which runs stays until this one does
+	if app.capacities == nil {
+		app.capacities = make(map[string]backends.Capacity)
+	}
+	app.capacities[b.Name] = capacity
 	return backend, b.discover(app, backend, transport)
 }
 
 // Defaults of what a backend does not say.
 const (
-	defaultFirstToken = 5 * time.Minute
-	defaultIdle       = 2 * time.Minute
+	defaultFirstToken   = 5 * time.Minute
+	defaultIdle         = 2 * time.Minute
+	defaultQueueTimeout = 30 * time.Second
 )
+
+// maxQueue bounds how many requests wait at a backend.
+const maxQueue = 100_000
+
+// capacity is how many requests the backend takes, and how many wait.
+func (b *BackendConfig) capacity() backends.Capacity {
+	return backends.Capacity{
+		Inflight: b.MaxInflight,
+		Waiting:  int(b.Queue),
+		Wait:     orDefault(time.Duration(b.QueueTimeout), defaultQueueTimeout),
+	}
+}
 
 func (b *BackendConfig) checkNumbers() error {
 	for _, d := range []struct {
@@ -98,10 +117,21 @@ func (b *BackendConfig) checkNumbers() error {
 		{"drain", b.Drain},
 		{"first_token_timeout", b.FirstTokenTimeout},
 		{"idle_timeout", b.IdleTimeout},
+		{"queue_timeout", b.QueueTimeout},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("%s is %s: expected a positive duration", d.name, time.Duration(d.value))
 		}
+	}
+	switch {
+	case b.MaxInflight < 0:
+		return fmt.Errorf("max_inflight is %d: expected a positive number", b.MaxInflight)
+	case b.Queue < 0 || b.Queue > maxQueue:
+		return fmt.Errorf("queue is %d: expected a number from 0 to %d", b.Queue, maxQueue)
+	case b.Queue > 0 && b.MaxInflight == 0:
+		return errors.New("queue without max_inflight: nobody would wait")
+	case b.QueueTimeout > 0 && b.Queue == 0:
+		return errors.New("queue_timeout without queue: nobody would wait")
 	}
 	return nil
 }

@@ -11,9 +11,15 @@ func TestBackendsRefuseNumbersThatMakeNoSense(t *testing.T) {
 		"drain is":               {Drain: -1},
 		"first_token_timeout is": {FirstTokenTimeout: -1},
 		"idle_timeout is":        {IdleTimeout: -1},
+		"queue_timeout is":       {QueueTimeout: -1},
+		"max_inflight is":        {MaxInflight: -1},
+		"queue is":               {Queue: -1},
+		"queue is 100001":        {Queue: maxQueue + 1, MaxInflight: 1},
+		"queue without":          {Queue: 1},
+		"queue_timeout without":  {QueueTimeout: 1, MaxInflight: 1},
 	} {
 		if err := config.checkNumbers(); err == nil || !strings.HasPrefix(err.Error(), name) {
-			t.Errorf("%s -1: %v", name, err)
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if err := new(BackendConfig).checkNumbers(); err != nil {

@@ -40,6 +40,8 @@ import (
 //			discover <duration>|off
 //			rename <public> <upstream>
 //			limit <n> <unit>[/<window>] [burst <n>]
+//			max_inflight <n>
+//			queue <n> <duration>
 //			first_token_timeout <duration>
 //			idle_timeout <duration>
 //			on_disconnect cancel|drain [<max>]

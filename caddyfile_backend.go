@@ -61,6 +61,9 @@ func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definiti
 		return nil, err
 	}
 
+	if p.backend.Queue > 0 && p.backend.MaxInflight == 0 {
+		return nil, name.Errf("backend %q: queue without max_inflight, so that nobody would wait: expected both, as in max_inflight 32 and queue 200 30s", p.backend.Name)
+	}
 	switch configured := p.upstreams.count > 0 || p.dynamic; {
 	case p.api == "echo" && configured:
 		return nil, name.Errf("backend %q: api echo answers by itself: expected no upstreams", p.backend.Name)
@@ -109,6 +112,8 @@ func (p *backendParser) words() words {
 		"limit":               limitWord(&b.Limits),
 		"first_token_timeout": singleWord(&b.FirstTokenTimeout, aDuration, parseDuration),
 		"idle_timeout":        singleWord(&b.IdleTimeout, aDuration, parseDuration),
+		"max_inflight":        singleWord(&b.MaxInflight, aCount, parseCount),
+		"queue":               {parse: p.parseQueue},
 		"on_disconnect":       {parse: p.parseOnDisconnect},
 		"include_usage":       choiceWord(map[string]func(){"on": usage(true), "off": usage(false)}),
 		"continuous_usage":    flagWord(&b.ContinuousUsage),
@@ -145,6 +150,25 @@ func (p *backendParser) parseOnDisconnect(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (p *backendParser) parseQueue(d *caddyfile.Dispenser) error {
+	const expected = "how many wait and how long at most, as in queue 200 30s"
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Errf("queue: expected %s", expected)
+	}
+	var err error
+	if p.backend.Queue, err = parseCount(args[0]); err != nil {
+		return d.Errf("queue: %v: expected %s", err, expected)
+	}
+	if p.backend.Queue > maxQueue {
+		return d.Errf("queue: %q are too many: expected %d at most", args[0], maxQueue)
+	}
+	if p.backend.QueueTimeout, err = parseDuration(args[1]); err != nil {
+		return d.Errf("queue: %v: expected %s", err, expected)
+	}
+	return nil
+}
+
 func (p *backendParser) parseDiscover(d *caddyfile.Dispenser) error {
 	const expected = aDuration + ", at least a second, or off"
 	value, err := argument(d, expected)
@@ -175,9 +199,6 @@ var refused = map[string]string{
 func (p *backendParser) proxyWord(segment caddyfile.Segment) error {
 	d := caddyfile.NewDispenser(segment)
 	d.Next()
-	if err := notYet(d, d.Val()); err != nil {
-		return err
-	}
 	if why, ok := refused[d.Val()]; ok {
 		return d.Errf("%q does not belong in a backend: %s", d.Val(), why)
 	}

@@ -11,10 +11,6 @@ var later = map[string]string{
 
 	// site
 	"alert": "",
-
-	// backend
-	"max_inflight": `"limit <n> concurrent" refuses what is beyond, without a queue`,
-	"queue":        "",
 }
 
 // notYet returns an error at d's token if the phrase, a word or a word and its

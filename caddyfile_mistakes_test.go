@@ -105,9 +105,16 @@ func TestMistakes(t *testing.T) {
 		{"backend without a name", "backend {\n}", `"backend" lacks its argument: expected the backend's name, at Caddyfile:3`},
 		{"backend without upstreams", "backend a {\nmodels *\n}", `backend "a" has no upstream: expected host:port, http(s)://host[:port][/path] or unix/path, at Caddyfile:3`},
 		{"URL for a name", "backend http://127.0.0.1:8000", `the first argument of "backend" is no name: expected 1 to 64 letters, digits, '.', '_' and '-', at Caddyfile:3`},
-		{"slip in a backend's word", "backend a h:1 {\nmodells *\n}", `backend "a": unrecognized subdirective modells, at Caddyfile:4: expected a subdirective of reverse_proxy or one of api, api_key, continuous_usage, discover, dynamic, first_token_timeout, idle_timeout, include_usage, limit, models, on_disconnect, pass_header, rename, to, transport`},
+		{"slip in a backend's word", "backend a h:1 {\nmodells *\n}", `backend "a": unrecognized subdirective modells, at Caddyfile:4: expected a subdirective of reverse_proxy or one of api, api_key, continuous_usage, discover, dynamic, first_token_timeout, idle_timeout, include_usage, limit, max_inflight, models, on_disconnect, pass_header, queue, rename, to, transport`},
 		{"mistake within reverse_proxy", "backend a h:1 {\nlb_policy best\n}", `backend "a": getting module named 'http.reverse_proxy.selection_policies.best': module not registered: http.reverse_proxy.selection_policies.best, at Caddyfile:4`},
 		{"unknown word within reverse_proxy", "backend a h:1 {\ntransport http {\nfoo\n}\n}", `backend "a": unrecognized subdirective foo, at Caddyfile:5`},
+		{"max_inflight of what", "backend a h:1 {\nmax_inflight\n}", `"max_inflight" lacks its argument: expected a number, as in 4096, 100k or 1.5M, at Caddyfile:4`},
+		{"max_inflight of none", "backend a h:1 {\nmax_inflight 0\n}", `max_inflight: "0" is no positive whole number: expected a number, as in 4096, 100k or 1.5M, at Caddyfile:4`},
+		{"queue without max_inflight", "backend a h:1 {\nqueue 200 30s\n}", `backend "a": queue without max_inflight, so that nobody would wait: expected both, as in max_inflight 32 and queue 200 30s, at Caddyfile:3`},
+		{"queue without a time", "backend a h:1 {\nqueue 200\n}", `queue: expected how many wait and how long at most, as in queue 200 30s, at Caddyfile:4`},
+		{"queue with its arguments in the wrong order", "backend a h:1 {\nqueue 30s 200\n}", `queue: "30s" is no positive whole number: expected how many wait and how long at most, as in queue 200 30s, at Caddyfile:4`},
+		{"queue without end", "backend a h:1 {\nqueue 1M 30s\n}", `queue: "1M" are too many: expected 100000 at most, at Caddyfile:4`},
+		{"queue for ever", "backend a h:1 {\nqueue 200 0s\n}", `queue: "0s" is no positive duration: expected how many wait and how long at most, as in queue 200 30s, at Caddyfile:4`},
 		{"bad api", "backend a h:1 {\napi gemini\n}", `api: unknown word "gemini": expected anthropic, echo or openai, at Caddyfile:4`},
 		{"echo with an upstream", "backend a h:1 {\napi echo\n}", `backend "a": api echo answers by itself: expected no upstreams, at Caddyfile:3`},
 		{"echo with a credential", "backend a {\napi echo\napi_key {env.K}\n}", `backend "a": api echo calls nobody: expected no api_key, at Caddyfile:3`},
@@ -266,13 +273,10 @@ func TestMistakesHideSecrets(t *testing.T) {
 func TestLaterWordsAreRefused(t *testing.T) {
 	global := func(lines string) string { return "{\n\tpinegate {\n" + lines + "\n\t}\n}\n" }
 	gate := func(lines string) string { return gateStart + lines + gateEnd }
-	backend := func(lines string) string { return gate("backend a h:1 {\n" + lines + "\n}") }
 	tested := make(map[string]bool)
 	for _, c := range []struct{ input, word, at string }{
 		{global("webhook https://example.com {\nsecret {env.S}\n}"), "webhook", "3"},
 		{gate("alert 80 100"), "alert", "3"},
-		{backend("max_inflight 8"), "max_inflight", "4"},
-		{backend("queue 10 5s"), "queue", "4"},
 	} {
 		tested[c.word] = true
 		got := mistake(t, c.input)

@@ -245,6 +245,25 @@ type BackendConfig struct {
 	// The backend's own capacity, shared by all callers.
 	Limits []limiter.Limit `json:"limits,omitempty"`
 
+	// How many requests are with the backend at once, at most, over all keys and
+	// models, as this gate counts. What is beyond goes to another backend of its
+	// route, or waits, where there is a queue, or gets a 429. Unlike a limit of
+	// `concurrent` it is never shared with other gates. Default: no bound. Zero
+	// means the default.
+	MaxInflight int64 `json:"max_inflight,omitempty"`
+
+	// How many requests wait for their turn while max_inflight are with the
+	// backend, in memory with their bodies. The keys take turns, each with its
+	// oldest request; where the queue is full, the key with the most in it gives
+	// way to one that has less. What is beyond gets a 429. It needs max_inflight.
+	// Default: nobody waits. Zero means the default. At most 100,000.
+	Queue int64 `json:"queue,omitempty"`
+
+	// How long a request waits for its turn, at most; then the caller gets a 429.
+	// Other times count from when it is over. Default: 30s. Zero means the
+	// default.
+	QueueTimeout caddy.Duration `json:"queue_timeout,omitempty"`
+
 	// Whether streams are asked for their usage, which is hidden again from
 	// callers who did not ask. Default: true.
 	IncludeUsage *bool `json:"include_usage,omitempty"`

@@ -189,10 +189,15 @@ func (s *state) stop(app *App) {
 	}
 }
 
-// configure gives the ledger the settings of the last configuration.
+// configure gives the ledger and the backends the settings of the last
+// configuration. A backend that it does not have may still have requests of one
+// before: its settings stay.
 func (s *state) configure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for name, capacity := range s.app().capacities {
+		s.backends.Get(name).SetCapacity(capacity)
+	}
 	if l := s.ledger.Load(); l != nil {
 		app := s.app()
 		if settings, err := app.Store.settings(); err == nil { // else it had not been provisioned

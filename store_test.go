@@ -3,11 +3,13 @@ package pinegate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
 
@@ -53,7 +55,9 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &App{Store: &StoreConfig{Retention: caddy.Duration(d)}, appState: appState{metrics: m}}
+		return &App{Store: &StoreConfig{Retention: caddy.Duration(d)}, appState: appState{
+			metrics: m, capacities: map[string]backends.Capacity{"gpu": {Inflight: int64(d / time.Hour)}},
+		}}
 	}
 	ledger, opened := new(fakeLedger), 0
 	first, second, failed := app(time.Hour), app(2*time.Hour), app(3*time.Hour)
@@ -73,6 +77,7 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 		t.Fatalf("starting: %v", err)
 	}
 	s.stop(first)
+	var takes []int64 // of the backend, after each step
 	for _, step := range []func(){
 		func() { _ = s.start(first) },
 		func() { _ = s.start(second); s.stop(first) },  // a reload
@@ -80,6 +85,16 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 		func() { s.stop(second) },                      // the process exits
 	} {
 		step()
+		gpu := s.backends.Get("gpu")
+		for gpu.Begin() {
+		}
+		takes = append(takes, gpu.InFlight())
+		for gpu.InFlight() > 0 {
+			gpu.End(time.Time{})
+		}
+	}
+	if fmt.Sprint(takes) != "[1 2 2 2]" {
+		t.Errorf("a backend took %v requests", takes)
 	}
 	var got []time.Duration
 	for _, settings := range ledger.got {

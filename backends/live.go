@@ -16,13 +16,8 @@ type Live struct {
 	rests     keyRests
 	catalog   Catalog
 	cooldowns cooldowns
+	queue     queue
 }
-
-// Begin notes that a request goes to the backend. Every call has one of End.
-func (l *Live) Begin() { l.inflight.Add(1) }
-
-// End notes that a request is over, whichever way.
-func (l *Live) End() { l.inflight.Add(-1) }
 
 // InFlight is how many requests are with the backend, of this gate.
 func (l *Live) InFlight() int64 { return l.inflight.Load() }

@@ -1,13 +1,16 @@
 package backends
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestLiveGoesByTheNameOfItsBackend(t *testing.T) {
 	var set LiveSet
 	a, b := set.Get("a"), set.Get("b")
 	a.Begin()
 	a.Begin()
-	a.End()
+	a.End(time.Time{})
 	if set.Get("a") != a || a.InFlight() != 1 || b.InFlight() != 0 {
 		t.Errorf("a has %d requests in flight, b %d", a.InFlight(), b.InFlight())
 	}

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/amanycodes/pine-gate/backends"
@@ -17,8 +18,18 @@ type candidate struct {
 	price  *usage.Price // nil: unknown
 	rank   int64        // by which a policy sorts
 	priced bool         // all that the request asks for has a price
-	last   bool         // another one is better, if there is one
+	tier   tier         // those of a lower one are better, if there are any
 }
+
+// tier tells candidates apart that are to be tried by themselves before others.
+type tier uint8
+
+const (
+	tierFree   tier = iota
+	tierLast        // of which another one is better: see [backends.Cooling]
+	tierQueues      // full, but a request can wait there
+	tierFull
+)
 
 // route finds the backends that could answer, in the order in which they are
 // tried.
@@ -73,7 +84,7 @@ func (t *Target) upstreamModel(public string) string {
 
 // orderCandidates leaves out the candidates that are to be left alone and puts
 // the others in the order of the route's policy; those come last to which another
-// one is to be preferred. Where none is left the caller is told when to come
+// one is to be preferred, and after them those that are full. Where none is left the caller is told when to come
 // back, and nothing is sent.
 //
 // A request that can go nowhere else is always sent: to its caller it makes no
@@ -85,7 +96,7 @@ func (c *call) orderCandidates() *wire.Error {
 		return nil
 	}
 	var soonest backends.Cooling
-	ready, last := 0, 0
+	ready, mixed := 0, false
 	for i := range c.candidates {
 		chosen := c.candidates[i]
 		cooling := chosen.Live.Cooling(chosen.model, c.start)
@@ -98,33 +109,42 @@ func (c *call) orderCandidates() *wire.Error {
 			}
 			continue
 		}
-		chosen.last = cooling.Last
-		if chosen.last {
-			last++
-		}
+		chosen.tier = tierOf(chosen.Live, cooling)
 		c.candidates[ready] = chosen
+		mixed = mixed || chosen.tier != c.candidates[0].tier
 		ready++
 	}
 	if ready == 0 {
 		return c.allCool(soonest)
 	}
 	c.candidates = c.candidates[:ready]
-	if last > 0 && last < ready {
-		slices.SortStableFunc(c.candidates, func(a, b candidate) int {
-			switch {
-			case a.last == b.last:
-				return 0
-			case a.last:
-				return 1
-			}
-			return -1
-		})
-		c.routed.order(c, c.candidates[:ready-last])
-		c.routed.order(c, c.candidates[ready-last:])
+	if !mixed {
+		c.routed.order(c, c.candidates)
 		return nil
 	}
-	c.routed.order(c, c.candidates)
+	slices.SortStableFunc(c.candidates, func(a, b candidate) int { return cmp.Compare(a.tier, b.tier) })
+	for begin := 0; begin < ready; {
+		end := begin + 1
+		for end < ready && c.candidates[end].tier == c.candidates[begin].tier {
+			end++
+		}
+		c.routed.order(c, c.candidates[begin:end])
+		begin = end
+	}
 	return nil
+}
+
+// tierOf is the tier of a candidate that is not left alone.
+func tierOf(live *backends.Live, cooling backends.Cooling) tier {
+	switch full, queues := live.Full(); {
+	case full && queues:
+		return tierQueues
+	case full:
+		return tierFull
+	case cooling.Last:
+		return tierLast
+	}
+	return tierFree
 }
 
 // allCool tells a caller that all candidates are to be left alone, and when the

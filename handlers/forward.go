@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
 )
@@ -42,27 +41,32 @@ func (c *call) forward() {
 	setRateHeaders(c.w.Header(), c.dialect, c.answer.states, c.start)
 	c.answer.overhead = time.Since(c.start) - c.read
 	c.answer.current = c.reservation.Candidate()
+	if err := c.takePlace(ctx, c.answer.current); err != nil {
+		c.turnedAway(ctx, err)
+		return
+	}
 	for {
 		err := c.attempt(ctx)
 		if err == nil {
 			return
 		}
 		c.answer.failure = err
-		if ctx.Err() != nil || !c.nextCandidate() {
+		if ctx.Err() != nil || !c.nextCandidate(ctx) {
 			c.failed(ctx, err)
 			return
 		}
 	}
 }
 
-// attempt sends the request to the current candidate. It returns nil once an
-// answer has been written.
+// attempt sends the request to the current candidate, at which it has a place. It
+// returns nil once an answer has been written.
 func (c *call) attempt(ctx context.Context) error {
 	chosen := c.candidates[c.answer.current]
 	a := &c.answer
 	a.attempts++
 	a.firstToken, a.failure = 0, nil
 	began := time.Now()
+	defer chosen.Live.End(began)
 	upstream, end := c.attemptContext(ctx, chosen)
 	defer func() {
 		a.ended = context.Cause(upstream)
@@ -94,8 +98,6 @@ func (c *call) attempt(ctx context.Context) error {
 		a.exchange.Between = c.keepAlive.between
 	}
 	c.progress.watch(&a.exchange.Watchdog, chosen.Backend, end)
-	chosen.Live.Begin()
-	defer chosen.Live.End()
 	if chosen.Live.Probe(chosen.model, began) {
 		defer chosen.Live.EndProbe(chosen.model)
 	}
@@ -128,7 +130,7 @@ func (c *call) attempt(ctx context.Context) error {
 // the time.
 func (c *call) firstToken(began time.Time) {
 	now := time.Now()
-	c.answer.firstToken = now.Sub(c.start)
+	c.answer.firstToken = now.Sub(c.start) - c.answer.waited
 	if c.routed.Policy == PolicyLowestLatency {
 		chosen := &c.candidates[c.answer.current]
 		chosen.Live.Answered(chosen.model, c.request.Stream, now.Sub(began), now)
@@ -189,26 +191,9 @@ func (c *call) hasNext() bool {
 }
 
 // nextCandidate moves to the next candidate with room that is not to be left
-// alone by now. Only the backend's part
-// of the reservation moves; where none has room the old one stays taken.
-func (c *call) nextCandidate() bool {
-	for next := c.answer.current + 1; c.answer.attempts < c.routed.Attempts && next < len(c.candidates); next++ {
-		chosen := &c.candidates[next]
-		if chosen.Live.Cooling(chosen.model, time.Now()).Wait > 0 {
-			continue
-		}
-		err := c.reservation.Move(c.r.Context(), next)
-		if err == nil {
-			c.answer.current = next
-			return true
-		}
-		var full *limiter.Refusal
-		if !errors.As(err, &full) {
-			c.limiterFailed(err)
-			return false
-		}
-	}
-	return false
+// alone by now.
+func (c *call) nextCandidate(ctx context.Context) bool {
+	return c.answer.attempts < c.routed.Attempts && c.takePlace(ctx, c.answer.current+1) == nil
 }
 
 // failed tells the caller that no backend answered. What was used is settled

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/wire"
@@ -31,12 +33,13 @@ const (
 
 // InFlight knows the requests that are with a backend, so that what they have
 // used so far outlives the process, those that take too long are ended, those
-// that are silent are kept alive, and all of them end when the process stops.
+// that are silent are kept alive, and all of them end when the process stops;
+// and those that wait for their turn there, whose time does not count yet.
 // Most requests end before anybody looks at them: they cost a place in a list,
 // and no timer.
 type InFlight struct {
 	mu    sync.Mutex
-	calls list.List // of *call, oldest first
+	calls list.List // of *call
 	ended error     // why none may begin any more; nil: they may
 }
 
@@ -55,7 +58,8 @@ type progress struct {
 
 	// Guarded by InFlight.mu.
 	place   *list.Element // nil: not in flight
-	since   time.Time     // when it got there
+	since   time.Time     // when it got there, later by what it has waited
+	waits   time.Time     // since when it waits for its turn; zero: it does not
 	noted   bool          // there may be a checkpoint of it
 	settled bool          // there will be none any more
 
@@ -118,6 +122,12 @@ func (f *InFlight) look(now time.Time) {
 	defer f.mu.Unlock()
 	for e := f.calls.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*call)
+		if !c.progress.waits.IsZero() {
+			if caddy.Exiting() {
+				c.cancel(ErrShutdown) // another gate may have room
+			}
+			continue
+		}
 		if now.Sub(c.progress.since) >= c.g.MaxStream {
 			c.cancel(errStreamLimit)
 			continue
@@ -127,6 +137,23 @@ func (f *InFlight) look(now time.Time) {
 			go c.keepAlive.send() // it may block; silence is rare
 		}
 	}
+}
+
+// wait notes that a request waits for its turn, until resume.
+func (f *InFlight) wait(c *call, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.progress.waits = now
+}
+
+// resume notes that a request waits no longer, and tells for how long it did.
+func (f *InFlight) resume(c *call, now time.Time) (waited time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := &c.progress
+	waited = now.Sub(p.waits)
+	p.since, p.waits = p.since.Add(waited), time.Time{}
+	return waited
 }
 
 // settle ends the checkpoints of a request, and tells whether there may be one.
@@ -156,10 +183,8 @@ func (f *InFlight) older(now time.Time) (calls []*call) {
 	defer f.mu.Unlock()
 	for e := f.calls.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*call)
-		if now.Sub(c.progress.since) < checkpointEvery {
-			break
-		}
-		if c.progress.settled {
+		p := &c.progress
+		if p.settled || !p.waits.IsZero() || now.Sub(p.since) < checkpointEvery {
 			continue
 		}
 		c.progress.noted = true

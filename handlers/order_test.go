@@ -82,7 +82,7 @@ func TestLeastInflightBeginsWithTheOneThatHasTheFewest(t *testing.T) {
 			t.Errorf("got %s", order)
 		}
 	}
-	all[1].Live.End()
+	all[1].Live.End(time.Time{})
 	began := make(map[byte]bool)
 	for _, order := range orders(g, 3) {
 		began[order[0]] = true

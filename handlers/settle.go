@@ -25,6 +25,7 @@ type answer struct {
 	meter    *wire.Meter
 
 	overhead   time.Duration // the gate's own, until the first attempt
+	waited     time.Duration // for its turn
 	firstToken time.Duration
 	dispatched bool        // some attempt may have reached its backend
 	failure    error       // why the last attempt failed
@@ -258,7 +259,7 @@ func (c *call) observe(record *usage.Record, events int64) {
 		FirstToken: record.FirstToken,
 	}
 	if events > 1 && record.FirstToken > 0 {
-		request.InterToken = (record.Duration - record.FirstToken) / time.Duration(events-1)
+		request.InterToken = (record.Duration - c.answer.waited - record.FirstToken) / time.Duration(events-1)
 	}
 	c.g.Metrics.Observe(request)
 }

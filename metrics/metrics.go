@@ -29,6 +29,8 @@ type Metrics struct {
 	overhead   *prometheus.HistogramVec
 
 	inflight    *prometheus.GaugeVec
+	waiting     *prometheus.GaugeVec
+	waited      *prometheus.HistogramVec
 	storeUp     *prometheus.GaugeVec
 	storeErrors *prometheus.CounterVec
 	backendUp   *prometheus.GaugeVec
@@ -97,11 +99,13 @@ func newMetrics(perKey bool) *Metrics {
 		unpriced:  counter("unpriced_total", "Records whose cost is unknown, since the model has no price.", "backend", "model"),
 
 		duration:   histogram("request_duration_seconds", "Time from a request's arrival to the last byte of its answer.", seconds, "endpoint", "backend"),
-		firstToken: histogram("time_to_first_token_seconds", "Time from a request's arrival to the first content of its answer.", seconds, "endpoint", "backend"),
+		firstToken: histogram("time_to_first_token_seconds", "Time from a request's arrival to the first content of its answer, without waiting for its turn at the backend.", seconds, "endpoint", "backend"),
 		interToken: histogram("inter_token_seconds", "Mean time between two events of a stream.", seconds, "endpoint", "backend"),
 		overhead:   histogram("overhead_seconds", "Time that the gate itself added before it forwarded a request, without waiting for its body.", fineSeconds, "endpoint"),
 
 		inflight:    gauge("inflight_requests", "Requests that are being answered by a backend now.", "backend"),
+		waiting:     gauge("queue_waiting", "Requests that wait for their turn at a backend now.", "backend"),
+		waited:      histogram("queue_wait_seconds", "Time that a request waited for its turn at a backend, whether it came or not.", seconds, "backend"),
 		storeUp:     gauge("store_up", "Whether the store answers (1) or not (0).", "store"),
 		storeErrors: counter("store_errors_total", "Operations that the store failed.", "store"),
 		backendUp:   gauge("backend_up", "Whether the last attempt at a backend reached it (1) or not (0).", "backend"),
@@ -112,7 +116,7 @@ func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.requests, m.tokens, m.cost, m.rejected, m.estimated, m.unpriced,
 		m.duration, m.firstToken, m.interToken, m.overhead,
-		m.inflight, m.storeUp, m.storeErrors, m.backendUp,
+		m.inflight, m.waiting, m.waited, m.storeUp, m.storeErrors, m.backendUp,
 	}
 }
 
@@ -125,19 +129,28 @@ func (m *Metrics) Rejected(reason, scope string) {
 type Backend struct {
 	Inflight prometheus.Gauge // requests that it is answering now
 
-	up   *prometheus.GaugeVec
+	of   *Metrics
 	name string
 }
 
 // Backend returns the gauges of a backend, to be kept.
 func (m *Metrics) Backend(name string) Backend {
-	return Backend{Inflight: m.inflight.WithLabelValues(name), up: m.backendUp, name: name}
+	return Backend{Inflight: m.inflight.WithLabelValues(name), of: m, name: name}
 }
 
 // Reached notes whether an attempt reached the backend. Until the first one
 // there is no series: what nobody has tried must not look down.
 func (b Backend) Reached(ok bool) {
-	b.up.WithLabelValues(b.name).Set(oneIf(ok))
+	b.of.backendUp.WithLabelValues(b.name).Set(oneIf(ok))
+}
+
+// Waits notes that a request begins to wait for its turn.
+func (b Backend) Waits() { b.of.waiting.WithLabelValues(b.name).Inc() }
+
+// Waited notes that a request has waited for its turn for as long as said.
+func (b Backend) Waited(d time.Duration) {
+	b.of.waiting.WithLabelValues(b.name).Dec()
+	b.of.waited.WithLabelValues(b.name).Observe(d.Seconds())
 }
 
 // StoreUp notes whether the store answers.

@@ -1,0 +1,288 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// crowd has requests wait at a backend, and keeps who got a place, in order.
+type crowd struct {
+	live *Live
+	all  sync.WaitGroup
+
+	mu      sync.Mutex
+	entered []string
+	refused []string // by key, with the reason
+}
+
+// comes has a request of a key wait until it is in the queue or told no. It must
+// be called in a bubble of synctest.
+func (c *crowd) comes(ctx context.Context, key string) {
+	c.all.Go(func() {
+		err := c.live.Wait(ctx, key, func() {})
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if err == nil {
+			c.entered = append(c.entered, key)
+		} else {
+			c.refused = append(c.refused, fmt.Sprint(key, ": ", err))
+		}
+	})
+	synctest.Wait()
+}
+
+// serves ends so many requests, one after the other.
+func (c *crowd) serves(n int) {
+	for range n {
+		c.live.End(time.Time{})
+		synctest.Wait()
+	}
+}
+
+// bounded is a backend that is busy with as many requests as it takes.
+func bounded(t *testing.T, capacity Capacity) *crowd {
+	t.Helper()
+	live := new(Live)
+	live.SetCapacity(capacity)
+	for range capacity.Inflight {
+		if !live.Begin() {
+			t.Fatal("an idle backend has no room")
+		}
+	}
+	if live.Begin() {
+		t.Fatal("a busy backend has room")
+	}
+	return &crowd{live: live}
+}
+
+func TestAHeavyKeyDoesNotStarveALightOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded(t, Capacity{Inflight: 1, Waiting: 2000, Wait: time.Hour})
+		for range 1000 {
+			c.comes(t.Context(), "heavy")
+		}
+		for range 10 {
+			c.comes(t.Context(), "light")
+		}
+		c.serves(20)
+		for i, key := range c.entered {
+			if want := []string{"heavy", "light"}[i%2]; key != want {
+				t.Fatalf("turn %d is of %s: %v", i, key, c.entered)
+			}
+		}
+		if len(c.entered) != 20 {
+			t.Errorf("%d of 20 places were given", len(c.entered))
+		}
+		c.comes(t.Context(), "late to come") // its turn is behind the one that is next
+		c.serves(2)
+		if got := c.entered[20:]; fmt.Sprint(got) != "[heavy late to come]" {
+			t.Errorf("then %v", got)
+		}
+		c.serves(1010 + 1 - 22)
+		c.all.Wait()
+		if c.live.Waiting() != 0 || c.live.InFlight() != 1 || len(c.live.queue.byKey) != 0 {
+			t.Errorf("%d wait, %d are in flight, of %d keys", c.live.Waiting(), c.live.InFlight(), len(c.live.queue.byKey))
+		}
+	})
+}
+
+func TestAFullQueueGivesWayToWhoHasLessInIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded(t, Capacity{Inflight: 1, Waiting: 4, Wait: time.Hour})
+		for _, key := range []string{"heavy", "heavy", "heavy", "heavy"} {
+			c.comes(t.Context(), key)
+		}
+		const heavy, light = "heavy: the backend has no room for the request", "light: the backend has no room for the request"
+		for i, step := range []struct{ key, refused string }{
+			{"heavy", heavy},
+			{"light", heavy}, // 3 and 1
+			{"light", heavy}, // 2 and 2
+			{"light", light}, // each has its half
+			{"heavy", heavy},
+			{"third", ""}, // takes of either
+		} {
+			before := len(c.refused)
+			c.comes(t.Context(), step.key)
+			if len(c.refused) != before+1 || step.refused != "" && c.refused[before] != step.refused || c.live.Waiting() != 4 {
+				t.Fatalf("step %d: %v, and %d wait", i, c.refused[before:], c.live.Waiting())
+			}
+		}
+		c.serves(4)
+		c.all.Wait()
+		if len(c.entered) != 4 || c.entered[0] != "heavy" || c.entered[1] != "light" || c.entered[2] != "third" {
+			t.Errorf("the turns were %v", c.entered)
+		}
+	})
+}
+
+func TestAQueueOfManyKeysIsFullForOneMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded(t, Capacity{Inflight: 1, Waiting: 3, Wait: time.Hour})
+		for _, key := range []string{"a", "b", "c", "d"} {
+			c.comes(t.Context(), key)
+		}
+		if len(c.refused) != 1 || c.refused[0][0] != 'd' {
+			t.Errorf("refused: %v", c.refused)
+		}
+		c.serves(3)
+		c.all.Wait()
+	})
+}
+
+func TestWhoLeavesOrWaitsTooLongGivesHisPlaceUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded(t, Capacity{Inflight: 1, Waiting: 10, Wait: time.Minute})
+		began := time.Now()
+		impatient, leave := context.WithCancelCause(t.Context())
+		c.comes(impatient, "impatient")
+		c.comes(t.Context(), "patient")
+		gone := errors.New("gone")
+		leave(gone)
+		synctest.Wait()
+		if fmt.Sprint(c.refused) != "[impatient: gone]" || c.live.Waiting() != 1 {
+			t.Errorf("refused: %v; %d wait", c.refused, c.live.Waiting())
+		}
+		c.all.Wait()
+		var full *FullError
+		if took := time.Since(began); took != time.Minute || c.live.Waiting() != 0 || len(c.refused) != 2 {
+			t.Errorf("after %v: %v", took, c.refused)
+		}
+		if err := c.live.Wait(t.Context(), "third", func() {}); !errors.As(err, &full) || !full.Late {
+			t.Errorf("late, and told %v", err)
+		}
+		c.serves(1)
+		if n := c.live.InFlight(); n != 0 || !c.live.Begin() {
+			t.Errorf("%d are in flight", n)
+		}
+	})
+}
+
+func TestARefusalTellsWhenThereMayBeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded(t, Capacity{Inflight: 2, Waiting: 5, Wait: time.Hour})
+		if got := c.live.RetryAfter(); got != time.Second {
+			t.Errorf("of a backend nothing is known of: %v", got)
+		}
+		began := time.Now()
+		time.Sleep(8 * time.Second)
+		c.live.End(began)
+		if !c.live.Begin() {
+			t.Fatal("no room")
+		}
+		for range 4 {
+			c.comes(t.Context(), "alice")
+		}
+		if got, want := c.live.RetryAfter(), 20*time.Second; got != want { // five of 8 s, two at once
+			t.Errorf("got %v, want %v", got, want)
+		}
+		for range 100 {
+			c.live.queue.hold(time.Duration(1) << 60) // forged
+		}
+		if got := c.live.RetryAfter(); got != time.Minute {
+			t.Errorf("of a backend that takes years: %v", got)
+		}
+		c.live.SetCapacity(Capacity{})
+		c.all.Wait()
+	})
+}
+
+func TestACapacityMayChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		live := new(Live)
+		for range 3 {
+			live.Begin() // while there is no bound
+		}
+		live.SetCapacity(Capacity{Inflight: 2, Waiting: 10, Wait: time.Hour})
+		c := &crowd{live: live}
+		for range 5 {
+			c.comes(t.Context(), "alice")
+		}
+		c.serves(1)
+		if len(c.entered) != 0 {
+			t.Error("those that came before the bound do not count")
+		}
+		c.serves(1)
+		if len(c.entered) != 1 {
+			t.Errorf("%d have entered, want 1", len(c.entered))
+		}
+
+		live.InitCapacity(Capacity{Inflight: 100}) // of a configuration that may not run
+		synctest.Wait()
+		if len(c.entered) != 1 {
+			t.Error("what is only looked at holds")
+		}
+		live.SetCapacity(Capacity{Inflight: 3, Waiting: 1, Wait: time.Hour})
+		synctest.Wait()
+		if len(c.entered) != 2 || live.InFlight() != 3 {
+			t.Errorf("%d have entered, %d are in flight", len(c.entered), live.InFlight())
+		}
+		c.comes(t.Context(), "bob") // three wait still, where one may
+		if len(c.refused) != 1 || live.Waiting() != 3 {
+			t.Errorf("refused: %v; %d wait", c.refused, live.Waiting())
+		}
+		live.SetCapacity(Capacity{Inflight: 1})
+		if err := live.Wait(t.Context(), "bob", func() { t.Error("he waits") }); !errors.As(err, new(*FullError)) {
+			t.Errorf("there is no queue any more, and he is told %v", err)
+		}
+		c.serves(3)
+		if len(c.entered) != 3 || live.InFlight() != 1 {
+			t.Errorf("%d have entered, %d are in flight", len(c.entered), live.InFlight())
+		}
+		live.SetCapacity(Capacity{})
+		c.all.Wait()
+		if len(c.entered) != 5 || !live.Begin() {
+			t.Errorf("%d have entered", len(c.entered))
+		}
+		full, _ := live.Full()
+		if full {
+			t.Error("a backend without a bound is full")
+		}
+	})
+}
+
+// Callers that come, leave and are served at once: never are more there than may
+// be, and in the end all places are free.
+func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
+	const most = 4
+	live := new(Live)
+	live.SetCapacity(Capacity{Inflight: most, Waiting: 20, Wait: 2 * time.Millisecond})
+	var there, served, worst atomic.Int64
+	var storm sync.WaitGroup
+	for caller := range 32 {
+		storm.Go(func() {
+			for range 200 {
+				ctx, cancel := context.WithCancel(t.Context())
+				switch rand.N(3) {
+				case 0:
+					go cancel()
+				case 1:
+					time.AfterFunc(time.Duration(rand.N(500))*time.Microsecond, cancel)
+				}
+				if live.Begin() || live.Wait(ctx, fmt.Sprint("key ", caller%5), func() {}) == nil {
+					if n := there.Add(1); n > most {
+						worst.Store(n)
+					}
+					served.Add(1)
+					time.Sleep(time.Duration(rand.N(100)) * time.Microsecond)
+					there.Add(-1)
+					live.End(time.Now())
+				}
+				cancel()
+			}
+		})
+	}
+	storm.Wait()
+	if worst.Load() > 0 || served.Load() == 0 {
+		t.Errorf("%d were there at once, %d in all", worst.Load(), served.Load())
+	}
+	if live.InFlight() != 0 || live.Waiting() != 0 || live.queue.lines.Len() != 0 || len(live.queue.byKey) != 0 {
+		t.Errorf("behind the storm %d are in flight, %d wait, in %d lines", live.InFlight(), live.Waiting(), live.queue.lines.Len())
+	}
+}

@@ -1,0 +1,330 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// One place, and a queue or none.
+var (
+	oneQueues = backends.Capacity{Inflight: 1, Waiting: 10, Wait: time.Hour}
+	oneAlone  = backends.Capacity{Inflight: 1}
+)
+
+func TestBackendsThatAreFullComeLast(t *testing.T) {
+	for name, test := range map[string]struct {
+		full map[int]backends.Capacity
+		want string
+	}{
+		"none":                    {nil, "abc"},
+		"one":                     {map[int]backends.Capacity{0: oneAlone}, "bca"},
+		"those with a queue next": {map[int]backends.Capacity{0: oneAlone, 1: oneQueues}, "cba"},
+		"all":                     {map[int]backends.Capacity{0: oneAlone, 1: oneQueues, 2: oneQueues}, "bca"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, all := three(t, PolicyFirst)
+			for _, b := range all {
+				b.Live.SetCapacity(oneQueues)
+			}
+			for i, capacity := range test.full {
+				all[i].Live.SetCapacity(capacity)
+				all[i].Live.Begin()
+			}
+			if got := orders(g, 1)[0]; got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+			answersOnce(t, all[2].Live, "m", 200, "X-Ratelimit-Remaining-Tokens", "0", "X-Ratelimit-Reset-Tokens", "1m0s")
+			if len(test.full) == 1 {
+				if got := orders(g, 1)[0]; got != "bca" {
+					t.Errorf("one that has spent its limit comes before a full one, and the order is %s", got)
+				}
+			}
+		})
+	}
+}
+
+// holds gives a call, which goes to `name`, a limit of its key, and tells whether
+// the call holds it still.
+func holds(t *testing.T, c *call) func() bool {
+	t.Helper()
+	memory := limiter.NewMemory(limiter.MemoryOptions{})
+	t.Cleanup(func() { _ = memory.Close() })
+	asks := limiter.Request{ID: "req_1", Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeKey, "alice", limit(t, "1 concurrent"))}}
+	for _, candidate := range c.candidates {
+		asks.Candidates = append(asks.Candidates, candidate.Rules)
+	}
+	var err error
+	if c.reservation, err = memory.Reserve(t.Context(), asks); err != nil {
+		t.Fatal(err)
+	}
+	return func() bool {
+		again, err := memory.Reserve(t.Context(), asks)
+		if err == nil {
+			again.Settle(t.Context(), limiter.Actual{})
+		}
+		return err != nil
+	}
+}
+
+// serves answers a chat that streams.
+func serves(w http.ResponseWriter, r *http.Request) error {
+	ex := backends.ExchangeFrom(r.Context())
+	ex.Status, ex.CallerStatus, ex.Dispatched = 200, 200, true
+	answer := delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\ndata: [DONE]\n\n"
+	_, err := io.Copy(w, ex.Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(answer))))
+	return err
+}
+
+func TestWhoFindsNoRoomIsToldSoAndHoldsNothing(t *testing.T) {
+	c, registry := forwarded(t, "full", func(http.ResponseWriter, *http.Request) error {
+		t.Error("it was sent")
+		return nil
+	})
+	live := c.candidates[0].Live
+	live.SetCapacity(oneAlone)
+	live.Begin()
+	held := holds(t, c)
+	before := rejected(t, registry)
+	c.forward()
+	w := c.w.(*httptest.ResponseRecorder)
+	if w.Code != 429 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"slow_down"`) {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	if live.InFlight() != 1 || held() || c.g.Shared.InFlight().calls.Len() != 0 {
+		t.Errorf("%d in flight, the reservation is held: %t", live.InFlight(), held())
+	}
+	if after := rejected(t, registry); after != before+1 {
+		t.Errorf("counted %v times", after-before)
+	}
+	if totals, err := c.ledger.Totals(t.Context(), "alice", time.Now()); err != nil || totals.Requests != 0 {
+		t.Errorf("it is recorded: %+v, %v", totals, err)
+	}
+}
+
+// rejected is how many requests were refused since a backend was full.
+func rejected(t *testing.T, registry *prometheus.Registry) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0.
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := metric.GetLabel()
+			if family.GetName() == "pinegate_rejected_total" && labels[0].GetValue() == "slow_down" && labels[1].GetValue() == "backend" {
+				n += metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return n
+}
+
+func TestTimeThatARequestWaitsForItsTurnDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c *call
+		c, registry := forwarded(t, "waits", func(w http.ResponseWriter, r *http.Request) error {
+			time.Sleep(2 * time.Second)
+			c.g.Shared.InFlight().look(time.Now().Add(57 * time.Second))
+			if err := r.Context().Err(); err != nil {
+				t.Errorf("ended by %v within its time", context.Cause(r.Context()))
+			}
+			return serves(w, r)
+		})
+		c.request.Stream = true
+		c.g.Events = c.g.Logger
+		c.g.Policy = new(Policy)
+		live := c.candidates[0].Live
+		live.SetCapacity(oneQueues)
+		live.Begin()
+		held := holds(t, c)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.forward()
+		}()
+		synctest.Wait()
+		if live.Waiting() != 1 || !held() {
+			t.Errorf("%d wait, and what it has reserved is held: %t", live.Waiting(), held())
+		}
+		if n, err := testutil.GatherAndCount(registry, "pinegate_queue_waiting"); err != nil || n == 0 {
+			t.Errorf("no series tells that it waits, %v", err)
+		}
+		time.Sleep(10 * time.Minute) // max_stream is one
+		c.g.Shared.InFlight().look(time.Now())
+		if n := len(c.g.Shared.InFlight().older(time.Now())); n != 0 {
+			t.Errorf("there are checkpoints of %d requests that nobody answers", n)
+		}
+		live.End(time.Time{})
+		<-done
+		a := &c.answer
+		if w := c.w.(*httptest.ResponseRecorder); w.Code != 200 || !a.settled {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if a.waited != 10*time.Minute || a.firstToken != 2*time.Second || a.overhead != 0 {
+			t.Errorf("waited %v, the first token after %v, overhead %v", a.waited, a.firstToken, a.overhead)
+		}
+		if live.InFlight() != 0 || live.Waiting() != 0 || held() {
+			t.Errorf("behind it %d are in flight, %d wait", live.InFlight(), live.Waiting())
+		}
+	})
+}
+
+func TestARequestThatWaitsEndsWithItsCallerOrTheGate(t *testing.T) {
+	for name, test := range map[string]struct {
+		end  func(c *call, leave func())
+		want int
+	}{
+		"the caller leaves": {func(_ *call, leave func()) { leave() }, 499},
+		"the gate stops":    {func(c *call, _ func()) { c.g.Shared.InFlight().End(ErrShutdown) }, 503},
+		"it is late":        {func(*call, func()) { time.Sleep(oneQueues.Wait) }, 429},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _ := forwarded(t, "ends", func(http.ResponseWriter, *http.Request) error {
+					t.Error("it was sent")
+					return nil
+				})
+				gone, leave := context.WithCancel(t.Context())
+				c.r = c.r.WithContext(gone)
+				live := c.candidates[0].Live
+				live.SetCapacity(oneQueues)
+				live.Begin()
+				held := holds(t, c)
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					c.forward()
+				}()
+				synctest.Wait()
+				test.end(c, leave)
+				<-done
+				if w := c.w.(*httptest.ResponseRecorder); w.Code != test.want {
+					t.Errorf("%d %s, want %d", w.Code, w.Body, test.want)
+				}
+				if live.Waiting() != 0 || live.InFlight() != 1 || held() {
+					t.Errorf("%d wait, %d are in flight, the reservation is held: %t", live.Waiting(), live.InFlight(), held())
+				}
+			})
+		})
+	}
+}
+
+func TestAPanicKeepsNoPlace(t *testing.T) {
+	c, _ := forwarded(t, "panics", func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) })
+	live := c.candidates[0].Live
+	live.SetCapacity(oneAlone)
+	func() {
+		defer func() { _ = recover() }()
+		c.forward()
+	}()
+	if !live.Begin() {
+		t.Error("its place is taken")
+	}
+}
+
+// twoOf adds a second candidate to a call, which has the proxy and one place.
+func twoOf(c *call, proxy proxyFunc) (first, second *backends.Live) {
+	b := *c.candidates[0].Backend
+	b.Name, b.Live, b.Forwarder = "second", new(backends.Live), &backends.Proxied{Proxy: proxy}
+	c.candidates = append(c.candidates, candidate{Backend: &b, model: "m"})
+	c.routed.Attempts = 2
+	first, second = c.candidates[0].Live, b.Live
+	first.SetCapacity(oneQueues)
+	second.SetCapacity(oneQueues)
+	return first, second
+}
+
+func TestARequestWaitsOnlyWhereAllAreFull(t *testing.T) {
+	fails := func(http.ResponseWriter, *http.Request) error {
+		return &backends.AttemptError{Err: errors.New("refused")}
+	}
+	for name, test := range map[string]struct {
+		firstFull, secondFull bool
+		proxy                 proxyFunc // of the first
+		waits                 bool
+		want                  int // the one that answers
+	}{
+		"the first was filled meanwhile":         {firstFull: true, proxy: serves, want: 1},
+		"both are full":                          {firstFull: true, secondFull: true, proxy: serves, waits: true, want: 0},
+		"the first fails":                        {proxy: fails, want: 1},
+		"the first fails and the second is full": {secondFull: true, proxy: fails, waits: true, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _ := forwarded(t, "first", test.proxy)
+				c.request.Stream, c.g.Events, c.g.Policy = true, c.g.Logger, new(Policy)
+				first, second := twoOf(c, serves)
+				held := holds(t, c)
+				if test.firstFull {
+					first.Begin()
+				}
+				if test.secondFull {
+					second.Begin()
+				}
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					c.forward()
+				}()
+				synctest.Wait()
+				if waiting := first.Waiting()+second.Waiting() > 0; waiting != test.waits {
+					t.Errorf("it waits: %t", waiting)
+				}
+				if test.firstFull {
+					first.End(time.Time{})
+				}
+				if test.secondFull {
+					second.End(time.Time{})
+				}
+				<-done
+				if w := c.w.(*httptest.ResponseRecorder); w.Code != 200 || c.answer.current != test.want {
+					t.Errorf("%d of candidate %d: %s", w.Code, c.answer.current, w.Body)
+				}
+				if first.InFlight() != 0 || second.InFlight() != 0 || held() {
+					t.Errorf("%d and %d are in flight, the reservation is held: %t", first.InFlight(), second.InFlight(), held())
+				}
+			})
+		})
+	}
+}
+
+func TestABackendThatAskedToBeLeftAloneMeanwhileIsSentNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := forwarded(t, "first", func(http.ResponseWriter, *http.Request) error {
+			t.Error("it was sent")
+			return nil
+		})
+		first, second := twoOf(c, serves)
+		second.SetCapacity(oneAlone)
+		first.Begin()
+		second.Begin()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.forward()
+		}()
+		synctest.Wait()
+		for range 3 {
+			first.Unreachable(time.Now())
+		}
+		first.End(time.Time{})
+		<-done
+		if w := c.w.(*httptest.ResponseRecorder); w.Code != 429 || first.InFlight() != 0 {
+			t.Errorf("%d %s; %d are in flight", w.Code, w.Body, first.InFlight())
+		}
+	})
+}
