@@ -147,7 +147,7 @@ func (d *Discovery) page(ctx context.Context, after string) (body []byte, err er
 	defer func() {
 		// reverse_proxy ends what breaks off midway by a panic.
 		if r := recover(); r != nil {
-			if r != http.ErrAbortHandler { //nolint:errorlint // it is that very value
+			if r != http.ErrAbortHandler {
 				panic(r)
 			}
 			if body, err = nil, errors.New("the list of models broke off"); answer.tooLong {

@@ -17,7 +17,7 @@ func TestMaskedBodyIsTheBodyWithoutItsSecrets(t *testing.T) {
 		text := rapid.StringMatching(`[abc\n]{0,60}`).Draw(rt, "text")
 		broken := errors.New("broken")
 		end := rapid.SampledFrom([]error{io.EOF, broken}).Draw(rt, "end")
-		var src io.Reader = io.MultiReader(strings.NewReader(text), iotest.ErrReader(end))
+		src := io.MultiReader(strings.NewReader(text), iotest.ErrReader(end))
 		switch rapid.IntRange(0, 3).Draw(rt, "pieces") {
 		case 0:
 			src = iotest.OneByteReader(src)
