@@ -35,6 +35,8 @@ type limits struct {
 	// configuration must not reach for the network.
 	mu   sync.Mutex
 	open atomic.Pointer[limiter.Guarded]
+
+	peers atomic.Pointer[peers] // opened likewise
 }
 
 // limitsFor returns the limits of a configuration's store, nil where the state has
@@ -78,6 +80,7 @@ func limitsFor(app *App) (*limits, error) {
 // start shows in a configuration's metrics whether the store is there.
 func (l *limits) start(app *App) {
 	l.metrics.Store(app.metrics)
+	l.told()
 	away := false
 	if guarded, err := l.guarded(); err == nil {
 		_, away = guarded.Away()
@@ -163,6 +166,9 @@ func (l *limits) failed(err error) {
 // Destruct closes the store once the last reference is gone.
 func (l *limits) Destruct() error {
 	err := l.registry.Close()
+	if p := l.peers.Load(); p != nil {
+		err = errors.Join(err, p.Close())
+	}
 	if g := l.open.Load(); g != nil {
 		err = errors.Join(err, g.Close())
 	}

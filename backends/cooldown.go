@@ -161,6 +161,7 @@ func (l *Live) failed(model string, asked time.Duration, limited bool, now time.
 		// Sent before it was left alone: nothing new, but for another time.
 		if until := now.Add(min(asked, maxAsked)); asked > 0 && until.After(c.asked) {
 			c.asked, c.limited = until, limited
+			l.tell(cooled{model, limited, true}, until)
 		}
 		return 0
 	}
@@ -169,6 +170,7 @@ func (l *Live) failed(model string, asked time.Duration, limited bool, now time.
 	if asked > 0 {
 		rest = min(asked, maxAsked)
 		c.asked = now.Add(rest)
+		l.tell(cooled{model, limited, true}, c.asked)
 		return rest
 	}
 	if limited {
@@ -179,6 +181,7 @@ func (l *Live) failed(model string, asked time.Duration, limited bool, now time.
 	}
 	rest = restAfter(c.failures - failuresAllowed)
 	c.resting = now.Add(rest)
+	l.tell(cooled{model, limited, false}, c.resting)
 	return rest
 }
 

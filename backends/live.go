@@ -17,6 +17,9 @@ type Live struct {
 	catalog   Catalog
 	cooldowns cooldowns
 	queue     queue
+
+	name string
+	set  *LiveSet // nil: it belongs to none
 }
 
 // InFlight is how many requests are with the backend, of this gate.
@@ -31,6 +34,7 @@ type LiveSet struct {
 	mu     sync.Mutex
 	byName map[string]*Live
 	names  Names
+	shared atomic.Pointer[SharedCooldowns] // nil: with nobody
 }
 
 // Names are those of the models that all backends have told.
@@ -45,8 +49,15 @@ func (s *LiveSet) Get(name string) *Live {
 	}
 	live := s.byName[name]
 	if live == nil {
-		live = new(Live)
+		live = &Live{name: name, set: s}
 		s.byName[name] = live
 	}
 	return live
+}
+
+// known returns what is known of a backend, nil where nothing is.
+func (s *LiveSet) known(name string) *Live {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byName[name]
 }

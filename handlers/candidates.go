@@ -168,7 +168,10 @@ func (c *call) followConversation() *wire.Error {
 	if id == "" {
 		return nil
 	}
-	backend, ok := c.g.Shared.Conversations().Find(id, c.key.ID)
+	backend, ok, away := c.g.Shared.Conversations().Find(c.r.Context(), id, c.key.ID)
+	if away != nil {
+		return responsesAway()
+	}
 	if ok {
 		for _, candidate := range c.candidates {
 			if candidate.Name == backend {

@@ -14,7 +14,10 @@ func (c *call) serveStored() *wire.Error {
 	c.g.Shared.Acquire()
 	defer c.g.Shared.Release()
 
-	name, ok := c.g.Shared.Conversations().Find(c.pathID, c.key.ID)
+	name, ok, err := c.g.Shared.Conversations().Find(c.r.Context(), c.pathID, c.key.ID)
+	if err != nil {
+		return responsesAway()
+	}
 	if !ok {
 		return responseNotFound()
 	}
@@ -44,6 +47,14 @@ func (c *call) fetchStored(b *Backend) *wire.Error {
 		return failureError(ctx, err)
 	}
 	return nil
+}
+
+// responsesAway tells a caller to ask again: it must not be told that a response
+// does not exist which another gate may have made.
+func responsesAway() *wire.Error {
+	err := wire.Errorf(wire.KindOverloaded, "")
+	err.RetryAfter = responsesRest
+	return err
 }
 
 func responseNotFound() *wire.Error {

@@ -1,0 +1,94 @@
+//go:build unix
+
+package handlers
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/redistest"
+)
+
+// patience is how long a Redis that works may take on a machine that stands still
+// now and then.
+const patience = 30 * time.Second
+
+// waitFor waits for what another goroutine does.
+func waitFor(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !met(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func TestGatesOfOneRedisKnowWhoMadeAResponse(t *testing.T) {
+	server := redistest.Standalone(t, redistest.Options{})
+	gate := func() *Conversations {
+		shared := ShareResponses(server.Client(), "test", patience)
+		t.Cleanup(shared.Close)
+		return NewConversations(10).With(shared)
+	}
+	one, two := gate(), gate()
+	one.Remember("r1", "alice", "east")
+	waitFor(t, "it is told", func() bool { return server.Do("exists", "test:response:r1").(int64) == 1 })
+	if kept := server.Do("ttl", "test:response:r1").(int64); kept < 29*24*3600 {
+		t.Errorf("it is kept for %d s", kept)
+	}
+	if _, ok, err := two.Find(t.Context(), "r1", "mallory"); ok || err != nil {
+		t.Errorf("mallory finds alice's response: %v", err)
+	}
+	if b, ok, err := two.Find(t.Context(), "r1", "alice"); !ok || b != "east" || err != nil {
+		t.Errorf("alice finds %q, %t, %v", b, ok, err)
+	}
+	if _, ok, err := two.Find(t.Context(), "r2", "alice"); ok || err != nil {
+		t.Errorf("a made-up one: %t, %v", ok, err)
+	}
+	gets := server.Calls("get")
+	if _, ok, _ := two.Find(t.Context(), "r1", "alice"); !ok || server.Calls("get") != gets {
+		t.Error("what was found is asked for again")
+	}
+
+	// A backend that repeats ids gives nothing away at another gate either.
+	three := gate()
+	three.Remember("r1", "mallory", "west")
+	three.Remember("r3", "mallory", "west")
+	waitFor(t, "it is told", func() bool { return server.Do("exists", "test:response:r3").(int64) == 1 })
+	if b, ok, _ := gate().Find(t.Context(), "r1", "alice"); !ok || b != "east" {
+		t.Errorf("alice finds %q, %t", b, ok)
+	}
+}
+
+func TestWhileRedisIsAwayAResponseOfAnotherGateIsNotCalledUnknown(t *testing.T) {
+	server := redistest.Standalone(t, redistest.Options{})
+	shared := ShareResponses(server.Client(), "test", patience)
+	c := NewConversations(10).With(shared)
+	server.Kill()
+	c.Remember("r1", "alice", "east")
+	if b, ok, err := c.Find(t.Context(), "r1", "alice"); !ok || b != "east" || err != nil {
+		t.Errorf("its own: %q, %t, %v", b, ok, err)
+	}
+	if _, ok, err := c.Find(t.Context(), "r2", "alice"); ok || !errors.Is(err, errResponsesAway) {
+		t.Errorf("another's: %t, %v", ok, err)
+	}
+	server.Restart()
+	waitFor(t, "it is told late", func() bool { return server.Do("exists", "test:response:r1").(int64) == 1 })
+	waitFor(t, "it is asked again", func() bool {
+		_, _, err := c.Find(t.Context(), "r2", "alice")
+		return err == nil
+	})
+	// Whoever leaves says nothing about Redis.
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	_, _, _ = c.Find(left, "r2", "alice")
+	if _, _, err := c.Find(t.Context(), "r2", "alice"); err != nil {
+		t.Errorf("one left, and %v", err)
+	}
+	c.Remember("r4", "alice", "east")
+	if shared.Close(); server.Do("exists", "test:response:r4").(int64) != 1 {
+		t.Error("the end loses what waits")
+	}
+}

@@ -1,0 +1,78 @@
+package pinegate
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// peers is what the gates of one Redis tell each other beside limits and usage:
+// who made the responses that backends store, and which backends are to be left
+// alone. While Redis is away each gate goes by what it knows itself.
+type peers struct {
+	client        redis.UniversalClient
+	responses     *handlers.SharedResponses
+	conversations *handlers.Conversations
+	cooldowns     *backends.SharedCooldowns
+}
+
+// defaultResponsesTimeout is how long a request waits for what other gates know of
+// a response, where the store has no timeout.
+const defaultResponsesTimeout = 50 * time.Millisecond
+
+// openPeers begins to tell and to be told. It waits for no network.
+func openPeers(s *state, options limiter.RedisOptions) (*peers, error) {
+	quietRedis()
+	client, err := limiter.NewClient(options)
+	if err != nil {
+		return nil, err
+	}
+	prefix := cmp.Or(options.Prefix, limiter.DefaultPrefix)
+	p := &peers{client: client}
+	p.responses = handlers.ShareResponses(client, prefix, cmp.Or(options.Timeout, defaultResponsesTimeout))
+	p.conversations = s.conversations.With(p.responses)
+	p.cooldowns = backends.ShareCooldowns(&s.backends, client, prefix)
+	return p, nil
+}
+
+func (p *peers) Close() error {
+	p.responses.Close()
+	p.cooldowns.Close()
+	return p.client.Close()
+}
+
+// told returns the gate's peers, opened if they are not yet; nil where they can't
+// be, though provisioning has passed the options.
+func (l *limits) told() *peers {
+	if p := l.peers.Load(); p != nil {
+		return p
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.peers.Load(); p != nil {
+		return p
+	}
+	p, err := openPeers(l.state, l.options)
+	if err != nil {
+		caddy.Log().Named("pinegate").Error("gates tell each other nothing", zap.Error(err))
+		return nil
+	}
+	l.peers.Store(p)
+	return p
+}
+
+// Conversations remembers who made the responses that backends keep, with the
+// other gates.
+func (l *limits) Conversations() *handlers.Conversations {
+	if p := l.told(); p != nil {
+		return p.conversations
+	}
+	return l.state.Conversations()
+}
