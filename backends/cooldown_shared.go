@@ -68,7 +68,7 @@ type coolingEntry struct {
 func ShareCooldowns(set *LiveSet, client redis.UniversalClient, prefix string) *SharedCooldowns {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &SharedCooldowns{
-		set: set, client: client, key: "{" + prefix + ":cooldowns}", gate: rand.Text(),
+		set: set, client: client, key: prefix + ":cooldowns", gate: rand.Text(),
 		queue: make(chan coolingTold, cooldownsQueued), stop: stop, stopped: make(chan struct{}),
 	}
 	set.shared.Store(s)

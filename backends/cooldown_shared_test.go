@@ -53,7 +53,7 @@ func TestGatesTellEachOtherWhoIsToBeLeftAlone(t *testing.T) {
 	// One that comes later learns of it, and nothing stays for ever.
 	late, _ := sharingGate(t, server.Client())
 	learns(t, late, "m", time.Minute)
-	if ttl := server.Do("pttl", "{test:cooldowns}").(int64); ttl <= 0 {
+	if ttl := server.Do("pttl", "test:cooldowns").(int64); ttl <= 0 {
 		t.Errorf("it expires after %d ms", ttl)
 	}
 }

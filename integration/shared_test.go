@@ -36,7 +36,7 @@ func TestGatesOverOneRedisTellEachOtherOfResponsesAndOfBackendsThatCool(t *testi
 		t.Fatalf("%d %s, and the busy one was asked %d times", a.status, a.body, asked.Load())
 	}
 	eventually(t, "it is told", func() bool {
-		return s.Do("zcard", "{pinegate:cooldowns}").(int64) == 1 && s.Do("exists", "pinegate:response:resp_1").(int64) == 1
+		return s.Do("zcard", "pinegate:cooldowns").(int64) == 1 && s.Do("exists", "pinegate:response:resp_1").(int64) == 1
 	})
 	all[0].stop(syscall.SIGTERM)
 	looked := s.Calls("zrangebyscore")

@@ -22,7 +22,7 @@ type Redis struct {
 
 // NewRedis returns the backing under a prefix, whose client stays the caller's.
 func NewRedis(client redis.UniversalClient, prefix string) *Redis {
-	return &Redis{client, "{" + prefix + ":registry}:"}
+	return &Redis{client, prefix + ":{registry}:"}
 }
 
 //go:embed lua/update.lua
