@@ -328,3 +328,25 @@ func TestABackendThatAskedToBeLeftAloneMeanwhileIsSentNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestAPlaceWhoseBackendHasSpentItsLimitIsGivenBack(t *testing.T) {
+	c, _ := forwarded(t, "first", func(http.ResponseWriter, *http.Request) error {
+		return &backends.AttemptError{Err: errors.New("refused")}
+	})
+	_, second := twoOf(c, serves)
+	memory := limiter.NewMemory(limiter.MemoryOptions{})
+	t.Cleanup(func() { _ = memory.Close() })
+	rules := []*limiter.Rule{limiter.NewRule(limiter.ScopeBackend, "second", limit(t, "1 concurrent"))}
+	if _, err := memory.Reserve(t.Context(), limiter.Request{ID: "req_0", Rules: rules}); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if c.reservation, err = memory.Reserve(t.Context(), limiter.Request{ID: "req_1", Candidates: [][]*limiter.Rule{nil, rules}}); err != nil {
+		t.Fatal(err)
+	}
+	c.g.Events, c.g.Policy = c.g.Logger, new(Policy)
+	c.forward()
+	if w := c.w.(*httptest.ResponseRecorder); w.Code != 502 || second.InFlight() != 0 {
+		t.Errorf("%d %s; %d are in flight at the second", w.Code, w.Body, second.InFlight())
+	}
+}
