@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/amanycodes/pine-gate/internal/redistest"
 	"github.com/amanycodes/pine-gate/keys"
 )
@@ -30,7 +32,9 @@ var backings = map[string]func(t *testing.T) func() (Backing, error){
 	"redis": func(t *testing.T) func() (Backing, error) {
 		// A user who may touch keys with the prefix only, as the docs advise.
 		server := redistest.Standalone(t, redistest.Options{User: "gate", UserPassword: "hush", UserRules: "~pinegate:* +@all"})
-		return func() (Backing, error) { return NewRedis(server.Client(), "pinegate"), nil }
+		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "gate", Password: "hush"})
+		t.Cleanup(func() { _ = client.Close() })
+		return func() (Backing, error) { return NewRedis(client, "pinegate"), nil }
 	},
 }
 
