@@ -61,10 +61,16 @@ type hold struct {
 	amount  int64 // that is taken
 	room    int64 // that was left after it
 	mark    int64 // of the counter when it was taken
+	used    int64 // of a quota, at the same time
 }
 
-// look reads the counter's room and mark into the hold.
-func (h *hold) look() { h.room, h.mark = h.counter.room() }
+// look reads the counter's room and mark into the hold, and what of a quota is used.
+func (h *hold) look() {
+	h.room, h.mark = h.counter.room()
+	if q, ok := h.counter.(*quota); ok {
+		h.used = q.used
+	}
+}
 
 // take takes the hold's amount.
 func (h *hold) take() {
@@ -85,7 +91,9 @@ func (h *hold) state(at instant) State {
 	case l.Window.Rate():
 		s.Reset = fillTime(l.Capacity()-h.room, h.mark, l)
 	case l.Window.Quota():
-		_, end := l.Window.Bounds(time.Unix(0, h.mark))
+		var end time.Time
+		s.Since, end = l.Window.Bounds(time.Unix(0, h.mark))
+		s.Used = h.used
 		s.Reset = time.Duration(end.UnixNano() - at.wall)
 	}
 	return s

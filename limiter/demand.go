@@ -92,6 +92,10 @@ func (q *Request) lower(o output, l Limit, room int64) output {
 	return output{total: each * q.N, cap: each}
 }
 
+// Charge is what a quota of the unit is charged for the request: [Reservation.Settle] adds it to what
+// is used.
+func (a Actual) Charge(u Unit) int64 { return a.charge(u, 1) }
+
 // charge is what a limit is charged for a request that had reserved an amount of it.
 func (a Actual) charge(u Unit, reserved int64) int64 {
 	switch {

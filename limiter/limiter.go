@@ -144,4 +144,11 @@ type State struct {
 	// Reset is the time until a rate's bucket is full or a quota's window turns; 0 for a concurrent
 	// limit.
 	Reset time.Duration
+
+	// Used is how much of a quota was used when it was looked at, without what was reserved; 0 for all
+	// other limits, and while a store of several gates is away, whose sum no gate knows then.
+	Used int64
+
+	// Since is the start of a quota's window; zero for all other limits.
+	Since time.Time
 }

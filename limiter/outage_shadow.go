@@ -140,6 +140,7 @@ func (s *shadow) states(all []State) []State {
 	for i := range all {
 		all[i].Rule = s.asked(all[i].Rule)
 		all[i].Limit = all[i].Rule.Limit.Amount
+		all[i].Used = 0 // of a share, it is nothing that a caller could compare
 	}
 	return all
 }

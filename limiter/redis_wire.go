@@ -153,7 +153,7 @@ func (r *reply) hold(rule *Rule) hold {
 	case l.Unit == Concurrent:
 		h.counter = &leases{named: named(rule.name), inUse: l.Amount - room, limit: l.Amount}
 	case l.Window.Quota():
-		h.mark = mark * int64(time.Microsecond)
+		h.mark, h.used = mark*int64(time.Microsecond), used
 		_, end := l.Window.Bounds(time.Unix(0, h.mark))
 		h.counter = &quota{
 			named: named(rule.name), window: l.Window, amount: l.Amount, used: used,
