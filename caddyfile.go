@@ -31,6 +31,7 @@ import (
 //			price input <usd> [output <usd>] [cached <usd>] [cache_write <usd>]
 //		}
 //		limit <n> <unit>[/<window>] [burst <n>]
+//		alert <percent>...
 //		throttle off | [all] <n>/<window> [burst <n>]
 //		backend <name> [<upstream>...] {
 //			to <upstream>...
@@ -157,6 +158,7 @@ func (p *gateParser) words() words {
 			return err
 		}},
 		"limit": limitWord(&gate.Limits),
+		"alert": {repeats: true, parse: p.parseAlert},
 		"throttle": {parse: func(d *caddyfile.Dispenser) (err error) {
 			gate.Throttle, err = parseThrottle(d)
 			return err

@@ -54,6 +54,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			per_key
 //			hide_models
 //		}
+//		webhook <url> {
+//			secret <placeholder>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -64,6 +67,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"store":   {parse: a.parseStore},
 		"prices":  listWord(&a.Prices, "files in the format of model_prices_and_context_window.json", nil),
 		"metrics": {parse: a.parseMetrics},
+		"webhook": {parse: a.parseWebhook},
 	}, nil)
 }
 

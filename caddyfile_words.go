@@ -39,9 +39,6 @@ func parseBlock(d *caddyfile.Dispenser, vocabulary words, other func(caddyfile.S
 		name := d.Val()
 		w, known := vocabulary[name]
 		if !known && other == nil {
-			if err := notYet(d, name); err != nil {
-				return err
-			}
 			return d.Errf("unknown word %q: expected one of %s", name, vocabulary)
 		}
 		if line, again := seen[name]; again && known && !w.repeats {
@@ -183,11 +180,6 @@ func choiceWord(options map[string]func()) word {
 		if do, ok := options[arg]; ok {
 			do()
 			return nil
-		}
-		for _, phrase := range []string{name + " " + arg, name} {
-			if err := notYet(d, phrase); err != nil {
-				return err
-			}
 		}
 		return d.Errf("%s: unknown word %q: expected %s", name, arg, expected)
 	}}

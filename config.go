@@ -27,6 +27,10 @@ type App struct {
 	// What the metrics tell beside the defaults.
 	Metrics *MetricsConfig `json:"metrics,omitempty"`
 
+	// Where the alerts of all gates are sent, beside the log and the metrics.
+	// Default: nowhere.
+	Webhook *WebhookConfig `json:"webhook,omitempty"`
+
 	appState
 }
 
@@ -112,6 +116,12 @@ type Handler struct {
 	// Limits of each key that sets none of the same unit and window itself,
 	// as in `60 requests/minute burst 10`.
 	Limits []limiter.Limit `json:"limits,omitempty"`
+
+	// Percentages, from 1 to 100, of quotas and budgets that are told of when they
+	// are used: by a line in the log, in the metrics, and to the webhook where there
+	// is one. They hold for every limit by the day, week or month that applies to a
+	// request; each is told once in each window. Default: none.
+	Alert []int `json:"alert,omitempty"`
 
 	// How many requests a client address may make before its keys are not even
 	// looked at. Default: 5 failures a second, with bursts of 100.

@@ -72,6 +72,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if g.Throttle, err = throttleFor(h.Throttle); err != nil {
 		return err
 	}
+	if g.Alerts, err = h.alerts(app); err != nil {
+		return err
+	}
 	if g.Policy, err = h.policy(app); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/alerts"
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/keys/registry"
@@ -33,6 +34,8 @@ type state struct {
 	requests      handlers.InFlight
 	backends      backends.LiveSet
 	registry      *registry.Registry // of keys that are made at runtime
+	budgets       alerts.Budgets     // that were told of
+	webhook       *alerts.Webhook
 
 	inflight atomic.Int64
 	closing  context.Context // ends when nobody holds the state any more
@@ -81,6 +84,7 @@ func stateFor(app *App) (*state, error) {
 		}
 		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
 		s.registry = newRegistry(registryOpener(app.Store))
+		s.webhook = alerts.NewWebhook(alerts.WebhookOptions{Report: s.reportAlert})
 		return s, nil
 	})
 	if err != nil {
@@ -162,6 +166,7 @@ func (s *state) start(app *App) error {
 	s.health.Store(&storeHealth{app.metrics, app.ledgerType()})
 	s.mu.Lock()
 	s.running = append(s.running, app)
+	s.configureWebhook(app)
 	s.mu.Unlock()
 	ledger, err := s.openLedger() // Caddy tells why a configuration does not start
 	if err == nil {
@@ -183,6 +188,9 @@ func (s *state) stop(app *App) {
 	s.mu.Lock()
 	s.running = slices.DeleteFunc(s.running, func(a *App) bool { return a == app })
 	left := len(s.running)
+	if left > 0 {
+		s.configureWebhook(s.app())
+	}
 	s.mu.Unlock()
 	if left > 0 {
 		s.configure()
@@ -276,6 +284,7 @@ func (s *state) settleAll(wait time.Duration) {
 // Destruct closes the ledger once the last reference is gone.
 func (s *state) Destruct() error {
 	s.closed()
+	s.closeWebhook()
 	err := errors.Join(s.limiter.Close(), s.registry.Close())
 	if l := s.ledger.Load(); l != nil {
 		<-s.settled

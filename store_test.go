@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/alerts"
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
@@ -62,7 +63,7 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 	ledger, opened := new(fakeLedger), 0
 	first, second, failed := app(time.Hour), app(2*time.Hour), app(3*time.Hour)
 	closing, closed := context.WithCancel(context.Background())
-	s := &state{maker: first, closing: closing, closed: closed}
+	s := &state{maker: first, closing: closing, closed: closed, webhook: alerts.NewWebhook(alerts.WebhookOptions{})}
 	away := errors.New("the disk is away")
 	s.open = func(got ledgerOptions) (usage.Ledger, error) {
 		if opened++; opened == 1 {

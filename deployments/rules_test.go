@@ -91,6 +91,7 @@ func TestAlertsFire(t *testing.T) {
 			pinegate_rejected_total{reason="rate_limit",scope="key"} 0+10x90
 			pinegate_rejected_total{reason="unauthenticated",scope="caller"} 0+10x90
 			pinegate_usage_estimated_total{backend="a"} 0+6x90
+			pinegate_alerts_total{scope="key",unit="usd",window="month",percent="80"} 1x90
 			pinegate_overhead_seconds_bucket{le="0.1"} 0+600x90
 			pinegate_overhead_seconds_bucket{le="+Inf"} 0+600x90`, 80 * time.Minute, ""},
 		{"a store away", `pinegate_store_up{store="redis"} 1x5 0x10`, 8 * time.Minute, "PinegateStoreDown"},
@@ -112,6 +113,9 @@ func TestAlertsFire(t *testing.T) {
 		{"keys that are guessed", `
 			pinegate_rejected_total{reason="unauthenticated",scope="caller"} 0+120x30
 			pinegate_requests_total{backend="a",status="200"} 0+60x30`, 25 * time.Minute, "PinegateGuessing"},
+		{"the first budget of a process", `pinegate_alerts_total{scope="key",unit="usd",window="month",percent="80"} _x10 1x20`, 12 * time.Minute, "PinegateBudgetNearlySpent"},
+		{"one more budget", `pinegate_alerts_total{scope="key",unit="usd",window="month",percent="95"} 1x40 2x20`, 45 * time.Minute, "PinegateBudgetNearlySpent"},
+		{"half a budget", `pinegate_alerts_total{scope="key",unit="usd",window="month",percent="50"} _x10 1x20`, 12 * time.Minute, ""},
 		{"usage that is guessed", `
 			pinegate_requests_total{backend="a",status="200"} 0+60x150
 			pinegate_usage_estimated_total{backend="a"} 0+10x150`, 120 * time.Minute, "PinegateUsageEstimated"},

@@ -31,6 +31,7 @@ func (c *call) admit() *wire.Error {
 	var refusal *limiter.Refusal
 	if errors.As(err, &refusal) {
 		c.answer.states = refusal.States
+		c.noteUsed(refusal.States, nil)
 		c.answer.scope = refusal.Rule.Kind.String()
 		setRateHeaders(c.w.Header(), c.dialect, refusal.States, time.Now())
 		return refusalError(refusal, c.request.Model)

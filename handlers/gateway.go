@@ -39,6 +39,7 @@ type Gateway struct {
 	Shared   Shared
 	Keys     *keys.Store
 	Throttle *throttle.Throttle // nil: off
+	Alerts   *Alerts            // nil: none
 	Metrics  *metrics.Metrics
 	Logger   *zap.Logger
 	Events   *zap.Logger // takes each usage record: see LogEvent

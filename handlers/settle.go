@@ -103,6 +103,7 @@ func (c *call) settle(outcome usage.Outcome) {
 	if actual.Failed {
 		actual.Input, actual.Output, actual.Cost = 0, 0, 0
 	}
+	c.noteCharge(&actual)
 	c.reservation.Settle(ctx, actual)
 	if !actual.Dispatched {
 		if noted {

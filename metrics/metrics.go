@@ -5,6 +5,7 @@ package metrics
 
 import (
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ type Metrics struct {
 	rejected  *prometheus.CounterVec
 	estimated *prometheus.CounterVec
 	unpriced  *prometheus.CounterVec
+	alerts    *prometheus.CounterVec
+	webhook   *prometheus.CounterVec
 
 	duration   *prometheus.HistogramVec
 	firstToken *prometheus.HistogramVec
@@ -98,6 +101,9 @@ func newMetrics(perKey bool) *Metrics {
 		estimated: counter("usage_estimated_total", "Records whose tokens were estimated, since the backend did not report them.", "backend", "model"),
 		unpriced:  counter("unpriced_total", "Records whose cost is unknown, since the model has no price.", "backend", "model"),
 
+		alerts:  counter("alerts_total", "Quotas and budgets that passed a percentage which is told of, by whose they are.", "scope", "unit", "window", "percent"),
+		webhook: counter("webhook_total", "Tries to send an alert to the webhook and alerts that were dropped, by what came of them.", "outcome"),
+
 		duration:   histogram("request_duration_seconds", "Time from a request's arrival to the last byte of its answer.", seconds, "endpoint", "backend"),
 		firstToken: histogram("time_to_first_token_seconds", "Time from a request's arrival to the first content of its answer, without waiting for its turn at the backend.", seconds, "endpoint", "backend"),
 		interToken: histogram("inter_token_seconds", "Mean time between two events of a stream.", seconds, "endpoint", "backend"),
@@ -114,7 +120,7 @@ func newMetrics(perKey bool) *Metrics {
 
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.requests, m.tokens, m.cost, m.rejected, m.estimated, m.unpriced,
+		m.requests, m.tokens, m.cost, m.rejected, m.estimated, m.unpriced, m.alerts, m.webhook,
 		m.duration, m.firstToken, m.interToken, m.overhead,
 		m.inflight, m.waiting, m.waited, m.storeUp, m.storeErrors, m.backendUp,
 	}
@@ -123,6 +129,16 @@ func (m *Metrics) collectors() []prometheus.Collector {
 // Rejected counts a refusal. Both labels are words of the gate's own.
 func (m *Metrics) Rejected(reason, scope string) {
 	m.rejected.WithLabelValues(reason, scope).Inc()
+}
+
+// Alerted counts a quota or budget that passed a percentage of it.
+func (m *Metrics) Alerted(scope, unit, window string, percent int) {
+	m.alerts.WithLabelValues(scope, unit, window, strconv.Itoa(percent)).Inc()
+}
+
+// Webhook counts what came of sending an alert, or of not sending it.
+func (m *Metrics) Webhook(outcome string) {
+	m.webhook.WithLabelValues(outcome).Inc()
 }
 
 // Backend is what is told of one backend.

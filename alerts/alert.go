@@ -1,0 +1,62 @@
+package alerts
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// Alert tells that a percentage of a quota or budget is used.
+type Alert struct {
+	Rule    *limiter.Rule
+	Percent int   // that was passed
+	Used    int64 // when it was noticed, in the limit's unit (nano-USD for usd)
+	Limit   int64 // the amount
+
+	// Since and Until bound the quota's window, in UTC.
+	Since, Until time.Time
+}
+
+// Type is what alerts are called in what is sent.
+const Type = "budget.threshold_reached"
+
+// ID is the same for the same percentage of the same quota in the same window, whichever gate tells of
+// it and however often: who is told can leave out what it has had.
+func (a Alert) ID() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %d", a.Rule.Name(), a.Limit, a.Percent, a.Since.Unix()))
+	return "alert_" + hex.EncodeToString(sum[:16])
+}
+
+// MarshalJSON returns what a webhook is sent: docs/alerts.md has an example. Money is in USD.
+func (a Alert) MarshalJSON() ([]byte, error) {
+	limit := a.Rule.Limit
+	return json.Marshal(struct {
+		Type    string      `json:"type"`
+		Rule    string      `json:"rule"`
+		Scope   string      `json:"scope"`
+		ID      string      `json:"id"`
+		Unit    string      `json:"unit"`
+		Window  string      `json:"window"`
+		Percent int         `json:"percent"`
+		Used    json.Number `json:"used"`
+		Limit   json.Number `json:"limit"`
+		Since   time.Time   `json:"window_start"`
+		Until   time.Time   `json:"reset_at"`
+	}{
+		Type, a.Rule.Name(), a.Rule.Kind.String(), a.Rule.ID, limit.Unit.String(), limit.Window.String(),
+		a.Percent, json.Number(Amount(limit.Unit, a.Used)), json.Number(Amount(limit.Unit, a.Limit)), a.Since, a.Until,
+	})
+}
+
+// Amount writes an amount of a unit as people read it: money in USD.
+func Amount(unit limiter.Unit, n int64) string {
+	if unit == limiter.USD {
+		return limiter.FormatUSD(n)
+	}
+	return strconv.FormatInt(n, 10)
+}
