@@ -255,7 +255,9 @@ func TestATryIsBounded(t *testing.T) {
 
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	elsewhere, followed := receiver(t, func(http.ResponseWriter, *http.Request) {})
-	address, _ := receiver(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect) })
+	address, _ := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
+	})
 	w, reports := sender(t, address, WebhookOptions{Pauses: []time.Duration{}})
 	w.Send(alert("alice"))
 	if r := get(t, reports, "the report"); r.outcome != Failed || len(followed) != 0 {
