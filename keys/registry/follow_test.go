@@ -148,3 +148,20 @@ func TestFollowingEndsWithClose(t *testing.T) {
 		t.Errorf("creating after the end: %v", err)
 	}
 }
+
+func TestACallerWhoLeavesSaysNothingOfTheBacking(t *testing.T) {
+	server := redistest.Standalone(t, redistest.Options{})
+	var told []error
+	r := New(func() (Backing, error) { return NewRedis(server.Client(), "pinegate"), nil },
+		Options{OnStatus: func(err error) { told = append(told, err) }})
+	defer r.Close()
+	create(t, r, "alice", KeySpec{})
+	left, leave := context.WithCancel(context.Background())
+	leave()
+	if err := r.Refresh(left); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a question whose asker has left: %v", err)
+	}
+	if len(told) != 0 {
+		t.Errorf("the backing was taken for away: %v", told)
+	}
+}

@@ -65,7 +65,8 @@ type Registry struct {
 	watchers sync.Map // *func() → struct{}: who is told of each new picture
 
 	start, stop sync.Once
-	done        chan struct{}
+	closing     context.Context // ends with Close, and with it what the poller waits for
+	end         context.CancelFunc
 	poller      sync.WaitGroup
 }
 
@@ -84,7 +85,8 @@ func New(open func() (Backing, error), options Options) *Registry {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	r := &Registry{open: open, options: options, done: make(chan struct{})}
+	r := &Registry{open: open, options: options}
+	r.closing, r.end = context.WithCancel(context.Background())
 	r.picture.Store(newPicture())
 	return r
 }
@@ -97,9 +99,9 @@ func (r *Registry) Start() {
 			tick := time.NewTicker(r.options.Poll)
 			defer tick.Stop()
 			for {
-				_ = r.Refresh(context.Background()) // OnStatus is told
+				_ = r.Refresh(r.closing) // OnStatus is told
 				select {
-				case <-r.done:
+				case <-r.closing.Done():
 					return
 				case <-tick.C:
 				}
@@ -112,7 +114,7 @@ func (r *Registry) Start() {
 func (r *Registry) Close() error {
 	var err error
 	r.stop.Do(func() {
-		close(r.done)
+		r.end()
 		r.poller.Wait()
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -125,13 +127,15 @@ func (r *Registry) Close() error {
 }
 
 // Refresh takes over what has changed in the backing.
-func (r *Registry) Refresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
+func (r *Registry) Refresh(asked context.Context) error {
+	ctx, cancel := context.WithTimeout(asked, r.options.Timeout)
 	defer cancel()
 	r.mu.Lock()
 	changed, err := r.fetch(ctx)
-	// The caller's leaving says nothing about the backing.
-	status := r.status(err)
+	status := false
+	if asked.Err() == nil { // else it says nothing about the backing
+		status = r.status(err)
+	}
 	r.mu.Unlock()
 	if status && r.options.OnStatus != nil {
 		r.options.OnStatus(err)
