@@ -37,11 +37,13 @@ not given have the gate's defaults.`,
   caddy pinegate key revoke alice`,
 	}
 	d.add(cmd)
+	keys := resource{&d, "key", "keys"}
 	cmd.AddCommand(
-		keyCreateCommand(&d), keyListCommand(&d), keyShowCommand(&d), keyUpdateCommand(&d), keyRotateCommand(&d),
-		keySwitchCommand(&d, "disable", "Refuses a key without forgetting it", true),
-		keySwitchCommand(&d, "enable", "Lets a disabled key in again", false),
-		keyRevokeCommand(&d), keyDeleteCommand(&d),
+		keyCreateCommand(&d), keyListCommand(&d), showCommand(keys, "Shows what is said of a key", printKey), keyUpdateCommand(keys), keyRotateCommand(keys),
+		keys.act("disable", "Refuses a key without forgetting it", http.MethodPatch, "", map[string]any{"disabled": true}, "disabled"),
+		keys.act("enable", "Lets a disabled key in again", http.MethodPatch, "", map[string]any{"disabled": false}, "enabled"),
+		keys.act("revoke", "Takes all secrets of a key away, for good; its usage keeps its name", http.MethodPost, "/revoke", map[string]any{}, "revoked"),
+		keys.deletion("Forgets a key, whose id can then be used again; its usage stays"),
 	)
 	return cmd
 }
@@ -172,110 +174,30 @@ func keyListCommand(d *doorFlags) *cobra.Command {
 	return cmd
 }
 
-func keyShowCommand(d *doorFlags) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "show <id> [--json]",
-		Short: "Shows what is said of a key",
-		Args:  oneArgument("the id of the key"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			var key control.Key
-			if err := door.ask(http.MethodGet, "keys/"+url.PathEscape(args[0]), nil, &key); err != nil {
-				return err
-			}
-			return printKey(cmd.OutOrStdout(), &key, asJSON)
-		}),
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func keyUpdateCommand(d *doorFlags) *cobra.Command {
+func keyUpdateCommand(keys resource) *cobra.Command {
 	var f keyFlags
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "update <id> [--limit <limit>]... [--team <team>] ...",
-		Short: "Changes what is said of a key; an empty value goes back to the default",
-		Args:  oneArgument("the id of the key"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			body := f.fields(cmd)
-			if len(body) == 0 {
-				return errors.New("nothing to change: say what by a flag, as --limit or --team; see --help")
-			}
-			var key control.Key
-			if err := door.ask(http.MethodPatch, "keys/"+url.PathEscape(args[0]), body, &key); err != nil {
-				return err
-			}
-			return printKey(cmd.OutOrStdout(), &key, asJSON)
-		}),
-	}
+	cmd := updateCommand(keys, "[--limit <limit>]... [--team <team>] ...",
+		"Changes what is said of a key; an empty value goes back to the default", "--limit or --team", f.fields, printKey)
 	f.add(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func keyRotateCommand(d *doorFlags) *cobra.Command {
+func keyRotateCommand(keys resource) *cobra.Command {
 	var env, grace string
 	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "rotate <id> [--grace <duration>] [--json]",
-		Short: "Gives a key a new secret and prints it; the old one works on for the grace",
-		Args:  oneArgument("the id of the key"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			body := map[string]any{"env": env, "grace": grace}
+	cmd := keys.command("rotate <id> [--grace <duration>] [--json]",
+		"Gives a key a new secret and prints it; the old one works on for the grace",
+		func(cmd *cobra.Command, id string, door door) error {
 			var created control.CreatedKey
-			if err := door.ask(http.MethodPost, "keys/"+url.PathEscape(args[0])+"/rotate", body, &created); err != nil {
+			if err := door.ask(http.MethodPost, keys.of(id)+"/rotate", map[string]any{"env": env, "grace": grace}, &created); err != nil {
 				return err
 			}
 			return printSecret(cmd, &created, asJSON)
-		}),
-	}
+		})
 	cmd.Flags().StringVar(&env, "env", "live", "what the key is for, which its prefix tells: live or test")
 	cmd.Flags().StringVar(&grace, "grace", "0s", "how long the old secrets work on, as in 24h or 7d")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the key as JSON")
 	return cmd
-}
-
-func keySwitchCommand(d *doorFlags, use, short string, disabled bool) *cobra.Command {
-	return &cobra.Command{
-		Use:   use + " <id>",
-		Short: short,
-		Args:  oneArgument("the id of the key"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			if err := door.ask(http.MethodPatch, "keys/"+url.PathEscape(args[0]), map[string]any{"disabled": disabled}, nil); err != nil {
-				return err
-			}
-			return said(cmd, "Key %q is %sd.\n", args[0], use)
-		}),
-	}
-}
-
-func keyRevokeCommand(d *doorFlags) *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke <id>",
-		Short: "Takes all secrets of a key away, for good; its usage keeps its name",
-		Args:  oneArgument("the id of the key"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			if err := door.ask(http.MethodPost, "keys/"+url.PathEscape(args[0])+"/revoke", map[string]any{}, nil); err != nil {
-				return err
-			}
-			return said(cmd, "Key %q is revoked.\n", args[0])
-		}),
-	}
-}
-
-func keyDeleteCommand(d *doorFlags) *cobra.Command {
-	return &cobra.Command{
-		Use:   "delete <id>",
-		Short: "Forgets a key, whose id can then be used again; its usage stays",
-		Args:  oneArgument("the id of the key"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			if err := door.ask(http.MethodDelete, "keys/"+url.PathEscape(args[0]), nil, nil); err != nil {
-				return err
-			}
-			return said(cmd, "Key %q is deleted.\n", args[0])
-		}),
-	}
 }
 
 func said(cmd *cobra.Command, format string, args ...any) error {

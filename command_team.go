@@ -1,11 +1,9 @@
 package pinegate
 
 import (
-	"errors"
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,7 +25,11 @@ configuration are changed there.`,
 		Example: `  caddy pinegate team create search --limit "500 usd/month" --models "gpt-*"`,
 	}
 	d.add(cmd)
-	cmd.AddCommand(teamCreateCommand(&d), teamListCommand(&d), teamShowCommand(&d), teamUpdateCommand(&d), teamDeleteCommand(&d))
+	teams := resource{&d, "team", "teams"}
+	cmd.AddCommand(
+		teamCreateCommand(&d), teamListCommand(&d), showCommand(teams, "Shows a team", printTeam), teamUpdateCommand(teams),
+		teams.deletion("Forgets a team that no key is of"),
+	)
 	return cmd
 }
 
@@ -95,60 +97,16 @@ func teamListCommand(d *doorFlags) *cobra.Command {
 	return cmd
 }
 
-func teamShowCommand(d *doorFlags) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "show <id> [--json]",
-		Short: "Shows a team",
-		Args:  oneArgument("the id of the team"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			var team registry.Team
-			if err := door.ask(http.MethodGet, "teams/"+url.PathEscape(args[0]), nil, &team); err != nil {
-				return err
-			}
-			return printTeams(cmd.OutOrStdout(), asJSON, &team)
-		}),
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func teamUpdateCommand(d *doorFlags) *cobra.Command {
+func teamUpdateCommand(teams resource) *cobra.Command {
 	var f teamFlags
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "update <id> [--limit <limit>]... [--models <pattern>,...]",
-		Short: "Changes a team; an empty value goes back to the default",
-		Args:  oneArgument("the id of the team"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			body := f.fields(cmd)
-			if len(body) == 0 {
-				return errors.New("nothing to change: say what by a flag, as --limit or --models; see --help")
-			}
-			var team registry.Team
-			if err := door.ask(http.MethodPatch, "teams/"+url.PathEscape(args[0]), body, &team); err != nil {
-				return err
-			}
-			return printTeams(cmd.OutOrStdout(), asJSON, &team)
-		}),
-	}
+	cmd := updateCommand(teams, "[--limit <limit>]... [--models <pattern>,...]",
+		"Changes a team; an empty value goes back to the default", "--limit or --models", f.fields, printTeam)
 	f.add(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func teamDeleteCommand(d *doorFlags) *cobra.Command {
-	return &cobra.Command{
-		Use:   "delete <id>",
-		Short: "Forgets a team that no key is of",
-		Args:  oneArgument("the id of the team"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
-			if err := door.ask(http.MethodDelete, "teams/"+url.PathEscape(args[0]), nil, nil); err != nil {
-				return err
-			}
-			return said(cmd, "Team %q is deleted.\n", args[0])
-		}),
-	}
+func printTeam(w io.Writer, team *registry.Team, asJSON bool) error {
+	return printTeams(w, asJSON, team)
 }
 
 func printTeams(w io.Writer, asJSON bool, teams ...*registry.Team) error {
