@@ -118,7 +118,8 @@ func (set *SentinelSet) master(ctx context.Context) (*Server, error) {
 }
 
 // Failover makes a replica the master, as an operator would, and waits until it is. It returns the old
-// one, which becomes a replica.
+// one, which has become a replica: sentinels see to that last, and until then clients that are
+// connected to it take it for the master.
 func (set *SentinelSet) Failover() (old *Server) {
 	set.t.Helper()
 	old = set.Master()
@@ -126,6 +127,13 @@ func (set *SentinelSet) Failover() (old *Server) {
 		return set.Sentinels[0].client.Do(ctx, "sentinel", "failover", SentinelMaster).Err()
 	})
 	set.WaitFailover(old)
+	old.until("is a replica", func(ctx context.Context) error {
+		role, err := old.client.Do(ctx, "role").Slice()
+		if err == nil && role[0] != "slave" {
+			err = fmt.Errorf("it is a %v yet", role[0])
+		}
+		return err
+	})
 	return old
 }
 
