@@ -15,23 +15,7 @@ var grafanaVariables = strings.NewReplacer("$__rate_interval", "5m", "$__range",
 // Every panel asks, in valid PromQL, for metrics that the gate tells, and every
 // metric that the gate tells has a panel.
 func TestDashboardShowsTheGatesMetrics(t *testing.T) {
-	text, err := os.ReadFile("grafana/pine-gate.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var dashboard struct {
-		Title, UID string
-		Panels     []struct {
-			ID      int
-			Type    string
-			Title   string
-			GridPos struct{ X, Y, W, H int }
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
+	dashboard := readDashboard(t)
 	known, shown, ids := gateMetrics(t), make(map[string]bool), make(map[int]bool)
 	promql := parser.NewParser(parser.Options{})
 	for _, panel := range dashboard.Panels {
@@ -62,4 +46,27 @@ func TestDashboardShowsTheGatesMetrics(t *testing.T) {
 			t.Errorf("no panel shows %s", base)
 		}
 	}
+}
+
+type grafanaDashboard struct {
+	Title, UID string
+	Panels     []struct {
+		ID      int
+		Type    string
+		Title   string
+		GridPos struct{ X, Y, W, H int }
+		Targets []struct{ Expr string }
+	}
+}
+
+func readDashboard(t *testing.T) (d grafanaDashboard) {
+	t.Helper()
+	text, err := os.ReadFile("grafana/pine-gate.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
 }

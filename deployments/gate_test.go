@@ -183,23 +183,7 @@ func listens(config httpApp, address string) bool {
 // What the chart makes of a trial's values is a gate that answers: to its
 // caller, and to Prometheus with the admin key.
 func TestInstalledGateAnswers(t *testing.T) {
-	c := install(t, "testdata/values/trial.yaml")
-	dir, file := hostOf(t, c)
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gate, admin, endpoint := freePort(t), freePort(t), freePort(t)
-	moved := strings.NewReplacer(
-		"http://:8080 {", fmt.Sprintf("http://127.0.0.1:%d {", gate),
-		"http://:9180 {", fmt.Sprintf("http://127.0.0.1:%d {", admin),
-		"admin localhost:2019", fmt.Sprintf("admin 127.0.0.1:%d", endpoint),
-		"shutdown_delay 10s", "shutdown_delay 10ms",
-	).Replace(string(text))
-	if err := os.WriteFile(file, []byte(moved), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	start(t, dir, file, fmt.Sprintf("http://127.0.0.1:%d/readyz", gate))
+	gate, admin := startInstalled(t, "testdata/values/trial.yaml")
 
 	const body = `{"model":"echo","messages":[{"role":"user","content":"hello"}]}`
 	for _, a := range []struct {
@@ -216,6 +200,29 @@ func TestInstalledGateAnswers(t *testing.T) {
 			t.Errorf("%s with %q: %d, expected %d", a.url, a.key, status, a.want)
 		}
 	}
+}
+
+// startInstalled runs what the chart makes of values until the test ends, on ports of
+// its own: that of the gate and that of the control plane.
+func startInstalled(t *testing.T, values string) (gate, admin int) {
+	t.Helper()
+	dir, file := hostOf(t, install(t, values))
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, admin = freePort(t), freePort(t)
+	moved := strings.NewReplacer(
+		"http://:8080 {", fmt.Sprintf("http://127.0.0.1:%d {", gate),
+		"http://:9180 {", fmt.Sprintf("http://127.0.0.1:%d {", admin),
+		"admin localhost:2019", fmt.Sprintf("admin 127.0.0.1:%d", freePort(t)),
+		"shutdown_delay 10s", "shutdown_delay 10ms",
+	).Replace(string(text))
+	if err := os.WriteFile(file, []byte(moved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, file, fmt.Sprintf("http://127.0.0.1:%d/readyz", gate))
+	return gate, admin
 }
 
 func ask(t *testing.T, url, key, body string) int {
