@@ -3,7 +3,9 @@ package deployments
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -243,7 +245,10 @@ func ask(t *testing.T, url, key, body string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body) // a caller who leaves early is metered otherwise
+	if err := errors.Join(err, res.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
 	return res.StatusCode
 }
 
