@@ -66,7 +66,8 @@ func limitsFor(app *App) (*limits, error) {
 		l.metrics.Store(app.metrics)
 		l.options.Seed, l.options.Epoch, l.options.OnError = app.state.used, app.state.epoch, l.failed
 		l.guarding = limiter.GuardedOptions{
-			Mode: mode, Replicas: config.Replicas, Seed: app.state.usedHere, OnChange: l.changed, OnError: l.count,
+			Mode: mode, Replicas: config.Replicas, Seed: app.state.usedHere, Seedable: app.state.usageIsBack,
+			OnChange: l.changed, OnError: l.count,
 		}
 		l.registry = newRegistry(func() (registry.Backing, error) { return openRedisKeys(options) })
 		return l, nil

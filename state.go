@@ -259,6 +259,20 @@ func (s *state) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
 	return quotaUsed(ledger, rule, since)
 }
 
+// usageIsBack asks Redis again, where what gates share of usage is away, and
+// delivers what this gate has recorded meanwhile. The error is why used can't tell
+// what all gates have used.
+func (s *state) usageIsBack(ctx context.Context) error {
+	ledger, err := s.Ledger()
+	if err != nil {
+		return err
+	}
+	if shared, ok := ledger.(*usage.Shared); ok && shared.Away() != nil {
+		return shared.Deliver(ctx)
+	}
+	return nil
+}
+
 // epoch tells how often what gates share of usage was lost, and quotas must be
 // seeded anew.
 func (s *state) epoch() uint64 {

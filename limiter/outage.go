@@ -83,6 +83,12 @@ type GuardedOptions struct {
 	// Seed is asked under Shadow where this gate has not seen what Redis counted of a quota in its
 	// window. Default: nothing was used.
 	Seed Seed
+
+	// Seedable tells whether the Seed of the Redis store works again: it is asked when Redis is back,
+	// for 3 seconds at most or until its error is nil, before Redis decides. Without it, the first
+	// requests under quotas that Redis has lost are refused where the Seed takes longer to find out
+	// that Redis is back. Default: it always works.
+	Seedable func(context.Context) error
 }
 
 // Guarded is a Redis store and what is done while it is away.

@@ -10,6 +10,9 @@ const (
 	// how often it looks.
 	peersMost, peersEvery = 3 * time.Second, 100 * time.Millisecond
 
+	// seedableMost is how long a gate waits until quotas can be seeded.
+	seedableMost = 3 * time.Second
+
 	// gatesForgotten is for how long after an outage the gates are taken for as many as before it:
 	// each is counted again within a few seconds.
 	gatesForgotten = 15 * time.Second
@@ -62,6 +65,16 @@ func (g *Guarded) reconcile(away *absence) error {
 	if err := g.flush(); err != nil {
 		return err
 	}
+	if err := g.waitForSeed(); err != nil {
+		return err
+	}
+	if err := g.waitForPeers(away); err != nil {
+		return err
+	}
+	open := g.open.list()
+	for _, res := range open {
+		away.shadow.noteCharged(res.holds()) // what is held in a quota that Redis does not know is lost
+	}
 	quotas := away.shadow.chargedQuotas()
 	for len(quotas) > 0 {
 		n := min(len(quotas), peekMost)
@@ -70,13 +83,24 @@ func (g *Guarded) reconcile(away *absence) error {
 		}
 		quotas = quotas[n:]
 	}
-	if err := g.waitForPeers(away); err != nil {
-		return err
-	}
-	for _, res := range g.open.list() {
+	for _, res := range open {
 		res.holdInRedis()
 	}
 	return g.flush()
+}
+
+// waitForSeed waits until Seed can tell again what quotas have used, for 3 seconds at most: where Redis
+// has lost them, those who come next need it.
+func (g *Guarded) waitForSeed() error {
+	if g.opts.Seedable == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(g.ctx, seedableMost)
+	defer cancel()
+	for g.opts.Seedable(ctx) != nil && ctx.Err() == nil {
+		g.wait(peersEvery)
+	}
+	return g.ctx.Err()
 }
 
 // flush waits until all that was settled is told.

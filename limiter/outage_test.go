@@ -312,6 +312,84 @@ func TestRecoverySeedsWhatRedisLost(t *testing.T) {
 	}
 }
 
+// What is in flight when Redis comes back without a quota is held in it, and is given back no more than
+// once: whoever has not settled yet has told Redis of no quota.
+func TestRecoveryHoldsInAQuotaThatRedisLost(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	var ledger atomic.Int64
+	g := newGuard(t, s.URL, limiter.GuardedOptions{Seed: func(*limiter.Rule, time.Time) (int64, error) { return ledger.Load(), nil }})
+	day := ruleOf(t, "alice", "1000 tokens/day")
+	r, ok := g.admits(100, day)
+	if !ok {
+		t.Fatal("refused")
+	}
+	r.Settle(context.Background(), used(100, 0))
+	ledger.Add(100)
+	s.Kill()
+	inFlight, ok := g.admits(50, day)
+	if !ok {
+		t.Fatal("refused without Redis")
+	}
+	g.waitFor(false)
+	s.Restart()
+	g.waitFor(true)
+	if got := g.left(day); got != 1000-100-50 {
+		t.Errorf("%d are left while one is in flight, want 850", got)
+	}
+	inFlight.Settle(context.Background(), used(7, 0))
+	ledger.Add(7)
+	if err := g.redis.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.left(day); got != 1000-107 {
+		t.Errorf("%d are left, want 893", got)
+	}
+}
+
+// Redis does not decide again before quotas that it has lost can be seeded, but does not wait for that
+// for ever.
+func TestRedisIsBackWhenQuotasCanBeSeeded(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	const unknown, known, never = 0, 1, 2
+	var state, asked atomic.Int64
+	away := errors.New("the ledger does not know yet that Redis is back")
+	g := newGuard(t, s.URL, limiter.GuardedOptions{
+		Seed: func(*limiter.Rule, time.Time) (int64, error) {
+			if state.Load() != known {
+				return 0, away
+			}
+			return 100, nil
+		},
+		Seedable: func(context.Context) error {
+			if asked.Add(1); asked.Load() == 3 && state.Load() == unknown {
+				state.Store(known)
+			}
+			if state.Load() != known {
+				return away
+			}
+			return nil
+		},
+	})
+	day, hour := ruleOf(t, "alice", "1000 tokens/day"), ruleOf(t, "alice", "1000 tokens/hour")
+	s.Kill()
+	g.admits(1, hour)
+	g.waitFor(false)
+	s.Restart()
+	g.waitFor(true)
+	if r, ok := g.admits(1, day); ok {
+		r.Settle(context.Background(), limiter.Actual{})
+	}
+	state.Store(never)
+	s.Kill()
+	g.admits(1, hour)
+	g.waitFor(false)
+	s.Restart()
+	g.waitFor(true)
+	if _, ok := g.admits(1, hour); !ok {
+		t.Error("a rate is refused")
+	}
+}
+
 // A ledger that can't be read keeps what it seeds from being spent, and nothing else: Redis is not away.
 func TestGuardAdmitsNothingUnderAQuotaThatCantBeSeeded(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
