@@ -59,9 +59,8 @@ func (l *lastStates) noteStates(all []State) {
 	now := time.Now()
 	for _, state := range all {
 		s := lastState{room: state.Remaining, at: now}
-		if w := state.Rule.Limit.Window; w.Quota() {
-			start, _ := w.Bounds(now)
-			s.window = start.UnixNano()
+		if state.Rule.Limit.Window.Quota() {
+			s.window = state.Since.UnixNano() // by the clock of Redis, not by this one
 		}
 		l.note(state.Rule, s)
 	}
