@@ -100,7 +100,7 @@ func newLimitInfo(s limiter.State, now time.Time) limitInfo {
 	}
 	if limit.Unit != limiter.Concurrent {
 		window := limit.Window.String()
-		reset := now.Add(s.Reset).UTC().Truncate(time.Second)
+		reset := s.ResetAt(now)
 		info.Window, info.ResetAt = &window, &reset
 	}
 	return info

@@ -67,7 +67,7 @@ func anthropicReset(s *limiter.State, now time.Time) string {
 	if s == nil {
 		return ""
 	}
-	return now.Add(s.Reset).UTC().Format(time.RFC3339)
+	return s.ResetAt(now).Format(time.RFC3339)
 }
 
 // tightest returns the state with the smallest share left among those of a

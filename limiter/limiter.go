@@ -152,3 +152,13 @@ type State struct {
 	// Since is the start of a quota's window; zero for all other limits.
 	Since time.Time
 }
+
+// ResetAt is when a quota's window turns or a rate's bucket is full, rounded up to the second: whoever
+// comes back then is not too early. Now is when the state was asked for.
+func (s State) ResetAt(now time.Time) time.Time {
+	if w := s.Rule.Limit.Window; w.Quota() {
+		_, end := w.Bounds(s.Since)
+		return end
+	}
+	return now.Add(s.Reset + time.Second - 1).UTC().Truncate(time.Second)
+}
