@@ -296,6 +296,40 @@ func TestUsageIsRebuiltAfterFlushAll(t *testing.T) {
 	alike(t, gates, 63)
 }
 
+// A gate that starts between a FLUSHALL and the others' noticing can't know of it: what it has derived from
+// usage does not stand.
+func TestWhatANewGateDerivesFromLostUsageDoesNotStand(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	client := func() redis.UniversalClient { return clientOf(s) }
+	gates := openGates(t, client)
+	recordOn(t, gates, 9)
+	alike(t, gates, 9)
+	for _, l := range gates {
+		deliver(t, l) // now each knows of all others
+	}
+	s.Flush()
+	late := openShared(t, client(), "gates", t.TempDir(), atEpoch)
+	defer late.Close()
+	deliver(t, late)
+	if n := <-ask(t, late); n != 0 {
+		t.Fatalf("%d requests are told of before anybody has delivered again", n)
+	}
+	for range 2 {
+		for _, l := range append(gates, late) {
+			deliver(t, l)
+		}
+	}
+	for i, l := range append(gates, late) {
+		if n := l.Epoch(); n != 1 {
+			t.Errorf("gate %d has epoch %d, want 1: what the new one has derived is wrong", i, n)
+		}
+	}
+	time.Sleep(1100 * time.Millisecond) // what it read is not fresh any more
+	if n := <-ask(t, late); n != 9 {
+		t.Errorf("%d requests, want 9", n)
+	}
+}
+
 // Who asks first after a FLUSHALL finds it out.
 func TestAQueryFindsOutThatUsageIsLost(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})

@@ -132,7 +132,9 @@ func (s *Shared) beat(ctx context.Context) (missing map[string]bool, waitedFor b
 	}
 	if lost {
 		epoch = max(epoch, before)
-		if older { // what is derived from usage, and was not lost, is wrong
+		if older || slices.ContainsFunc(reply[3:], func(gate string) bool { return gate != live && !slices.Contains(gates, gate) }) {
+			// What is derived from usage, and was not lost, is wrong: or a gate that is new has
+			// derived it since, and could not know that anything was lost.
 			epoch = max(epoch, before+1)
 		}
 		err := s.call(ctx, func(ctx context.Context) error {
