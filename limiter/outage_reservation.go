@@ -132,6 +132,7 @@ type shadowReservation struct {
 	settled bool
 	told    bool   // Redis was told what is reserved
 	held    []hold // and was told this
+	epoch   uint64 // of the quotas among them
 }
 
 // Candidate implements [Reservation].
@@ -163,7 +164,12 @@ func (r *shadowReservation) Settle(ctx context.Context, used Actual) {
 	for i := range holds {
 		holds[i].amount = 0
 	}
-	left := slices.DeleteFunc(slices.Clone(r.held), func(h hold) bool {
+	primary := r.guard.primary
+	held := slices.Clone(r.held)
+	if primary.epoch() != r.epoch { // quotas were seeded anew since, and hold nothing of it
+		held = slices.DeleteFunc(held, func(h hold) bool { return h.rule.Limit.Window.Quota() })
+	}
+	left := slices.DeleteFunc(held, func(h hold) bool {
 		for i := range holds {
 			if holds[i].rule.name == h.rule.name {
 				holds[i].amount, holds[i].mark = h.amount, h.mark
@@ -173,7 +179,6 @@ func (r *shadowReservation) Settle(ctx context.Context, used Actual) {
 		return false
 	})
 	r.shadow.noteCharged(holds)
-	primary := r.guard.primary
 	primary.charge(r.req.ID+"/used", holds, used)
 	// The parts of backends that it has moved away from since: those attempts failed.
 	primary.charge(r.req.ID+"/left", left, Actual{Dispatched: true, Failed: true})
@@ -186,7 +191,7 @@ func (r *shadowReservation) holdInRedis() {
 	if r.settled || r.told {
 		return
 	}
-	r.told, r.held = true, r.holds()
+	r.told, r.held, r.epoch = true, r.holds(), r.guard.primary.epoch()
 	r.guard.primary.hold(r.req.ID+"/held", r.held)
 }
 

@@ -346,6 +346,46 @@ func TestRecoveryHoldsInAQuotaThatRedisLost(t *testing.T) {
 	}
 }
 
+// Where quotas are seeded anew, they hold nothing of what was in flight before: it is not given back to
+// them either.
+func TestASeedAnewGivesNothingBackThatItDoesNotHold(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	var ledger atomic.Int64
+	var epoch atomic.Uint64
+	g := newGuardOf(t, limiter.RedisOptions{URLs: []string{s.URL}, Epoch: epoch.Load}, limiter.GuardedOptions{
+		Seed: func(*limiter.Rule, time.Time) (int64, error) { return ledger.Load(), nil },
+	})
+	day := ruleOf(t, "alice", "1000 tokens/day")
+	r, ok := g.admits(100, day)
+	if !ok {
+		t.Fatal("refused")
+	}
+	r.Settle(context.Background(), used(100, 0))
+	ledger.Add(100)
+	s.Stop()
+	inFlight, ok := g.admits(50, day)
+	if !ok {
+		t.Fatal("refused without Redis")
+	}
+	g.waitFor(false)
+	s.Cont()
+	g.waitFor(true)
+	if got := g.left(day); got != 850 {
+		t.Errorf("%d are left while one is in flight, want 850", got)
+	}
+	epoch.Store(1)
+	if got := g.left(day); got != 900 {
+		t.Errorf("%d are left of a quota that was seeded anew, want 900", got)
+	}
+	inFlight.Settle(context.Background(), used(7, 0))
+	if err := g.redis.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.left(day); got != 893 {
+		t.Errorf("%d are left, want 893", got)
+	}
+}
+
 // Redis does not decide again before quotas that it has lost can be seeded, but does not wait for that
 // for ever.
 func TestRedisIsBackWhenQuotasCanBeSeeded(t *testing.T) {

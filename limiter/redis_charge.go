@@ -36,6 +36,14 @@ func (r *Redis) queueCharge(id string, holds []hold, used Actual, sign float64) 
 	}
 }
 
+// epoch is that of the quotas' counters by now: see [RedisOptions.Epoch].
+func (r *Redis) epoch() uint64 {
+	if r.opts.Epoch == nil {
+		return 0
+	}
+	return r.opts.Epoch()
+}
+
 // chargeRecord is a record that nobody has stored, in the form that counter.lua describes: settling
 // it gives back the amounts, or takes them where sign is -1, and charges what was used.
 func (r *Redis) chargeRecord(tag string, holds []hold, sign float64) []byte {
