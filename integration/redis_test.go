@@ -259,19 +259,44 @@ func (l *load) end() {
 	l.callers.Wait()
 }
 
+// outageLength is how long Redis is away in TestKilledRedisUnderLoad: PINEGATE_OUTAGE,
+// or three seconds.
+func outageLength(t *testing.T) time.Duration {
+	t.Helper()
+	text, ok := os.LookupEnv("PINEGATE_OUTAGE")
+	if !ok {
+		return 3 * time.Second
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		t.Fatalf("PINEGATE_OUTAGE is %q: expected a duration", text)
+	}
+	return d
+}
+
 // Redis is killed under load and comes back empty: nobody sees a 5xx, and all
-// gates together admit at most one burst beyond the limit.
+// gates together admit at most one burst beyond the limit, and of a quota that is
+// used up nothing.
 func TestKilledRedisUnderLoad(t *testing.T) {
 	s := startRedis(t)
 	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
-	const limit = 90
-	all := startGates(t, 3, s, redisStore(t, s, "replicas 3"), block(b, keyWith("carol", "limit 90 requests/hour", "limit 1M requests/day")))
+	const limit, quota = 90, 12
+	all := startGates(t, 3, s, redisStore(t, s, "replicas 3"), block(b,
+		keyWith("carol", "limit 90 requests/hour", "limit 1M requests/day")+keyWith("dave", "limit 12 requests/day")))
+	begun := time.Now()
 	for i := range limit / 2 {
 		if status, code, err := all[i%3].attempt(secretOf("carol"), chatBody("m", "x")); status != 200 {
 			t.Fatalf("request %d: %d %s %v", i, status, code, err)
 		}
 	}
+	for i := range quota {
+		if status, code, err := all[i%3].attempt(secretOf("dave"), chatBody("m", "x")); status != 200 {
+			t.Fatalf("request %d: %d %s %v", i, status, code, err)
+		}
+	}
 	l := all.load(t, 6, time.Hour, secretOf("carol"), chatBody("m", "x"))
+	spent := all.load(t, 6, time.Hour, secretOf("dave"), chatBody("m", "x"))
+	spent.more(t, 60) // each gate has seen that nothing is left
 	s.Kill()
 	all.waitForStore(t, false)
 	l.more(t, 300)
@@ -286,14 +311,21 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 	if a.header.Get("X-Ratelimit-Limit-Requests") == "" {
 		t.Errorf("a refusal has headers %v", a.header)
 	}
+	time.Sleep(outageLength(t))
 	s.Restart()
 	all.waitForStore(t, true)
 	l.more(t, 300)
+	spent.more(t, 300)
 	l.end()
+	spent.end()
 	l.only(t, "200", "429 rate_limit_exceeded")
-	if n := len(b.seen()); n > 2*limit+3 { // what has come in meanwhile
-		t.Errorf("%d were admitted of %d", n, limit)
+	spent.only(t, "429 insufficient_quota")
+	comesIn := int(time.Since(begun)*limit/time.Hour) + 3
+	admitted := len(b.seen()) - quota
+	if admitted > 2*limit+comesIn {
+		t.Errorf("%d were admitted of %d", admitted, limit)
 	}
+	t.Logf("%d requests were answered, %d of them admitted: %d of the limit of %d within the hour", l.sent.Load()+spent.sent.Load(), len(b.seen()), admitted, limit)
 	for _, g := range all {
 		g.tells(t, "the store of limits is away", 1)
 		g.tells(t, "the store of limits is back", 1)
@@ -307,13 +339,13 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 	// What was used is the same for all of them, and each request in it once. What
 	// a gate knows of a lost quota is its own journal: the first that asked has
 	// seeded it, and what others had used before is not in it.
-	spent := 1e6 - all[0].keyInfo(secretOf("carol")).limit("requests", "day").Remaining
-	if n := float64(len(b.seen())); spent > n || spent < n/4 {
-		t.Errorf("%v of the quota are used after %v requests", spent, n)
+	used := 1e6 - all[0].keyInfo(secretOf("carol")).limit("requests", "day").Remaining
+	if n := float64(admitted); used > n || used < n/4 {
+		t.Errorf("%v of the quota are used after %v requests", used, n)
 	}
 	for _, g := range all[1:] {
-		if again := 1e6 - g.keyInfo(secretOf("carol")).limit("requests", "day").Remaining; again != spent {
-			t.Errorf("gates disagree on what is used: %v and %v", spent, again)
+		if again := 1e6 - g.keyInfo(secretOf("carol")).limit("requests", "day").Remaining; again != used {
+			t.Errorf("gates disagree on what is used: %v and %v", used, again)
 		}
 	}
 }
