@@ -16,8 +16,7 @@ import (
 
 const (
 	// checkpointEvery is how often what requests in flight have used is noted,
-	// and how old a request is when that begins: a process that is killed loses
-	// as much of each.
+	// the young ones too: a process that is killed loses as much of each.
 	checkpointEvery = time.Second
 
 	// lookEvery is how often requests are looked for that take too long or are
@@ -176,15 +175,15 @@ func (f *InFlight) remove(c *call) {
 	}
 }
 
-// older returns the requests that are in flight for some time, and notes that
-// there may be checkpoints of them.
-func (f *InFlight) older(now time.Time) (calls []*call) {
+// open returns the requests that are with a backend, and notes that there may be
+// checkpoints of them.
+func (f *InFlight) open() (calls []*call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for e := f.calls.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*call)
 		p := &c.progress
-		if p.settled || !p.waits.IsZero() || now.Sub(p.since) < checkpointEvery {
+		if p.settled || !p.waits.IsZero() {
 			continue
 		}
 		c.progress.noted = true
@@ -213,7 +212,7 @@ func (f *InFlight) Run(ctx context.Context, ledger usage.Ledger) {
 
 // checkpoint notes what has changed since the last time.
 func (f *InFlight) checkpoint(ctx context.Context, ledger usage.Ledger, now time.Time) {
-	calls := f.older(now)
+	calls := f.open()
 	for len(calls) > 0 {
 		group := calls[:min(len(calls), checkpointGroup)]
 		calls = calls[len(group):]
@@ -240,8 +239,8 @@ func (f *InFlight) checkpoint(ctx context.Context, ledger usage.Ledger, now time
 // only what does not change any more, and the progress.
 //
 // Whether a request that has no answer yet has left the gate is not known here;
-// one whose connection takes over a second to come is charged its input if the
-// process is killed just then.
+// one whose connection is just being made is charged its input if the process is
+// killed before it ends.
 func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 	p := &c.progress
 	p.mu.Lock()

@@ -74,10 +74,7 @@ func TestCheckpointsFollowAnAnswer(t *testing.T) {
 		t.Errorf("before any attempt: %+v", got)
 	}
 	c.progress.begin(meter, 0, 1)
-	if got := at(checkpointEvery - 1); len(got) != 0 {
-		t.Errorf("of a request that is young: %+v", got)
-	}
-	got := at(2 * time.Second)
+	got := at(time.Millisecond) // else a process that is killed could lose two seconds of it
 	if len(got) != 1 || got[0].ID != "req_1" || got[0].Key != "alice" || got[0].Team != "red" || got[0].Backend != "east" || got[0].Model != "m" ||
 		got[0].Input != 14 || got[0].Output != 0 || got[0].Status != 0 || got[0].Priced || got[0].Attempts != 1 || !got[0].Estimated {
 		t.Fatalf("without an answer: %+v", got)
