@@ -76,6 +76,54 @@ func leave(t *testing.T, g *gate) time.Time {
 	return time.Now()
 }
 
+// A hundred callers leave after ten chunks: each backend is told, each request is charged what was
+// delivered, once, and no place stays taken.
+func TestAHundredCallersWhoLeaveAreEachChargedOnce(t *testing.T) {
+	const callers, chunks = 100, 10
+	var told atomic.Int64
+	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for range chunks {
+			_, _ = io.WriteString(w, chunk("twelve bytes"))
+			w.(http.Flusher).Flush()
+		}
+		<-r.Context().Done()
+		told.Add(1)
+	})
+	g := startGate(t, block(b, keyWith("carol", "limit 100 concurrent", "limit 1M tokens/day")))
+	storm(callers, func(i int) {
+		ctx, leave := context.WithCancel(context.Background())
+		defer leave()
+		res := g.open(ctx, "POST", "/v1/chat/completions", secretOf("carol"), chatBody(fmt.Sprint("model-", i), "hi", `"stream":true`))
+		defer res.Body.Close()
+		in := bufio.NewReader(res.Body)
+		for range 2 * chunks { // each has a blank line behind it
+			if _, err := in.ReadString('\n'); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	eventually(t, "each backend is told", func() bool { return told.Load() == callers })
+	eventually(t, "all are recorded", func() bool { return g.usageOf("carol").Requests == callers })
+	used := g.usageByModel()
+	total := 0
+	for i := range callers {
+		got := used[fmt.Sprint("model-", i)]
+		total += got.Input + got.Output
+		if got.Requests != 1 || got.Estimated != 1 || got.Input < 1 || got.Output != chunks*len("twelve bytes")/4 {
+			t.Errorf("caller %d: %+v, want 120 bytes of text as 30 tokens, estimated", i, got)
+		}
+	}
+	info := g.keyInfo(secretOf("carol"))
+	if left := info.limit("concurrent", "").Remaining; left != callers {
+		t.Errorf("%v places are free of %d", left, callers)
+	}
+	if left := info.limit("tokens", "day").Remaining; left != float64(1e6-total) {
+		t.Errorf("%v tokens are left of the quota, of which %d were used", left, total)
+	}
+}
+
 func drained(t *testing.T, s *slow, onDisconnect string, way func(string) string) *gate {
 	t.Helper()
 	return startGate(t, way(drainedBlock(s, onDisconnect)))
