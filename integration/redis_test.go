@@ -295,6 +295,7 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 		}
 	}
 	l := all.load(t, 6, time.Hour, secretOf("carol"), chatBody("m", "x"))
+	all[0].usesUp(t, "dave")
 	spent := all.load(t, 6, time.Hour, secretOf("dave"), chatBody("m", "x"))
 	spent.more(t, 60) // each gate has seen that nothing is left
 	s.Kill()
@@ -347,6 +348,45 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 		if again := 1e6 - g.keyInfo(secretOf("carol")).limit("requests", "day").Remaining; again != used {
 			t.Errorf("gates disagree on what is used: %v and %v", used, again)
 		}
+	}
+}
+
+// usesUp waits until what a key has used of a quota leaves nothing: until requests are settled, in the
+// background, it is only reserved.
+func (g *gate) usesUp(t *testing.T, key string) {
+	t.Helper()
+	eventually(t, "the quota of "+key+" is used up", func() bool {
+		status, code, err := g.attempt(secretOf(key), chatBody("m", "x"))
+		return err == nil && status == 429 && code == "insufficient_quota"
+	})
+}
+
+// Redis comes back empty, and the gate learns it later for usage than for limits: what quotas have used
+// can't be told yet. Nobody sees a 5xx, because limits wait for it.
+func TestLimitsWaitForUsageWhenRedisIsBack(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{
+		Password: redisPassword, User: "gate", UserPassword: redisPassword,
+		UserRules: "~pinegate:gates ~pinegate:open ~pinegate:r/* ~pinegate:key/* +@all", // no usage
+	})
+	allow := func() { s.Do("acl", "setuser", "gate", "~pinegate:*") }
+	allow()
+	b := newBackend(t, answers(200, chatAnswer("ok", 1, 1)))
+	all := startGates(t, 1, s, redisStore(t, s, "username gate"), block(b, keyWith("carol", "limit 3 requests/day")))
+	all[0].usesUp(t, "carol")
+	l := all.load(t, 2, time.Hour, secretOf("carol"), chatBody("m", "x"))
+	l.more(t, 10)
+	s.Kill()
+	all.waitForStore(t, false)
+	eventually(t, "usage is away", func() bool { return strings.Contains(all[0].metrics(), `pinegate_store_up{store="usage"} 0`) })
+	s.Restart() // with the rules that it was started with
+	eventually(t, "the gate has found Redis", func() bool { return s.Do("zcard", "pinegate:gates").(int64) == 1 })
+	allow()
+	all.waitForStore(t, true)
+	l.more(t, 10)
+	l.end()
+	l.only(t, "429 insufficient_quota")
+	if n := len(b.seen()); n != 3 {
+		t.Errorf("%d were admitted of 3", n)
 	}
 }
 
@@ -519,9 +559,11 @@ func TestPlacesOfAKilledGateComeFree(t *testing.T) {
 		t.Errorf("%d of %d streams ended whole in the places that came free", whole, places)
 	}
 	eventually(t, "all places are free again", func() bool { return free() == places })
-	if got := dead.again(global, sites).usageOf("alice"); got.Requests != places || got.Estimated != places {
-		t.Errorf("usage of the killed gate %+v, want a record for each of %d streams", got, places)
-	}
+	again := dead.again(global, sites)
+	eventually(t, "both gates' streams are told of, a record for each that the kill has interrupted among them", func() bool {
+		got := again.usageOf("alice")
+		return got.Requests == 2*places && got.Estimated == places
+	})
 }
 
 // A gate that is asked to end lets its streams end within the grace period, records all of them, and
