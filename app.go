@@ -65,9 +65,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if _, err := a.Store.settings(); err != nil {
 		return err
 	}
-	if err := a.Store.checkRetention(); err != nil {
-		return err
-	}
 	if a.Webhook != nil {
 		if err := a.Webhook.check(); err != nil {
 			return err

@@ -74,18 +74,6 @@ func (c *StoreConfig) dir() (string, error) {
 // gateModule is the ID of the gate's module, by which its loggers are named.
 const gateModule = "http.handlers.pinegate"
 
-// leastRetention is the length of the longest window of a quota.
-const leastRetention = 31 * 24 * time.Hour
-
-// checkRetention refuses one by which a restart would forget a part of what quotas
-// of a month have used: they are counted from what is kept.
-func (c *StoreConfig) checkRetention() error {
-	if c != nil && c.Retention > 0 && time.Duration(c.Retention) < leastRetention {
-		return fmt.Errorf("store retention %s: expected at least 31 days, from which quotas by the month are counted after a restart", time.Duration(c.Retention))
-	}
-	return nil
-}
-
 // settings are what of the store may change with a configuration.
 func (c *StoreConfig) settings() (usage.Settings, error) {
 	if c == nil {

@@ -39,24 +39,6 @@ func TestStoreSettings(t *testing.T) {
 	}
 }
 
-func TestRetentionHoldsTheLongestWindowOfAQuota(t *testing.T) {
-	const day = caddy.Duration(24 * time.Hour)
-	for _, c := range []struct {
-		retention caddy.Duration
-		wrong     bool
-	}{{0, false}, {day, true}, {30 * day, true}, {31 * day, false}, {400 * day, false}} {
-		if err := (&StoreConfig{Retention: c.retention}).checkRetention(); (err != nil) != c.wrong {
-			t.Errorf("%v: %v", time.Duration(c.retention), err)
-		}
-	}
-	app := App{Store: &StoreConfig{Type: "memory", Retention: 30 * day}}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	defer cancel()
-	if err := app.Provision(ctx); err == nil {
-		t.Error("a configuration is taken by which a restart forgets a part of a month")
-	}
-}
-
 // fakeLedger notes what it is configured with.
 type fakeLedger struct {
 	usage.Ledger

@@ -101,7 +101,7 @@ func TestStoreBelongsToOneProcess(t *testing.T) {
 	}
 
 	// Reloads change what may be changed, and open nothing twice.
-	for _, settings := range []string{"sync 50ms", "retention 31d", "sync always\nretention 60d"} {
+	for _, settings := range []string{"sync 50ms", "retention 30d", "sync always\nretention 60d"} {
 		store := fmt.Sprintf("pinegate {\nstore file %s {\n%s\n}\n}", g.dir, settings)
 		if status := g.reload(g.caddyfile(store, block(b, ""))); status != 200 {
 			t.Errorf("reload with %q: %d\n%s", settings, status, g.logs.String())
