@@ -60,8 +60,9 @@ type StoreConfig struct {
 	// together with sync. Default: false.
 	SyncAlways bool `json:"sync_always,omitempty"`
 
-	// How long usage by the day is kept. Default: 400 days. Zero means the
-	// default. A reload can change it; what a shorter one deletes is gone.
+	// How long usage by the day is kept: at least 31 days whatever is said, since
+	// quotas by the month are counted from it after a restart. Default: 400 days.
+	// Zero means the default. A reload can change it; what a shorter one deletes is gone.
 	// Minutes and hours are kept for less: see the documentation of the usage
 	// package.
 	Retention caddy.Duration `json:"retention,omitempty"`

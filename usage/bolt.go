@@ -14,7 +14,7 @@ import (
 
 // BoltOptions are those of OpenBolt; the zero value has the defaults.
 type BoltOptions struct {
-	// Retention is how long daily sums are kept. Default: 400 days.
+	// Retention is how long daily sums are kept, at least LeastRetention. Default: 400 days.
 	Retention time.Duration
 
 	// Sync is how often the journal is brought to the disk, and so what a loss

@@ -290,12 +290,15 @@ func openSmall(t *testing.T, path string, cells int, batches *int) (*Bolt, error
 func TestConfigureWhileOpen(t *testing.T) {
 	now := testNow
 	b, _ := openTest(t, filepath.Join(t.TempDir(), "usage.db"), func() time.Time { return now })
-	old := benchRecord(0)
-	old.ID, old.Start = "old", testNow.AddDate(0, 0, -20)
-	if err := b.Record(context.Background(), &old); err != nil {
-		t.Fatal(err)
+	for id, days := range map[string]int{"old": 40, "of the month": 20} {
+		r := benchRecord(0)
+		r.ID, r.Start = id, testNow.AddDate(0, 0, -days)
+		if err := b.Record(context.Background(), &r); err != nil {
+			t.Fatal(err)
+		}
 	}
-	recordMany(t, b, "", 3)
+	recordMany(t, b, "", 2)
+	// Quotas of the month are counted from what is kept, so that a month is.
 	b.Configure(Settings{Retention: 10 * 24 * time.Hour, Sync: SyncAlways})
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)

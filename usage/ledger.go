@@ -58,7 +58,7 @@ type Ledger interface {
 
 // Settings are what may be changed while a ledger is open.
 type Settings struct {
-	// Retention is how long daily sums are kept. What is beyond a shorter one is
+	// Retention is how long daily sums are kept, never less than LeastRetention. What is beyond a shorter one is
 	// deleted, and no longer one brings it back. Default: 400 days.
 	Retention time.Duration
 
@@ -76,6 +76,10 @@ var (
 
 // DefaultRetention is how long daily sums are kept where nothing else is said.
 const DefaultRetention = 400 * 24 * time.Hour
+
+// LeastRetention is how long daily sums are kept in any case: quotas by the month are counted from
+// them after a restart.
+const LeastRetention = 31 * 24 * time.Hour
 
 // How long the finer sums are kept, or as long as the daily ones where that is
 // less. Monthly sums are made of the daily ones.

@@ -100,7 +100,7 @@ func retentions(retention time.Duration) [numLevels]time.Duration {
 	if retention <= 0 {
 		retention = DefaultRetention
 	}
-	return [numLevels]time.Duration{min(MinuteRetention, retention), min(HourRetention, retention), retention}
+	return [numLevels]time.Duration{min(MinuteRetention, retention), min(HourRetention, retention), max(LeastRetention, retention)}
 }
 
 // retain changes how long sums are kept.
