@@ -33,7 +33,12 @@ type extractor struct {
 	over    bool   // the word is too long to be kept
 	mark    uint8  // bytes of [DONE] seen
 
+	holes  [maxHoles]hole // where the next value may differ from this one
+	holesN int
+	uneven bool // not only there
+
 	nameAt    int64 // of the member's name that was read last
+	valueAt   int64 // of the string or number that was begun last
 	lastComma int64 // between members of the outermost object; -1 for none
 }
 
@@ -57,6 +62,7 @@ type payload struct {
 	choices    bool // which are not empty
 	usage      bool // it gave a number of usage
 	usageIsSet bool // its outermost usage is an object
+	told       bool // it said something that is kept beyond it
 	text       int64
 
 	usageFrom, usageTo      int64 // the outermost member `usage`; -1 for none
@@ -88,6 +94,7 @@ func (x *extractor) reset() {
 	x.payload = payload{usageFrom: -1, usageTo: -1, commaBefore: -1, commaAfter: -1}
 	x.state, x.here, x.depth, x.arrays = wantValue, x.root, 0, 0
 	x.escape, x.hex, x.lastComma = false, 0, -1
+	x.holesN, x.uneven = 0, false
 	x.clearWord()
 	x.found.written.begin()
 }
@@ -138,11 +145,15 @@ func (x *extractor) feed(b []byte, at int64) {
 		case inString:
 			next, ended := x.skipString(b, i)
 			if i = next; ended {
+				if x.holesN > 0 {
+					x.differs(holeSkipped, at+int64(i)-1)
+				}
 				x.ended(at + int64(i))
 			}
 		case inText:
 			next, ended := x.countText(b, i)
 			if i = next; ended {
+				x.differs(holeText, at+int64(i)-1)
 				x.ended(at + int64(i))
 			}
 		case inWord:
@@ -161,6 +172,7 @@ func (x *extractor) feed(b []byte, at int64) {
 			from := i
 			i = x.skip(b, i)
 			if x.text {
+				x.uneven = true
 				x.addText(int64(i - from))
 				x.written().add(b[from:i])
 			}
@@ -218,6 +230,7 @@ func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 			x.giveUp()
 		}
 	case c == '"':
+		x.valueAt = at + int64(i) + 1
 		switch {
 		case s.text:
 			x.state = inText
@@ -249,7 +262,7 @@ func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 	case c == ']' && x.depth > 0 && x.inArray():
 		x.pop(at + int64(i) + 1)
 	case c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || c == 'N' || c == 'I':
-		x.state = inScalar
+		x.state, x.valueAt = inScalar, at+int64(i)
 		return i // it is a part of the word
 	case !jsonSpace(c):
 		x.giveUp()
@@ -277,6 +290,7 @@ func (x *extractor) odd() {
 	case x.here == placeUsage:
 		x.found.flagged = true
 	case x.here.isCount():
+		x.payload.told = true
 		x.found.usage.refuse(x.here)
 		x.found.flagged = true
 	}
@@ -355,6 +369,9 @@ func (x *extractor) scalar(b []byte, i int, at int64) (next int) {
 		return i
 	}
 	if wanted {
+		if x.here == placeSequence {
+			x.differs(holeSequence, at+int64(i))
+		}
 		x.scalarRead(x.joined(b[from:i]))
 		x.clearWord()
 	}
@@ -372,6 +389,7 @@ func (x *extractor) scalarRead(word []byte) {
 			x.found.sequence = n
 		}
 	case x.here.isCount():
+		x.payload.told = true
 		taken, exact := x.found.usage.set(x.here, word)
 		if taken {
 			x.payload.usage = true
@@ -386,9 +404,12 @@ func (x *extractor) scalarRead(word []byte) {
 }
 
 func (x *extractor) wordRead(word []byte) {
-	switch x.here {
-	case placeType:
+	if x.here == placeType {
 		x.payload.kind = kindOf(word)
+		return
+	}
+	x.payload.told = true
+	switch x.here {
 	case placeModel:
 		x.found.model = string(word)
 	case placeID:
@@ -398,6 +419,17 @@ func (x *extractor) wordRead(word []byte) {
 	case placeSpeed:
 		x.found.fast = string(word) != "standard"
 	}
+}
+
+// differs notes a value that may be another one in the next event, which ended
+// at the offset to.
+func (x *extractor) differs(kind holeKind, to int64) {
+	if x.holesN == maxHoles {
+		x.uneven = x.uneven || kind != holeSkipped
+		return
+	}
+	x.holes[x.holesN] = hole{x.valueAt, to, kind}
+	x.holesN++
 }
 
 // written is where the text goes that is to be counted by a tokenizer; nil for

@@ -20,6 +20,7 @@ type eventReader struct {
 	hasData bool  // the unit has a data line
 	named   bool  // the unit has `event: error`
 	settled bool  // its payload was dealt with
+	last    repeat
 
 	// closed is called once for each event whose data is whole, which is
 	// before the line that holds it has ended.
@@ -55,6 +56,12 @@ func (s *eventReader) begin() {
 func (s *eventReader) next(b []byte) (n int, ended bool) {
 	if s.offset > 0 && s.state == lineStart && s.fresh {
 		s.begin()
+	}
+	whole := s.fresh && s.state == lineStart && !s.cr && s.offset == 0
+	if whole && len(s.last.raw) > 0 {
+		if n = s.repeats(b); n > 0 {
+			return n, true
+		}
 	}
 	i := 0
 	for i < len(b) && !ended {
@@ -120,8 +127,36 @@ func (s *eventReader) next(b []byte) (n int, ended bool) {
 	s.offset += int64(i)
 	if ended {
 		s.end()
+		s.keep(b[:i], whole)
 	}
 	return i, ended
+}
+
+// repeats reads the unit that b begins with if it is an event like the last one,
+// and returns its length, else 0.
+func (s *eventReader) repeats(b []byte) int {
+	n := s.last.read(b, &s.data)
+	if n == 0 {
+		return 0
+	}
+	s.offset, s.open, s.hasData, s.settled = int64(n), true, true, true
+	s.data.found.events++
+	s.closed(&s.data.payload)
+	return n
+}
+
+// keep keeps an event that was just read to its end, for those that are like it;
+// raw is what came of it, and whole tells that this is all. One that came in
+// parts leaves the one that is kept where nothing was in it but text.
+func (s *eventReader) keep(raw []byte, whole bool) {
+	p := &s.data.payload
+	plain := s.hasData && !s.named && p.closed && p.kind == kindPlain && !p.usage && !p.errored && !p.done && !p.broken
+	switch {
+	case plain && whole && !s.cr:
+		s.last.learn(raw, &s.data)
+	case !plain || p.told:
+		s.last.forget()
+	}
 }
 
 // beginValue starts the value of a field.
