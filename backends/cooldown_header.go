@@ -86,14 +86,16 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// limitHeaders are what APIs call their limits and what is left of them. How long
-// until it is more stands in a header of the same name with reset in the place of
-// remaining.
-var limitHeaders = [...]string{
-	"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Remaining-Tokens",
-	"Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Tokens-Remaining",
-	"Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Output-Tokens-Remaining",
-	"X-Ratelimit-Remaining",
+// limitHeaders are in which APIs tell what is left of their limits, and how long
+// until it is more.
+var limitHeaders = [...]struct{ remaining, reset string }{
+	{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
+	{"X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
+	{"Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset"},
+	{"Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset"},
+	{"Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Input-Tokens-Reset"},
+	{"Anthropic-Ratelimit-Output-Tokens-Remaining", "Anthropic-Ratelimit-Output-Tokens-Reset"},
+	{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"},
 }
 
 // limitReset returns when the limits have something left again, of which a
@@ -103,7 +105,7 @@ var limitHeaders = [...]string{
 func limitReset(h http.Header, any bool, now time.Time) time.Duration {
 	var last, first time.Duration
 	for _, name := range limitHeaders {
-		reset := h[strings.Replace(name, "Remaining", "Reset", 1)]
+		reset := h[name.reset]
 		if len(reset) == 0 {
 			continue
 		}
@@ -114,7 +116,7 @@ func limitReset(h http.Header, any bool, now time.Time) time.Duration {
 		if first == 0 || wait < first {
 			first = wait
 		}
-		if remaining := h[name]; len(remaining) > 0 && strings.TrimSpace(remaining[0]) == "0" {
+		if remaining := h[name.remaining]; len(remaining) > 0 && strings.TrimSpace(remaining[0]) == "0" {
 			last = max(last, wait)
 		}
 	}
