@@ -26,6 +26,7 @@ var sharedLimits = caddy.NewUsagePool()
 type limits struct {
 	*state
 	pooled   string // its key
+	leased   leases // by requests in flight
 	options  limiter.RedisOptions
 	registry *registry.Registry // of keys that are made at runtime
 	guarding limiter.GuardedOptions
@@ -121,12 +122,12 @@ func (l *limits) Limiter() limiter.Limiter {
 // Acquire takes a reference for a request in flight.
 func (l *limits) Acquire() {
 	l.state.Acquire()
-	sharedLimits.LoadOrStore(l.pooled, l)
+	l.leased.acquire(func() { sharedLimits.LoadOrStore(l.pooled, l) })
 }
 
 // Release gives a request's reference back.
 func (l *limits) Release() {
-	l.drop()
+	l.leased.release(l.drop)
 	l.state.Release()
 }
 

@@ -37,7 +37,7 @@ type state struct {
 	budgets       alerts.Budgets     // that were told of
 	webhook       *alerts.Webhook
 
-	inflight atomic.Int64
+	inflight leases
 	closing  context.Context // ends when nobody holds the state any more
 	closed   context.CancelFunc
 
@@ -99,14 +99,12 @@ const conversationsKept = 100_000
 
 // Acquire takes a reference for a request in flight.
 func (s *state) Acquire() {
-	s.inflight.Add(1)
-	states.LoadOrStore(s.key, s)
+	s.inflight.acquire(func() { states.LoadOrStore(s.key, s) })
 }
 
 // Release gives a request's reference back.
 func (s *state) Release() {
-	s.inflight.Add(-1)
-	s.drop()
+	s.inflight.release(s.drop)
 }
 
 // drop gives a reference back; the last one closes the state.
@@ -290,7 +288,7 @@ func (s *state) epoch() uint64 {
 func (s *state) settleAll(wait time.Duration) {
 	s.requests.End(handlers.ErrShutdown)
 	deadline := time.Now().Add(wait)
-	for s.inflight.Load() > 0 && time.Now().Before(deadline) {
+	for s.inflight.count() > 0 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
