@@ -47,7 +47,7 @@ func (w *nowhere) Write(p []byte) (int, error) {
 // beside what its backend takes. Whoever needs more than this has a reason that
 // belongs into the commit; whoever needs less lowers it.
 func TestARequestAllocatesLittle(t *testing.T) {
-	const most = 50
+	const most = 35
 	const key = "a-key-for-the-allocations-0001"
 	t.Setenv("ALLOC_TEST_KEY", key)
 	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"pinegate": json.RawMessage(`{"store":{"type":"memory"}}`)}})

@@ -29,18 +29,19 @@ func (answers) RoundTrip(*http.Request) (*http.Response, error) {
 // Whoever needs more than this has a reason that belongs into the commit; whoever
 // needs less lowers it.
 func TestADirectRequestAllocatesLittle(t *testing.T) {
-	const most = 33
+	const most = 26
 	tr := provision(t, "")
 	tr.next = answers{}
 	d := &Direct{transport: tr, to: []upstream{{host: "model.example"}}}
 	in := httptest.NewRequest("POST", "/v1/chat/completions", nil)
 	in.Header = header(callerHeaders...)
+	live := new(LiveSet).Get("b")
 	body := rawBody([]byte(`{"model":"m","messages":[]}`))
 	w := &flushes{header: make(http.Header)}
 	n := testing.AllocsPerRun(1000, func() {
 		clear(w.header)
 		w.text.Reset()
-		ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: body, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+		ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: body, Live: live, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
 		if err := d.Forward(t.Context(), w, in, ex); err != nil || w.text.String() != wholeChat {
 			t.Fatalf("%v: %s", err, w.text.String())
 		}

@@ -91,7 +91,7 @@ func (d *Direct) Forward(ctx context.Context, w http.ResponseWriter, in *http.Re
 	}
 	header := ForwardHeader(in.Header, ex.Endpoint, d.transport.pass)
 	if _, named := header["User-Agent"]; !named {
-		header["User-Agent"] = []string{""} // else net/http names itself
+		header["User-Agent"] = noAgent // else net/http names itself
 	}
 	res, err := d.transport.answer(outgoing{ctx, in.Method, &to.server, to.host, header}, ex)
 	if errors.Is(err, context.Canceled) { // the caller has left
@@ -114,7 +114,11 @@ func answer(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
 	defer res.Body.Close()
 	header := w.Header()
 	delete(header, "Server") // which this server is not: it says Via, as reverse_proxy does
-	header["Via"] = append(header["Via"], via(res))
+	if len(header["Via"]) == 0 && res.ProtoMajor == 1 && res.ProtoMinor == 1 {
+		header["Via"] = usualVia
+	} else {
+		header["Via"] = append(slices.Clip(header["Via"]), via(res))
+	}
 	for name, values := range res.Header {
 		if before, ok := header[name]; ok {
 			values = append(slices.Clip(before), values...)
@@ -125,10 +129,14 @@ func answer(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
 	return copyBody(w, res, ex)
 }
 
+// Values of headers that are the same for all requests: nobody changes one in its
+// place, and none has room to append to.
+var (
+	noAgent  = []string{""}
+	usualVia = []string{"1.1 Caddy"}
+)
+
 func via(res *http.Response) string {
-	if res.ProtoMajor == 1 && res.ProtoMinor == 1 {
-		return "1.1 Caddy"
-	}
 	return strconv.Itoa(res.ProtoMajor) + "." + strconv.Itoa(res.ProtoMinor) + " Caddy"
 }
 

@@ -123,7 +123,8 @@ type Exchange struct {
 	// or takes too long. Behind reverse_proxy only the request's context tells.
 	Left bool
 
-	kept *keptBody // nil: nothing was kept
+	kept  *keptBody // nil: nothing was kept
+	trace httptrace.ClientTrace
 }
 
 // Flag is what is odd about a backend's answer: worth a log line.

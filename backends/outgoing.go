@@ -64,9 +64,10 @@ func (t *Transport) request(o *outgoing, ex *Exchange, key *apiKey) (*http.Reque
 	}
 	// net/http tells of a connection before it writes to it, on the goroutine
 	// of the round trip: what is not told here has not left.
-	ctx := httptrace.WithClientTrace(o.ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { ex.Dispatched = true },
-	})
+	if ex.trace.GotConn == nil {
+		ex.trace.GotConn = func(httptrace.GotConnInfo) { ex.Dispatched = true }
+	}
+	ctx := httptrace.WithClientTrace(o.ctx, &ex.trace)
 	out := http.Request{
 		Method: o.method, URL: target, Host: o.host, Header: o.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

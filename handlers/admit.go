@@ -13,11 +13,10 @@ import (
 // admit asks for room under every limit that applies, in one step: of the key,
 // its team, the model, and the first candidate with room.
 func (c *call) admit() *wire.Error {
-	policy := c.g.Policy.model(c.request.Model)
-	c.models = &policy
+	c.models = c.g.Policy.model(c.request.Model)
 	for i := range c.candidates {
 		candidate := &c.candidates[i]
-		candidate.price = c.g.Policy.price(&policy, c.request.Model, candidate)
+		candidate.price = c.g.Policy.price(&c.models, c.request.Model, candidate)
 	}
 	request := c.limits()
 	if c.lacksPrice(request) {
@@ -45,13 +44,14 @@ func (c *call) limits() limiter.Request {
 	c.input = c.estimateInput()
 	request := limiter.Request{
 		ID:        c.id,
-		Rules:     joined(c.grants.rules, c.models.rules),
+		Rules:     joined(c.rules[:0], c.grants.rules, c.models.rules),
 		Input:     c.input,
 		MaxOutput: -1,
 		N:         c.request.N,
 	}
-	for _, candidate := range c.candidates {
-		request.Candidates = append(request.Candidates, candidate.Rules)
+	request.Candidates = c.rulesOf[:0]
+	for i := range c.candidates {
+		request.Candidates = append(request.Candidates, c.candidates[i].Rules)
 	}
 	switch {
 	case !c.endpoint.Generates():
@@ -117,16 +117,16 @@ func (c *call) estimateInput() int64 {
 	return c.request.CountInput(c.endpoint, c.body, c.g.CountTokens)
 }
 
-// joined returns both sets of rules. Neither is changed; where one is empty the
-// other is not copied.
-func joined(a, b []*limiter.Rule) []*limiter.Rule {
+// joined returns both sets of rules, which it appends to space. Neither is changed;
+// where one is empty the other is not copied.
+func joined(space, a, b []*limiter.Rule) []*limiter.Rule {
 	switch {
 	case len(b) == 0:
 		return a
 	case len(a) == 0:
 		return b
 	}
-	return append(append(make([]*limiter.Rule, 0, len(a)+len(b)), a...), b...)
+	return append(append(space, a...), b...)
 }
 
 // outputCap is the cap of one answer that the request and the gate agree on,

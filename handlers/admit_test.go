@@ -32,7 +32,7 @@ func TestAnswersThatCantBeCappedReserveAllThatIsExpected(t *testing.T) {
 			endpoint: test.endpoint,
 			request:  &wire.Request{Model: "m", N: 3, Cap: test.cap},
 			grants:   new(grants),
-			models:   new(modelPolicy),
+			models:   modelPolicy{},
 		}
 		got := c.limits()
 		if got.Output != test.output || got.MaxOutput != test.maxAnswer || got.Uncapped != test.uncapped {

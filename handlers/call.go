@@ -19,6 +19,7 @@ type call struct {
 	r     *http.Request
 	start time.Time
 	id    string
+	ids   [1]string // the same, as the value of a header
 
 	endpoint wire.Endpoint
 	dialect  wire.Dialect
@@ -31,15 +32,18 @@ type call struct {
 	request *wire.Request
 	input   int64         // tokens, as estimated at admission
 	read    time.Duration // spent waiting for the body
-	models  *modelPolicy  // what the policy says of the model asked for
+	models  modelPolicy   // what the policy says of the model asked for, since admission
 
 	routed      *Route
-	candidates  []candidate  // in the order in which they are tried
-	few         [2]candidate // where they lie as long as they are few
+	candidates  []candidate      // in the order in which they are tried
+	few         [2]candidate     // where they lie as long as they are few
+	rules       [8]*limiter.Rule // where those that apply lie as long as they are few
+	rulesOf     [2][]*limiter.Rule
 	reservation limiter.Reservation
 	ledger      usage.Ledger
 
 	answer    answer
+	used      usage.Record            // as it was settled
 	keepAlive *keepAlive              // nil: none
 	cancel    context.CancelCauseFunc // ends the request for a cause; set before it is in flight
 	progress  progress

@@ -61,7 +61,7 @@ func (c *call) forward() {
 // attempt sends the request to the current candidate, at which it has a place. It
 // returns nil once an answer has been written.
 func (c *call) attempt(ctx context.Context) error {
-	chosen := c.candidates[c.answer.current]
+	chosen := &c.candidates[c.answer.current]
 	a := &c.answer
 	a.attempts++
 	a.firstToken, a.failure = 0, nil
@@ -140,7 +140,7 @@ func (c *call) firstToken(began time.Time) {
 // attemptContext returns the context of one attempt, which can be ended without
 // the request, and must be. That of a backend which is drained outlives the
 // caller.
-func (c *call) attemptContext(ctx context.Context, chosen candidate) (context.Context, context.CancelCauseFunc) {
+func (c *call) attemptContext(ctx context.Context, chosen *candidate) (context.Context, context.CancelCauseFunc) {
 	if chosen.Drain > 0 {
 		return c.outlive(ctx, chosen.Drain)
 	}
@@ -158,7 +158,7 @@ func (c *call) whole() {
 }
 
 // edit is what must be changed in the request for a candidate.
-func (c *call) edit(chosen candidate) wire.Edit {
+func (c *call) edit(chosen *candidate) wire.Edit {
 	edit := wire.Edit{Cap: -1, IncludeUsage: c.asksUsage(chosen)}
 	edit.ContinuousUsage = edit.IncludeUsage && chosen.ContinuousUsage
 	if chosen.model != c.request.Model {
@@ -182,7 +182,7 @@ func (c *call) cap() int64 {
 
 // asksUsage tells whether a stream is asked for its usage: only chats and
 // completions know the option.
-func (c *call) asksUsage(chosen candidate) bool {
+func (c *call) asksUsage(chosen *candidate) bool {
 	return c.request.Stream && chosen.IncludeUsage && (c.endpoint == wire.Chat || c.endpoint == wire.Completions)
 }
 

@@ -136,8 +136,9 @@ func (c *call) checkProtocol() *wire.Error {
 
 // setID tells the caller its request's id, which every answer has.
 func (c *call) setID(h http.Header) {
-	h["X-Request-Id"] = []string{c.id}
+	c.ids[0] = c.id
+	h["X-Request-Id"] = c.ids[:]
 	if c.dialect == wire.Anthropic {
-		h["Request-Id"] = []string{c.id}
+		h["Request-Id"] = c.ids[:]
 	}
 }

@@ -17,11 +17,13 @@ import (
 
 // logFailure writes the one line of a request that the gate refused.
 func (c *call) logFailure(message string, err *wire.Error) {
-	refused := refusedFields{id: c.id}
-	if c.key != nil {
-		refused.key, refused.team = c.key.ID, c.key.Team
+	if extra := c.accessLog(); extra != nil {
+		refused := refusedFields{id: c.id}
+		if c.key != nil {
+			refused.key, refused.team = c.key.ID, c.key.Team
+		}
+		extra.Add(zap.Inline(refused))
 	}
-	c.addAccessFields(refused)
 	level := zap.InfoLevel
 	if err.StatusCode() >= http.StatusInternalServerError {
 		level = zap.WarnLevel
@@ -60,7 +62,9 @@ func (c *call) reason(err *wire.Error) string {
 // logRequest adds what the request used to the access log, and writes a line of
 // its own where it failed.
 func (c *call) logRequest(record *usage.Record, cause error) {
-	c.addAccessFields(accessFields{record, c.g.HideModels})
+	if extra := c.accessLog(); extra != nil {
+		extra.Add(zap.Inline(accessFields{record, c.g.HideModels})) // encoded only if the line is written
+	}
 	exchange := c.answer.exchange
 	if record.Outcome == usage.OK && exchange.Flag == "" {
 		return
@@ -91,7 +95,7 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 // logAttempt tells of an attempt after which the backend, or the model of it, is
 // left alone, and of one whose credential was refused. The request may have been
 // answered by another one, so that nobody else would tell.
-func (c *call) logAttempt(chosen candidate, cause error) {
+func (c *call) logAttempt(chosen *candidate, cause error) {
 	exchange := c.answer.exchange
 	level, message := zap.DebugLevel, "an attempt failed"
 	switch {
@@ -119,16 +123,15 @@ func (c *call) logAttempt(chosen candidate, cause error) {
 	entry.Write(fields...)
 }
 
-// addAccessFields hands fields to the access log, where there is one. They are
-// encoded only if the line is written.
-func (c *call) addAccessFields(fields zapcore.ObjectMarshaler) {
+// accessLog returns what takes fields for the access log, nil where there is no
+// such log.
+func (c *call) accessLog() *caddyhttp.ExtraLogFields {
 	server, ok := c.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Logs == nil {
-		return
+		return nil
 	}
-	if extra, ok := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Add(zap.Inline(fields))
-	}
+	extra, _ := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	return extra
 }
 
 // refusedFields are the fields of a request in the access log that the gate

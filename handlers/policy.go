@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -131,7 +132,11 @@ func (p *Policy) model(name string) modelPolicy {
 		if !block.Pattern.Match(name) {
 			continue
 		}
-		m.rules = append(m.rules, block.Rules...)
+		if m.rules == nil { // which nearly always stays so
+			m.rules = slices.Clip(block.Rules)
+		} else {
+			m.rules = append(m.rules, block.Rules...)
+		}
 		if prefix := block.Pattern.LiteralPrefix(); block.Price != nil && prefix > best {
 			best, m.price = prefix, block.Price
 		}

@@ -50,7 +50,13 @@ func (n *rateNames) set(h http.Header, s *limiter.State, reset string) {
 	if s == nil {
 		return
 	}
-	values := &[3]string{strconv.FormatInt(s.Limit, 10), strconv.FormatInt(s.Remaining, 10), reset}
+	// One text and one array for the three of them: they are set on all answers.
+	var space [64]byte
+	digits := strconv.AppendInt(space[:0], s.Limit, 10)
+	end := len(digits)
+	digits = append(strconv.AppendInt(digits, s.Remaining, 10), reset...)
+	text := string(digits)
+	values := &[3]string{text[:end], text[end : len(text)-len(reset)], text[len(text)-len(reset):]}
 	h[n.limit] = values[0:1:1]
 	h[n.remaining] = values[1:2:2]
 	h[n.reset] = values[2:3:3]

@@ -138,7 +138,8 @@ func delivered(a *answer) bool {
 func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record {
 	a := &c.answer
 	chosen := &c.candidates[a.current]
-	record := &usage.Record{
+	record := &c.used
+	*record = usage.Record{
 		ID:       c.id,
 		Start:    c.start,
 		Key:      c.key.ID,
@@ -177,7 +178,7 @@ func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record 
 // for the model; else as the backend says it of a whole answer, as OpenRouter
 // does, since that is what it charges; else by the price list.
 func (c *call) setCost(record *usage.Record, chosen *candidate, used *usage.Used, result *wire.Result) {
-	written := c.models != nil && c.models.price != nil
+	written := c.models.price != nil
 	if !written && result.CostUSD != "" && result.Reported && !record.Estimated {
 		cost, sane := usage.ParseCost(result.CostUSD)
 		record.CostNano, record.Priced = cost, true

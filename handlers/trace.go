@@ -49,7 +49,7 @@ func operation(e wire.Endpoint) string {
 // traceAttempt begins a span for an attempt at a backend below Caddy's own, and
 // tells the backend its id. The function ends it. Where Caddy's `tracing` is off
 // it does nothing: the global provider is none of Caddy's.
-func (c *call) traceAttempt(ctx context.Context, chosen candidate) (context.Context, func()) {
+func (c *call) traceAttempt(ctx context.Context, chosen *candidate) (context.Context, func()) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
 		return ctx, func() {}
