@@ -144,15 +144,21 @@ func via(res *http.Response) string {
 // before the first: what the backend sent at once leaves at once, in one piece.
 func copyBody(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
 	flush := func() {}
-	if res.ContentLength < 0 || isEvents(res.Header) {
+	pool := buffers
+	events := isEvents(res.Header)
+	if events {
+		pool = eventBuffers
+	}
+	if res.ContentLength < 0 || events {
 		controller := http.NewResponseController(w)
 		flush = func() { _ = controller.Flush() } // a caller who left fails the next write
 	}
 	flush()
-	buf := buffers.Get().(*[copyBuffer]byte)
-	defer buffers.Put(buf)
+	space := pool.Get().(*[]byte)
+	defer pool.Put(space)
+	buf := *space
 	for {
-		n, err := res.Body.Read(buf[:])
+		n, err := res.Body.Read(buf)
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {
 				ex.Left = true
@@ -176,9 +182,21 @@ func isEvents(header http.Header) bool {
 	return strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
 }
 
-// copyBuffer is how much of an answer is read at once, in bytes.
-const copyBuffer = 32 << 10
+// copyBuffer is how much of an answer is read at once, in bytes, and eventBuffer
+// how much of a stream of events: a stream has its buffer for as long as it is
+// open, and net/http seldom gives more than 4 KiB of it at once.
+const (
+	copyBuffer  = 32 << 10
+	eventBuffer = 8 << 10
+)
 
-// buffers are used again for other callers' answers: what of one is written is
+// Buffers are used again for other callers' answers: what of one is written is
 // what was read into it just before.
-var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+var buffers, eventBuffers = bufferPool(copyBuffer), bufferPool(eventBuffer)
+
+func bufferPool(size int) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		b := make([]byte, size)
+		return &b
+	}}
+}
