@@ -34,6 +34,11 @@ const (
 	defaultIdlePerHost      = 1024
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultMaxHeaderBytes   = 256 << 10
+
+	// A backend may think for minutes, and a connection over which nothing comes
+	// may be dead: over HTTP/2 it is asked, and so known within half a minute.
+	pingAfter   = 20 * time.Second // of silence
+	pingTimeout = 10 * time.Second
 )
 
 // Transport is reverse_proxy's HTTP transport, with all of its fields, for a
@@ -42,7 +47,8 @@ const (
 //
 // Of the fields of the HTTP transport, some have other defaults: keep_alive
 // max_idle_conns_per_host 1024, max_response_header_size 256 KiB, a TLS
-// handshake_timeout of 10 seconds. `versions` can't hold 3, whose connections
+// handshake_timeout of 10 seconds. A connection of HTTP/2 that was silent for 20
+// seconds is pinged, and closed where no answer comes within 10. `versions` can't hold 3, whose connections
 // dial_allow could not judge, and compression can't be on, since the gate reads
 // what passes. Behind a forward proxy (network_proxy, or HTTPS_PROXY in the
 // environment) dial_allow judges the proxy's address.
@@ -208,6 +214,7 @@ func (t *Transport) provisionHTTP(ctx caddy.Context, policy DialPolicy) error {
 	if rt.TLSHandshakeTimeout == 0 {
 		rt.TLSHandshakeTimeout = defaultHandshakeTimeout
 	}
+	rt.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	rt.DialContext = policy.guard(rt.DialContext)
 	if rt.DialTLSContext != nil { // it goes round DialContext
 		rt.DialTLSContext = policy.guard(rt.DialTLSContext)
