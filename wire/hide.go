@@ -60,9 +60,10 @@ func (h *hidingBody) Read(p []byte) (int, error) {
 	}
 }
 
-// minRead is how much room there is at least for what goes on from an event
-// that is held.
-const minRead = 2 << 10
+// minRead is how much room there is at least for what goes on from an event that
+// is held: as much as net/http gives at once. With less of it what came in one
+// read would leave in two.
+const minRead = 4 << 10
 
 // betweenEvents tells whether what was handed out ends with a whole event. One
 // that is held has not begun for the caller.
