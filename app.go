@@ -28,6 +28,11 @@ type appState struct {
 	// by its id, in all sites.
 	definitions map[definition][]byte
 
+	// The gates, and the backends of all of them, each name once: what is told to
+	// who operates them.
+	gateways []*handlers.Gateway
+	backends []*operatedBackend
+
 	// The keys of each gate, to be watched once the configuration runs.
 	keyStores []*keys.Store
 

@@ -87,6 +87,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 		app.capacities = make(map[string]backends.Capacity)
 	}
 	app.capacities[b.Name] = capacity
+	app.operate(backend, transport, transport.Upstreams(proxy.Upstreams))
 	return backend, b.discover(app, backend, transport)
 }
 

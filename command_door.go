@@ -156,3 +156,6 @@ func (s storedOnly) ConfiguredTeam(string) bool            { return false }
 func (s storedOnly) ServeUsage(http.ResponseWriter, *http.Request) *control.Problem {
 	return control.NewProblem(http.StatusNotImplemented, "usage is told by a gate that runs")
 }
+func (s storedOnly) State() (control.State, *control.Problem) {
+	return nil, control.NewProblem(http.StatusNotImplemented, "its state is told by a gate that runs")
+}

@@ -97,6 +97,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	g.Keys = h.keys
 	h.gateway = g
+	app.gateways = append(app.gateways, g)
 	return nil
 }
 

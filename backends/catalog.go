@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/amanycodes/pine-gate/wire"
 )
@@ -17,7 +18,8 @@ const maxDiscovered = 1000
 // configurations. A nil one, and one that was never filled, knows nothing. All
 // methods may be called by several goroutines.
 type Catalog struct {
-	list atomic.Pointer[modelList]
+	list  atomic.Pointer[modelList]
+	heard atomic.Int64 // when the list came last, in seconds of Unix time
 }
 
 type modelList struct {
@@ -45,8 +47,17 @@ func (c *Catalog) Has(model string) bool {
 	return has
 }
 
-// Set replaces the list, and tells whether that changed it.
+// Heard is when the list came last, changed or not; zero: never.
+func (c *Catalog) Heard() time.Time {
+	if !c.Known() {
+		return time.Time{}
+	}
+	return time.Unix(c.heard.Load(), 0)
+}
+
+// Set replaces the list by one that came just now, and tells whether that changed it.
 func (c *Catalog) Set(models []wire.Model) bool {
+	c.heard.Store(time.Now().Unix())
 	before := c.list.Load()
 	if before != nil && slices.EqualFunc(before.models, models, func(a, b wire.Model) bool { return a.ID == b.ID }) {
 		return false

@@ -127,6 +127,7 @@ func (l *Live) EndProbe(model string) {
 // worked notes that the backend answered for a model. What it asked for itself
 // still holds: the request may have been sent before.
 func (l *Live) worked(model string, now time.Time) {
+	l.tries.attempts.Add(1)
 	if !l.cooldowns.some.Load() {
 		return
 	}
@@ -153,6 +154,8 @@ func (l *Live) Unreachable(now time.Time) { l.failed("", 0, false, now) }
 // already. asked is how long the backend wants that; limited, that it is by 429,
 // which says as much without a time.
 func (l *Live) failed(model string, asked time.Duration, limited bool, now time.Time) (rest time.Duration) {
+	l.tries.attempts.Add(1)
+	l.tries.failures.Add(1)
 	l.cooldowns.mu.Lock()
 	defer l.cooldowns.mu.Unlock()
 	c := l.cooldowns.get(model)

@@ -12,6 +12,7 @@ import (
 // by several goroutines.
 type Live struct {
 	inflight  atomic.Int64
+	tries     tries
 	latencies latencies
 	rests     keyRests
 	catalog   Catalog

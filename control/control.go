@@ -42,6 +42,9 @@ type Gate interface {
 
 	// ServeUsage answers a query of usage, or returns why it can't.
 	ServeUsage(w http.ResponseWriter, r *http.Request) *Problem
+
+	// State returns what can be asked of the gate's state, or why nothing can.
+	State() (State, *Problem)
 }
 
 // API answers everything under [Base].
@@ -90,6 +93,11 @@ var routes = []route{
 	{"PATCH", "teams/{id}", (*call).updateTeam},
 	{"DELETE", "teams/{id}", (*call).deleteTeam},
 	{"GET", "usage", (*call).serveUsage},
+	{"GET", "limits", (*call).listLimits},
+	{"GET", "backends", (*call).listBackends},
+	{"GET", "requests", (*call).listRequests},
+	{"GET", "rejections", (*call).listRejections},
+	{"GET", "status", (*call).showStatus},
 	{"GET", "openapi.json", (*call).serveOpenAPI},
 }
 

@@ -23,6 +23,7 @@ import (
 type gate struct {
 	registry *registry.Registry
 	err      error
+	state    *state // nil: nothing runs
 }
 
 func (g *gate) Registry() (*registry.Registry, error) { return g.registry, g.err }
@@ -36,6 +37,13 @@ func (g *gate) ServeUsage(w http.ResponseWriter, r *http.Request) *Problem {
 	}
 	_, _ = io.WriteString(w, `{"object":"page"}`)
 	return nil
+}
+
+func (g *gate) State() (State, *Problem) {
+	if g.state == nil {
+		return nil, NewProblem(http.StatusNotImplemented, "nothing runs")
+	}
+	return g.state, nil
 }
 
 // fixture is an API over a gate, with its log and its audit.

@@ -46,13 +46,9 @@ const defaultPage, maxPage = 100, 1000
 // listKeys answers GET keys?team=&source=&after=&limit=, in the order of ids.
 func (c *call) listKeys() *Problem {
 	query := c.r.URL.Query()
-	limit := defaultPage
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			return problemf(http.StatusBadRequest, "limit: expected a number from 1 to %d", maxPage)
-		}
-		limit = n
+	limit, problem := c.pageLength()
+	if problem != nil {
+		return problem
 	}
 	var all []Key
 	if reg, err := c.gate.Registry(); err == nil {

@@ -131,8 +131,9 @@ func (c *call) attempt(ctx context.Context) error {
 func (c *call) firstToken(began time.Time) {
 	now := time.Now()
 	c.answer.firstToken = now.Sub(c.start) - c.answer.waited
+	chosen := &c.candidates[c.answer.current]
+	chosen.Live.NoteFirst(c.request.Stream, now.Sub(began))
 	if c.routed.Policy == PolicyLowestLatency {
-		chosen := &c.candidates[c.answer.current]
 		chosen.Live.Answered(chosen.model, c.request.Stream, now.Sub(began), now)
 	}
 }

@@ -59,6 +59,7 @@ type progress struct {
 	place   *list.Element // nil: not in flight
 	since   time.Time     // when it got there, later by what it has waited
 	waits   time.Time     // since when it waits for its turn; zero: it does not
+	waitsAt int           // candidate
 	noted   bool          // there may be a checkpoint of it
 	settled bool          // there will be none any more
 
@@ -138,11 +139,11 @@ func (f *InFlight) look(now time.Time) {
 	}
 }
 
-// wait notes that a request waits for its turn, until resume.
-func (f *InFlight) wait(c *call, now time.Time) {
+// wait notes that a request waits for its turn at a candidate, until resume.
+func (f *InFlight) wait(c *call, candidate int, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c.progress.waits = now
+	c.progress.waits, c.progress.waitsAt = now, candidate
 }
 
 // resume notes that a request waits no longer, and tells for how long it did.

@@ -73,20 +73,7 @@ func (p *Policy) grants(ring *keys.Ring, key *keys.Key) *grants {
 }
 
 func (p *Policy) newGrants(ring *keys.Ring, key *keys.Key) *grants {
-	g := &grants{key: key}
-	add := func(limit limiter.Limit) {
-		rule := limiter.NewRule(limiter.ScopeKey, key.ID, limit)
-		rule.Team = key.Team // a team lies with its keys on one node of a Cluster
-		g.rules = append(g.rules, rule)
-	}
-	for _, limit := range key.Limits {
-		add(limit)
-	}
-	for _, limit := range p.Defaults {
-		if !hasLimit(key.Limits, limit) {
-			add(limit)
-		}
-	}
+	g := &grants{key: key, rules: p.KeyRules(key)}
 	if key.Team == "" {
 		return g
 	}
@@ -100,6 +87,25 @@ func (p *Policy) newGrants(ring *keys.Ring, key *keys.Key) *grants {
 		}
 	}
 	return g
+}
+
+// KeyRules are the limits of a key alone: its own, and the gate's where it sets none
+// of the same unit and window.
+func (p *Policy) KeyRules(key *keys.Key) (rules []*limiter.Rule) {
+	add := func(limit limiter.Limit) {
+		rule := limiter.NewRule(limiter.ScopeKey, key.ID, limit)
+		rule.Team = key.Team // a team lies with its keys on one node of a Cluster
+		rules = append(rules, rule)
+	}
+	for _, limit := range key.Limits {
+		add(limit)
+	}
+	for _, limit := range p.Defaults {
+		if !hasLimit(key.Limits, limit) {
+			add(limit)
+		}
+	}
+	return rules
 }
 
 // hasLimit tells whether the limits hold one of the same unit and window.

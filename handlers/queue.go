@@ -93,7 +93,7 @@ func (c *call) waitAt(ctx context.Context, i int) error {
 	queued := false
 	err := chosen.Live.Wait(ctx, c.key.ID, func() {
 		queued = true
-		requests.wait(c, time.Now())
+		requests.wait(c, i, time.Now())
 		chosen.Metrics.Waits()
 	})
 	if queued {

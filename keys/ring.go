@@ -97,6 +97,13 @@ func (r *Ring) setTeams(teams []*Team) {
 // All returns the keys in the order of their ids.
 func (r *Ring) All() iter.Seq[*Key] { return slices.Values(r.ids) }
 
+// From returns the keys from an id on, in the order of their ids. It must not be
+// changed.
+func (r *Ring) From(id string) []*Key {
+	i, _ := sort.Find(len(r.ids), func(i int) int { return cmp.Compare(id, r.ids[i].ID) })
+	return r.ids[i:]
+}
+
 // Len returns the number of keys.
 func (r *Ring) Len() int { return len(r.ids) }
 

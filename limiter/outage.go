@@ -222,6 +222,9 @@ func (g *Guarded) Peek(ctx context.Context, rules []*Rule) ([]State, error) {
 // without requests knows that the store is away.
 func (g *Guarded) Report(err error) { g.leave(err) }
 
+// Gates is how many gates were counted in the store last, this one among them; 1 before the first time.
+func (g *Guarded) Gates() int { return max(g.primary.Replicas(), 1) }
+
 // Ready reports an error while requests are refused because the store is away: under Deny only.
 func (g *Guarded) Ready() error {
 	if away := g.away.Load(); away != nil && away.mode == Deny {
@@ -233,6 +236,9 @@ func (g *Guarded) Ready() error {
 // Away tells what limits do because the store is away, and false while it decides. It does not tell
 // of a store that was slow once.
 func (g *Guarded) Away() (Outage, bool) { return g.opts.Mode, g.told.Load() != nil }
+
+// Decides tells whether the store decides now. While it does not, Peek tells of this gate alone.
+func (g *Guarded) Decides() bool { return g.away.Load() == nil }
 
 // Close closes the store. It may be called more than once.
 func (g *Guarded) Close() error {

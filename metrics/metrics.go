@@ -16,6 +16,7 @@ import (
 // configuration; the collectors live on, so that a reload forgets no count.
 type Metrics struct {
 	perKey bool
+	since  time.Time
 
 	requests  *prometheus.CounterVec
 	tokens    *prometheus.CounterVec
@@ -93,6 +94,7 @@ func newMetrics(perKey bool) *Metrics {
 	}
 	return &Metrics{
 		perKey:    perKey,
+		since:     time.Now(),
 		series:    make(map[seriesKey]*series),
 		requests:  counter("requests_total", "Requests that reached a backend, by the status the caller got.", withKey("endpoint", "backend", "model", "status")...),
 		tokens:    counter("tokens_total", "Tokens by type; cache_read and cache_write are parts of input, reasoning is a part of output.", withKey("backend", "model", "type")...),

@@ -1,0 +1,223 @@
+package control
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// Limit is a limit and what is left of it. Amounts of money are in USD.
+type Limit struct {
+	Scope  string  `json:"scope"` // key, team, model or backend
+	ID     string  `json:"id"`    // the model's pattern
+	Unit   string  `json:"unit"`
+	Window *string `json:"window"` // null for concurrent
+
+	Limit json.Number `json:"limit"`
+	// What may come at once, of rates; else null.
+	Burst *json.Number `json:"burst"`
+
+	// What was used in the window, of quotas, and of concurrent how many are in
+	// flight; null for rates, and where only this gate's own share is known.
+	Used *json.Number `json:"used"`
+	// What requests in flight hold of a quota beside that; else null.
+	Reserved  *json.Number `json:"reserved"`
+	Remaining json.Number  `json:"remaining"`
+
+	// When a rate is whole again, or a quota begins anew; null for concurrent.
+	ResetAt *int64 `json:"reset_at"`
+}
+
+// LimitPage is a part of the list of limits.
+type LimitPage struct {
+	Data []Limit `json:"data"`
+	// What to give as `after` for the next part; null: this was the last one.
+	Next *string `json:"next"`
+	// The store that gates share is away: these are the figures of one gate alone.
+	Stale bool `json:"stale"`
+}
+
+// scopes are the kinds of limits, in the order in which they are listed.
+var scopes = []limiter.ScopeKind{limiter.ScopeKey, limiter.ScopeTeam, limiter.ScopeModel, limiter.ScopeBackend}
+
+// peekGroup bounds how many limits are looked at in one call: a store that gates
+// share answers nobody else meanwhile.
+const peekGroup = 100
+
+// listLimits answers GET limits?scope=&id=&after=&limit=: by scope, then by id,
+// unit and window. Only what is on the page is looked at.
+func (c *call) listLimits() *Problem {
+	state, problem := c.gate.State()
+	if problem != nil {
+		return problem
+	}
+	n, problem := c.pageLength()
+	if problem != nil {
+		return problem
+	}
+	query, problem := c.limitQuery()
+	if problem != nil {
+		return problem
+	}
+	rules := query.rules(state, n+1)
+	page := LimitPage{Data: []Limit{}}
+	if len(rules) > n {
+		rules = rules[:n]
+		next := positionOf(rules[n-1]).String()
+		page.Next = &next
+	}
+	for group := range slices.Chunk(rules, peekGroup) {
+		states, own, err := state.Peek(c.r.Context(), group)
+		if err != nil {
+			c.api.Logger.Error("looking at limits failed", zap.Error(err))
+			return problemf(http.StatusServiceUnavailable, "the store of limits, or of what was used, is away: the gate's log says why; try again")
+		}
+		page.Stale = page.Stale || own
+		now := time.Now()
+		for _, s := range states {
+			page.Data = append(page.Data, newLimit(s, own, now))
+		}
+	}
+	return c.answer(http.StatusOK, page)
+}
+
+func newLimit(s limiter.State, own bool, now time.Time) Limit {
+	limit := s.Rule.Limit
+	number := func(n int64) *json.Number {
+		text := amount(limit.Unit, n)
+		return &text
+	}
+	l := Limit{
+		Scope:     s.Rule.Kind.String(),
+		ID:        s.Rule.ID,
+		Unit:      limit.Unit.String(),
+		Limit:     amount(limit.Unit, s.Limit),
+		Remaining: amount(limit.Unit, s.Remaining),
+	}
+	switch {
+	case limit.Unit == limiter.Concurrent:
+		if !own {
+			l.Used = number(s.Limit - s.Remaining)
+		}
+		return l
+	case limit.Window.Rate():
+		l.Burst = number(limit.Capacity())
+	case !own:
+		l.Used = number(s.Used)
+		l.Reserved = number(max(0, s.Limit-s.Used-s.Remaining))
+	}
+	window, reset := limit.Window.String(), now.Add(s.Reset).Unix()
+	l.Window, l.ResetAt = &window, &reset
+	return l
+}
+
+// limitQuery is which limits are asked for.
+type limitQuery struct {
+	scopes []limiter.ScopeKind
+	id     string    // "": all
+	after  *position // nil: from the first on
+}
+
+func (c *call) limitQuery() (q limitQuery, _ *Problem) {
+	params := c.r.URL.Query()
+	q.scopes, q.id = scopes, params.Get("id")
+	if word := params.Get("scope"); word != "" {
+		i := slices.IndexFunc(scopes, func(k limiter.ScopeKind) bool { return k.String() == word })
+		if i < 0 {
+			return q, problemf(http.StatusBadRequest, "scope: expected key, team, model or backend")
+		}
+		q.scopes = scopes[i : i+1]
+	}
+	if text := params.Get("after"); text != "" {
+		after, err := parsePosition(text)
+		if err != nil {
+			return q, problemf(http.StatusBadRequest, "after: %v", err)
+		}
+		q.after = &after
+	}
+	return q, nil
+}
+
+// rules returns the limits that are asked for, n at most.
+func (q *limitQuery) rules(state State, n int) (rules []*limiter.Rule) {
+	for _, kind := range q.scopes {
+		if q.after != nil && kind < q.after.kind {
+			continue
+		}
+		from := q.id
+		if q.after != nil && kind == q.after.kind {
+			from = max(from, q.after.id)
+		}
+		var sameID []*limiter.Rule // of which the order is not known yet
+		take := func() {
+			slices.SortFunc(sameID, func(a, b *limiter.Rule) int { return positionOf(a).compare(positionOf(b)) })
+			for _, rule := range sameID {
+				if q.after == nil || positionOf(rule).compare(*q.after) > 0 {
+					rules = append(rules, rule)
+				}
+			}
+			sameID = sameID[:0]
+		}
+		for rule := range state.Rules(kind, from) {
+			if q.id != "" && rule.ID != q.id {
+				break
+			}
+			if len(sameID) > 0 && sameID[0].ID != rule.ID {
+				if take(); len(rules) >= n {
+					return rules[:n]
+				}
+			}
+			sameID = append(sameID, rule)
+		}
+		if take(); len(rules) >= n {
+			return rules[:n]
+		}
+	}
+	return rules
+}
+
+// position is where a limit stands in the list. Its text is the cursor of a page;
+// the id comes last, since a model's pattern may hold anything.
+type position struct {
+	kind   limiter.ScopeKind
+	id     string
+	unit   limiter.Unit
+	window limiter.Window
+}
+
+func positionOf(r *limiter.Rule) position {
+	return position{r.Kind, r.ID, r.Limit.Unit, r.Limit.Window}
+}
+
+func (p position) compare(to position) int {
+	return cmp.Or(cmp.Compare(p.kind, to.kind), cmp.Compare(p.id, to.id), cmp.Compare(p.unit, to.unit), cmp.Compare(p.window, to.window))
+}
+
+func (p position) String() string {
+	return fmt.Sprintf("%s/%s/%s/%s", p.kind, p.unit, p.window, p.id)
+}
+
+func parsePosition(text string) (p position, err error) {
+	words := strings.SplitN(text, "/", 4)
+	if len(words) == 4 {
+		for kind := limiter.ScopeKey; kind <= limiter.ScopeBackend; kind++ {
+			for unit := limiter.Requests; unit <= limiter.Concurrent; unit++ {
+				for window := limiter.NoWindow; window <= limiter.Month; window++ {
+					p = position{kind, words[3], unit, window}
+					if p.String() == text {
+						return p, nil
+					}
+				}
+			}
+		}
+	}
+	return p, fmt.Errorf("expected what the page before had as next")
+}

@@ -1,0 +1,70 @@
+package metrics
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Rejection is how many requests were refused for a reason.
+type Rejection struct {
+	Reason, Scope string
+	Count         int64
+}
+
+// Since is when counting began: when the process read its first configuration.
+func (m *Metrics) Since() time.Time { return m.since }
+
+// Rejections are the counts of refusals, by reason and scope.
+func (m *Metrics) Rejections() []Rejection {
+	all := []Rejection{}
+	for _, series := range read(m.rejected) {
+		all = append(all, Rejection{
+			Reason: labelOf(series, "reason"),
+			Scope:  labelOf(series, "scope"),
+			Count:  int64(series.GetCounter().GetValue()),
+		})
+	}
+	slices.SortFunc(all, func(a, b Rejection) int {
+		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Scope, b.Scope))
+	})
+	return all
+}
+
+// BackendsUp tells by its name whether the last attempt at a backend reached it.
+// Those that nobody has tried are not in it.
+func (m *Metrics) BackendsUp() map[string]bool {
+	up := make(map[string]bool)
+	for _, series := range read(m.backendUp) {
+		up[labelOf(series, "backend")] = series.GetGauge().GetValue() == 1
+	}
+	return up
+}
+
+// read returns the series of a collector as they are now.
+func read(from prometheus.Collector) (all []*dto.Metric) {
+	series := make(chan prometheus.Metric)
+	go func() {
+		defer close(series)
+		from.Collect(series)
+	}()
+	for s := range series {
+		read := new(dto.Metric)
+		if err := s.Write(read); err == nil { // it has no error but of bad labels
+			all = append(all, read)
+		}
+	}
+	return all
+}
+
+func labelOf(series *dto.Metric, name string) string {
+	for _, label := range series.GetLabel() {
+		if label.GetName() == name {
+			return label.GetValue()
+		}
+	}
+	return ""
+}
