@@ -20,13 +20,14 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "pinegate",
-		Short: "Operates the inference gateway: its keys and teams, and what was used",
+		Short: "Operates the inference gateway: its keys, what was used, how it does",
 		Long: `
 Makes keys for callers of the pinegate handler, hashes the ones you have, so that
 the configuration holds no secret, tells what the gate of a running Caddy has
-recorded, and whether it is ready.`,
+recorded, what its limits have left and how its backends do, whether it is ready, and
+what is wrong with it.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand(), keyCommand(), teamCommand())
+			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand(), keyCommand(), teamCommand(), limitsCommand(time.Now), backendsCommand(time.Now), doctorCommand(time.Now))
 		},
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"iter"
 	"net/http"
-	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -27,18 +26,34 @@ type door interface {
 	Close() error
 }
 
-// doorFlags say which door a command takes.
-type doorFlags struct {
-	address, config, adapter string
-	dir                      string
-}
+// adminFlags say where the admin endpoint of a running Caddy is.
+type adminFlags struct{ address, config, adapter string }
 
-func (f *doorFlags) add(cmd *cobra.Command) {
+func (f *adminFlags) add(cmd *cobra.Command) {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&f.address, "address", "", "the address of Caddy's admin endpoint, if not the default")
 	flags.StringVarP(&f.config, "config", "c", "", "a configuration file that says where the admin endpoint is")
 	flags.StringVarP(&f.adapter, "adapter", "a", "", "the name of the config adapter for --config")
-	flags.StringVar(&f.dir, "store", "", "the directory of an embedded store that no gate has open, to work on it itself")
+}
+
+// open finds the admin endpoint. It does not ask it yet.
+func (f *adminFlags) open() (door, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(f.address, nil, f.config, f.adapter)
+	if err != nil {
+		return nil, fmt.Errorf("finding the admin endpoint: %w", err)
+	}
+	return adminDoor{address: address}, nil
+}
+
+// doorFlags say which door a command takes.
+type doorFlags struct {
+	adminFlags
+	dir string
+}
+
+func (f *doorFlags) add(cmd *cobra.Command) {
+	f.adminFlags.add(cmd)
+	cmd.PersistentFlags().StringVar(&f.dir, "store", "", "the directory of an embedded store that no gate has open, to work on it itself")
 	cmd.MarkFlagsMutuallyExclusive("address", "store")
 	cmd.MarkFlagsMutuallyExclusive("config", "store")
 }
@@ -48,15 +63,26 @@ func (f *doorFlags) open() (door, error) {
 	if f.dir != "" {
 		return openStore(f.dir)
 	}
-	address, err := caddycmd.DetermineAdminAPIAddress(f.address, nil, f.config, f.adapter)
+	admin, err := f.adminFlags.open()
 	if err != nil {
-		return nil, fmt.Errorf("finding the admin endpoint: %w", err)
+		return nil, err
 	}
-	return adminDoor(address), nil
+	return keptDoor{admin}, nil
+}
+
+// keptDoor is a door to what a store keeps, which can be had without a gate.
+type keptDoor struct{ door }
+
+func (d keptDoor) ask(method, path string, body, answer any) error {
+	err := d.door.ask(method, path, body, answer)
+	if errors.Is(err, errNobody) {
+		return fmt.Errorf("%w; where no gate is to run, --store <dir> works on its store itself", err)
+	}
+	return err
 }
 
 // adminDoor is the admin endpoint of a running Caddy, by its address.
-type adminDoor string
+type adminDoor struct{ address string }
 
 func (d adminDoor) Close() error { return nil }
 
@@ -71,20 +97,16 @@ func (d adminDoor) ask(method, path string, body, answer any) error {
 		text = bytes.NewReader(encoded)
 		headers.Set("Content-Type", "application/json")
 	}
-	res, err := caddycmd.AdminAPIRequest(string(d), method, control.Base+path, headers, text)
+	res, err := caddycmd.AdminAPIRequest(d.address, method, control.Base+path, headers, text)
 	if err != nil {
-		err = explained(string(d), err)
-		if strings.Contains(err.Error(), "nobody answers") {
-			err = fmt.Errorf("%w; where no gate is to run, --store <dir> works on its store itself", err)
-		}
-		return err
+		return explained(d.address, err)
 	}
 	defer res.Body.Close()
 	if answer == nil {
 		return nil
 	}
 	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
-		return fmt.Errorf("reading the answer of %s: %w: is it Caddy's admin endpoint?", d, err)
+		return fmt.Errorf("reading the answer of %s: %w: is it Caddy's admin endpoint?", d.address, err)
 	}
 	return nil
 }

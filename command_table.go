@@ -89,12 +89,17 @@ func labelOf(r *usage.Result, dimension usage.Dimension) string {
 	if label == nil || *label == "" {
 		return "-"
 	}
+	return printable(*label)
+}
+
+// printable is a text that callers chose as a terminal may show it.
+func printable(text string) string {
 	return strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {
 			return utf8.RuneError
 		}
 		return c
-	}, *label)
+	}, text)
 }
 
 // table is lines of columns, the first ones of which are aligned to the left.

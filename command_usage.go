@@ -205,6 +205,9 @@ func askAdmin(address string, query url.Values) (*usage.Page, error) {
 	return page, nil
 }
 
+// errNobody is why nothing was told: no Caddy is there.
+var errNobody = errors.New("nobody answers")
+
 // explained adds what to do about an error of Caddy's client, which tells them
 // apart by their text only.
 func explained(address string, err error) error {
@@ -218,8 +221,8 @@ func explained(address string, err error) error {
 	}
 	switch {
 	case strings.HasPrefix(text, "performing request: "):
-		return fmt.Errorf("nobody answers at %s (%s): start Caddy, or say where its admin endpoint is with --address or --config; "+
-			"one that is configured as `admin off` can't be asked", address, strings.TrimPrefix(text, "performing request: "))
+		return fmt.Errorf("%w at %s (%s): start Caddy, or say where its admin endpoint is with --address or --config; "+
+			"one that is configured as `admin off` can't be asked", errNobody, address, strings.TrimPrefix(text, "performing request: "))
 	case strings.Contains(text, "HTTP 404"):
 		return fmt.Errorf("the Caddy at %s does not know pinegate: it runs another binary, maybe an older one; restart it with this one", address)
 	case strings.Contains(text, "HTTP 403"):

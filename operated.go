@@ -284,23 +284,24 @@ func (a operated) Rejections() control.RejectionList {
 }
 
 // Status implements [control.State].
-func (a operated) Status() control.Status {
+func (a operated) Status(ctx context.Context) control.Status {
 	return control.Status{
-		Version:     version(),
-		StartedAt:   a.metrics.Since().Unix(),
-		Store:       a.storeState(),
-		Gates:       a.gates(),
-		Inflight:    a.state.requests.Len(),
-		Keys:        a.countKeys(),
-		Teams:       len(a.teamRules()),
-		RuntimeKeys: a.runtimeKeys,
-		HideModels:  a.hideModels(),
+		Version:        version(),
+		StartedAt:      a.metrics.Since().Unix(),
+		Store:          a.storeState(ctx),
+		Gates:          a.gates(),
+		Inflight:       a.state.requests.Len(),
+		Keys:           a.countKeys(),
+		Teams:          len(a.teamRules()),
+		RuntimeKeys:    a.runtimeKeys,
+		HideModels:     a.hideModels(),
+		UntrustedProxy: slices.ContainsFunc(a.gateways, (*handlers.Gateway).SawUntrustedProxy),
 	}
 }
 
 // storeState tells whether the stores answer: that of usage, and that which gates
 // share.
-func (a operated) storeState() control.Store {
+func (a operated) storeState(ctx context.Context) control.Store {
 	s := control.Store{Type: a.storeType()}
 	shared := a.shared()
 	shared.Acquire()
@@ -311,6 +312,8 @@ func (a operated) storeState() control.Store {
 		if mode, away := guarded.Away(); away {
 			word := mode.String()
 			s.Up, s.Mode = false, &word
+		} else if a.limits != nil {
+			s.Eviction, s.AppendOnly = a.limits.serverSettings(ctx)
 		}
 	}
 	return s

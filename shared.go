@@ -160,4 +160,4 @@ func inUnit(unit limiter.Unit, r usage.Result) int64 {
 	return 0
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -32,7 +32,7 @@ type State interface {
 	Rejections() RejectionList
 
 	// Status returns what there is, and how it is.
-	Status() Status
+	Status(ctx context.Context) Status
 }
 
 // Backend is a backend and how it does, as this gate knows it.
@@ -139,6 +139,9 @@ type Status struct {
 
 	RuntimeKeys bool `json:"runtime_keys"` // whether keys can be made
 	HideModels  bool `json:"hide_models"`
+
+	// A request came with X-Forwarded-For from who is none of trusted_proxies.
+	UntrustedProxy bool `json:"untrusted_proxy"`
 }
 
 // Store is where limits and usage are.
@@ -147,6 +150,11 @@ type Store struct {
 	Up   bool   `json:"up"`
 	// What limits do while it is away: shadow, deny or allow; null: it is there.
 	Mode *string `json:"mode"`
+
+	// Of a Redis: its maxmemory-policy, and whether it keeps an append-only file.
+	// Null for others, and where it does not say.
+	Eviction   *string `json:"eviction"`
+	AppendOnly *bool   `json:"append_only"`
 }
 
 func (c *call) listBackends() *Problem {
@@ -182,7 +190,7 @@ func (c *call) showStatus() *Problem {
 	if problem != nil {
 		return problem
 	}
-	return c.answer(http.StatusOK, state.Status())
+	return c.answer(http.StatusOK, state.Status(c.r.Context()))
 }
 
 // pageLength reads the parameter limit: how many to list.

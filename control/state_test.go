@@ -55,7 +55,7 @@ func (s *state) Requests(n int, _ time.Time) RequestList {
 func (s *state) Rejections() RejectionList {
 	return RejectionList{Data: []Rejection{{"quota", "key", 7}}}
 }
-func (s *state) Status() Status { return Status{Version: "v1"} }
+func (s *state) Status(context.Context) Status { return Status{Version: "v1"} }
 
 // newState gives a gate limits: keys k000 to k249 with two each, and one of each
 // other scope, of which the model's pattern has a slash.

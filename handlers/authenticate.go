@@ -107,6 +107,9 @@ func ClientAddr(r *http.Request) netip.Addr {
 	return netip.Addr{} // a unix socket: one address for all
 }
 
+// SawUntrustedProxy tells whether [call.warnForwarded] has found one.
+func (g *Gateway) SawUntrustedProxy() bool { return g.warnedForwarded.Load() }
+
 // warnForwarded says once that a proxy in front is not trusted: then all
 // callers behind it share one address, and so one throttle.
 func (c *call) warnForwarded() {

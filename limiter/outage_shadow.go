@@ -38,10 +38,7 @@ func newShadow(share int, known *lastStates, seed Seed) *shadow {
 
 // rule returns the share of a rule.
 func (s *shadow) rule(r *Rule) *Rule {
-	s.mu.RLock()
-	scaled := s.scaled[r]
-	s.mu.RUnlock()
-	if scaled != nil {
+	if scaled := s.ruled(r); scaled != nil {
 		return scaled
 	}
 	s.mu.Lock()
@@ -49,12 +46,26 @@ func (s *shadow) rule(r *Rule) *Rule {
 	if scaled := s.scaled[r]; scaled != nil {
 		return scaled
 	}
+	share := s.newShare(r)
+	s.scaled[r] = share
+	return share
+}
+
+// ruled returns the share of a rule that there is already, else nil.
+func (s *shadow) ruled(r *Rule) *Rule {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.scaled[r]
+}
+
+// newShare makes the share of a rule. It must be called with s.mu held.
+func (s *shadow) newShare(r *Rule) *Rule {
 	share := *r
 	share.Limit.Amount = max(r.Limit.Amount/s.share, 1)
 	if r.Limit.Window.Rate() {
 		share.Limit.Burst = max(r.Limit.Capacity()/s.share, 1)
 	}
-	s.scaled[r], s.original[&share] = &share, r
+	s.original[&share] = r
 	if _, begun := s.begun[r.name]; r.Limit.Window.Rate() && !begun {
 		s.begun[r.name] = struct{}{}
 		if last, known := s.known.of(r); known {
@@ -130,9 +141,27 @@ func (s *shadow) reserve(g *Guarded, req Request) (Reservation, error) {
 	return res, nil
 }
 
+// peek looks at shares. Those of rules that no request has asked for are forgotten again: who lists
+// limits makes rules as it goes, and an outage may last.
 func (s *shadow) peek(ctx context.Context, rules []*Rule) ([]State, error) {
-	all, err := s.memory.Peek(ctx, s.rules(rules))
-	return s.states(all), err
+	scaled := make([]*Rule, len(rules))
+	var passing []*Rule
+	for i, r := range rules {
+		if scaled[i] = s.ruled(r); scaled[i] == nil {
+			s.mu.Lock()
+			scaled[i] = s.newShare(r)
+			s.mu.Unlock()
+			passing = append(passing, scaled[i])
+		}
+	}
+	all, err := s.memory.Peek(ctx, scaled)
+	all = s.states(all)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, share := range passing {
+		delete(s.original, share)
+	}
+	return all, err
 }
 
 // states tells what is left of a share as of the limit that it is a share of.

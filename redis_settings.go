@@ -1,0 +1,47 @@
+package pinegate
+
+import (
+	"bufio"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// settingsTimeout bounds how long Redis is asked for its settings.
+const settingsTimeout = 500 * time.Millisecond
+
+// serverSettings asks Redis what it does when its memory is full, and whether it
+// keeps an append-only file; of a Cluster, one of its nodes. Nil is what it does not
+// say: its user may be let to nothing but keys.
+func (l *limits) serverSettings(ctx context.Context) (eviction *string, appendOnly *bool) {
+	p := l.told()
+	if p == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, settingsTimeout)
+	defer cancel()
+	if value, ok := infoField(ctx, p.client, "memory", "maxmemory_policy"); ok {
+		eviction = &value
+	}
+	if value, ok := infoField(ctx, p.client, "persistence", "aof_enabled"); ok {
+		on := value == "1"
+		appendOnly = &on
+	}
+	return eviction, appendOnly
+}
+
+// infoField reads a field of a section of Redis' INFO.
+func infoField(ctx context.Context, client redis.UniversalClient, section, name string) (value string, ok bool) {
+	text, err := client.Info(ctx, section).Result()
+	if err != nil {
+		return "", false
+	}
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
+			return strings.TrimSpace(value), true
+		}
+	}
+	return "", false
+}
