@@ -75,8 +75,8 @@ type MetricsConfig struct {
 	// that of the keys.
 	PerKey bool `json:"per_key,omitempty"`
 
-	// One series for all models, and no model names in spans and log fields
-	// either. Off by default.
+	// One series for all models, and no model names in spans, log fields and the
+	// list of requests in flight either. Off by default.
 	HideModels bool `json:"hide_models,omitempty"`
 }
 
