@@ -66,6 +66,15 @@ http://localhost:9090 {
 }
 `
 
+// ownLog is soundFile with the log's filter in the site, of this address, and not
+// among the global options.
+func ownLog(address string) string {
+	begin, end := strings.Index(soundFile, "\tlog {"), strings.Index(soundFile, "\tservers")
+	file := soundFile[:begin] + soundFile[end:]
+	file = strings.Replace(file, "\tlog\n", soundFile[begin:end], 1)
+	return strings.Replace(file, "http://localhost:8080", address, 1)
+}
+
 // adapted makes a patient of a Caddyfile.
 func adapted(t *testing.T, caddyfile string) *patient {
 	t.Helper()
@@ -114,6 +123,8 @@ func TestTheDoctorFindsWhatIsWrongWithAConfiguration(t *testing.T) {
 		"URLs in the log":          {"request>uri query {\n\t\t\t\tdelete key\n\t\t\t}", "", true, "hides no request>uri"},
 		"no headers in the log":    {"request>headers>Api-Key delete\n\t\t\trequest>headers>X-Goog-Api-Key delete", "request>headers delete", false, ""},
 		"a format of the site":     {"\tlog\n", "\tlog {\noutput stdout\nformat json\n}\n", true, `the log "log0" takes`},
+		"a filter for one host":    {ownLog("http://localhost:8080"), "", true, `the log "default" takes`}, // it has what comes for other hosts
+		"a filter for all hosts":   {ownLog("http://:8080"), "", false, ""},
 		"a log that is dropped":    {"\tlog\n", "\tlog {\noutput discard\n}\n", false, ""},
 		"no access log":            {"\tlog\n\tpinegate", "\tpinegate", false, ""},
 		"credentials in the log":   {"\t\ttimeouts {", "\t\tlog_credentials\n\t\ttimeouts {", true, "holds the credentials of callers"},
@@ -128,10 +139,14 @@ func TestTheDoctorFindsWhatIsWrongWithAConfiguration(t *testing.T) {
 		"a limit of the team":      {"limit 25 usd/month\n\t\t}\n\t\tmodel gpt-* {\n\t\t\tprice input 1 output 2\n\t\t\tlimit 1M tokens/day\n\t\t}\n\t\tlimit 60 requests/minute", "}\nteam red {\nlimit 5 concurrent\n}", false, ""},
 		"no gate":                  {soundFile[strings.Index(soundFile, "\tlog\n"):strings.Index(soundFile, "http://localhost:9090")], "respond ok\n}\n", true, "has no gate"},
 	} {
-		if !strings.Contains(soundFile, c.old) {
+		file := strings.Replace(soundFile, c.old, c.new, 1)
+		switch {
+		case strings.HasPrefix(c.old, "{"): // a whole one
+			file = c.old
+		case !strings.Contains(soundFile, c.old):
 			t.Fatalf("%s: no %q", name, c.old)
 		}
-		found := adapted(t, strings.Replace(soundFile, c.old, c.new, 1)).examine()
+		found := adapted(t, file).examine()
 		if c.want == "" {
 			if len(found) > 0 {
 				t.Errorf("%s: %+v", name, found)
