@@ -10,14 +10,15 @@ import (
 type betweenBody struct {
 	io.ReadCloser
 	meter *wire.Meter
-	tell  func(open bool)
+	tell  func(lineBreak string)
 }
 
 func (b *betweenBody) Read(p []byte) (int, error) {
-	if !b.meter.BetweenEvents() {
+	lineBreak := b.meter.BetweenEvents()
+	if lineBreak == "" {
 		return b.ReadCloser.Read(p)
 	}
-	b.tell(true)
-	defer b.tell(false) // a Read that panics, too: nobody may write behind it
+	b.tell(lineBreak)
+	defer b.tell("") // a Read that panics, too: nobody may write behind it
 	return b.ReadCloser.Read(p)
 }

@@ -51,11 +51,12 @@ type Exchange struct {
 	// passed on; the meter sees only what succeeded. Nil: nothing is called.
 	Refused func()
 
-	// Between is called with true when a stream, of an answer whose status is
-	// 2xx, is read on at a place between two events, where one of the gate's own
-	// may be put, and with false before what was read is handed on. Who reads has
-	// passed on all that came before. Nil: nothing is called.
-	Between func(open bool)
+	// Between is called when a stream, of an answer whose status is 2xx, is read
+	// on at a place between two events, where one of the gate's own may be put,
+	// with what that must end its lines with, and with "" before what was read is
+	// handed on. Who reads has passed on all that came before. Nil: nothing is
+	// called.
+	Between func(lineBreak string)
 
 	// Watchdog tells when the backend takes too long. Who asks it must then end
 	// the attempt with its error as the cause.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,10 +21,10 @@ import (
 // goroutine of its own that reads for it.
 type keepAlive struct {
 	http.ResponseWriter
-	ping []byte
+	pings map[string][]byte // by the line break
 
 	mu     sync.Mutex // held by who writes
-	open   bool       // the request's goroutine waits between two events
+	open   string     // the line break to be used while the request's goroutine waits between two events, else ""
 	begun  bool       // the first byte has left
 	broken bool       // the caller can't be written to
 
@@ -35,18 +36,23 @@ type keepAlive struct {
 	since time.Time // when seen was seen first, or the last keep-alive was due
 }
 
-// Keep-alives in the bytes that SDKs take. A comment has one line break: with
-// the blank line of an event behind it openai-go takes it for an empty one.
+// Keep-alives in the bytes that SDKs take, by what a stream ends its lines with. A
+// comment has one line break: with the blank line of an event behind it openai-go
+// takes it for an empty one.
 var (
-	pingComment = []byte(": ping\n")
-	pingEvent   = []byte("event: ping\ndata: {\"type\":\"ping\"}\n\n")
+	pingComments = byLineBreak(": ping\n")
+	pingEvents   = byLineBreak("event: ping\ndata: {\"type\":\"ping\"}\n\n")
 )
+
+func byLineBreak(ping string) map[string][]byte {
+	return map[string][]byte{"\n": []byte(ping), "\r": []byte(strings.ReplaceAll(ping, "\n", "\r"))}
+}
 
 // newKeepAlive returns what a stream of the dialect is written to.
 func newKeepAlive(w http.ResponseWriter, d wire.Dialect) *keepAlive {
-	k := &keepAlive{ResponseWriter: w, ping: pingComment}
+	k := &keepAlive{ResponseWriter: w, pings: pingComments}
 	if d == wire.Anthropic {
-		k.ping = pingEvent
+		k.pings = pingEvents
 	}
 	return k
 }
@@ -76,10 +82,11 @@ func (k *keepAlive) Flush() { _ = k.FlushError() }
 // Unwrap returns what it writes to, for http.ResponseController.
 func (k *keepAlive) Unwrap() http.ResponseWriter { return k.ResponseWriter }
 
-// between notes whether the request's goroutine waits between two events.
-func (k *keepAlive) between(open bool) {
+// between notes that the request's goroutine waits between two events of a stream
+// that breaks its lines so; "": it does not.
+func (k *keepAlive) between(lineBreak string) {
 	k.mu.Lock()
-	k.open = open
+	k.open = lineBreak
 	k.mu.Unlock()
 }
 
@@ -105,7 +112,7 @@ func (k *keepAlive) send() {
 		return // something is being written
 	}
 	defer k.mu.Unlock()
-	if !k.open || !k.begun || k.broken {
+	if k.open == "" || !k.begun || k.broken {
 		return
 	}
 	defer func() {
@@ -115,7 +122,7 @@ func (k *keepAlive) send() {
 			k.broken = true
 		}
 	}()
-	if _, err := k.ResponseWriter.Write(k.ping); err != nil {
+	if _, err := k.ResponseWriter.Write(k.pings[k.open]); err != nil {
 		k.broken = true
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,32 +22,35 @@ func TestAKeepAliveIsInTheBytesOfItsDialect(t *testing.T) {
 		if _, err := k.Write([]byte("data: 1\n\n")); err != nil {
 			t.Fatal(err)
 		}
-		w.Flushed = false
-		k.between(true)
-		k.send()
-		if got := w.Body.String(); got != "data: 1\n\n"+want || !w.Flushed {
-			t.Errorf("dialect %v: %q, flushed %t", d, got, w.Flushed)
+		for _, lineBreak := range []string{"\n", "\r"} {
+			w.Body.Reset()
+			w.Flushed = false
+			k.between(lineBreak)
+			k.send()
+			if got := w.Body.String(); got != strings.ReplaceAll(want, "\n", lineBreak) || !w.Flushed {
+				t.Errorf("dialect %v: %q, flushed %t", d, got, w.Flushed)
+			}
 		}
 	}
 }
 
 func TestWhereAKeepAliveMayNotStandThereIsNone(t *testing.T) {
 	for name, prepare := range map[string]func(k *keepAlive){
-		"before the first byte": func(k *keepAlive) { k.between(true) },
+		"before the first byte": func(k *keepAlive) { k.between("\n") },
 		"within an event":       func(k *keepAlive) { _, _ = k.Write([]byte("x")) },
 		"behind the wait": func(k *keepAlive) {
 			_, _ = k.Write([]byte("x"))
-			k.between(true)
-			k.between(false)
+			k.between("\n")
+			k.between("")
 		},
 		"while something is written": func(k *keepAlive) {
 			_, _ = k.Write([]byte("x"))
-			k.open = true
+			k.open = "\n"
 			k.mu.Lock()
 		},
 		"to a caller who is gone": func(k *keepAlive) {
 			_, _ = k.Write([]byte("x"))
-			k.between(true)
+			k.between("\n")
 			k.broken = true
 		},
 	} {
@@ -87,7 +91,7 @@ func TestAKeepAliveThatFailsIsTheLast(t *testing.T) {
 		f := &brokenWriter{ResponseWriter: httptest.NewRecorder(), left: 1, panic: panics}
 		k := newKeepAlive(f, wire.OpenAI)
 		_, _ = k.Write([]byte("x"))
-		k.between(true)
+		k.between("\n")
 		k.send()
 		k.send()
 		if f.tried != 2 {
@@ -143,8 +147,8 @@ func TestKeepAlivesDoNotRaceWithTheAnswer(t *testing.T) {
 			}
 			k.Flush()
 			if part == "\n\n" {
-				k.between(true)
-				k.between(false)
+				k.between("\n")
+				k.between("")
 			}
 		}
 	}

@@ -164,6 +164,16 @@ func TestADrainedBackendThatStallsIsGivenUp(t *testing.T) {
 	g.placeIsFree()
 }
 
+// loneCR makes a stream of lines that end in \r and nothing else.
+var loneCR = strings.NewReplacer("\n", "\r")
+
+func loneCRs(events ...string) (all []string) {
+	for _, event := range events {
+		all = append(all, loneCR.Replace(event))
+	}
+	return all
+}
+
 func TestSilenceWithinAStreamIsBridgedInItsDialect(t *testing.T) {
 	eachWay(t, testSilenceWithinAStreamIsBridgedInItsDialect)
 }
@@ -181,6 +191,10 @@ func testSilenceWithinAStreamIsBridgedInItsDialect(t *testing.T, way func(string
 		"chat, usage hidden": {"/v1/chat/completions", chatBody("m", "hi", `"stream":true`), comment, []string{chunk("one"), chunk("two"), done}, hidden.Replace, result{Requests: 1, Input: 9, Output: 2, Estimated: 1}},
 		"responses":          {"/v1/responses", streamBodies["/v1/responses"], comment, responsesStream, nil, result{Requests: 1, Input: 31, Cached: 5, Output: 17}},
 		"messages":           {"/v1/messages", streamBodies["/v1/messages"], ping, messagesStream, nil, result{Requests: 1, Input: 2310, Cached: 2000, Output: 12}},
+		"chat, lone CR": {"/v1/chat/completions", streamBodies["/v1/chat/completions"], loneCR.Replace(comment),
+			loneCRs(chunk("one"), chunk("two"), usageChunk(9, 5)+done), nil, result{Requests: 1, Input: 9, Output: 5}},
+		"messages, lone CR": {"/v1/messages", streamBodies["/v1/messages"], loneCR.Replace(ping),
+			loneCRs(messagesStream...), nil, result{Requests: 1, Input: 2310, Cached: 2000, Output: 12}},
 	}
 	resume := make(map[string]chan struct{})
 	for name := range streamed {

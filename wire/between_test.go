@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// between reads a stream chunk by chunk and tells behind each whether an event
-// of the gate's own may be put there.
-func between(t *testing.T, c MeterConfig, contentType string, chunks ...string) []bool {
+// between reads a stream chunk by chunk and tells behind each what an event of
+// the gate's own must break its lines with there.
+func between(t *testing.T, c MeterConfig, contentType string, chunks ...string) []string {
 	t.Helper()
 	r, w := io.Pipe()
 	m := NewMeter(c)
 	body := m.Wrap(http.Header{"Content-Type": {contentType}}, 200, -1, r)
-	var places []bool
+	var places []string
 	ask := make(chan struct{})
 	go func() {
 		for _, chunk := range chunks {
@@ -34,12 +34,14 @@ func between(t *testing.T, c MeterConfig, contentType string, chunks ...string) 
 	return places
 }
 
+var breakFor = map[byte]string{'y': "\n", 'r': "\r", 'n': ""}
+
 func TestAnEventOfTheGatesOwnMayStandBetweenTwo(t *testing.T) {
 	const a = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}"
 	for name, c := range map[string]struct {
 		contentType string
 		chunks      []string
-		want        string // y or n for each chunk
+		want        string // for each chunk: y, r where lines end in \r alone, n for none
 	}{
 		"whole events":             {"text/event-stream", []string{a + "\n\n", a + "\n\n" + a + "\n\n"}, "yy"},
 		"within a line":            {"text/event-stream", []string{a + "\n\n", a[:9], a[9:] + "\n\n"}, "yny"},
@@ -49,6 +51,8 @@ func TestAnEventOfTheGatesOwnMayStandBetweenTwo(t *testing.T) {
 		"behind an event's name":   {"text/event-stream", []string{"event: x\n", a + "\n\n"}, "ny"},
 		"CRLF":                     {"text/event-stream", []string{a + "\r\n\r\n", a + "\r\n\r\n"}, "yy"},
 		"within a CRLF":            {"text/event-stream", []string{a + "\r\n\r", "\n" + a + "\r\n\r\n"}, "ny"},
+		"lone CR":                  {"text/event-stream", []string{a + "\r\r", a + "\r", "\r"}, "rnr"},
+		"a comment and lone CR":    {"text/event-stream", []string{": x\r", ": y\r"}, "nr"},
 		"behind the end":           {"text/event-stream", []string{a + "\n\n", "data: [DONE]\n\n"}, "yn"},
 		"behind an error":          {"text/event-stream", []string{"data: {\"error\":{\"message\":\"x\"}}\n\n"}, "n"},
 		"JSON":                     {"application/json", []string{"{", "}"}, "nn"},
@@ -57,8 +61,8 @@ func TestAnEventOfTheGatesOwnMayStandBetweenTwo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, open := range between(t, MeterConfig{Endpoint: Chat}, c.contentType, c.chunks...) {
-				if open != (c.want[i] == 'y') {
-					t.Errorf("behind chunk %d, %q: %t", i, c.chunks[i], open)
+				if open != breakFor[c.want[i]] {
+					t.Errorf("behind chunk %d, %q: %q", i, c.chunks[i], open)
 				}
 			}
 		})
@@ -78,11 +82,12 @@ func TestAHiddenPartOfAnEventIsNoneForTheCaller(t *testing.T) {
 		"too long to be held":    {[]string{a, "data: " + strings.Repeat("x", maxHeldBytes)}, "yn"},
 		"within a CRLF":          {[]string{"data: {}\r\n\r"}, "n"},
 		"behind a CRLF, held on": {[]string{"data: {}\r\n\r\ndata: {}\r"}, "y"},
+		"lone CR":                {[]string{"data: {}\r\r", "data: {}\r\rdata: {}\r"}, "ry"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, open := range between(t, c, "text/event-stream", c2.chunks...) {
-				if open != (c2.want[i] == 'y') {
-					t.Errorf("behind chunk %d: %t", i, open)
+				if open != breakFor[c2.want[i]] {
+					t.Errorf("behind chunk %d: %q", i, open)
 				}
 			}
 		})

@@ -65,14 +65,17 @@ func (h *hidingBody) Read(p []byte) (int, error) {
 // read would leave in two.
 const minRead = 4 << 10
 
-// betweenEvents tells whether what was handed out ends with a whole event. One
+// betweenEvents tells what an event of the gate's own must end its lines with
+// behind what was handed out, "" where that does not end with a whole event. One
 // that is held has not begun for the caller.
-func (h *hidingBody) betweenEvents() bool {
-	if len(h.out) > 0 || h.passing {
-		return false
+func (h *hidingBody) betweenEvents() (lineBreak string) {
+	switch {
+	case len(h.out) > 0 || h.passing:
+		return ""
+	case len(h.held) > 0: // what ended before it is whole, with its line break
+		return "\n"
 	}
-	// Behind a \r there may come a \n that belongs to it.
-	return len(h.held) > 0 || !h.m.events.cr
+	return h.m.events.lineBreak()
 }
 
 // read meters b, of which the first fed bytes were metered before, and edits

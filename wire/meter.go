@@ -209,15 +209,19 @@ func (m *Meter) Editing() bool { return m.editing }
 
 // BetweenEvents tells whether what has been read off the body so far is a stream
 // that ends with a whole event, so that another one may be put there, and that
-// more must come. Only the goroutine that reads the body may ask.
-func (m *Meter) BetweenEvents() bool {
+// more must come. It returns what that one must end its lines with, "\n" or "\r";
+// "" where none may be put. Only the goroutine that reads the body may ask.
+func (m *Meter) BetweenEvents() (lineBreak string) {
 	if m.form != formEvents || m.tally.complete || m.tally.streamError {
-		return false
+		return ""
 	}
 	if m.hiding != nil {
 		return m.hiding.betweenEvents()
 	}
-	return m.events.fresh && !m.events.cr
+	if !m.events.fresh {
+		return ""
+	}
+	return m.events.lineBreak()
 }
 
 // Result returns what is known of the answer by now.

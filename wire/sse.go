@@ -11,6 +11,7 @@ type eventReader struct {
 	state lineState
 	fresh bool // nothing of the unit was read yet
 	cr    bool // the byte before was a \r: a \n belongs to it
+	lone  bool // some line of the stream has ended in a \r without a \n
 	open  bool // the unit has a line that is no comment
 
 	line  [8]byte // the start of a field's name, or of an event's
@@ -71,6 +72,7 @@ func (s *eventReader) next(b []byte) (n int, ended bool) {
 				i++
 				continue
 			}
+			s.lone = true
 		}
 		switch s.state {
 		case lineStart:
@@ -244,6 +246,21 @@ func (s *eventReader) broken() []byte {
 		return []byte("\n")
 	}
 	return []byte("\n\n")
+}
+
+// lineBreak returns what a unit of our own behind this one must break its lines
+// with, "" where none may stand. Behind a \r there may come a \n that belongs to
+// it: in a stream whose lines end in a \r alone that \n, should it come, completes
+// the last \r of our own unit as well. Another stream's reader may not know that
+// a \r ends a line.
+func (s *eventReader) lineBreak() string {
+	switch {
+	case !s.cr:
+		return "\n"
+	case s.lone:
+		return "\r"
+	}
+	return ""
 }
 
 // skipLF tells whether the byte c, between two units, only completes the \r
