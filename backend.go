@@ -21,7 +21,7 @@ import (
 
 // provision loads the backend's reverse_proxy and makes of both what the
 // gateway routes to.
-func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backend, error) {
+func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*handlers.Backend, error) {
 	if err := keys.CheckID(b.Name); err != nil {
 		return nil, fmt.Errorf("its name: %w", err)
 	}
@@ -81,8 +81,9 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App) (*handlers.Backen
 	if backend.Rules, err = rules(limiter.ScopeBackend, b.Name, b.Limits); err != nil {
 		return nil, err
 	}
-	capacity := b.capacity()
-	live.InitCapacity(capacity) // that of a configuration which runs stays until this one does
+	capacity := b.capacity(maxBody)
+	capacity.Bytes = max(capacity.Bytes, app.capacities[b.Name].Bytes) // of sites that differ in max_body
+	live.InitCapacity(capacity)                                        // that of a configuration which runs stays until this one does
 	if app.capacities == nil {
 		app.capacities = make(map[string]backends.Capacity)
 	}
@@ -101,9 +102,16 @@ const (
 // maxQueue bounds how many requests wait at a backend.
 const maxQueue = 100_000
 
-// capacity is how many requests the backend takes, and how many wait.
-func (b *BackendConfig) capacity() backends.Capacity {
+// queuedShare is the part of max_body, one in so many, that requests which wait may
+// hold on average: few are that large, and all of them together must not take the
+// machine's memory.
+const queuedShare = 10
+
+// capacity is how many requests the backend takes, and how many wait, each of at
+// most maxBody bytes.
+func (b *BackendConfig) capacity(maxBody int64) backends.Capacity {
 	return backends.Capacity{
+		Bytes:    max(maxBody, b.Queue*(maxBody/queuedShare)),
 		Inflight: b.MaxInflight,
 		Waiting:  int(b.Queue),
 		Wait:     orDefault(time.Duration(b.QueueTimeout), defaultQueueTimeout),

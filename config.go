@@ -264,9 +264,11 @@ type BackendConfig struct {
 	MaxInflight int64 `json:"max_inflight,omitempty"`
 
 	// How many requests wait for their turn while max_inflight are with the
-	// backend, in memory with their bodies. The keys take turns, each with its
-	// oldest request; where the queue is full, the key with the most in it gives
-	// way to one that has less. What is beyond gets a 429. It needs max_inflight.
+	// backend, in memory with their bodies, which may take a tenth of max_body on
+	// average (or one max_body in all, where that is more). The keys take turns,
+	// each with its oldest request; where the queue is full, the key with the most
+	// in it gives way to one that has less. What is beyond gets a 429. It needs
+	// max_inflight.
 	// Default: nobody waits. Zero means the default. At most 100,000.
 	Queue int64 `json:"queue,omitempty"`
 

@@ -79,7 +79,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, config := range h.Backends {
-		b, err := config.provision(ctx, app)
+		b, err := config.provision(ctx, app, g.MaxBody)
 		if err != nil {
 			return fmt.Errorf("backend %q: %w", config.Name, err)
 		}

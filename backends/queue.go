@@ -18,6 +18,9 @@ type Capacity struct {
 	// Waiting is how many wait, at most. 0: none, who finds no room is refused.
 	Waiting int
 
+	// Bytes is how much they hold together, at most. 0: no bound.
+	Bytes int64
+
 	// Wait is for how long each of them waits, at most.
 	Wait time.Duration
 }
@@ -64,6 +67,7 @@ type queue struct {
 	configured bool
 	capacity   Capacity
 	waiting    int
+	bytes      int64     // that those who wait hold
 	lines      list.List // of *line, none of them empty, by their turns
 	byKey      map[string]*line
 	held       time.Duration // for how long a place is held, a moving mean; 0: not known
@@ -73,12 +77,14 @@ type queue struct {
 type line struct {
 	key     string
 	waiters list.List     // of *waiter, oldest first
+	bytes   int64         // that they hold
 	turn    *list.Element // in queue.lines
 }
 
 // waiter is a request that waits for its turn.
 type waiter struct {
 	line  *line
+	bytes int64         // that it holds
 	place *list.Element // in line.waiters; nil: it is out of the queue. Guarded by queue.mu.
 	told  chan error    // of what became of it: nil is its turn. Holds one.
 }
@@ -146,17 +152,17 @@ func (l *Live) End(began time.Time) {
 }
 
 // Wait takes a place for a request of a key as soon as it is its turn, as Begin
-// does. It returns a [*FullError] where none can be waited for, or none came in
+// does. Meanwhile the request holds so many bytes. It returns a [*FullError] where none can be waited for, or none came in
 // time, and ctx's cause once that ends. Queued is called where the request does
 // have to wait.
-func (l *Live) Wait(ctx context.Context, key string, queued func()) error {
+func (l *Live) Wait(ctx context.Context, key string, bytes int64, queued func()) error {
 	q := &l.queue
 	q.mu.Lock()
 	if l.enter() {
 		q.mu.Unlock()
 		return nil
 	}
-	w, longest := q.join(key), q.capacity.Wait
+	w, longest := q.join(key, bytes), q.capacity.Wait
 	full := &FullError{RetryAfter: q.retryAfter()}
 	q.mu.Unlock()
 	if w == nil {
@@ -236,12 +242,13 @@ func (l *Live) quit(w *waiter) bool {
 // errQuit is what a waiter is told that went by itself, and does not listen.
 var errQuit = errors.New("quit")
 
-// join puts a request of a key into the queue; nil: it is full. Where another key
-// has more requests in it than this one would have, the last of those makes way.
-// It must be called with mu held.
-func (q *queue) join(key string) *waiter {
+// join puts a request of a key, and of so many bytes, into the queue; nil: it is
+// full. Where other keys have more in it than this one would have, their last
+// requests make way. It must be called with mu held.
+func (q *queue) join(key string, bytes int64) *waiter {
 	own := q.byKey[key]
-	if q.waiting > q.capacity.Waiting || q.waiting == q.capacity.Waiting && !q.makeWay(own) {
+	overfull := q.waiting > q.capacity.Waiting || q.over(q.bytes) // for less than when they came
+	if overfull || !q.makeWay(own, bytes) {
 		return nil
 	}
 	if own == nil {
@@ -252,30 +259,75 @@ func (q *queue) join(key string) *waiter {
 		}
 		q.byKey[key] = own
 	}
-	w := &waiter{line: own, told: make(chan error, 1)}
+	w := &waiter{line: own, bytes: bytes, told: make(chan error, 1)}
 	w.place = own.waiters.PushBack(w)
+	own.bytes += bytes
+	q.bytes += bytes
 	q.waiting++
 	return w
 }
 
-// makeWay refuses the last request of the longest line, where a request more in
-// the line given makes that no longer than the longest would be. It looks at
-// every line, but only in a queue that is full.
-func (q *queue) makeWay(own *line) bool {
-	length := 0
-	if own != nil {
-		length = own.waiters.Len()
+// over tells whether so many bytes are more than may wait.
+func (q *queue) over(bytes int64) bool {
+	return q.capacity.Bytes > 0 && bytes > q.capacity.Bytes
+}
+
+// share is what of a line would be left in the queue.
+type share struct {
+	last   *list.Element // in line.waiters
+	length int
+	bytes  int64
+}
+
+// makeWay makes room for a request of so many bytes in the line given, nil: a new
+// one. What it takes is given up by the last requests of the longest line, or,
+// where it is bytes that lack, of the line that holds the most of them: as long as
+// that has more than the line given would have. Where this is not enough nobody
+// gives way. It looks at every line, but only in a queue that is full.
+func (q *queue) makeWay(own *line, bytes int64) bool {
+	length, held := q.waiting, q.bytes+bytes
+	if length < q.capacity.Waiting && !q.over(held) {
+		return true
 	}
-	var longest *line
+	mine := share{length: 1, bytes: bytes}
+	if own != nil {
+		mine.length += own.waiters.Len()
+		mine.bytes += own.bytes
+	}
+	var others []*share
 	for turn := q.lines.Front(); turn != nil; turn = turn.Next() {
-		if l := turn.Value.(*line); longest == nil || l.waiters.Len() >= longest.waiters.Len() {
-			longest = l
+		l := turn.Value.(*line)
+		if l.waiters.Len() > mine.length || l.bytes > mine.bytes {
+			others = append(others, &share{l.waiters.Back(), l.waiters.Len(), l.bytes})
 		}
 	}
-	if longest == nil || longest.waiters.Len() <= length+1 {
-		return false
+
+	more := func(a, b *share) bool {
+		if length >= q.capacity.Waiting {
+			return a.length > b.length
+		}
+		return a.bytes > b.bytes
 	}
-	q.leave(longest.waiters.Back().Value.(*waiter), &FullError{RetryAfter: q.retryAfter()})
+	var leaving []*waiter
+	for length >= q.capacity.Waiting || q.over(held) {
+		var most *share
+		for _, s := range others {
+			if more(s, &mine) && (most == nil || !more(most, s)) {
+				most = s
+			}
+		}
+		if most == nil {
+			return false
+		}
+		w := most.last.Value.(*waiter)
+		leaving = append(leaving, w)
+		most.last = most.last.Prev()
+		most.length, most.bytes = most.length-1, most.bytes-w.bytes
+		length, held = length-1, held-w.bytes
+	}
+	for _, w := range leaving {
+		q.leave(w, &FullError{RetryAfter: q.retryAfter()})
+	}
 	return true
 }
 
@@ -283,6 +335,8 @@ func (q *queue) makeWay(own *line) bool {
 func (q *queue) leave(w *waiter, why error) {
 	w.line.waiters.Remove(w.place)
 	w.place = nil
+	w.line.bytes -= w.bytes
+	q.bytes -= w.bytes
 	if w.line.waiters.Len() == 0 {
 		q.lines.Remove(w.line.turn)
 		delete(q.byKey, w.line.key)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,8 +26,13 @@ type crowd struct {
 // comes has a request of a key wait until it is in the queue or told no. It must
 // be called in a bubble of synctest.
 func (c *crowd) comes(ctx context.Context, key string) {
+	c.comesWith(ctx, key, 0)
+}
+
+// comesWith is comes for a request that holds so many bytes.
+func (c *crowd) comesWith(ctx context.Context, key string, bytes int64) {
 	c.all.Go(func() {
-		err := c.live.Wait(ctx, key, func() {})
+		err := c.live.Wait(ctx, key, bytes, func() {})
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err == nil {
@@ -122,6 +128,65 @@ func TestAFullQueueGivesWayToWhoHasLessInIt(t *testing.T) {
 	})
 }
 
+func TestAQueueIsFullWhenItHoldsItsBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded(t, Capacity{Inflight: 1, Waiting: 10, Bytes: 100, Wait: time.Hour})
+		for i, step := range []struct {
+			key     string
+			bytes   int64
+			refused string // keys
+			waiting int
+		}{
+			{"heavy", 40, "", 1},
+			{"heavy", 40, "", 2},
+			{"heavy", 30, "heavy", 2},
+			{"light", 20, "", 3},       // all is taken
+			{"other", 30, "heavy", 3},  // has less than 80, and gets what of those came last
+			{"third", 50, "third", 3},  // nobody has more
+			{"light", 10, "", 4},       // all is taken again
+			{"light", 10, "light", 4},  // the same as heavy would have is no less
+			{"fourth", 35, "heavy", 4}, // 40 is more
+			{"heavy", 0, "", 5},
+			{"heavy", 5, "", 6},
+		} {
+			before := len(c.refused)
+			c.comesWith(t.Context(), step.key, step.bytes)
+			got := ""
+			for _, refused := range c.refused[before:] {
+				key, _, _ := strings.Cut(refused, ":")
+				got += key
+			}
+			if got != step.refused || c.live.Waiting() != step.waiting {
+				t.Fatalf("step %d: refused %q, and %d wait", i, got, c.live.Waiting())
+			}
+		}
+		c.serves(6)
+		c.all.Wait()
+		if c.live.queue.bytes != 0 {
+			t.Errorf("an empty queue holds %d bytes", c.live.queue.bytes)
+		}
+	})
+}
+
+func TestNobodyGivesWayForARequestThatStillFindsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded(t, Capacity{Inflight: 1, Waiting: 10, Bytes: 100, Wait: time.Hour})
+		c.comesWith(t.Context(), "heavy", 30)
+		c.comesWith(t.Context(), "heavy", 30)
+		c.comesWith(t.Context(), "light", 40)
+		c.comesWith(t.Context(), "third", 50) // the 30 that heavy has too much are not enough
+		if len(c.refused) != 1 || c.refused[0][:5] != "third" || c.live.Waiting() != 3 {
+			t.Errorf("refused %v, and %d wait", c.refused, c.live.Waiting())
+		}
+		c.comesWith(t.Context(), "third", 29) // of which one is
+		if len(c.refused) != 2 || c.refused[1][:5] != "heavy" || c.live.Waiting() != 3 {
+			t.Errorf("refused %v, and %d wait", c.refused, c.live.Waiting())
+		}
+		c.serves(3)
+		c.all.Wait()
+	})
+}
+
 func TestAQueueOfManyKeysIsFullForOneMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bounded(t, Capacity{Inflight: 1, Waiting: 3, Wait: time.Hour})
@@ -154,7 +219,7 @@ func TestWhoLeavesOrWaitsTooLongGivesHisPlaceUp(t *testing.T) {
 		if took := time.Since(began); took != time.Minute || c.live.Waiting() != 0 || len(c.refused) != 2 {
 			t.Errorf("after %v: %v", took, c.refused)
 		}
-		if err := c.live.Wait(t.Context(), "third", func() {}); !errors.As(err, &full) || !full.Late {
+		if err := c.live.Wait(t.Context(), "third", 0, func() {}); !errors.As(err, &full) || !full.Late {
 			t.Errorf("late, and told %v", err)
 		}
 		c.serves(1)
@@ -228,7 +293,7 @@ func TestACapacityMayChange(t *testing.T) {
 			t.Errorf("refused: %v; %d wait", c.refused, live.Waiting())
 		}
 		live.SetCapacity(Capacity{Inflight: 1})
-		if err := live.Wait(t.Context(), "bob", func() { t.Error("he waits") }); !errors.As(err, new(*FullError)) {
+		if err := live.Wait(t.Context(), "bob", 0, func() { t.Error("he waits") }); !errors.As(err, new(*FullError)) {
 			t.Errorf("there is no queue any more, and he is told %v", err)
 		}
 		c.serves(3)
@@ -252,7 +317,7 @@ func TestACapacityMayChange(t *testing.T) {
 func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
 	const most = 4
 	live := new(Live)
-	live.SetCapacity(Capacity{Inflight: most, Waiting: 20, Wait: 2 * time.Millisecond})
+	live.SetCapacity(Capacity{Inflight: most, Waiting: 20, Bytes: 200, Wait: 2 * time.Millisecond})
 	var there, served, worst atomic.Int64
 	var storm sync.WaitGroup
 	for caller := range 32 {
@@ -265,7 +330,7 @@ func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
 				case 1:
 					time.AfterFunc(time.Duration(rand.N(500))*time.Microsecond, cancel)
 				}
-				if live.Begin() || live.Wait(ctx, fmt.Sprint("key ", caller%5), func() {}) == nil {
+				if live.Begin() || live.Wait(ctx, fmt.Sprint("key ", caller%5), int64(caller), func() {}) == nil {
 					if n := there.Add(1); n > most {
 						worst.Store(n)
 					}
@@ -282,7 +347,7 @@ func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
 	if worst.Load() > 0 || served.Load() == 0 {
 		t.Errorf("%d were there at once, %d in all", worst.Load(), served.Load())
 	}
-	if live.InFlight() != 0 || live.Waiting() != 0 || live.queue.lines.Len() != 0 || len(live.queue.byKey) != 0 {
+	if live.InFlight() != 0 || live.Waiting() != 0 || live.queue.bytes != 0 || live.queue.lines.Len() != 0 || len(live.queue.byKey) != 0 {
 		t.Errorf("behind the storm %d are in flight, %d wait, in %d lines", live.InFlight(), live.Waiting(), live.queue.lines.Len())
 	}
 }

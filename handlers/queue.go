@@ -91,7 +91,7 @@ func (c *call) moveTo(i int) bool {
 func (c *call) waitAt(ctx context.Context, i int) error {
 	chosen, requests := c.candidates[i], c.g.Shared.InFlight()
 	queued := false
-	err := chosen.Live.Wait(ctx, c.key.ID, func() {
+	err := chosen.Live.Wait(ctx, c.key.ID, int64(len(c.body)), func() {
 		queued = true
 		requests.wait(c, i, time.Now())
 		chosen.Metrics.Waits()

@@ -51,9 +51,14 @@ func startTurns(t *testing.T, lines string) *turns {
 // asks sends a chat of a title, and returns what will tell its answer and how the
 // caller leaves before.
 func (q *turns) asks(key, title string) (told chan answer, leave func()) {
+	return q.sends(key, title, chatBody("m", "hi"))
+}
+
+// sends is asks for a body.
+func (q *turns) sends(key, title, body string) (told chan answer, leave func()) {
 	told = make(chan answer, 1)
 	ctx, leave := context.WithCancel(q.t.Context())
-	req, err := http.NewRequestWithContext(ctx, "POST", q.url+"/v1/chat/completions", strings.NewReader(chatBody("m", "hi")))
+	req, err := http.NewRequestWithContext(ctx, "POST", q.url+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
 		q.t.Fatal(err)
 	}
@@ -143,5 +148,37 @@ func TestRequestsWaitForTheirTurnAtABackend(t *testing.T) {
 	<-stopped
 	if q.most.Load() != 1 {
 		t.Errorf("%d were at the backend at once", q.most.Load())
+	}
+}
+
+// What waits is bounded by its bytes, too: here by 10 MB, one max_body.
+func TestBodiesThatWaitAreBounded(t *testing.T) {
+	q := startTurns(t, "max_inflight 1\nqueue 5 10m")
+	large := chatBody("m", strings.Repeat("x", 4_000_000))
+	first, _ := q.asks(callerKey, "a0")
+	<-q.arrived
+	second, _ := q.sends(callerKey, "a1", large)
+	q.waiting(1)
+	third, _ := q.sends(callerKey, "a2", large)
+	q.waiting(2)
+	refused, _ := q.sends(callerKey, "a3", large)
+	if got := <-refused; got.status != 429 || !strings.Contains(got.body, `"slow_down"`) {
+		t.Errorf("12 MB: %d %s", got.status, got.body)
+	}
+	light, _ := q.sends(otherKey, "b1", large)
+	if got := <-third; got.status != 429 {
+		t.Errorf("the one that makes way for another key: %d %s", got.status, got.body)
+	}
+	q.waiting(2)
+	small, _ := q.asks(callerKey, "a4")
+	q.waiting(3)
+	for i, told := range []chan answer{first, second, light, small} {
+		if i > 0 {
+			<-q.arrived
+		}
+		q.answer <- true
+		if got := <-told; got.status != 200 {
+			t.Errorf("request %d: %d %s", i, got.status, got.body)
+		}
 	}
 }
