@@ -67,6 +67,8 @@ func (b *watchedBody) awaitHead(enough func(head []byte) bool) error {
 		n, err := b.ReadCloser.Read(b.buffer[len(b.head):])
 		b.head = b.buffer[:len(b.head)+n]
 		switch {
+		case err == io.EOF && len(b.head) == 0:
+			return io.ErrUnexpectedEOF // no answer at all
 		case n > 0 && enough(b.head), len(b.head) == headSize, err == io.EOF:
 			b.err = err
 			return nil

@@ -106,7 +106,7 @@ func (h *hidingBody) conclude(err error) {
 		if h.passing {
 			lineBreaks = h.m.brokenLine()
 		}
-		h.breakOff(err, lineBreaks)
+		h.breakOff(lineBreaks)
 	}
 	h.m.release()
 }

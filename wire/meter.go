@@ -337,6 +337,21 @@ func (m *Meter) sniff(b []byte) []byte {
 	return nil
 }
 
+// torn tells whether a stream that seems to have ended is only a part of one. The
+// connection does not tell where that has no other end than its close, or stands
+// behind a proxy whose own backend broke off: the last event does, if it was cut,
+// and so do the dialects that end their streams with an event. Chats may lack
+// their [DONE], as some servers leave it out. The caller holds m.mu.
+func (m *Meter) torn() bool {
+	if m.form != formEvents || m.config.Fail == nil || m.length >= 0 {
+		return false // of a length that was said there is no room for more
+	}
+	if m.tally.complete || m.tally.streamError || m.events.named {
+		return false
+	}
+	return m.events.cut() || m.config.Endpoint == Responses || m.config.Endpoint == Messages
+}
+
 // brokenLine returns the line breaks that end an event which broke off here.
 func (m *Meter) brokenLine() []byte {
 	if m.form != formEvents {

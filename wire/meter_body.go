@@ -31,7 +31,7 @@ func (r *meteredBody) Read(p []byte) (int, error) {
 	}
 	r.m.mu.Unlock()
 	if err != nil {
-		r.breakOff(err, r.m.brokenLine())
+		r.breakOff(r.m.brokenLine())
 		err = r.err
 		if len(r.tail) > 0 {
 			err = nil
@@ -61,6 +61,8 @@ func (r *meteredBody) finish(err error) {
 	m := r.m
 	r.err = err
 	switch {
+	case err == io.EOF && m.torn():
+		r.err = io.ErrUnexpectedEOF
 	case err == io.EOF:
 		m.ended()
 	case m.form == formEvents && m.tally.complete:
@@ -74,12 +76,12 @@ func (r *meteredBody) finish(err error) {
 // breakOff puts the error event behind a stream that failed midway, and before
 // it what ends the event that was cut off. It is called without the meter's
 // lock, since Fail may ask for the result.
-func (r *meteredBody) breakOff(err error, lineBreaks []byte) {
+func (r *meteredBody) breakOff(lineBreaks []byte) {
 	m := r.m
 	if r.err == io.EOF || m.form != formEvents || m.config.Fail == nil {
 		return
 	}
-	e := m.config.Fail(err)
+	e := m.config.Fail(r.err)
 	if e == nil {
 		return
 	}

@@ -377,6 +377,46 @@ func TestMeterEndsABrokenStreamInItsDialect(t *testing.T) {
 	}
 }
 
+// A backend that closes its connection, or a proxy before it, can make a part of a
+// stream look like the whole.
+func TestMeterTellsAPartOfAStreamFromTheWhole(t *testing.T) {
+	const chat = `data: {"choices":[{"delta":{"content":"a"}}]}` + "\n\n"
+	const delta = "event: x\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}\n\n"
+	for name, c := range map[string]struct {
+		endpoint Endpoint
+		body     string
+		torn     bool
+	}{
+		"cut in an event":           {Chat, chat + chat[:20], true},
+		"cut in the first event":    {Chat, chat[:20], true},
+		"cut in an event's line":    {Chat, chat + "data: {\n", true},
+		"without its end":           {Chat, chat, false}, // as some servers write it
+		"without its last break":    {Chat, chat + "data: [DONE]", false},
+		"whole":                     {Chat, chat + "data: [DONE]\n\n", false},
+		"a message without its end": {Messages, "event: ping\ndata: {\"type\":\"ping\"}\n\n", true},
+		"a whole message":           {Messages, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", false},
+		"a message that failed":     {Messages, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"x\"}}\n\n", false},
+		"a failure, unfinished":     {Messages, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"x\"}}\n", false},
+		"a response without end":    {Responses, delta, true},
+		"a whole response":          {Responses, delta + "data: {\"type\":\"response.completed\",\"response\":{}}\n\n", false},
+	} {
+		for _, hide := range []bool{false, true} {
+			e := Errorf(KindUpstream, "it broke")
+			var asked error
+			s := setup{header: http.Header{"Content-Type": {"text/event-stream"}}, length: -1}
+			s.config = MeterConfig{Endpoint: c.endpoint, HideUsage: hide, Fail: func(err error) *Error { asked = err; return e }}
+			got := readMetered(s, inPieces([]byte(c.body)))
+			told := bytes.HasSuffix(got.out, e.Event(c.endpoint, 0))
+			if told != c.torn || (asked == io.ErrUnexpectedEOF) != c.torn || (got.final < 0) != c.torn || got.err != io.EOF {
+				t.Errorf("%s, hide %t: %q, asked %v, %v", name, hide, got.out, asked, got.err)
+			}
+		}
+	}
+	s := setup{header: http.Header{"Content-Type": {"text/event-stream"}}, length: 20}
+	s.config = MeterConfig{Endpoint: Chat, Fail: func(error) *Error { panic("asked, though nothing more may come") }}
+	readMetered(s, inPieces([]byte(chat[:20])))
+}
+
 func TestMeterCountsTheEventsOfResponses(t *testing.T) {
 	s := setup{header: http.Header{"Content-Type": {"text/event-stream"}}, length: -1}
 	e := Errorf(KindUpstreamTimeout, "")

@@ -231,6 +231,12 @@ func (s *eventReader) end() {
 	}
 }
 
+// cut tells whether the unit that is being read has begun some JSON that is not
+// whole.
+func (s *eventReader) cut() bool {
+	return !s.fresh && s.hasData && !s.data.payload.closed && s.data.depth > 0
+}
+
 // broken returns what must be put out before an event of our own can follow,
 // when the stream breaks off here: the end of the line, and the blank line
 // that ends the event. After a comment there must be none, since it would be
