@@ -92,6 +92,11 @@ func (c *call) authorise() *wire.Error {
 func (c *call) refuse(err *wire.Error) {
 	c.countRefusal(err)
 	c.logFailure("request refused", err)
+	if c.body == nil && c.r.ProtoMajor == 1 && c.r.Header.Get("Expect") != "" {
+		// The caller waits with its body for what it is told; net/http would
+		// wait for the body first, to use the connection again.
+		c.w.Header()["Connection"] = []string{"close"}
+	}
 	err.Write(c.w, c.dialect, c.id)
 }
 

@@ -157,6 +157,22 @@ func TestExpectContinue(t *testing.T) {
 				if got := refusal(t, v.rawOne(t, c.text)); got != c.want {
 					t.Error(got)
 				}
+				// A caller that means to use the connection again is told too,
+				// before its body has come, which net/http waits for.
+				conn := v.dial(t)
+				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				if _, err := io.WriteString(conn, strings.Replace(c.text, "Connection: close\r\n", "", 1)); err != nil {
+					t.Fatal(err)
+				}
+				res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatalf("kept alive: %v", err)
+				}
+				defer res.Body.Close()
+				body, err := io.ReadAll(res.Body)
+				if got := refusal(t, answer{res.StatusCode, res.Header, string(body)}); got != c.want || err != nil || !res.Close {
+					t.Errorf("kept alive: %s, %v, closes %t", got, err, res.Close)
+				}
 			})
 		})
 	}
