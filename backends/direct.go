@@ -177,9 +177,12 @@ func copyBody(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
 }
 
 // isEvents tells whether an answer is a stream of events whatever its length.
-func isEvents(header http.Header) bool {
+func isEvents(header http.Header) bool { return isMedia(header, "text/event-stream") }
+
+// isMedia tells whether an answer is of a media type, whatever its parameters.
+func isMedia(header http.Header, want string) bool {
 	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
-	return strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
+	return strings.EqualFold(strings.TrimSpace(media), want)
 }
 
 // copyBuffer is how much of an answer is read at once, in bytes, and eventBuffer

@@ -133,7 +133,7 @@ type Flag string
 
 // Flags. The zero value says that nothing is odd.
 const (
-	FlagHTML       Flag = "html"                  // HTML with a status below 300
+	FlagHTML       Flag = "html"                  // HTML with a status below 300, which is taken for a 502
 	FlagRedirect   Flag = "redirect"              // a status of 3xx, never followed
 	FlagUpgrade    Flag = "upgrade"               // 101, though nothing was offered
 	FlagCredential Flag = "credential_refused"    // 401 or 403: the backend's key is bad

@@ -15,10 +15,16 @@ var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
 // it is a stream, for its first chunk; where another backend can answer instead,
 // for its first event, too. An answer whose first event is an error that another
 // backend may not have becomes one of that status, without a body. After an error
-// there is no answer.
+// there is no answer. A page for people, which is none to any endpoint, becomes one
+// of status 502.
 func (e *Exchange) begin(res *http.Response) error {
 	if res.StatusCode < 200 || res.StatusCode >= 300 {
 		return nil // small, and read at once
+	}
+	if isMedia(res.Header, "text/html") { // of a proxy with a login, or of the wrong server
+		_ = res.Body.Close()
+		e.Flag, res.StatusCode, res.Body = FlagHTML, http.StatusBadGateway, http.NoBody
+		return nil
 	}
 	body := &watchedBody{ReadCloser: res.Body, watchdog: &e.Watchdog}
 	res.Body = body

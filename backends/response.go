@@ -25,6 +25,7 @@ var (
 	errRedirect = errors.New("a redirect, which is never followed")
 	errUpgrade  = errors.New("an upgrade that nobody offered")
 	errEvent    = errors.New("a stream that began with an error")
+	errPage     = errors.New("a web page, taken for a 502")
 )
 
 // inbound makes of a backend's answer what the caller may see, or an
@@ -63,10 +64,6 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 	}
 
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
-		if strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/html") {
-			ex.Flag = FlagHTML
-			header.Set("X-Content-Type-Options", "nosniff") // it was to be JSON: nobody shall run it
-		}
 		ex.CallerStatus = out.StatusCode
 		if ex.KeepOpen {
 			ex.kept = &keptBody{body: out.Body}
@@ -82,6 +79,8 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 	switch {
 	case ex.Flag == FlagErrorEvent:
 		cause = errEvent
+	case ex.Flag == FlagHTML:
+		cause = errPage
 	case status < 200:
 		ex.Flag, status, cause = FlagUpgrade, http.StatusBadGateway, errUpgrade
 	case status < 400:

@@ -356,7 +356,6 @@ func testOddAnswersAreFlagged(t *testing.T, proxy string) {
 		flag   Flag
 		want   string
 	}{
-		{[]string{"Content-Type: Text/HTML; charset=utf-8"}, "<html>", FlagHTML, "<html>"},
 		{[]string{"Content-Type: application/json", "Content-Encoding: br"}, "xx", FlagEncoding, "xx"},
 		{[]string{"Content-Type: application/json", "Content-Encoding: identity"}, "{}", "", "{}"},
 		{[]string{"Content-Type: application/json", "Content-Encoding: gzip"}, zipped(`{"a":1}`), "", `{"a":1}`},
@@ -374,6 +373,41 @@ func testOddAnswersAreFlagged(t *testing.T, proxy string) {
 			}
 			if c.flag != FlagEncoding && res.Header.Get("Content-Encoding") != "" {
 				t.Errorf("%v: encoded", c.header)
+			}
+		}
+	}
+}
+
+func TestAPageOrNothingAtAllIsNoAnswer(t *testing.T) { eachWay(t, testAPageOrNothingAtAllIsNoAnswer) }
+
+func testAPageOrNothingAtAllIsNoAnswer(t *testing.T, proxy string) {
+	for contentType, c := range map[string]struct {
+		body string
+		flag Flag
+	}{
+		"Text/HTML; charset=utf-8": {"<html>log in</html>", FlagHTML},
+		"text/event-stream":        {"", ""},
+	} {
+		upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, c.body)
+		})
+		for _, fallback := range []bool{false, true} {
+			p := newProxied(t, "", proxy, upstream.URL)
+			if fallback {
+				p.prepare = alternative(new(Live))
+			}
+			res, body, out := p.do("POST", "/v1/chat/completions", "{}")
+			var attempt *AttemptError
+			if fell := errors.As(out.err, &attempt); fallback && !fell || out.exchange.Flag != c.flag {
+				t.Errorf("%s: fell back %t (%v), flag %q", contentType, fell, out.err, out.exchange.Flag)
+			}
+			if !fallback && c.flag != "" && (res.StatusCode != 502 || !strings.Contains(body, "upstream_error")) {
+				t.Errorf("%s: answered %d %q", contentType, res.StatusCode, body)
+			}
+			if !fallback && c.flag == "" && attempt == nil {
+				t.Errorf("%s: answered %d %q", contentType, res.StatusCode, body)
 			}
 		}
 	}

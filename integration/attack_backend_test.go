@@ -164,14 +164,14 @@ func TestHeadersOfAnswersAreAnAllowList(t *testing.T) {
 	}
 }
 
-func TestHTMLAsAnAnswerIsFlagged(t *testing.T) {
+func TestHTMLIsNoAnswer(t *testing.T) {
 	v := attack(t, setup{answer: status(200, map[string]string{"Content-Type": "text/html"}, "<html>captive portal</html>")})
 	a := v.ask("POST", "/v1/chat/completions", callerKey, chatBody("m", promptCanary))
-	if a.status != 200 {
-		t.Errorf("got %d %v", a.status, a.header)
+	if got := refusal(t, a); got != upstreamError {
+		t.Errorf("got %s %s", got, a.body)
 	}
 	v.logged(t, `"flag":"html"`)
-	if used := v.usageOf("alice"); used.Requests != 1 {
+	if used := v.usageOf("alice"); used.Requests != 1 || used.Errors != 1 || used.Input != 0 {
 		t.Errorf("usage %+v", used)
 	}
 }
