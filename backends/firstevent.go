@@ -17,12 +17,15 @@ type event struct {
 // once it is whole.
 func cutEvent(head []byte) (e event, whole bool) {
 	for {
-		end := bytes.IndexByte(head, '\n')
+		end := bytes.IndexAny(head, "\r\n")
 		if end < 0 {
 			return e, false
 		}
-		line := bytes.TrimSuffix(head[:end], []byte("\r"))
-		head = head[end+1:]
+		line := head[:end]
+		if head = head[end:]; bytes.HasPrefix(head, []byte("\r\n")) {
+			head = head[1:]
+		}
+		head = head[1:]
 		if len(line) == 0 {
 			if e.name != nil || e.data != nil {
 				return e, true

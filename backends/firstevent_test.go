@@ -20,6 +20,7 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 		"behind comments":         {": PROCESSING\n\n: PROCESSING\r\n\r\ndata: {\"error\":{\"code\":503}}\r\n\r\n", 503},
 		"overload":                {"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n", 529},
 		"a limit":                 {"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\"}}\n\n", 429},
+		"lines that end in \\r":   {"event: error\rdata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\r\r", 529},
 		"the caller's own":        {"data: {\"error\":{\"type\":\"invalid_request_error\"}}\n\n", 0},
 		"the caller's, a number":  {"data: {\"error\":{\"type\":\"BadRequestError\",\"code\":400}}\n\n", 0},
 		"an error behind a chunk": {"data: {\"choices\":[]}\n\ndata: {\"error\":{\"code\":503}}\n\n", 0},
