@@ -1,153 +1,184 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
-	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// chatRequest is a chat request of 1.5 kB.
-var chatRequest = func() string {
-	head := `{"model":"bench-model","messages":[{"role":"system","content":"You answer in few words."},{"role":"user","content":"`
+// chatRequest is a chat of 1.5 kB.
+func chatRequest(model string) string {
+	head := fmt.Sprintf(`{"model":%q,"messages":[{"role":"system","content":"You answer in few words."},{"role":"user","content":"`, model)
 	tail := `"}],"temperature":0.7,"max_tokens":256}`
 	return head + strings.Repeat("words ", 250)[:1500-len(head)-len(tail)] + tail
-}()
-
-// load sends requests from a number of callers, each over a connection of its own.
-type load struct {
-	callers int
-	client  *http.Client
 }
 
-func newLoad(callers int) *load {
-	return &load{callers: callers, client: &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: callers,
-		DisableCompression:  true,
-	}}}
+// caller sends one request after the other over a connection of its own. It is no
+// http.Client, whose goroutines would take more of the machine's CPU than the
+// gateways have.
+type caller struct {
+	address string
+	conn    net.Conn
+	in      *bufio.Reader
+	buf     []byte
 }
 
-// run sends requests to url and returns how long each took. It fails with the
-// first that was not answered.
-func (l *load) run(url string, requests int) ([]time.Duration, error) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	latencies := make([]time.Duration, requests)
-	var next atomic.Int64
-	var callers sync.WaitGroup
-	for range l.callers {
-		callers.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= requests || ctx.Err() != nil {
-					return
-				}
-				start := time.Now()
-				if err := ask(ctx, l.client, url); err != nil {
-					cancel(err)
-					return
-				}
-				latencies[i] = time.Since(start)
-			}
-		})
-	}
-	callers.Wait()
-	return latencies, context.Cause(ctx)
-}
+// timing is how long a caller waited.
+type timing struct{ first, last time.Duration } // to the first and the last byte of the body
 
-// ask sends one request and reads the whole answer.
-func ask(ctx context.Context, client *http.Client, url string) error {
-	res, err := post(ctx, client, url, chatRequest)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
-	return err
-}
+// patience is how long an answer may take.
+const patience = 2 * time.Minute
 
-// runStreams reads streams at once and returns how long each took to its first
-// event. Halfway it calls during, with all of them open.
-func (l *load) runStreams(url string, s settings, during func() error) ([]time.Duration, error) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	waits := make([]time.Duration, s.streams)
-	var open, readers sync.WaitGroup
-	open.Add(s.streams)
-	for i := range s.streams {
-		readers.Go(func() {
-			opened := sync.OnceFunc(open.Done)
-			defer opened()
-			if err := l.readStream(ctx, url, s, &waits[i], opened); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	open.Wait()
-	if err := during(); err != nil {
-		cancel(err)
-	}
-	readers.Wait()
-	return waits, context.Cause(ctx)
-}
-
-// readStream reads a stream to its end; all of its events must come. begun is
-// called at its first.
-func (l *load) readStream(ctx context.Context, url string, s settings, first *time.Duration, begun func()) error {
+// ask sends a request and reads its answer, each piece of which read is given. A
+// connection that the server has closed while it idled is dialled anew, once.
+func (c *caller) ask(request []byte, read func(piece []byte)) (timing, error) {
+	idled := c.conn != nil
 	start := time.Now()
-	res, err := post(ctx, l.client, url, streamRequest, streamHeader, fmt.Sprintf("%d %s", s.events, s.every))
+	res, err := c.send(request)
+	if err != nil && idled {
+		res, err = c.send(request)
+	}
 	if err != nil {
-		return err
+		return timing{}, err
 	}
 	defer res.Body.Close()
-	buf := make([]byte, 4<<10)
-	lines := 0
-	for {
-		n, err := res.Body.Read(buf)
-		if n > 0 && *first == 0 {
-			*first = time.Since(start)
-			begun()
-		}
-		lines += bytes.Count(buf[:n], []byte{'\n'})
-		switch {
-		case err == io.EOF && lines != 2*(s.events+1): // [DONE] is one, too
-			return fmt.Errorf("%d lines of a stream of %d events came", lines, s.events)
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-}
-
-// streamRequest asks for a stream.
-const streamRequest = `{"model":"bench-model","stream":true,"messages":[{"role":"user","content":"count"}]}`
-
-// post sends a chat request; every answer but 200 is an error. header are names and
-// their values.
-func post(ctx context.Context, client *http.Client, url, body string, header ...string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+benchKey)
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 500))
-		_ = res.Body.Close()
-		return nil, fmt.Errorf("%s: %s", res.Status, text)
+		c.close()
+		return timing{}, fmt.Errorf("%s: %s", res.Status, text)
 	}
-	return res, nil
+	var took timing
+	for {
+		n, err := res.Body.Read(c.buf)
+		if n > 0 {
+			if took.first == 0 {
+				took.first = time.Since(start)
+			}
+			read(c.buf[:n])
+		}
+		if err == nil {
+			continue
+		}
+		took.last = time.Since(start)
+		if err != io.EOF || res.Close {
+			c.close()
+		}
+		if err != io.EOF {
+			return took, fmt.Errorf("reading an answer: %w", err)
+		}
+		return took, nil
+	}
+}
+
+// send writes a request and reads the header of its answer.
+func (c *caller) send(request []byte) (*http.Response, error) {
+	if c.conn == nil {
+		conn, err := net.Dial("tcp", c.address)
+		if err != nil {
+			return nil, err
+		}
+		c.conn, c.in, c.buf = conn, bufio.NewReader(conn), make([]byte, 8<<10)
+	}
+	_ = c.conn.SetDeadline(time.Now().Add(patience)) // fails only where the connection does
+	_, err := c.conn.Write(request)
+	if err == nil {
+		var res *http.Response
+		if res, err = http.ReadResponse(c.in, nil); err == nil {
+			return res, nil
+		}
+	}
+	c.close()
+	return nil, err
+}
+
+func (c *caller) close() {
+	_ = c.conn.Close()
+	c.conn = nil
+}
+
+// timings collects what callers report, who are many.
+type timings struct {
+	mu     sync.Mutex
+	all    []timing
+	failed error
+}
+
+// add reports whether to go on.
+func (t *timings) add(took timing, err error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil {
+		t.all = append(t.all, took)
+	} else if t.failed == nil {
+		t.failed = err
+	}
+	return t.failed == nil
+}
+
+// chats has callers send chats for a time.
+func chats(callers []*caller, t *target, turn time.Duration) ([]timing, error) {
+	var took timings
+	var waiting sync.WaitGroup
+	end := time.Now().Add(turn)
+	for i, c := range callers {
+		waiting.Go(func() {
+			for turn := i; time.Now().Before(end); turn += len(callers) {
+				size := 0
+				one, err := c.ask(t.chat(turn), func(piece []byte) { size += len(piece) })
+				if err == nil && size == 0 {
+					err = errors.New("an empty answer")
+				}
+				if !took.add(one, err) {
+					return
+				}
+			}
+		})
+	}
+	waiting.Wait()
+	return took.all, took.failed
+}
+
+// readStreams has each caller read one stream; they begin over the time of ramp.
+// Once all have begun it calls open.
+func readStreams(callers []*caller, t *target, s stream, ramp time.Duration, open func() error) ([]timing, error) {
+	var took timings
+	var begun, waiting sync.WaitGroup
+	begun.Add(len(callers))
+	start := time.Now()
+	for i, c := range callers {
+		waiting.Go(func() {
+			begin := sync.OnceFunc(begun.Done)
+			defer begin()
+			time.Sleep(time.Until(start.Add(ramp * time.Duration(i) / time.Duration(len(callers)))))
+			took.add(readStream(c, t.stream(i, s), s, begin))
+		})
+	}
+	begun.Wait()
+	err := open()
+	waiting.Wait()
+	return took.all, errors.Join(err, took.failed)
+}
+
+// readStream reads a stream, of which all must come. begin is called at its first
+// event.
+func readStream(c *caller, request []byte, s stream, begin func()) (timing, error) {
+	lines := 0
+	var tail []byte
+	took, err := c.ask(request, func(piece []byte) {
+		begin()
+		lines += bytes.Count(piece, []byte{'\n'})
+		tail = append(tail, piece[max(0, len(piece)-len(doneEvent)):]...)
+		tail = tail[max(0, len(tail)-len(doneEvent)):]
+	})
+	if err == nil && (lines < 2*(s.events+1) || string(tail) != doneEvent) {
+		err = fmt.Errorf("%d lines of a stream of %d events came, the last ones %q", lines, s.events, tail)
+	}
+	return took, err
 }

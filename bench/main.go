@@ -1,137 +1,169 @@
-// Command bench measures what the gate adds to a request: the CPU seconds of its
-// process for each request and for each event of a stream, next to those of
-// Caddy's bare reverse_proxy out of the same binary, in the same run. Throughput
-// on a shared machine is noise; CPU seconds are far less so, and what noise they
-// have meets all alike: many short rounds, in which each target has its turn.
+// Command bench measures what the gate costs: the CPU time of its process for each
+// request and for each event of a stream, next to that of Caddy's bare
+// reverse_proxy out of the same binary, in the same run, and what callers wait and
+// the process holds meanwhile. The model server and the callers are its own, in its
+// own process. docs/performance.md tells how to read what it prints.
 //
 // It also checks that no event of a stream is held back.
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // settings are the flags.
 type settings struct {
-	caddy            string
-	rounds, requests int
-	callers          int
-	streamRounds     int
-	streams, events  int
-	every            time.Duration
-	json             string
+	caddy   string
+	work    []string
+	callers []int
+	only    []string
+	others  []other
+	mock    string
+	json    string
+
+	rounds, streamRounds int
+	turn                 time.Duration
+	streams, events      int
+	every                time.Duration
 }
 
+// The kinds of work, as -work names them.
+const (
+	workChat     = "chat"
+	workStreams  = "streams"
+	workFullRate = "full-rate"
+)
+
 func main() {
-	var s settings
+	s := settings{work: []string{workChat, workStreams, workFullRate}, callers: []int{1, 16, 64, 256}}
 	flag.StringVar(&s.caddy, "caddy", "bin/caddy", "the `binary` to measure")
-	flag.IntVar(&s.rounds, "rounds", 30, "measured `rounds` of requests, each of all targets")
-	flag.IntVar(&s.requests, "requests", 2000, "`requests` of one round to one target")
-	flag.IntVar(&s.callers, "callers", 64, "`callers` at a time")
-	flag.IntVar(&s.streamRounds, "stream-rounds", 3, "measured `rounds` of streams; 0: none")
-	flag.IntVar(&s.streams, "streams", 500, "`streams` at a time")
+	flag.Func("work", "the `kinds` of work: chat,streams,full-rate (default all)", list(&s.work, parseWork))
+	flag.Func("callers", "the `numbers` of callers at a time of chats (default 1,16,64,256)", list(&s.callers, strconv.Atoi))
+	flag.Func("only", "the `targets` to measure beside bare, of "+strings.Join(namesOfGateways(), ",")+" (default all; those of Redis where it is installed)", list(&s.only, parseName))
+	flag.Func("other", "another gateway: `name=http://host:port,pid=123[,key=K][,model=M][,header=Name: value]...`; may be given again", func(text string) error {
+		o, err := parseOther(text)
+		s.others = append(s.others, o)
+		return err
+	})
+	flag.StringVar(&s.mock, "mock", "127.0.0.1:0", "the `address` of the mock model server, for other gateways")
+	flag.IntVar(&s.rounds, "rounds", 20, "`rounds` of chats and of streams at full rate, in each of which each target has its turn")
+	flag.DurationVar(&s.turn, "turn", 200*time.Millisecond, "the `time` of a turn of chats")
+	flag.IntVar(&s.streamRounds, "stream-rounds", 3, "`rounds` of streams")
+	flag.IntVar(&s.streams, "streams", 1000, "`streams` at a time")
 	flag.IntVar(&s.events, "events", 100, "`events` of a stream")
-	flag.DurationVar(&s.every, "every", 20*time.Millisecond, "the `time` between two events; 0: at full rate")
+	flag.DurationVar(&s.every, "every", 20*time.Millisecond, "the `time` between two events")
 	flag.StringVar(&s.json, "json", "", "the `file` to write the results to, as JSON")
 	flag.Parse()
-	if err := run(s); err != nil {
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(s settings) (err error) {
-	if s.rounds < 1 || s.requests < 1 || s.callers < 1 || s.streams < 1 || s.events < 1 || s.streamRounds < 0 || s.every < 0 {
-		return errors.New("rounds, requests, callers, streams and events start at 1, stream-rounds and every at 0")
+// list makes the function of a flag that takes several values, with commas.
+func list[T any](into *[]T, parse func(string) (T, error)) func(string) error {
+	return func(text string) error {
+		*into = nil
+		for part := range strings.SplitSeq(text, ",") {
+			value, err := parse(part)
+			if err != nil {
+				return err
+			}
+			*into = append(*into, value)
+		}
+		return nil
 	}
-	mock := newMock()
-	defer mock.Close()
+}
 
+func parseWork(text string) (string, error) {
+	if !slices.Contains([]string{workChat, workStreams, workFullRate}, text) {
+		return "", errors.New("the kinds of work are chat, streams and full-rate")
+	}
+	return text, nil
+}
+
+func parseName(text string) (string, error) {
+	if names := namesOfGateways(); !slices.Contains(names, text) {
+		return "", fmt.Errorf("the targets are %s", strings.Join(names, ", "))
+	}
+	return text, nil
+}
+
+func (s settings) check() error {
+	if s.rounds < 1 || s.streamRounds < 1 || s.streams < 1 || s.events < 1 || slices.Min(s.callers) < 1 || s.turn <= 0 || s.every <= 0 {
+		return errors.New("numbers start at 1, and times are more than 0")
+	}
+	return checkFileLimit(max(s.streams, slices.Max(s.callers)))
+}
+
+func run(ctx context.Context, s settings) (err error) {
+	if err := s.check(); err != nil {
+		return err
+	}
+	mock, err := newMock(s.mock)
+	if err != nil {
+		return err
+	}
+	defer mock.Close()
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	targets := []*target{{name: "direct", url: mock.URL}}
-	for _, g := range gateways {
-		process, err := startGateway(s.caddy, dir, g.name, g.caddyfile, mock.Listener.Addr().String())
+	machine := machineInfo()
+	fmt.Println(machine)
+	measured := results{Machine: machine, Go: goVersion()}
+	var late error
+	works := s.works()
+	for i, w := range works {
+		targets, stop, err := startTargets(s, dir, mock)
 		if err != nil {
 			return err
 		}
-		defer process.stop()
-		targets = append(targets, &target{name: g.name, url: process.url, process: process})
+		err = w.measure(ctx, targets)
+		if err == nil && i == len(works)-1 {
+			late = checkStreams(targets)
+		}
+		stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		measured.add(w, targets)
 	}
-	if err := measureRequests(targets, s); err != nil {
-		return err
-	}
-	if err := measureStreams(targets, s); err != nil {
-		return err
-	}
-	report(os.Stdout, targets)
+	measured.print(os.Stdout)
 	if s.json != "" {
-		if err := writeJSON(s, targets); err != nil {
-			return err
-		}
+		late = errors.Join(late, measured.write(s.json))
 	}
-	return checkStream(targets[2].url)
+	return late
 }
 
-// measureRequests sends requests to all targets in turn, after a round to warm up.
-func measureRequests(targets []*target, s settings) error {
-	load := newLoad(s.callers)
-	fmt.Printf("%d callers, %d requests a round, %d rounds after one to warm up\n", s.callers, s.requests, s.rounds)
-	return inTurn(targets, s.rounds, "of CPU a request", func(t *target) (time.Duration, error) {
-		return t.measureRequests(load, s.requests)
-	}, func(t *target) *[]sample { return &t.requests })
-}
-
-// measureStreams has all targets stream in turn, after a round to warm up.
-func measureStreams(targets []*target, s settings) error {
-	if s.streamRounds == 0 {
-		return nil
+// works are the kinds of work that were asked for.
+func (s settings) works() []work {
+	var all []work
+	for _, kind := range s.work {
+		switch kind {
+		case workChat:
+			for _, n := range s.callers {
+				all = append(all, chatWork(n, s.rounds, s.turn))
+			}
+		case workStreams:
+			all = append(all, streamWork(s.streams, s.streamRounds, s.events, s.every))
+		case workFullRate:
+			all = append(all, fullRateWork(s.rounds))
+		}
 	}
-	load := newLoad(s.streams)
-	fmt.Printf("\n%d streams at a time of %d events %s apart, %d rounds after one to warm up\n", s.streams, s.events, s.every, s.streamRounds)
-	return inTurn(targets[1:], s.streamRounds, "of CPU an event", func(t *target) (time.Duration, error) {
-		return t.measureStreams(load, s)
-	}, func(t *target) *[]sample { return &t.streams })
-}
-
-// inTurn measures all targets in each round, and tells of their CPU. The first
-// round warms up: its samples go. The order turns around from round to round, so
-// that what drifts over time meets all alike.
-func inTurn(targets []*target, rounds int, unit string, measure func(*target) (time.Duration, error), samples func(*target) *[]sample) error {
-	for round := range rounds + 1 {
-		order := slices.Clone(targets)
-		if round%2 == 1 {
-			slices.Reverse(order)
-		}
-		cpu := make(map[*target]time.Duration)
-		for _, t := range order {
-			var err error
-			if cpu[t], err = measure(t); err != nil {
-				return fmt.Errorf("round %d, %s: %w", round, t.name, err)
-			}
-		}
-		if round == 0 {
-			for _, t := range targets {
-				*samples(t) = nil
-			}
-			continue
-		}
-		fmt.Printf("round %2d:", round)
-		for _, t := range targets {
-			if t.process != nil {
-				fmt.Printf(" %s %s,", t.name, cpu[t].Round(10*time.Nanosecond))
-			}
-		}
-		fmt.Printf(" %s\n", unit)
-	}
-	return nil
+	return all
 }

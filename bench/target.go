@@ -1,7 +1,13 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -9,77 +15,189 @@ import (
 type target struct {
 	name    string
 	url     string
-	process *gateway // nil: no process of its own, so no CPU to measure
+	process *process    // nil: it has none of its own, so no CPU to measure
+	own     *server     // a Caddy that the bench has started
+	redis   *redisStore // that the gateway has its limits in, if it has
 
-	requests []sample // of each round
-	streams  []sample
+	key, model func(caller int) string
+	keys       int // among which requests take turns
+	header     string
+	lead       time.Duration // for which callers come before each turn
+
+	callers  []*caller
+	requests [][]byte // by the caller whose key and model they have
+	samples  []sample // of each round
+	since    counters // at the beginning of the last turn
+	memory   memory
 }
 
-// sample is what one round showed.
-type sample struct {
-	n          int           // requests or events
-	cpu        time.Duration // of the gateway's process, for all of them
-	p50, p99   time.Duration // of a request, or until a stream's first event
-	throughput float64       // of requests or events, a second
-	memory     int64         // bytes that the process grew by while streams were open, a stream
+const chatPath = "/v1/chat/completions"
+
+// ownTarget is a gateway that the bench has started.
+func ownTarget(kind gatewayKind, s *server) *target {
+	return &target{name: kind.name, url: "http://" + s.address, own: s, key: benchKey, model: benchModel, keys: max(kind.callers, 1), lead: kind.lead}
 }
 
-// measureRequests sends one round of requests and returns the CPU of one.
-func (t *target) measureRequests(load *load, requests int) (time.Duration, error) {
-	s, err := t.measure(requests, func() ([]time.Duration, error) { return load.run(t.url, requests) })
-	t.requests = append(t.requests, s)
-	return s.each(), err
+// startTargets starts the gateways that are to be measured. stop ends them.
+func startTargets(s settings, dir string, mock *httptest.Server) (targets []*target, stop func(), err error) {
+	var started []*server
+	stop = func() {
+		for _, t := range targets {
+			t.hangUp()
+		}
+		for _, s := range slices.Backward(started) {
+			s.stop()
+		}
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	targets = append(targets, &target{name: "direct", url: mock.URL, key: benchKey, model: benchModel, keys: 1})
+	for _, kind := range gatewayKinds {
+		if kind.name != bare && len(s.only) > 0 && !slices.Contains(s.only, kind.name) {
+			continue
+		}
+		var store *redisStore
+		if kind.redis {
+			if store, err = startRedis(dir); err != nil {
+				return nil, nil, err
+			}
+			if store == nil {
+				if slices.Contains(s.only, kind.name) {
+					return nil, nil, errors.New(kind.name + ": there is no redis-server")
+				}
+				fmt.Println("no redis-server is installed: leaving out", kind.name)
+				continue
+			}
+			started = append(started, store.server)
+		}
+		g, err := startGateway(s.caddy, dir, kind, mock.Listener.Addr().String(), store.address())
+		if err != nil {
+			return nil, nil, err
+		}
+		started = append(started, g)
+		t := ownTarget(kind, g)
+		p, err := processOf(g.command.Process.Pid)
+		if err != nil {
+			return nil, nil, err
+		}
+		t.process, t.redis = &p, store
+		targets = append(targets, t)
+	}
+	for _, o := range s.others {
+		t, err := o.target()
+		if err != nil {
+			return nil, nil, err
+		}
+		targets = append(targets, t)
+	}
+	return targets, stop, nil
 }
 
-// measureStreams reads one round of streams and returns the CPU of one event.
-func (t *target) measureStreams(load *load, set settings) (time.Duration, error) {
-	before, err := t.process.memory()
+// chat is the turn-th chat, of which each is of the next key.
+func (t *target) chat(turn int) []byte {
+	if t.requests == nil {
+		for i := range t.keys {
+			t.requests = append(t.requests, t.post(i, chatRequest(t.model(i))))
+		}
+	}
+	return t.requests[turn%t.keys]
+}
+
+// stream is a request for a stream, of the turn-th key.
+func (t *target) stream(turn int, s stream) []byte {
+	i := turn % t.keys
+	return t.post(i, s.request(t.model(i)))
+}
+
+// post is a whole HTTP request.
+func (t *target) post(caller int, body string) []byte {
+	address := strings.TrimPrefix(t.url, "http://")
+	host, base, _ := strings.Cut(address, "/")
+	if base != "" {
+		base = "/" + base
+	}
+	return fmt.Appendf(nil, "POST %s%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nAccept: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
+		base, chatPath, host, t.key(caller), t.header, len(body), body)
+}
+
+// connect gives the target so many callers.
+func (t *target) connect(n int) error {
+	u, err := url.Parse(t.url)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	var open int64
-	s, err := t.measure(set.streams*set.events, func() ([]time.Duration, error) {
-		return load.runStreams(t.url, set, func() (err error) {
-			open, err = t.process.memory()
-			return err
-		})
-	})
-	s.memory = (open - before) / int64(set.streams)
-	t.streams = append(t.streams, s)
-	return s.each(), err
+	for range n {
+		t.callers = append(t.callers, &caller{address: u.Host})
+	}
+	t.chat(0) // so that no two callers make the requests
+	return nil
 }
 
-// measure takes the time and the CPU of work on n requests or events, which
-// returns how long callers waited.
-func (t *target) measure(n int, work func() ([]time.Duration, error)) (sample, error) {
-	s := sample{n: n}
-	before, err := t.process.cpu()
-	if err != nil {
-		return s, err
+// hangUp ends the callers' connections.
+func (t *target) hangUp() {
+	for _, c := range t.callers {
+		if c.conn != nil {
+			c.close()
+		}
 	}
-	start := time.Now()
-	waits, err := work()
-	if err != nil {
-		return s, err
-	}
-	s.throughput = float64(n) / time.Since(start).Seconds()
-	after, err := t.process.cpu()
-	s.cpu = after - before
-	slices.Sort(waits)
-	s.p50, s.p99 = waits[len(waits)/2], waits[len(waits)*99/100]
-	return s, err
+	t.callers = nil
 }
 
-// each is the CPU of one request or event.
-func (s sample) each() time.Duration { return s.cpu / time.Duration(max(s.n, 1)) }
+// other is a gateway that runs already.
+type other struct {
+	name, url  string
+	pid        int
+	key, model string
+	header     []string
+}
 
-// total is the CPU of one request or event over all rounds: what a round is off
-// by, one round being little, the next makes good.
-func total(samples []sample) time.Duration {
-	var all sample
-	for _, s := range samples {
-		all.n += s.n
-		all.cpu += s.cpu
+// parseOther reads name=http://host:port,pid=123 and what may follow.
+func parseOther(text string) (o other, err error) {
+	for i, part := range strings.Split(text, ",") {
+		name, value, ok := strings.Cut(part, "=")
+		switch {
+		case !ok || value == "":
+			return o, fmt.Errorf("%q is to be name=value", part)
+		case i == 0:
+			o.name, o.url = name, strings.TrimSuffix(value, "/")
+		case name == "pid":
+			o.pid, err = strconv.Atoi(value)
+		case name == "key":
+			o.key = value
+		case name == "model":
+			o.model = value
+		case name == "header":
+			o.header = append(o.header, value)
+		default:
+			return o, fmt.Errorf("%q is none of pid, key, model and header", name)
+		}
+		if err != nil {
+			return o, fmt.Errorf("%s: %w", name, err)
+		}
 	}
-	return all.each()
+	if !strings.HasPrefix(o.url, "http://") || o.pid == 0 {
+		return o, errors.New("a name, a URL that begins with http:// and a pid are needed")
+	}
+	return o, nil
+}
+
+func (o other) target() (*target, error) {
+	p, err := processOf(o.pid)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.name, err)
+	}
+	always := func(value, usual string) func(int) string {
+		if value == "" {
+			value = usual
+		}
+		return func(int) string { return value }
+	}
+	t := &target{name: o.name, url: o.url, process: &p, key: always(o.key, benchKey(0)), model: always(o.model, benchModel(0)), keys: 1}
+	for _, line := range o.header {
+		t.header += line + "\r\n"
+	}
+	return t, nil
 }
