@@ -33,13 +33,16 @@ run: build
 	@exec bin/run
 
 # One package at a time: several start a gate, Redis servers and a storm of
-# callers each, and their bounds in time are about one such, not about all.
+# callers each, and their bounds in time are about one such, not about all. What
+# a request may allocate and cost of CPU is tried without the race detector, which
+# takes of both itself.
 ## test: every test, with the race detector where there is a C compiler
 .PHONY: test
 test:
 	@scripts/test-tools.sh
 	@if [ -z "$(race)" ]; then echo "make test: no C compiler, so WITHOUT the race detector"; fi
 	$(GO) test -p 1 $(race) ./...
+	$(if $(race),$(GO) test -p 1 -run 'Allocate|CPU' . ./backends ./bench)
 	cd conformance && $(GO) test $(race) ./...
 	cd deployments && $(GO) test ./...
 

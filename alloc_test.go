@@ -1,10 +1,11 @@
-//go:build !race
+//go:build unix && !race
 
 package pinegate
 
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,18 +17,45 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
-// answering is a way to a backend that has the answer of a chat, metered.
-type answering struct{}
+// answering is a way to a backend that has an answer, metered.
+type answering struct {
+	media, text string
+	pieces      int // in so many pieces, each of which is the text
+}
 
 const wholeChat = `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`
 
-func (answering) Forward(_ context.Context, w http.ResponseWriter, _ *http.Request, ex *backends.Exchange) error {
+func (a answering) Forward(_ context.Context, w http.ResponseWriter, _ *http.Request, ex *backends.Exchange) error {
 	ex.Status, ex.CallerStatus, ex.Dispatched = 200, 200, true
-	header := http.Header{"Content-Type": {"application/json"}}
-	_, err := io.Copy(w, ex.Meter.Wrap(header, 200, int64(len(wholeChat)), io.NopCloser(strings.NewReader(wholeChat))))
-	return err
+	body := ex.Meter.Wrap(http.Header{"Content-Type": {a.media}}, 200, -1, io.NopCloser(&pieces{a.text, a.pieces}))
+	controller := http.NewResponseController(w)
+	for buf := make([]byte, 4<<10); ; {
+		n, err := body.Read(buf)
+		if _, err := w.Write(buf[:n]); err != nil {
+			return err
+		}
+		_ = controller.Flush()
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// pieces gives a text so often, at each Read once.
+type pieces struct {
+	text string
+	left int
+}
+
+func (p *pieces) Read(into []byte) (int, error) {
+	if p.left == 0 {
+		return 0, io.EOF
+	}
+	p.left--
+	return copy(into, p.text), nil
 }
 
 // nowhere is a ResponseWriter that keeps nothing.
@@ -43,22 +71,31 @@ func (w *nowhere) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What a request allocates in the gate itself, four limits and a price included,
-// beside what its backend takes. Whoever needs more than this has a reason that
-// belongs into the commit; whoever needs less lowers it.
-func TestARequestAllocatesLittle(t *testing.T) {
-	const most = 35
+func (w *nowhere) Flush() {}
+
+// rates are the limits of a gate that has no durable store; quotas are those of one
+// that has: four each, over key, team and model.
+const (
+	rates = `"keys": [{"id": "alice", "team": "red", "secrets": ["{env.ALLOC_TEST_KEY}"], "limits": ["1000000000 requests/second", "1000000000000 tokens/minute"]}],
+		"teams": [{"name": "red", "limits": ["1000 concurrent"]}],
+		"models": [{"pattern": "m*", "limits": ["1000000000 requests/second"], "price": "input 2 output 10"}],`
+	quotas = `"keys": [{"id": "alice", "team": "red", "secrets": ["{env.ALLOC_TEST_KEY}"], "limits": ["1000000000 requests/second", "1000000000000 tokens/month"]}],
+		"teams": [{"name": "red", "limits": ["1000 concurrent"]}],
+		"models": [{"pattern": "m*", "limits": ["1000000000000 tokens/minute"], "price": "input 2 output 10"}],`
+)
+
+// allocations are those of a request by a gate whose app and limits are given, its
+// answer included, but for what its backend takes.
+func allocations(t *testing.T, app, limits string, backend answering, body string) float64 {
+	t.Helper()
 	const key = "a-key-for-the-allocations-0001"
 	t.Setenv("ALLOC_TEST_KEY", key)
-	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"pinegate": json.RawMessage(`{"store":{"type":"memory"}}`)}})
+	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"pinegate": json.RawMessage(app)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := new(Handler)
-	err = json.Unmarshal([]byte(`{
-		"keys": [{"id": "alice", "team": "red", "secrets": ["{env.ALLOC_TEST_KEY}"], "limits": ["1000000000 requests/second", "1000000000000 tokens/minute"]}],
-		"teams": [{"name": "red", "limits": ["1000 concurrent"]}],
-		"models": [{"pattern": "m*", "limits": ["1000000000 requests/second"], "price": "input 2 output 10"}],
+	err = json.Unmarshal([]byte(`{`+limits+`
 		"backends": [{"name": "b", "proxy": {"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:1"}], "transport": {"protocol": "pinegate"}}}]
 	}`), h)
 	if err != nil {
@@ -69,10 +106,9 @@ func TestARequestAllocatesLittle(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = h.Cleanup() })
 	for _, b := range h.gateway.Backends {
-		b.Forwarder = answering{}
+		b.Forwarder = backend
 	}
 
-	body := `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"` + strings.Repeat("words ", 200) + `"}]}`
 	w := &nowhere{header: make(http.Header)}
 	in := httptest.NewRequest("POST", "/v1/chat/completions", nil)
 	in.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + key}, "Content-Length": {strconv.Itoa(len(body))}}
@@ -81,17 +117,62 @@ func TestARequestAllocatesLittle(t *testing.T) {
 	caddyhttp.SetVar(in.Context(), caddyhttp.ClientIPVarKey, "127.0.0.1")
 	reader := strings.NewReader(body)
 	in.Body = io.NopCloser(reader)
-	n := testing.AllocsPerRun(1000, func() {
+	return testing.AllocsPerRun(1000, func() {
 		clear(w.header)
 		w.n = 0
 		reader.Reset(body)
 		h.gateway.ServeHTTP(w, in)
-		if w.n != len(wholeChat) {
-			t.Fatalf("%d bytes of an answer, header %v", w.n, w.header)
+		if want := backend.pieces * len(backend.text); w.n != want {
+			t.Fatalf("%d bytes of an answer, want %d; header %v", w.n, want, w.header)
 		}
 	})
+}
+
+var (
+	chatAsked = `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"` + strings.Repeat("words ", 200) + `"}]}`
+	// Whoever asks for the usage gets it, so that as much comes as was sent.
+	streamAsked = `{"model":"m","max_tokens":9,"stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}`
+	chatGiven   = answering{"application/json", wholeChat, 1}
+)
+
+const memoryStore = `{"store":{"type":"memory"}}`
+
+// What a request allocates in the gate itself, four limits and a price included,
+// beside what its backend takes. Whoever needs more than this has a reason that
+// belongs into the commit; whoever needs less lowers it.
+func TestARequestAllocatesLittle(t *testing.T) {
+	most(t, 50, allocations(t, memoryStore, rates, chatGiven, chatAsked))
+}
+
+// Likewise with all that is durable: a quota, the ledger, and metrics by key.
+func TestARequestWithEverythingOnAllocatesLittle(t *testing.T) {
+	app := fmt.Sprintf(`{"store":{"type":"file","dir":%q},"metrics":{"per_key":true}}`, t.TempDir())
+	most(t, 50, allocations(t, app, quotas, chatGiven, chatAsked))
+}
+
+// Likewise over Redis, one call of a script at a time. What the gate does by itself
+// each second meanwhile is counted, too: the bound has room for a slow machine.
+func TestARequestOverRedisAllocatesLittle(t *testing.T) {
+	s := redistest.Standalone(t, redistest.Options{})
+	app := fmt.Sprintf(`{"store":{"type":"redis","dir":%q,"redis":{"urls":[%q],"timeout":"1m","outage":"deny"}},"metrics":{"per_key":true}}`, t.TempDir(), s.URL)
+	most(t, 140, allocations(t, app, quotas, chatGiven, chatAsked))
+}
+
+// What a stream allocates it allocates once: a hundred times as many events take no
+// more.
+func TestAnEventAllocatesNothing(t *testing.T) {
+	const event = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}],"usage":null}` + "\n\n"
+	of := func(events int) float64 {
+		return allocations(t, memoryStore, rates, answering{"text/event-stream", event, events}, streamAsked)
+	}
+	few := of(10)
+	most(t, few+3, of(1000)) // a pool may have been emptied
+}
+
+func most(t *testing.T, most, n float64) {
+	t.Helper()
 	if n > most {
-		t.Errorf("%v allocations a request, at most %d are known of", n, most)
+		t.Errorf("%v allocations a request, at most %v are known of", n, most)
 	}
 	t.Logf("%v allocations a request", n)
 }

@@ -51,3 +51,68 @@ func TestADirectRequestAllocatesLittle(t *testing.T) {
 	}
 	t.Logf("%v allocations a request", n)
 }
+
+// streaming is a transport that has a stream of so many events, of which each comes by
+// itself.
+type streaming int
+
+func (n streaming) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1,
+		Header: http.Header{"Content-Type": {"text/event-stream"}},
+		Body:   io.NopCloser(&times{int(n)}),
+	}, nil
+}
+
+const oneEvent = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}],"usage":null}` + "\n\n"
+
+// times gives an event at each Read, so often.
+type times struct{ left int }
+
+func (r *times) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	r.left--
+	return copy(p, oneEvent), nil
+}
+
+// lengths keeps how much was written, and no more.
+type lengths struct {
+	header http.Header
+	n      int
+}
+
+func (w *lengths) Header() http.Header { return w.header }
+func (w *lengths) WriteHeader(int)     {}
+func (w *lengths) Flush()              {}
+func (w *lengths) Write(p []byte) (int, error) {
+	w.n += len(p)
+	return len(p), nil
+}
+
+// What a stream allocates on its way from a plain backend it allocates once: a
+// hundred times as many events take no more.
+func TestAnEventOfADirectStreamAllocatesNothing(t *testing.T) {
+	tr := provision(t, "")
+	d := &Direct{transport: tr, to: []upstream{{host: "model.example"}}}
+	in := httptest.NewRequest("POST", "/v1/chat/completions", nil)
+	in.Header = header(callerHeaders...)
+	body := rawBody([]byte(`{"model":"m","stream":true,"messages":[]}`))
+	w := &lengths{header: make(http.Header)}
+	of := func(n streaming) float64 {
+		tr.next = n
+		return testing.AllocsPerRun(100, func() {
+			clear(w.header)
+			w.n = 0
+			ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: body, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+			if err := d.Forward(t.Context(), w, in, ex); err != nil || w.n != int(n)*len(oneEvent) {
+				t.Fatalf("%v: %d bytes", err, w.n)
+			}
+		})
+	}
+	few := of(10)
+	if many := of(1000); many > few+3 { // a pool may have been emptied
+		t.Errorf("%v allocations a stream of 1000 events, and %v of 10", many, few)
+	}
+}

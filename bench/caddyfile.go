@@ -76,33 +76,48 @@ func benchKey(caller int) string { return fmt.Sprintf("the-key-of-the-benchmark-
 
 func benchModel(caller int) string { return fmt.Sprintf("bench-model-%d", caller) }
 
-// caddyfile is the configuration of a gateway on a port, in front of an upstream.
-func (kind gatewayKind) caddyfile(port, admin, upstream, redis string) string {
-	const transport = `
+const transport = `
 			transport http {
 				keepalive_idle_conns_per_host 2048
 			}`
-	var global, site strings.Builder
+
+// caddyfile is the configuration of a gateway on a port, in front of an upstream.
+func (kind gatewayKind) caddyfile(port, admin, upstream, redis string) string {
+	return kind.global(admin, redis) + kind.site(port, upstream)
+}
+
+// global are the global options.
+func (kind gatewayKind) global(admin, redis string) string {
+	var options strings.Builder
+	fmt.Fprintf(&options, "	admin %s\n	persist_config off\n", admin)
 	if kind.log {
-		global.WriteString("	metrics\n")
+		options.WriteString("	metrics\n")
+	}
+	if kind.gate == fourLimits {
+		options.WriteString("	pinegate {\n		metrics {\n			per_key\n		}\n")
+		if kind.redis {
+			// A store that is slow for once must not change what is measured.
+			fmt.Fprintf(&options, "		store redis redis://%s {\n			timeout 5s\n			outage deny\n		}\n", redis)
+		}
+		options.WriteString("	}\n")
+	}
+	return "{\n" + options.String() + "}\n"
+}
+
+// site is the site that requests come to.
+func (kind gatewayKind) site(port, upstream string) string {
+	var site strings.Builder
+	if kind.log {
 		site.WriteString("	log {\n		output file {$XDG_DATA_HOME}/access.log\n	}\n")
 	}
 	if kind.gate == "" {
 		fmt.Fprintf(&site, "	reverse_proxy %s {%s\n	}\n", upstream, transport)
 	} else {
-		if kind.gate == fourLimits {
-			global.WriteString("	pinegate {\n		metrics {\n			per_key\n		}\n")
-			if kind.redis {
-				// A store that is slow for once must not change what is measured.
-				fmt.Fprintf(&global, "		store redis redis://%s {\n			timeout 5s\n			outage deny\n		}\n", redis)
-			}
-			global.WriteString("	}\n")
-		}
 		site.WriteString("	pinegate {")
 		for i := range kind.callers {
 			fmt.Fprintf(&site, kind.gate, i, sha256.Sum256([]byte(benchKey(i))))
 		}
 		fmt.Fprintf(&site, "\n		backend mock %s {\n			models bench-*%s\n		}\n	}\n", upstream, transport)
 	}
-	return fmt.Sprintf("{\n	admin %s\n	persist_config off\n%s}\nhttp://:%s {\n	bind 127.0.0.1\n%s}\n", admin, &global, port, &site)
+	return fmt.Sprintf("http://:%s {\n	bind 127.0.0.1\n%s}\n", port, &site)
 }

@@ -62,11 +62,8 @@ func (s *server) stop() {
 
 // startGateway starts a Caddy in front of upstream, with a folder of its own in dir.
 func startGateway(binary, dir string, kind gatewayKind, upstream, redis string) (*server, error) {
-	home, err := os.MkdirTemp(dir, kind.name)
-	if err != nil {
-		return nil, err
-	}
 	s := new(server)
+	var err error
 	if s.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
@@ -77,24 +74,33 @@ func startGateway(binary, dir string, kind gatewayKind, upstream, redis string) 
 	if err != nil {
 		return nil, err
 	}
-	config := filepath.Join(home, "Caddyfile")
-	if err := os.WriteFile(config, []byte(kind.caddyfile(port, s.admin, upstream, redis)), 0o600); err != nil {
-		return nil, err
-	}
-	command := exec.Command(binary, "run", "--config", config)
-	command.Env = append(os.Environ(), "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
-	c := caller{address: s.address}
-	err = startServer(command, s, func() error {
-		_, err := c.ask(ownTarget(kind, s).chat(0), func([]byte) {})
-		return err
-	})
-	if c.conn != nil {
-		c.close()
-	}
-	if err != nil {
+	command := exec.Command(binary)
+	if err := startCaddy(command, s, dir, kind.caddyfile(port, s.admin, upstream, redis), ownTarget(kind, s)); err != nil {
 		return nil, fmt.Errorf("%s: %w", kind.name, err)
 	}
 	return s, nil
+}
+
+// startCaddy runs a Caddy and waits until it answers the chats of a target.
+func startCaddy(command *exec.Cmd, s *server, dir, caddyfile string, t *target) error {
+	home, err := os.MkdirTemp(dir, "caddy")
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(home, "Caddyfile")
+	if err := os.WriteFile(config, []byte(caddyfile), 0o600); err != nil {
+		return err
+	}
+	command.Args = append(command.Args, "run", "--config", config)
+	command.Env = append(command.Environ(), "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
+	if err := t.connect(1); err != nil {
+		return err
+	}
+	defer t.hangUp()
+	return startServer(command, s, func() error {
+		_, err := t.callers[0].ask(t.chat(0), func([]byte) {})
+		return err
+	})
 }
 
 // freeAddress is one that nobody listens on at the moment.
