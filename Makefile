@@ -57,7 +57,7 @@ $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/bin/.install $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv bin/.install/golangci-lint $@ && rmdir bin/.install
 
-## bench: CPU of a request through the gate, next to Caddy's bare reverse_proxy
+## bench: what requests and streams cost in the gate, next to Caddy's bare reverse_proxy
 .PHONY: bench
 bench: build
 	$(GO) run ./bench -caddy bin/caddy $(BENCH)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
@@ -15,15 +16,19 @@ import (
 	_ "github.com/amanycodes/pine-gate"
 )
 
-// asCaddy makes this test's binary a Caddy.
+// asCaddy makes this test's binary a Caddy; where it says `contention`, one that
+// profiles locks and waits, which no Caddy does by itself (docs/performance.md).
 const asCaddy = "PINEGATE_BENCH_AS_CADDY"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asCaddy) != "" {
-		caddycmd.Main()
-		return
+	switch os.Getenv(asCaddy) {
+	case "":
+		os.Exit(m.Run())
+	case "contention":
+		runtime.SetMutexProfileFraction(1)
+		runtime.SetBlockProfileRate(1000) // ns
 	}
-	os.Exit(m.Run())
+	caddycmd.Main()
 }
 
 // The gate with everything on must not take twice the CPU of bare reverse_proxy. Both

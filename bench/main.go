@@ -55,7 +55,7 @@ func main() {
 		return err
 	})
 	flag.StringVar(&s.mock, "mock", "127.0.0.1:0", "the `address` of the mock model server, for other gateways")
-	flag.IntVar(&s.rounds, "rounds", 20, "`rounds` of chats and of streams at full rate, in each of which each target has its turn")
+	flag.IntVar(&s.rounds, "rounds", 12, "`rounds` of chats and of streams at full rate, in each of which each target has its turn")
 	flag.DurationVar(&s.turn, "turn", 200*time.Millisecond, "the `time` of a turn of chats")
 	flag.IntVar(&s.streamRounds, "stream-rounds", 3, "`rounds` of streams")
 	flag.IntVar(&s.streams, "streams", 1000, "`streams` at a time")

@@ -149,7 +149,7 @@ const settle = time.Second
 // alike. A turn is charged with the CPU until the target's next one begins: what it
 // does later, and what it does each second, counts.
 func (w work) measure(ctx context.Context, targets []*target) error {
-	fmt.Printf("\n%s: %d rounds of %d targets\n", w.name, w.rounds, len(targets))
+	fmt.Printf("%s: %d rounds of %d targets\n", w.name, w.rounds, len(targets))
 	for _, t := range targets {
 		if err := t.connect(w.callers); err != nil {
 			return err

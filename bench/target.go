@@ -54,6 +54,7 @@ func startTargets(s settings, dir string, mock *httptest.Server) (targets []*tar
 			stop()
 		}
 	}()
+	fmt.Println()
 	targets = append(targets, &target{name: "direct", url: mock.URL, key: benchKey, model: benchModel, keys: 1})
 	for _, kind := range gatewayKinds {
 		if kind.name != bare && len(s.only) > 0 && !slices.Contains(s.only, kind.name) {
@@ -84,6 +85,7 @@ func startTargets(s settings, dir string, mock *httptest.Server) (targets []*tar
 			return nil, nil, err
 		}
 		t.process, t.redis = &p, store
+		fmt.Printf("  %s: profiles at http://%s/debug/pprof/\n", t.name, g.admin)
 		targets = append(targets, t)
 	}
 	for _, o := range s.others {
