@@ -166,7 +166,7 @@ func TestAnEventAllocatesNothing(t *testing.T) {
 		return allocations(t, memoryStore, rates, answering{"text/event-stream", event, events}, streamAsked)
 	}
 	few := of(10)
-	most(t, few+3, of(1000)) // a pool may have been emptied
+	most(t, few+100, of(1000)) // pools are emptied now and then, and one an event would be 990
 }
 
 func most(t *testing.T, most, n float64) {

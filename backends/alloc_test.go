@@ -112,7 +112,7 @@ func TestAnEventOfADirectStreamAllocatesNothing(t *testing.T) {
 		})
 	}
 	few := of(10)
-	if many := of(1000); many > few+3 { // a pool may have been emptied
+	if many := of(1000); many > few+100 { // pools are emptied now and then, and one an event would be 990
 		t.Errorf("%v allocations a stream of 1000 events, and %v of 10", many, few)
 	}
 }
