@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/dashboard"
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/keys"
 )
@@ -41,13 +42,18 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	pages, err := dashboard.New()
+	if err != nil {
+		return err
+	}
 	h.admin = &handlers.Admin{
-		Shared:   app.shared(),
-		Keys:     h.keys,
-		Throttle: limited,
-		Logger:   ctx.Logger(),
-		Metrics:  promhttp.HandlerFor(ctx.GetMetricsRegistry(), promhttp.HandlerOpts{}),
-		APIBase:  control.Base,
+		Shared:    app.shared(),
+		Keys:      h.keys,
+		Throttle:  limited,
+		Logger:    ctx.Logger(),
+		Metrics:   promhttp.HandlerFor(ctx.GetMetricsRegistry(), promhttp.HandlerOpts{}),
+		Dashboard: pages,
+		APIBase:   control.Base,
 		API: control.New(
 			func() (control.Gate, error) { return operated{app}, nil },
 			func(r *http.Request) string { return "admin key from " + handlers.ClientAddr(r).String() },

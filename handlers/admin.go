@@ -7,27 +7,31 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/dashboard"
 	"github.com/amanycodes/pine-gate/keys"
 	"github.com/amanycodes/pine-gate/throttle"
 	"github.com/amanycodes/pine-gate/wire"
 )
 
 // Admin answers the control plane, on a listener of its own: its API, usage,
-// health and metrics. All but health needs an admin key.
+// health, metrics and the dashboard. All needs an admin key but health and the
+// dashboard's files, which hold nothing of the gate's.
 type Admin struct {
-	Shared   Shared
-	Keys     *keys.Store // holds admin keys only
-	Throttle *throttle.Throttle
-	Logger   *zap.Logger
-	Metrics  http.Handler // in Prometheus' format
-	API      http.Handler // under APIBase
-	APIBase  string
+	Shared    Shared
+	Keys      *keys.Store // holds admin keys only
+	Throttle  *throttle.Throttle
+	Logger    *zap.Logger
+	Metrics   http.Handler // in Prometheus' format
+	API       http.Handler // under APIBase
+	APIBase   string
+	Dashboard *dashboard.Dashboard
 }
 
 // ServeHTTP answers every request: what it does not know is refused.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID(time.Now())
 	w.Header().Set("X-Request-Id", id)
+	w.Header().Set("X-Content-Type-Options", "nosniff") // it shares an origin with a page
 	if err := a.serve(w, r); err != nil {
 		a.Logger.Info("admin request refused", zap.String("request_id", id), zap.String("reason", err.Error()))
 		err.Write(w, wire.OpenAI, id)
@@ -42,15 +46,22 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) *wire.Error {
 		a.API.ServeHTTP(w, r)
 		return nil
 	}
+	page := a.Dashboard.Has(r.URL.Path)
 	switch r.URL.Path {
 	case "/healthz", "/readyz", "/metrics", "/v1/usage":
 	default:
-		return wire.Errorf(wire.KindUnknownURL, "")
+		if !page {
+			return wire.Errorf(wire.KindUnknownURL, "")
+		}
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		err := wire.Errorf(wire.KindMethod, "")
 		err.Allow = "GET, HEAD"
 		return err
+	}
+	if page {
+		a.Dashboard.ServeHTTP(w, r)
+		return nil
 	}
 	switch r.URL.Path {
 	case "/healthz":
