@@ -21,6 +21,7 @@ function resting(backend) {
 }
 
 function health(backend) {
+	if (backend.up === null) return badge("not asked yet");
 	if (!backend.up) return badge("down", "bad");
 	if (backend.cooldowns.some((c) => c.model === null)) return badge("resting", "warn");
 	return badge("up", "good");
