@@ -45,6 +45,7 @@ test:
 	$(if $(race),$(GO) test -p 1 -run 'Allocate|CPU' . ./backends ./bench)
 	cd conformance && $(GO) test $(race) ./...
 	cd deployments && $(GO) test ./...
+	cd browser && $(GO) test ./...
 
 ## lint: golangci-lint on all modules (its first build takes some minutes)
 .PHONY: lint
@@ -52,6 +53,7 @@ lint: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) run
 	cd conformance && ../$(GOLANGCI_LINT) run
 	cd deployments && ../$(GOLANGCI_LINT) run
+	cd browser && ../$(GOLANGCI_LINT) run
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/bin/.install $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -68,6 +70,7 @@ fmt: build
 	$(GO) fmt ./...
 	cd conformance && $(GO) fmt ./...
 	cd deployments && $(GO) fmt ./...
+	cd browser && $(GO) fmt ./...
 	@for f in Caddyfile examples/*/Caddyfile; do bin/caddy fmt --overwrite "$$f" || exit 1; done
 
 ## clean: remove what was built; .env and the data in .run stay

@@ -80,7 +80,7 @@ func TestSecurityPageNamesWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := make(map[string]bool)
-	for _, dir := range []string{".", "integration", "deployments", "examples", "handlers", "backends"} {
+	for _, dir := range []string{".", "integration", "deployments", "examples", "handlers", "backends", "dashboard", "browser"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

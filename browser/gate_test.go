@@ -28,7 +28,7 @@ const (
 )
 
 // patience bounds what another process brings about: CI's machine may stall.
-const patience = 15 * time.Second
+const patience = 90 * time.Second
 
 // gate is a running gate: a site for callers, and one of pinegate_admin.
 type gate struct {
@@ -44,11 +44,8 @@ type gate struct {
 // startGate runs the binary with what stands between the braces of `pinegate`.
 func startGate(t *testing.T, block string) *gate {
 	t.Helper()
-	g := &gate{t: t, dir: t.TempDir()}
-	site, control := freePort(t), freePort(t)
-	g.url, g.control = fmt.Sprintf("http://127.0.0.1:%d", site), fmt.Sprintf("http://127.0.0.1:%d", control)
-	g.config = filepath.Join(g.dir, "Caddyfile")
-	text := fmt.Sprintf(`{
+	g := newGate(t)
+	g.configure(fmt.Sprintf(`{
 	admin off
 	persist_config off
 	grace_period 2s
@@ -67,12 +64,25 @@ func startGate(t *testing.T, block string) *gate {
 		admin_key {env.KEY_ADMIN}
 	}
 }
-`, filepath.Join(g.dir, "store"), g.url, block, g.control)
-	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`, filepath.Join(g.dir, "store"), g.url, block, g.control))
 	g.start()
 	return g
+}
+
+// newGate picks ports and a folder for a gate that is yet to be started.
+func newGate(t *testing.T) *gate {
+	t.Helper()
+	g := &gate{t: t, dir: t.TempDir()}
+	g.url, g.control = fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	g.config = filepath.Join(g.dir, "Caddyfile")
+	return g
+}
+
+func (g *gate) configure(caddyfile string) {
+	g.t.Helper()
+	if err := os.WriteFile(g.config, []byte(caddyfile), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
 }
 
 // start runs the gate and waits until it is ready.
@@ -80,7 +90,8 @@ func (g *gate) start() {
 	g.t.Helper()
 	g.cmd = exec.Command(binary, "run", "--config", g.config)
 	g.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir,
-		"KEY_ADMIN="+adminKey, "KEY_ALICE="+aliceKey, "KEY_BOB="+bobKey)
+		"CADDY_ADMIN=127.0.0.1:0", // where a Caddyfile doesn't say
+		"KEY_ADMIN="+adminKey, "PINEGATE_ADMIN_KEY="+adminKey, "KEY_ALICE="+aliceKey, "KEY_BOB="+bobKey)
 	g.cmd.Stdout, g.cmd.Stderr = &g.logs, &g.logs
 	if err := g.cmd.Start(); err != nil {
 		g.t.Fatal(err)

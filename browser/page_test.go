@@ -49,6 +49,12 @@ var (
 // open opens the dashboard of a gate.
 func open(t *testing.T, g *gate, how look) *page {
 	t.Helper()
+	return openAt(t, g, how, "/")
+}
+
+// openAt opens it where a path leads.
+func openAt(t *testing.T, g *gate, how look, path string) *page {
+	t.Helper()
 	if chromium == nil {
 		t.Skip(howToInstall)
 	}
@@ -73,7 +79,7 @@ func open(t *testing.T, g *gate, how look) *page {
 		return nil
 	}))
 	p.see(how)
-	p.do(chromedp.Navigate(g.control + "/"))
+	p.do(chromedp.Navigate(g.control + path))
 	p.until("the page asks for the key", `!document.getElementById("login").hidden`)
 	return p
 }

@@ -28,7 +28,7 @@ func TestQuickStartDoesWhatItSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin, port := fmt.Sprintf("127.0.0.1:%d", freePort(t)), strconv.Itoa(freePort(t))
-	here := strings.ReplaceAll(string(page), "8080", port)
+	here := strings.NewReplacer("8080", port, "9180", strconv.Itoa(freePort(t))).Replace(string(page))
 
 	var script strings.Builder
 	var request string

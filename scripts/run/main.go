@@ -184,10 +184,12 @@ What was used, month by month, with the admin key:
 
   curl '%[1]s/v1/usage?bucket_width=1mo&group_by=model' -H %[3]s
 
+The dashboard, with PINEGATE_ADMIN_KEY of %[4]s: %[5]s/
+
 For an SDK: base URL %[1]s/v1 (Anthropic's: %[1]s), key PINEGATE_KEY of %[4]s, model echo.
 Ctrl-C ends the gate.
 
-`, env.url("PINEGATE_PORT"), key("PINEGATE_KEY"), key("PINEGATE_ADMIN_KEY"), envFile)
+`, env.url("PINEGATE_PORT"), key("PINEGATE_KEY"), key("PINEGATE_ADMIN_KEY"), envFile, env.url("PINEGATE_ADMIN_PORT"))
 }
 
 // shellQuote makes one word of s for a POSIX shell. Within the double quotes and

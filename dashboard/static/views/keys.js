@@ -113,12 +113,11 @@ function openKey(main, { rerun, say, go, signal }, id) {
 	const place = h("div", {});
 	main.append(h("p", { class: "back" }, h("a", { href: "#/keys" }, "← Keys")), heading(id, badgePlace, actions), place);
 
-	// Each action asks first, says what it did, and shows what is then.
+	// Each action asks first, says what it did, and shows what is then: where it was
+	// given up, maybe since somebody else was faster.
 	const act = (said, run) => async () => {
-		if (await run() !== undefined) {
-			say(said);
-			rerun();
-		}
+		if (await run() !== undefined) say(said);
+		rerun();
 	};
 
 	function buttons(key, around) {

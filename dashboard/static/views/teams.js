@@ -19,8 +19,7 @@ export const teams = {
 
 		// Shows a form, and then what is.
 		async function change(title, fields, how, said) {
-			if (await formDialog(title, fields, how) === undefined) return;
-			say(said);
+			if (await formDialog(title, fields, how) !== undefined) say(said);
 			rerun();
 		}
 		const make = () => change("New team", [idField(), ...teamFields({})], {
