@@ -28,16 +28,14 @@ export function count(n) {
 /** An amount in USD: cents from a dollar on, three digits that count below. */
 export function money(n) {
 	if (n === null || n === undefined) return none;
-	if (n !== 0 && Math.abs(n) < 1) {
-		return `$${new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumSignificantDigits: 3, roundingPriority: "morePrecision" }).format(n)}`;
-	}
 	if (Math.abs(n) >= 1e6) return `$${short(n)}`;
-	return `$${new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(n)}`;
+	const size = Math.abs(n) < 1 && n !== 0 ? Math.floor(Math.log10(Math.abs(n))) : 0;
+	return `$${new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 - size }).format(n)}`;
 }
 
-/** An amount of a limit's unit. */
+/** An amount of a limit's unit, with the exact one in its title. */
 export function amount(n, unit) {
-	return unit === "usd" ? money(n) : short(n);
+	return unit === "usd" ? h("span", { title: n === null ? null : `$${n}` }, money(n)) : count(n);
 }
 
 const localTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -57,6 +55,7 @@ const utc = (date) => date.toISOString().slice(0, 19).replace("T", " ");
 /** A stretch of time in its two largest units. */
 export function duration(seconds) {
 	if (seconds === null || seconds === undefined) return none;
+	if (seconds > 0 && seconds < 0.001) return "< 1 ms";
 	if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
 	if (seconds < 10) return `${seconds.toFixed(2)} s`;
 	return stretch(Math.round(seconds));

@@ -59,7 +59,7 @@ export const backends = {
 					{ title: "Queue", cell: (b) => (b.queue === null && b.waiting === 0 ? "none" : load(b.waiting, b.queue, "waiting")) },
 					{ title: "First token", number: true, cell: (b) => duration(b.first_token_seconds) },
 					{ title: "Attempts", number: true, cell: (b) => count(b.attempts) },
-					{ title: "Failed", number: true, cell: (b) => [count(b.failures), h("span", { class: "faint" }, b.attempts > 0 && ` ${percent(b.failures, b.attempts)}`)] },
+					{ title: "Failed", number: true, cell: (b) => [count(b.failures), h("span", { class: "faint" }, b.failures > 0 && ` ${percent(b.failures, b.attempts)}`)] },
 					{ title: "Resting", cell: resting },
 					{ title: "Models", cell: (b) => remembered(models(b), b.name, open) },
 				], data, "backends")));

@@ -15,9 +15,8 @@ const taken = (l) => (capacity(l) > 0 ? Math.min(1, Math.max(0, 1 - l.remaining 
 
 /** A limit in words: 60 requests/minute burst 10. */
 function words(l) {
-	const unit = l.unit === "usd" ? "" : ` ${l.unit.replaceAll("_", " ")}`;
-	return [`${amount(l.limit, l.unit)}${unit}${l.window ? `/${l.window}` : ""}`,
-		l.burst !== null && l.burst !== l.limit && h("span", { class: "faint" }, ` burst ${amount(l.burst, l.unit)}`)];
+	return [amount(l.limit, l.unit), l.unit !== "usd" && ` ${l.unit.replaceAll("_", " ")}`, l.window && `/${l.window}`,
+		l.burst !== null && l.burst !== l.limit && h("span", { class: "faint" }, " burst ", amount(l.burst, l.unit))];
 }
 
 /** A table of limits as `GET limits` has them. */
