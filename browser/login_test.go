@@ -35,7 +35,7 @@ func TestTheKeyboardIsEnoughToLogIn(t *testing.T) {
 		}
 		p.do(chromedp.KeyEvent("\t"))
 	}
-	p.until("what has the focus shows it", `getComputedStyle(document.activeElement).outlineStyle === "solid"`)
+	p.until("what has the focus shows it", `getComputedStyle(document.activeElement).outlineStyle === "solid" && parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2`)
 	p.do(chromedp.KeyEvent("\r"))
 	p.until("the view is open", `location.hash === "#/limits" && text(document.querySelector("#main h1")) === "Limits and quotas"`)
 }

@@ -30,7 +30,7 @@ func TestEachViewFitsAndHasNamesForAllThatCanBeUsed(t *testing.T) {
 			for _, view := range views {
 				p.view(view)
 				what := fmt.Sprintf("%s, %s, %d wide", stage, view, how.width)
-				p.until("nothing is too wide: "+what, `document.documentElement.scrollWidth <= innerWidth`)
+				p.until("nothing is too wide: "+what, fmt.Sprintf(`document.documentElement.scrollWidth <= %d`, how.width))
 				p.named(what)
 			}
 		}
@@ -49,7 +49,7 @@ func TestEachViewFitsAndHasNamesForAllThatCanBeUsed(t *testing.T) {
 	p.loaded()
 	for _, how := range []look{desktop, phone} {
 		p.see(how)
-		p.until("a key's page is not too wide", `document.documentElement.scrollWidth <= innerWidth`)
+		p.until("a key's page is not too wide", fmt.Sprintf(`document.documentElement.scrollWidth <= %d`, how.width))
 		p.named("a key's page")
 		p.press("Edit")
 		p.until("its form is not too wide", `scope().localName === "dialog" && scope().scrollWidth <= scope().clientWidth`)

@@ -18,7 +18,7 @@ const $ = (id) => document.getElementById(id);
 const form = document.forms[0];
 
 const statusEvery = 5; // seconds
-const retryEvery = 3; // seconds, while something is wrong
+const retryEvery = 3; // seconds, while the gate is away
 const saidFor = 6e3; // milliseconds
 
 let shown = null; // the view that is open
@@ -49,14 +49,16 @@ form.addEventListener("submit", async (event) => {
 function enter() {
 	$("login").hidden = true;
 	$("shell").hidden = false;
+	session = new AbortController();
 	show();
-	watching = setTimeout(watch, statusEvery * 1000);
+	watching = setTimeout(watch, statusEvery * 1000, session.signal);
 }
 
 function leave(message = "") {
 	setKey(null);
 	closeDialogs();
 	close();
+	session?.abort();
 	clearTimeout(watching);
 	$("shell").hidden = true;
 	$("main").replaceChildren();
@@ -72,20 +74,19 @@ $("logout").addEventListener("click", () => leave());
 // The state of the gate, in the head.
 
 let watching = null;
+let session = null; // ends with logging out
 
-async function watch() {
-	clearTimeout(watching);
+async function watch(signal) {
 	let wait = statusEvery;
 	try {
-		showStatus(await ask("GET", "status"));
+		showStatus(await ask("GET", "status", { signal }));
 		if (shown?.failed) run(); // it is back
 	} catch (problem) {
-		if (!hasKey()) return;
-		if (refused(problem)) return;
+		if (signal.aborted || refused(problem)) return;
 		$("state").replaceChildren(h("li", {}, badge("away", "bad")));
 		wait = retryEvery;
 	}
-	if (hasKey()) watching = setTimeout(watch, wait * 1000);
+	watching = setTimeout(watch, wait * 1000, signal);
 }
 
 function showStatus(status) {
@@ -174,15 +175,13 @@ async function run() {
 		$("main").removeAttribute("aria-busy");
 		showProblem(problem);
 	}
-	const every = current.failed && lasting(current) ? retryEvery : current.view.every();
+	// What has failed is tried again by watch, once the gate answers.
+	const every = current.failed ? 0 : current.view.every();
 	if (every > 0) {
 		// Nobody looks at a hidden page; it is loaded when somebody does.
 		current.timer = setTimeout(() => { if (!document.hidden) run(); }, every * 1000);
 	}
 }
-
-/** Whether trying again may help: not where the question is wrong. */
-const lasting = ({ problem }) => problem === undefined || problem.status === 0 || problem.status === 429 || problem.status >= 500;
 
 document.addEventListener("visibilitychange", () => { if (!document.hidden) run(); });
 addEventListener("hashchange", () => {
@@ -194,7 +193,6 @@ addEventListener("hashchange", () => {
 // Telling.
 
 function showProblem(problem) {
-	if (shown) shown.problem = problem ?? undefined;
 	const text = problem ? `${problem.message} ${problem.hint}`.trim() : "";
 	const panel = $("problem");
 	if (panel.dataset.text === text) return; // said already

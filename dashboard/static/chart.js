@@ -68,6 +68,7 @@ export class Chart {
 	draw(buckets, groups, how) {
 		this.shown = [buckets, groups, how];
 		this.box.setAttribute("aria-label", how.label);
+		const pointer = this.plot && { left: this.plot.cursor.left, top: this.plot.cursor.top };
 		this.plot?.destroy();
 
 		// Each bar is drawn from zero to the sum of those below it and itself, the
@@ -103,6 +104,7 @@ export class Chart {
 			hooks: { setCursor: [(plot) => this.read(plot, names)] },
 		}, [buckets.map((b) => (b.start + b.end) / 2), ...sums.slice().reverse()], this.box);
 		this.plot.over.append(this.readout);
+		if (pointer?.left >= 0) this.plot.setCursor(pointer); // who reads goes on reading
 	}
 
 	/** Shows what is under the pointer. */

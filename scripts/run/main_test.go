@@ -30,6 +30,9 @@ func TestPrintedLinesWork(t *testing.T) {
 	if answer := paste(t, first.lines[1]); !strings.Contains(answer, `"model":"echo"`) || !strings.Contains(answer, `"requests":1,`) {
 		t.Errorf("the usage answered %s", answer)
 	}
+	if page := paste(t, "curl -fsS "+first.dashboard); !strings.Contains(page, "<title>pine-gate</title>") {
+		t.Errorf("at the address of the dashboard is %s", page)
+	}
 	info, err := os.Stat(filepath.Join(dir, ".env"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the keys' file: %v, %v", info, err)
@@ -83,6 +86,8 @@ type running struct {
 	process *exec.Cmd
 	text    string   // what it printed until it was ready
 	lines   []string // those to paste
+
+	dashboard string // its address
 }
 
 // start starts bin/run and reads what it prints until it has said everything.
@@ -107,6 +112,9 @@ func start(t *testing.T, dir string, env []string) *running {
 		r.text += lines.Text() + "\n"
 		if strings.HasPrefix(lines.Text(), "  curl ") {
 			r.lines = append(r.lines, lines.Text())
+		}
+		if strings.HasPrefix(lines.Text(), "The dashboard, ") {
+			r.dashboard = lines.Text()[strings.LastIndex(lines.Text(), " ")+1:]
 		}
 		if strings.HasPrefix(lines.Text(), "Ctrl-C ") {
 			return r
