@@ -203,16 +203,16 @@ func ranking(sums map[string]*used) []string {
 func TestADashboardWithoutDataSaysSo(t *testing.T) {
 	p := open(t, startGate(t, echo), desktop)
 	p.login()
-	for view, said := range map[string]string{
-		"Overview":   "Nothing was used in this time.",
-		"Limits":     "Nothing is limited.",
-		"Requests":   "No request is in flight.",
-		"Rejections": "Nothing was refused since this gate started.",
-		"Teams":      "No team was made at runtime.",
-		"Keys":       "This gate takes no keys at runtime. Write keys store into the block pinegate",
+	for _, c := range [][2]string{
+		{"Overview", "Nothing was used in this time."},
+		{"Limits", "Nothing is limited."},
+		{"Requests", "No request is in flight."},
+		{"Rejections", "Nothing was refused since this gate started."},
+		{"Teams", "No team was made at runtime."},
+		{"Keys", "This gate takes no keys at runtime. Write keys store into the block pinegate"},
 	} {
-		p.view(view)
-		p.says(said)
+		p.view(c[0])
+		p.says(c[1])
 	}
 	p.wantRows("Keys", []string{"alice", "active"}, []string{"bob", "active"})
 	p.until("no key can be made", `!named("New key")`)

@@ -248,6 +248,7 @@ func (p *page) login() {
 func (p *page) view(name string) {
 	p.t.Helper()
 	p.press(name)
+	p.until("the view is "+name, `text(document.querySelector("nav [aria-current]")) === `+quote(name))
 	p.loaded()
 }
 
