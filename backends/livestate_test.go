@@ -13,12 +13,12 @@ func TestTheStateOfABackendTellsWhatWasTried(t *testing.T) {
 	if s := l.State(day); s.Attempts != 0 || s.Failures != 0 || s.FirstToken != 0 || s.Cooldowns != nil || s.InFlight != 0 || s.Waiting != 0 {
 		t.Errorf("of one that nobody has tried: %+v", s)
 	}
-	l.SetCapacity(Capacity{Inflight: 1, Waiting: 5, Wait: time.Minute})
+	l.SetCapacity(Capacity{Inflight: 1, Waiting: 5, Bytes: 1000, Wait: time.Minute})
 	if !l.Begin() {
 		t.Fatal("no place")
 	}
 	ended, queued := make(chan error), make(chan struct{})
-	go func() { ended <- l.Wait(t.Context(), "alice", func() { close(queued) }) }()
+	go func() { ended <- l.Wait(t.Context(), "alice", 100, func() { close(queued) }) }()
 	<-queued
 	l.worked("m", day)
 	l.failed("m", 30*time.Second, true, day)
