@@ -145,8 +145,13 @@ func divide(hi, lo uint64, c int64) int64 {
 
 // checkCandidate tells whether a reservation can move to a candidate.
 func (q *Request) checkCandidate(candidate int) error {
-	if candidates := max(len(q.Candidates), 1); candidate < 0 || candidate >= candidates {
-		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, candidates)
+	return checkCandidate(candidate, len(q.Candidates))
+}
+
+// checkCandidate is Request.checkCandidate for so many candidates.
+func checkCandidate(candidate, candidates int) error {
+	if candidate < 0 || candidate >= max(candidates, 1) {
+		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, max(candidates, 1))
 	}
 	return nil
 }

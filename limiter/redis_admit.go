@@ -17,6 +17,7 @@ type ask struct {
 	out        output
 	common     []*Rule
 	candidates [][]*Rule
+	sizes      []int64 // of a slice: what is asked of each of common, whatever a request needs
 }
 
 // answer is what came of it; the holds that follow are read by who knows what was asked.
@@ -59,7 +60,7 @@ func (r *Redis) call(ctx context.Context, a *ask) (*answer, error) {
 	if err == nil {
 		return got, nil
 	}
-	if a.mode == luaReserve && mayHaveRun(err) {
+	if (a.mode == luaReserve || a.mode == luaSlice) && mayHaveRun(err) {
 		r.settler.add(settlement{tag: a.tag, id: a.id, givenUp: true})
 	}
 	if ctx.Err() != nil {

@@ -54,6 +54,14 @@ func (o *openReservations) remove(r *redisReservation) {
 	delete(o.all, r)
 }
 
+// end ends the record of a slice.
+func (o *openReservations) end(r *redisReservation) {
+	r.mu.Lock()
+	r.settled = true
+	r.mu.Unlock()
+	o.remove(r)
+}
+
 func (o *openReservations) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -146,16 +154,8 @@ func (r *Redis) renew(ctx context.Context) error {
 		res.mu.Unlock()
 	}
 	var calls []*call
-	header := []byte(packed(nil).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen()))
 	for tag, all := range ids {
-		for len(all) > 0 {
-			n := min(len(all), renewBatch)
-			c := &call{script: renewScript, keys: []string{r.key(tag, "open")}, args: []any{header}}
-			for _, id := range all[:n] {
-				c.keys, c.args = append(c.keys, r.key(tag, "r/"+id)), append(c.args, id)
-			}
-			calls, all = append(calls, c), all[n:]
-		}
+		calls = append(calls, r.renewCalls(tag, all)...)
 	}
 	if err := r.runTask(ctx, calls); err != nil {
 		return err
@@ -171,6 +171,35 @@ func (r *Redis) renew(ctx context.Context) error {
 		r.open.tags[tag] = now
 	}
 	return nil
+}
+
+// renewCalls are the calls that renew reservations on one node.
+func (r *Redis) renewCalls(tag string, ids []string) (calls []*call) {
+	header := []byte(packed(nil).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen()))
+	for some := range slices.Chunk(ids, renewBatch) {
+		c := &call{script: renewScript, keys: []string{r.key(tag, "open")}, args: []any{header}}
+		for _, id := range some {
+			c.keys, c.args = append(c.keys, r.key(tag, "r/"+id)), append(c.args, id)
+		}
+		calls = append(calls, c)
+	}
+	return calls
+}
+
+// renewIDs renews reservations, and returns how many of them Redis has.
+func (r *Redis) renewIDs(ctx context.Context, tag string, ids []string) (there int64, err error) {
+	calls := r.renewCalls(tag, ids)
+	if err := r.runTask(ctx, calls); err != nil {
+		return 0, err
+	}
+	for _, c := range calls {
+		n, err := c.cmd.Int64()
+		if err != nil {
+			return 0, r.failed(err)
+		}
+		there += n
+	}
+	return there, nil
 }
 
 // lapse lapses what gates held that died, wherever this one had something to do in the last hour.

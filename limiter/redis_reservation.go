@@ -82,6 +82,9 @@ func (r *redisReservation) Settle(_ context.Context, used Actual) {
 	for _, p := range r.parts {
 		r.store.settler.add(settlement{tag: p.tag, id: p.id, used: used, holds: p.holds})
 	}
+	if r.store.hot != nil && used.Dispatched {
+		r.store.hot.charged(r.common, used)
+	}
 }
 
 // Move implements [Reservation]. It is one call, on a Cluster two where the candidates are two

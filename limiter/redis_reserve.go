@@ -21,7 +21,20 @@ func (r *Redis) Reserve(ctx context.Context, req Request) (Reservation, error) {
 	if req.ID == "" {
 		req.ID = rand.Text()
 	}
-	res := &redisReservation{store: r, req: req.normalised()}
+	req = req.normalised()
+	if r.hot != nil {
+		return r.reserveHot(ctx, req)
+	}
+	res, err := r.reserve(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// reserve asks Redis.
+func (r *Redis) reserve(ctx context.Context, req Request) (*redisReservation, error) {
+	res := &redisReservation{store: r, req: req}
 	res.out = res.req.wanted()
 	common := distinct(req.Rules, nil)
 	candidates := make([][]*Rule, len(req.Candidates))
@@ -271,10 +284,14 @@ func (r *Redis) Peek(ctx context.Context, rules []*Rule) ([]State, error) {
 	if len(rules) == 0 {
 		return []State{}, nil
 	}
+	if r.hot != nil && r.hot.expire(rules) {
+		_ = r.hot.flush(ctx) // a Redis that is away does not answer what follows either
+	}
 	all, at, err := r.lookAt(ctx, new(Request), [][]*Rule{rules})
 	if err != nil {
 		return nil, err
 	}
+	r.addUnspent(all[0])
 	return states(make([]State, 0, len(rules)), all[0], at), nil
 }
 

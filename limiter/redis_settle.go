@@ -36,6 +36,7 @@ type settlement struct {
 	givenUp bool   // the call that reserves it may yet come
 	lost    bool   // Redis has no record of it: what was used is charged without one
 	charge  []byte // a record in the place of Redis's own, which it never had: see Redis.charge
+	slice   *slice // not the end of a reservation, but where a slice stands
 	tries   int
 }
 
@@ -256,6 +257,11 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	for i, chunk := range chunks {
 		missing, failed := newReply(calls[i].cmd)
 		if failed != nil {
+			for _, st := range chunk {
+				if st.slice != nil {
+					st.slice.unanswered()
+				}
+			}
 			again, err = append(again, chunk...), s.store.failed(failed)
 			continue
 		}
@@ -263,21 +269,39 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 			s.store.denied.forget(st.holds)
 		}
 		for missing.more() {
-			st := chunk[missing.number()]
+			st := &chunk[missing.number()]
+			if st.slice != nil {
+				st.slice.missing()
+				st.slice = nil
+				continue
+			}
 			// Where an earlier call went unanswered, that one has settled it.
 			if st.tries == 0 && !st.givenUp && !st.lost && len(st.holds) > 0 {
 				st.lost, st.tries = true, -1
-				again = append(again, st)
+				again = append(again, *st)
+			}
+		}
+		for _, st := range chunk {
+			if st.slice != nil {
+				st.slice.answered()
 			}
 		}
 	}
 	return again, err
 }
 
-// chunked puts the settlements of one node together, at most settleBatch in one call.
+// chunked puts the settlements of one node together, at most settleBatch in one call. Of a slice, one tells
+// all.
 func chunked(batch []settlement) (chunks [][]settlement) {
 	last := map[string]int{} // tag → its last chunk
+	told := map[*slice]struct{}{}
 	for _, st := range batch {
+		if st.slice != nil {
+			if _, twice := told[st.slice]; twice {
+				continue
+			}
+			told[st.slice] = struct{}{}
+		}
 		i, ok := last[st.tag]
 		if !ok || len(chunks[i]) == settleBatch {
 			i = len(chunks)
@@ -295,7 +319,7 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 	keys := make([]string, 1, 1+len(chunk))
 	keys[0] = r.key(tag, "open")
 	args := make([]any, 2, 2+2*len(chunk))
-	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen()))
+	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), millis(r.tuning.keep)))
 	used := make(packed, 0, len(chunk)*6*8)
 	for _, st := range chunk {
 		keys = append(keys, r.key(tag, "r/"+st.id))
@@ -308,6 +332,8 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 			substitute = r.emptyRecord(tag, st.holds)
 		case st.charge != nil:
 			substitute, how = st.charge, luaOnce
+		case st.slice != nil:
+			substitute, how = st.slice.stand(), luaStands
 		}
 		used = used.truth(a.Dispatched).truth(a.Failed).numbers(
 			how, float64(clamp(a.Input)), float64(clamp(a.Output)), float64(clamp(a.Cost)))
