@@ -26,10 +26,10 @@ type slice struct {
 	// Of what was told.
 	number float64
 	told   []slicePart
-	last   bool    // that it is at its end
-	doubt  bool    // that it is at its end, and Redis has not answered
-	lost   bool    // Redis does not know it
-	losses int     // how often what was used was charged since
+	last   bool // that it is at its end
+	doubt  bool // that it is at its end, and Redis has not answered
+	lost   bool // Redis does not know it
+	losses int  // how often what was used was charged since
 }
 
 // slicePart is a slice's part of one limit.

@@ -11,7 +11,7 @@ import (
 
 // The kinds of counters and the modes and outcomes of an admission, as the scripts number them.
 const (
-	luaBucket, luaQuota, luaLease           = 0, 1, 2
+	luaBucket, luaQuota, luaLease                     = 0, 1, 2
 	luaReserve, luaPeek, luaMove, luaShrink, luaSlice = 0, 1, 2, 3, 4
 	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp  = 0, 1, 2, 3
 
