@@ -35,6 +35,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			replicas <n>
 //			timeout <duration>
 //			prefix <text>
+//			slices on|off
 //			journal <dir>
 //			retention <duration>
 //			username <name>

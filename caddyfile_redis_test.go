@@ -30,10 +30,11 @@ func TestRedisMistakes(t *testing.T) {
 		"outage":           {in("outage open"), `outage: unknown word "open": expected allow, deny or shadow, at Caddyfile:4`},
 		"no replicas":      {in("replicas 0"), `replicas: "0" is no positive whole number: expected a positive number, at Caddyfile:4`},
 		"many replicas":    {in("replicas 9G"), `replicas: 9G is too large: expected a positive number, at Caddyfile:4`},
+		"slices":           {in("slices none"), `slices: unknown word "none": expected off or on, at Caddyfile:4`},
 		"timeout":          {in("timeout soon"), `timeout: "soon" is no positive duration: expected a duration, as in 30m or 400d, at Caddyfile:4`},
 		"half a key":       {in("tls {\ncert a.pem\n}"), `store redis: tls: expected both cert and key, or neither, at Caddyfile:3`},
 		"insecure":         {in("tls {\ninsecure\n}"), `unknown word "insecure": expected one of ca, cert, key, server_name, at Caddyfile:5`},
-		"a word of file's": {in("sync always"), `unknown word "sync": expected one of journal, outage, password, prefix, replicas, retention, sentinel, sentinel_password, sentinel_username, timeout, tls, username, at Caddyfile:4`},
+		"a word of file's": {in("sync always"), `unknown word "sync": expected one of journal, outage, password, prefix, replicas, retention, sentinel, sentinel_password, sentinel_username, slices, timeout, tls, username, at Caddyfile:4`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := mistake(t, c.input); got != c.want {
@@ -57,6 +58,7 @@ func TestRedisConfigsThatAreRefused(t *testing.T) {
 		"a password in a URL":          {URLs: []string{"redis://u:hunter2@r"}},
 		`unknown scheme "http"`:        {URLs: []string{"{env.PINEGATE_TEST_URL}"}},
 		"unknown word \"open\"":        {URLs: url, Outage: "open"},
+		"unknown word \"none\"":        {URLs: url, Slices: "none"},
 		"password: a credential":       {URLs: url, Password: "hunter2"},
 		"sentinel_password: a cred":    {URLs: url, Sentinel: "m", SentinelPassword: "hunter2"},
 		"is empty":                     {URLs: url, Password: "{file." + secret + "}"},
@@ -80,8 +82,11 @@ func TestRedisStoresAreToldApartByTheirConfig(t *testing.T) {
 	t.Setenv("PINEGATE_TEST_SECRET", "hunter2")
 	one := RedisConfig{URLs: []string{"redis://r"}, Password: "{env.PINEGATE_TEST_SECRET}"}
 	opts, err := one.options()
-	if err != nil || opts.Password != "hunter2" {
-		t.Fatalf("%v, %v", opts.Password, err)
+	if err != nil || opts.Password != "hunter2" || opts.Exact {
+		t.Fatalf("%v, %t, %v", opts.Password, opts.Exact, err)
+	}
+	if opts, err := (&RedisConfig{URLs: one.URLs, Slices: "off"}).options(); err != nil || !opts.Exact {
+		t.Errorf("slices off: %t, %v", opts.Exact, err)
 	}
 	other := one
 	other.Outage = "deny"

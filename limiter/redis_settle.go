@@ -67,7 +67,11 @@ func (s *settler) add(st settlement) {
 	s.mu.Lock()
 	if s.closed || len(s.queue) >= settleQueue {
 		s.dropped++
+		closed := s.closed
 		s.mu.Unlock()
+		if st.slice != nil && !closed {
+			st.slice.tellAgain()
+		}
 		return
 	}
 	s.queue = append(s.queue, st)
@@ -218,6 +222,12 @@ func (s *settler) take() []settlement {
 
 // finish puts back what is to be tried again, before what has come since.
 func (s *settler) finish(again []settlement, err error) {
+	var later []*slice
+	defer func() { // without the lock
+		for _, sl := range later {
+			sl.tellAgain()
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = 0
@@ -228,6 +238,9 @@ func (s *settler) finish(again []settlement, err error) {
 		switch {
 		case st.lost && st.tries > 0, !passes && st.tries >= settleTries:
 			s.dropped++
+			if st.slice != nil {
+				later = append(later, st.slice)
+			}
 		default:
 			keep = append(keep, st)
 		}

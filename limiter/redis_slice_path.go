@@ -88,7 +88,7 @@ func (p *hotPath) spend(req *Request, now time.Time) *slicedReservation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.traffic.note(now, p.keys.tuning.measure, &needs)
-	if !possible || p.retired || now.Before(p.cool) {
+	if !possible || p.retired || p.cooling(now) {
 		return nil
 	}
 	if p.keys.tuning.always > 0 {
@@ -109,6 +109,14 @@ func (p *hotPath) spend(req *Request, now time.Time) *slicedReservation {
 		p.prefetch(now)
 	}
 	return p.admit(req, sl, place, &needs, now)
+}
+
+// cooling reports whether requests are exact for now. The lock must be held.
+func (p *hotPath) cooling(now time.Time) bool {
+	if !p.cool.IsZero() && !now.Before(p.cool) {
+		p.cool = time.Time{}
+	}
+	return !p.cool.IsZero()
 }
 
 // slice returns the slice that has what a request needs, nil where none has.
@@ -195,7 +203,7 @@ func (p *hotPath) fetch(sizes []int64) {
 		if soon := now.Add(p.keys.tuning.measure); soon.After(p.cool) {
 			p.cool = soon
 		}
-	case p.retired || now.Before(p.cool):
+	case p.retired || p.cooling(p.keys.now()):
 		sl.end()
 	case p.current == nil:
 		p.current = sl

@@ -68,7 +68,7 @@ func (l *places) want() int {
 // put takes a place back from a request.
 func (l *places) put(place *place) {
 	p := l.path
-	if place.lost || p.retired || p.keys.now().Before(p.cool) {
+	if place.lost || p.retired || !p.cool.IsZero() && p.cooling(p.keys.now()) {
 		for _, i := range l.which {
 			p.shared[i].settle(1, 0, 0)
 		}
@@ -205,7 +205,7 @@ func (l *places) come(got []*place, seen []hold, n int, now time.Time) {
 			p.shared[i].add(1)
 		}
 	}
-	if p.retired || now.Before(p.cool) {
+	if p.retired || p.cooling(p.keys.now()) {
 		l.giveBack(len(l.free))
 	}
 }

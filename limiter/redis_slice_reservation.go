@@ -102,7 +102,7 @@ func (r *slicedReservation) Settle(_ context.Context, used Actual) {
 }
 
 // settle ends what a reservation holds. It reports whether others should know at once: where more was used
-// than was reserved, and where requests are exact for now; and the limits that owe something now. The lock must
+// than was reserved, where requests are exact for now, and where nobody else tells; and the limits that owe something now. The lock must
 // be held.
 func (p *hotPath) settle(r *slicedReservation, used Actual) (urgent bool, owed []*Rule) {
 	if r.place != nil {
@@ -126,5 +126,5 @@ func (p *hotPath) settle(r *slicedReservation, used Actual) (urgent bool, owed [
 	}
 	r.slice.flying--
 	p.keys.note(r.slice)
-	return urgent || p.keys.now().Before(p.cool), owed
+	return urgent || p.retired || !p.cool.IsZero(), owed
 }

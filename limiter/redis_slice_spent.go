@@ -105,6 +105,14 @@ func (sl *slice) tell() {
 	p.keys.store.settler.add(settlement{tag: p.tag, id: sl.id, slice: sl, holds: sl.record.common})
 }
 
+// tellAgain has Redis told later, because what was to be told was dropped: else the slice would be renewed for
+// ever.
+func (sl *slice) tellAgain() {
+	sl.path.mu.Lock()
+	defer sl.path.mu.Unlock()
+	sl.path.keys.note(sl)
+}
+
 // stand packs where the slice stands now, as settle.lua reads it. It is called for one call of Redis at a
 // time.
 func (sl *slice) stand() []byte {
