@@ -74,6 +74,8 @@ type hotKeys struct {
 	running sync.WaitGroup
 	fetches sync.WaitGroup // calls for slices and places that are on their way
 
+	telling sync.Mutex // held while slices are told; taken before all other locks
+
 	mu     sync.Mutex // guards what follows, and changes of paths
 	rules  map[string]*sharedRule
 	moved  []*slice // that stand elsewhere than was told
@@ -228,8 +230,11 @@ func (s *hotKeys) note(sl *slice) {
 	s.prod()
 }
 
-// tell has Redis told, in the background, where slices stand that have moved.
+// tell has Redis told, in the background, where slices stand that have moved. When it returns, all that moved
+// before it is queued, also what somebody else is about to tell. No path may be locked.
 func (s *hotKeys) tell() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	s.mu.Lock()
 	moved := s.moved
 	s.moved = nil
