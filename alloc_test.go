@@ -32,16 +32,19 @@ func (a answering) Forward(_ context.Context, w http.ResponseWriter, _ *http.Req
 	ex.Status, ex.CallerStatus, ex.Dispatched = 200, 200, true
 	body := ex.Meter.Wrap(http.Header{"Content-Type": {a.media}}, 200, -1, io.NopCloser(&pieces{a.text, a.pieces}))
 	controller := http.NewResponseController(w)
-	for buf := make([]byte, 4<<10); ; {
-		n, err := body.Read(buf)
+	var err error
+	for buf := make([]byte, 4<<10); err == nil; {
+		var n int
+		n, err = body.Read(buf)
 		if _, err := w.Write(buf[:n]); err != nil {
 			return err
 		}
 		_ = controller.Flush()
-		if err != nil {
-			return nil
-		}
 	}
+	if err != io.EOF {
+		return err
+	}
+	return nil
 }
 
 // pieces gives a text so often, at each Read once.

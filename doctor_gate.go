@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/control"
-	"github.com/amanycodes/pine-gate/limiter"
 )
 
 // What the doctor finds by what a gate tells of itself.
@@ -150,7 +149,7 @@ func (p *patient) allKeys() []control.Key {
 	for _, g := range p.gates {
 		for _, k := range g.Keys {
 			var key control.Key
-			key.ID, key.Team, key.Limits, key.Expires, key.Disabled = k.ID, k.Team, []limiter.Limit(k.Limits), k.Expires, k.Disabled
+			key.ID, key.Team, key.Limits, key.Expires, key.Disabled = k.ID, k.Team, k.Limits, k.Expires, k.Disabled
 			all = append(all, key)
 		}
 	}

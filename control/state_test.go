@@ -142,10 +142,7 @@ func TestLimitsAreFilteredByScopeAndID(t *testing.T) {
 func TestALimitTellsWhatIsUsedHeldAndLeft(t *testing.T) {
 	f := newFixture(t)
 	s := newState(t, f)
-	var rules []*limiter.Rule
-	for _, r := range slices.Concat(s.byKind[0][:2], s.byKind[1], s.byKind[2]) {
-		rules = append(rules, r)
-	}
+	rules := slices.Concat(s.byKind[0][:2], s.byKind[1], s.byKind[2])
 	reserve := func(id string, cost int64) limiter.Reservation {
 		r, err := s.memory.Reserve(t.Context(), limiter.Request{ID: id, Rules: rules, Input: 100, InputCost: cost})
 		if err != nil {

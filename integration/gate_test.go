@@ -152,10 +152,35 @@ func (g *gate) stop(signal syscall.Signal) {
 	g.stopped.Do(func() {
 		_ = g.cmd.Process.Signal(signal)
 		_ = g.cmd.Wait()
-		if strings.Contains(g.logs.String(), "WARNING: DATA RACE") {
-			g.t.Errorf("the gate has a data race\n%s", g.logs.String())
+		if race := ownRace(g.logs.String()); race != "" {
+			g.t.Errorf("the gate has a data race\n%s", race)
 		}
 	})
+}
+
+// ownRace returns the first report of a data race that the gate's own code has a part
+// in. Caddy has some of its own: its certificates' events read an app while it starts.
+func ownRace(logs string) string {
+	for _, report := range strings.Split(logs, "==================\n") {
+		if strings.HasPrefix(report, "WARNING: DATA RACE") && strings.Contains(report, "github.com/amanycodes/pine-gate") {
+			return report
+		}
+	}
+	return ""
+}
+
+func TestRacesOfTheGateAreToldApart(t *testing.T) {
+	const line, head = "==================\n", "WARNING: DATA RACE\nRead at 0x1 by goroutine 6:\n"
+	const others, own = "  caddytls.(*TLS).Start()\n", "  github.com/amanycodes/pine-gate/handlers.(*call).settle()\n"
+	for logs, want := range map[string]string{
+		"{}\n": "",
+		"{}\n" + line + head + others + line + own:                      "",
+		line + head + others + line + "{}\n" + line + head + own + line: head + own,
+	} {
+		if got := ownRace(logs); got != want {
+			t.Errorf("of %q: %q", logs, got)
+		}
+	}
 }
 
 // reload loads another Caddyfile through Caddy's admin endpoint and returns its
