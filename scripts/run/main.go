@@ -79,6 +79,7 @@ func run(out io.Writer) error {
 				_ = gate.Process.Signal(syscall.SIGTERM)
 			}
 			if err == nil {
+				warn(ctx, out, gate.Path, env)
 				tell(out, env, envFile)
 			}
 			ready = nil
@@ -166,6 +167,17 @@ func waitReady(ctx context.Context, url string) error {
 			return errors.New("the gate does not say that it is ready")
 		case <-tick.C:
 		}
+	}
+}
+
+// warn prints what the doctor finds of a Caddyfile that was changed, if any of it is
+// serious: an access log that callers' keys get into, say. One that can't be asked, as
+// where the admin endpoint is off, has said nothing.
+func warn(ctx context.Context, out io.Writer, caddy string, env environment) {
+	doctor := exec.CommandContext(ctx, caddy, "pinegate", "doctor", "--address", env["CADDY_ADMIN"])
+	doctor.Env = env.list()
+	if found, err := doctor.Output(); err != nil && len(found) > 0 {
+		fmt.Fprintf(out, "\n%s", found)
 	}
 }
 

@@ -60,6 +60,28 @@ func TestPrintedLinesWork(t *testing.T) {
 	}
 }
 
+// Who takes the filter of credentials out of the Caddyfile is told what that means.
+func TestAnUnfilteredLogIsWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir)
+	ports := []string{"PINEGATE_PORT=" + freePortForTest(t), "PINEGATE_ADMIN_PORT=" + freePortForTest(t), "CADDY_ADMIN=localhost:" + freePortForTest(t)}
+	shipped := start(t, dir, ports)
+	shipped.stop(t)
+	file := filepath.Join(dir, "Caddyfile")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), "import redacted", "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	changed := start(t, dir, ports)
+	changed.stop(t)
+	if strings.Contains(shipped.text, "SERIOUS") || !strings.Contains(changed.text, "hides no request>headers>X-Api-Key") {
+		t.Errorf("with the filter: %s\nwithout: %s", shipped.text, changed.text)
+	}
+}
+
 // install puts into dir what `make run` has built and the shipped Caddyfile.
 func install(t *testing.T, dir string) {
 	t.Helper()
