@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"net/url"
 
 	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/wire"
@@ -36,6 +37,7 @@ func (c *call) fetchStored(b *Backend) *wire.Error {
 	exchange := &backends.Exchange{
 		Endpoint:  wire.GetResponse,
 		Path:      wire.GetResponse.Path() + c.pathID,
+		Query:     storedQuery(c.r.URL.Query()),
 		RequestID: c.id,
 	}
 	c.progress.watch(&exchange.Watchdog, b, cancel)
@@ -47,6 +49,19 @@ func (c *call) fetchStored(b *Backend) *wire.Error {
 		return failureError(ctx, err)
 	}
 	return nil
+}
+
+// storedQuery is what goes to the backend of a query for a stored response: what to
+// include, and whether it comes as a stream, and behind which event, as OpenAI's
+// clients ask for it. Another name, which the gate does not know, stays here.
+func storedQuery(asked url.Values) string {
+	sent := make(url.Values)
+	for _, name := range []string{"include[]", "starting_after", "stream"} {
+		if values := asked[name]; len(values) > 0 {
+			sent[name] = values
+		}
+	}
+	return sent.Encode()
 }
 
 // responsesAway tells a caller to ask again: it must not be told that a response

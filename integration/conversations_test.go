@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -83,5 +84,75 @@ func TestStoredResponseIsForItsMakerAndStaysAtItsBackend(t *testing.T) {
 	}
 	if got, want := g.usageOf("alice"), (result{Requests: 2, Input: 6, Output: 4}); got != want {
 		t.Errorf("usage %+v, want %+v: what is only fetched costs nothing", got, want)
+	}
+}
+
+// OpenAI's clients ask for parts of a stored response, and for it as a stream, in the
+// query, of which nothing else leaves the gate.
+func TestStoredResponseIsFetchedAsItIsAskedFor(t *testing.T) {
+	eachWay(t, testStoredResponseIsFetchedAsItIsAskedFor)
+}
+
+func testStoredResponseIsFetchedAsItIsAskedFor(t *testing.T, way func(string) string) {
+	const stored = `{"id":"resp_1","object":"response","model":"m","status":"completed","output":[],"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}`
+	next := make(chan struct{})
+	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && r.URL.Query().Get("stream") == "true" {
+			streams(func(r *http.Request) {
+				select {
+				case <-next: // sent by a caller who has seen the event before
+				case <-r.Context().Done():
+				}
+			}, responsesStream...)(w, r)
+			return
+		}
+		answers(200, stored)(w, r)
+	})
+	g := startGate(t, way(block(b, "")))
+	if a := g.do("POST", "/v1/responses", callerKey, `{"model":"m","input":"x"}`); a.status != 200 {
+		t.Fatalf("got %d %s", a.status, a.body)
+	}
+	for asked, want := range map[string]string{
+		"":                               "",
+		"?include[]=a&include[]=b":       "include%5B%5D=a&include%5B%5D=b",
+		"?include%5B%5D=c%26model%3Dx":   "include%5B%5D=c%26model%3Dx",
+		"?starting_after=7&stream=false": "starting_after=7&stream=false",
+		"?model=other&include[]=a&Stream=true&user=x&api-version=1": "include%5B%5D=a",
+		"?include=a&stream[]=true&background=true":                  "",
+		"?stream=false;stream=true":                                 "",
+	} {
+		a := g.do("GET", "/v1/responses/resp_1"+asked, callerKey, "")
+		if sent := b.last(t); a.status != 200 || a.body != stored || sent.method != "GET" || sent.path != "/v1/responses/resp_1" || sent.query != want {
+			t.Errorf("%s: %d %s; the backend was asked for %s?%s, want ?%s", asked, a.status, a.body, sent.path, sent.query, want)
+		}
+	}
+	seen := len(b.seen())
+	if a := g.do("GET", "/v1/responses/resp_1?stream=false&api_key=x", callerKey, ""); a.status != 401 || len(b.seen()) != seen {
+		t.Errorf("a key in the query: %d %s", a.status, a.body)
+	}
+
+	before := g.usageOf("alice")
+	res := g.open(t.Context(), "GET", "/v1/responses/resp_1?starting_after=2&stream=true", callerKey, "")
+	defer res.Body.Close()
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != streamType {
+		t.Fatalf("got %d %v", res.StatusCode, res.Header)
+	}
+	for i, event := range responsesStream { // each comes while the backend waits for the word to go on
+		if i > 0 {
+			next <- struct{}{}
+		}
+		got := make([]byte, len(event))
+		if _, err := io.ReadFull(res.Body, got); err != nil || string(got) != event {
+			t.Fatalf("event %d is %q (%v), want %q", i, got, err, event)
+		}
+	}
+	if rest, err := io.ReadAll(res.Body); err != nil || len(rest) > 0 {
+		t.Errorf("behind the end: %q (%v)", rest, err)
+	}
+	if sent := b.last(t); sent.query != "starting_after=2&stream=true" {
+		t.Errorf("the backend was asked with %q", sent.query)
+	}
+	if after := g.usageOf("alice"); after != before {
+		t.Errorf("usage went from %+v to %+v: what is only fetched costs nothing", before, after)
 	}
 }
