@@ -162,14 +162,21 @@ func TestARequestOverRedisAllocatesLittle(t *testing.T) {
 }
 
 // What a stream allocates it allocates once: a hundred times as many events take no
-// more.
+// more, whether the caller gets the usage that the gate asks for, or it is hidden.
 func TestAnEventAllocatesNothing(t *testing.T) {
-	const event = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}],"usage":null}` + "\n\n"
-	of := func(events int) float64 {
-		return allocations(t, memoryStore, rates, answering{"text/event-stream", event, events}, streamAsked)
+	const event = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}` + "\n\n"
+	for name, asked := range map[string]string{
+		"usage asked for": streamAsked,
+		"usage hidden":    strings.Replace(streamAsked, `"stream_options":{"include_usage":true},`, "", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			of := func(events int) float64 {
+				return allocations(t, memoryStore, rates, answering{"text/event-stream", event, events}, asked)
+			}
+			few := of(10)
+			most(t, few+100, of(1000)) // pools are emptied now and then, and one an event would be 990
+		})
 	}
-	few := of(10)
-	most(t, few+100, of(1000)) // pools are emptied now and then, and one an event would be 990
 }
 
 func most(t *testing.T, most, n float64) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // turns is a gate before a backend that answers one chat at a time, each when it
@@ -76,6 +77,18 @@ func (q *turns) sends(key, title, body string) (told chan answer, leave func()) 
 		told <- answer{res.StatusCode, res.Header, string(body)}
 	}()
 	return told, leave
+}
+
+// hears waits for what a caller is told.
+func (q *turns) hears(told chan answer) answer {
+	q.t.Helper()
+	select {
+	case a := <-told:
+		return a
+	case <-time.After(time.Minute):
+		q.t.Fatal("a caller is told nothing within a minute")
+		return answer{}
+	}
 }
 
 // waiting waits until so many requests do.
@@ -162,11 +175,11 @@ func TestBodiesThatWaitAreBounded(t *testing.T) {
 	third, _ := q.sends(callerKey, "a2", large)
 	q.waiting(2)
 	refused, _ := q.sends(callerKey, "a3", large)
-	if got := <-refused; got.status != 429 || !strings.Contains(got.body, `"slow_down"`) {
+	if got := q.hears(refused); got.status != 429 || !strings.Contains(got.body, `"slow_down"`) {
 		t.Errorf("12 MB: %d %s", got.status, got.body)
 	}
 	light, _ := q.sends(otherKey, "b1", large)
-	if got := <-third; got.status != 429 {
+	if got := q.hears(third); got.status != 429 {
 		t.Errorf("the one that makes way for another key: %d %s", got.status, got.body)
 	}
 	q.waiting(2)
@@ -177,7 +190,7 @@ func TestBodiesThatWaitAreBounded(t *testing.T) {
 			<-q.arrived
 		}
 		q.answer <- true
-		if got := <-told; got.status != 200 {
+		if got := q.hears(told); got.status != 200 {
 			t.Errorf("request %d: %d %s", i, got.status, got.body)
 		}
 	}
