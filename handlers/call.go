@@ -90,6 +90,11 @@ func (c *call) authorise() *wire.Error {
 // refuse answers with an error and tells log and metrics of it. The message is
 // the gate's own: it quotes nothing that a caller sent.
 func (c *call) refuse(err *wire.Error) {
+	if err.Kind == wire.KindOverloaded && c.r.Context().Err() != nil {
+		// What could not be decided for a caller who left is no outage.
+		c.w.WriteHeader(statusClientClosed) // for the access log; nobody reads it
+		return
+	}
 	c.countRefusal(err)
 	c.logFailure("request refused", err)
 	if c.body == nil && c.r.ProtoMajor == 1 && c.r.Header.Get("Expect") != "" {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -73,6 +75,37 @@ func TestRequestsDoNotTellThatAStoreIsAway(t *testing.T) {
 		}
 		if n := logs.Len(); n != test.lines {
 			t.Errorf("%s: %d lines in the log, want %d: %v", name, n, test.lines, logs.All())
+		}
+	}
+}
+
+// A caller who leaves while its limits are looked at, as thousands of streams that are reset
+// at once do, looks like no outage of the gate.
+func TestWhoLeavesBeforeAdmissionIsNoOutage(t *testing.T) {
+	for _, left := range []bool{false, true} {
+		registry := prometheus.NewRegistry()
+		m, err := metrics.For(registry, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		w := httptest.NewRecorder()
+		c := &call{
+			g: &Gateway{Logger: zap.NewNop(), Metrics: m}, w: w, r: httptest.NewRequestWithContext(ctx, "POST", "/v1/chat/completions", nil),
+		}
+		want := http.StatusServiceUnavailable
+		if left {
+			leave()
+			want = statusClientClosed
+		}
+		c.refuse(wire.Errorf(wire.KindOverloaded, ""))
+		counted, err := testutil.GatherAndCount(registry, "pinegate_rejected_total")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Code != want || (counted == 0) != left {
+			t.Errorf("left %t: %d, and %d series of refusals", left, w.Code, counted)
 		}
 	}
 }
