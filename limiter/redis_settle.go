@@ -38,6 +38,7 @@ type settlement struct {
 	charge  []byte // a record in the place of Redis's own, which it never had: see Redis.charge
 	slice   *slice // not the end of a reservation, but where a slice stands
 	tries   int
+	order   uint64 // in which it was added
 }
 
 // settler tells Redis of settlements in the background: in order, in batches, and again until Redis
@@ -50,10 +51,17 @@ type settler struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   []settlement
-	busy    int             // settlements that are on their way
-	waiting []chan struct{} // to be closed when nothing is queued or on its way
+	busy    int      // settlements that are on their way
+	added   uint64   // settlements, since the start
+	waiting []waiter // for settlements, in the order in which these were added
 	dropped uint64
 	closed  bool
+}
+
+// waiter waits until all settlements up to one are delivered or given up.
+type waiter struct {
+	last uint64
+	done chan struct{}
 }
 
 func (s *settler) start(r *Redis) {
@@ -74,6 +82,8 @@ func (s *settler) add(st settlement) {
 		}
 		return
 	}
+	s.added++
+	st.order = s.added
 	s.queue = append(s.queue, st)
 	s.mu.Unlock()
 	s.prod()
@@ -92,24 +102,25 @@ func (s *settler) stats() (queued int, dropped uint64) {
 	return len(s.queue) + s.busy, s.dropped
 }
 
-// flush waits until all settlements that were added before it are delivered or given up.
+// flush waits until all settlements that were added before it are delivered or given up, not for those that
+// are added meanwhile.
 func (s *settler) flush(ctx context.Context) error {
 	s.mu.Lock()
 	if len(s.queue) == 0 && s.busy == 0 {
 		s.mu.Unlock()
 		return nil
 	}
-	idle := make(chan struct{})
-	s.waiting = append(s.waiting, idle)
+	done := make(chan struct{})
+	s.waiting = append(s.waiting, waiter{s.added, done})
 	s.mu.Unlock()
 	s.prod()
 	select {
-	case <-idle:
+	case <-done:
 		return nil
 	case <-ctx.Done():
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.waiting = slices.DeleteFunc(s.waiting, func(c chan struct{}) bool { return c == idle })
+		s.waiting = slices.DeleteFunc(s.waiting, func(w waiter) bool { return w.done == done })
 		return ctx.Err()
 	}
 }
@@ -248,12 +259,20 @@ func (s *settler) finish(again []settlement, err error) {
 	if len(keep) > 0 {
 		s.queue = append(keep, s.queue...)
 	}
-	if len(s.queue) == 0 {
-		for _, idle := range s.waiting {
-			close(idle)
-		}
-		s.waiting = nil
+	first := s.added + 1 // of those that are not delivered
+	for i := range keep {
+		first = min(first, keep[i].order)
 	}
+	if len(s.queue) > len(keep) {
+		first = min(first, s.queue[len(keep)].order)
+	}
+	s.waiting = slices.DeleteFunc(s.waiting, func(w waiter) bool {
+		if w.last >= first {
+			return false
+		}
+		close(w.done)
+		return true
+	})
 }
 
 // deliver makes the calls for a batch, and returns those that failed with the last error, and those
