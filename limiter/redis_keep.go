@@ -186,7 +186,7 @@ func (r *Redis) renewCalls(tag string, ids []string) (calls []*call) {
 	return calls
 }
 
-// renewIDs renews reservations, and returns how many of them Redis has.
+// renewIDs renews reservations, and returns of how many Redis has all places.
 func (r *Redis) renewIDs(ctx context.Context, tag string, ids []string) (there int64, err error) {
 	calls := r.renewCalls(tag, ids)
 	if err := r.runTask(ctx, calls); err != nil {
