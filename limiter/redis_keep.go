@@ -37,12 +37,25 @@ func (o *openReservations) add(r *redisReservation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
-		o.all, o.tags = make(map[*redisReservation]struct{}), make(map[string]time.Time)
+		o.all = make(map[*redisReservation]struct{})
+	}
+	if o.tags == nil {
+		o.tags = make(map[string]time.Time)
 	}
 	o.all[r] = struct{}{}
 	for i := range r.parts {
 		o.tags[r.parts[i].tag] = now
 	}
+}
+
+// visit notes that something was held by a tag, whether it lapses or not.
+func (o *openReservations) visit(tag string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.tags == nil {
+		o.tags = make(map[string]time.Time)
+	}
+	o.tags[tag] = time.Now()
 }
 
 // moves reports whether a reservation may come to hold something else.
