@@ -47,11 +47,12 @@ func (a *ask) rules(f func(i int, rule *Rule)) {
 	}
 }
 
-// call makes the call, and tells what was used of quotas where it is asked. The error is that of ctx
+// call makes the call, and tells what was used of quotas where it is asked; not for a slice, for which nobody
+// should wait: the requests that are exact meanwhile tell it. The error is that of ctx
 // or ErrUnavailable; then nothing is held, or not for long.
 func (r *Redis) call(ctx context.Context, a *ask) (*answer, error) {
 	got, err := r.send(ctx, a, nil)
-	if err == nil && got.status == luaUnseeded {
+	if err == nil && got.status == luaUnseeded && a.mode != luaSlice {
 		got, err = r.seed(ctx, a, got)
 	}
 	if err == nil && got.bad {

@@ -13,7 +13,7 @@ func (r *Redis) reserveHot(ctx context.Context, req Request) (Reservation, error
 		return sliced, nil
 	}
 	res, err := r.reserve(ctx, req)
-	r.hot.expire(req.Rules)
+	r.hot.expireLately(req.Rules)
 	if held := r.hot.inTheWay(&req, res, err); len(held) > 0 {
 		if r.hot.recall(ctx, held) == nil {
 			if res != nil {
@@ -83,7 +83,7 @@ func (s *hotKeys) has(rule *Rule) bool {
 	if shared.holds() {
 		return true
 	}
-	for _, p := range s.touching([]*Rule{rule}) {
+	for p := range s.touching([]*Rule{rule}) {
 		p.mu.Lock()
 		coming := p.fetching != nil || p.coming() != nil
 		p.mu.Unlock()

@@ -3,6 +3,7 @@ package limiter
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -245,16 +246,13 @@ func (s *hotKeys) tell() {
 }
 
 // touching returns the paths that have something of one of the rules, or are about to.
-func (s *hotKeys) touching(rules []*Rule) (paths []*hotPath) {
+func (s *hotKeys) touching(rules []*Rule) map[*hotPath]struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	paths := make(map[*hotPath]struct{})
 	for _, rule := range rules {
 		if shared := s.rules[rule.name]; shared != nil {
-			for p := range shared.paths {
-				if !slices.Contains(paths, p) {
-					paths = append(paths, p)
-				}
-			}
+			maps.Copy(paths, shared.paths)
 		}
 	}
 	return paths
@@ -264,12 +262,33 @@ func (s *hotKeys) touching(rules []*Rule) (paths []*hotPath) {
 // any slices of them.
 func (s *hotKeys) expire(rules []*Rule) bool {
 	paths := s.touching(rules)
-	for _, p := range paths {
+	now := s.now()
+	for p := range paths {
 		p.mu.Lock()
-		p.expire(s.now())
+		p.expire(now)
 		p.mu.Unlock()
 	}
 	return len(paths) > 0
+}
+
+// expireLately is expire for each request that is exact: what was looked at within 10 ms is not looked at again,
+// because many paths may have the limit of a team or a model.
+func (s *hotKeys) expireLately(rules []*Rule) {
+	now := s.now()
+	var due []*Rule
+	s.mu.Lock()
+	for _, rule := range rules {
+		if shared := s.rules[rule.name]; shared != nil {
+			if ago := now.Sub(shared.expired); ago < 0 || ago > 10*time.Millisecond {
+				shared.expired = now
+				due = append(due, rule)
+			}
+		}
+	}
+	s.mu.Unlock()
+	if len(due) > 0 {
+		s.expire(due)
+	}
 }
 
 // unspent is what this gate has of a rule's limit in slices, or in places that are free.
@@ -288,10 +307,20 @@ func (s *hotKeys) unspent(rule *Rule) int64 {
 // recall gives back what this gate has in slices of any of the rules, so that Redis can be asked exactly,
 // and waits until Redis knows. For a moment, requests under them are exact.
 func (s *hotKeys) recall(ctx context.Context, rules []*Rule) error {
-	for _, p := range s.touching(rules) {
-		p.rest(s.now().Add(s.tuning.cool))
+	for p := range s.touching(rules) {
+		if err := p.rest(ctx, s.now().Add(s.tuning.cool)); err != nil {
+			return err
+		}
 	}
 	return s.flush(ctx)
+}
+
+// failed tells of a call for a slice or places that has failed. One that took too long says nothing yet: the
+// requests after it are exact, and tell of a Redis that is away by calls of their own.
+func (s *hotKeys) failed(err error) {
+	if why := new(Unavailable); err != nil && !(errors.As(err, &why) && why.Reason == ReasonTimeout) {
+		s.store.opts.OnError(err)
+	}
 }
 
 // flush waits until Redis knows where all slices stand.
@@ -307,7 +336,7 @@ func (s *hotKeys) stop(owed []*Rule) {
 	if len(owed) == 0 {
 		return
 	}
-	for _, p := range s.touching(owed) {
+	for p := range s.touching(owed) {
 		p.mu.Lock()
 		p.endSlices()
 		p.mu.Unlock()

@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"context"
-	"errors"
 	"math"
 	"sync"
 	"time"
@@ -211,9 +210,7 @@ func (p *hotPath) fetch(sizes []int64) {
 		p.next = sl
 	}
 	p.mu.Unlock()
-	if why := new(Unavailable); err != nil && !(errors.As(err, &why) && why.Reason == ReasonSeed) {
-		p.keys.store.opts.OnError(err) // a request is told of its seed
-	}
+	p.keys.failed(err)
 }
 
 // openSlice takes a slice of so much of each limit. It returns nil where there is no room for it.
@@ -259,6 +256,7 @@ func (r *Redis) openSlice(p *hotPath, sizes []int64, now time.Time) (*slice, err
 	sl.at, sl.size = got.at, sizes
 	sl.record = &redisReservation{store: r, req: req, common: holds, at: got.at, parts: []part{{tag: p.tag, id: sl.id, holds: holds}}}
 	r.open.add(sl.record)
+	r.open.visit(p.tag) // a slice of rates lapses too: it leaves its bucket then
 	return sl, nil
 }
 
@@ -328,19 +326,26 @@ func (p *hotPath) endSlices() {
 }
 
 // rest makes the path's requests exact until a time, and gives back what it has; also what is on its way,
-// which it waits for.
-func (p *hotPath) rest(until time.Time) {
+// which it waits for. The error is that of ctx.
+func (p *hotPath) rest(ctx context.Context, until time.Time) error {
 	p.mu.Lock()
 	p.cool = until
-	for _, coming := range []chan struct{}{p.fetching, p.coming()} {
-		if coming != nil {
-			p.mu.Unlock()
-			<-coming
-			p.mu.Lock()
+	waits := [...]chan struct{}{p.fetching, p.coming()}
+	p.mu.Unlock()
+	for _, coming := range waits {
+		if coming == nil {
+			continue
+		}
+		select {
+		case <-coming:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
+	p.mu.Lock()
 	p.giveUp()
 	p.mu.Unlock()
+	return nil
 }
 
 // coming is closed when the places have come that are on their way; nil where none are.

@@ -182,7 +182,7 @@ func (l *places) fetch(n int, now time.Time) {
 	l.come(got, seen, n, now)
 	p.mu.Unlock()
 	if failed != nil {
-		r.opts.OnError(r.failed(failed))
+		p.keys.failed(r.failed(failed))
 	}
 }
 

@@ -11,6 +11,8 @@ type sharedRule struct {
 	paths map[*hotPath]struct{} // that have the rule; guarded by hotKeys
 	quota bool
 
+	expired time.Time // when what is over was ended last; guarded by hotKeys
+
 	mu      sync.Mutex // guards what follows
 	unspent int64      // in slices; of a concurrent limit the places that are free
 	untold  int64      // that came back from slices, and Redis does not know yet
