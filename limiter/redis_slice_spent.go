@@ -165,7 +165,12 @@ func (sl *slice) missing() {
 	sl.path.mu.Lock()
 	known := sl.doubt || sl.lost
 	sl.lost = true
-	if !known {
+	switch {
+	case sl.doubt: // it was told all there is
+		for n := range sl.parts {
+			sl.know(n, &sl.parts[n])
+		}
+	case !known:
 		sl.end()
 		sl.path.keys.store.open.end(sl.record)
 		if sl.path.places != nil {
