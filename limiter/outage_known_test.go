@@ -13,7 +13,7 @@ func TestAShareOfANewWindowIsWhole(t *testing.T) {
 	today, _ := Day.Bounds(time.Now())
 	known.noteStates([]State{{Rule: r, Limit: 90, Remaining: 0, Since: today.AddDate(0, 0, -1)}})
 	s := newShadow(3, &known, nil)
-	defer s.memory.Close() //nolint:errcheck // it has no error
+	defer s.memory.Close()
 	for since, want := range map[time.Time]int64{today.AddDate(0, 0, -1): 30, today: 0} {
 		if used, err := s.used(s.rule(r), since); err != nil || used != want {
 			t.Errorf("%d of a share of 30 are used of the window of %v, want %d (%v)", used, since, want, err)
