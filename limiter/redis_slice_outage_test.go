@@ -15,12 +15,14 @@ import (
 type load struct {
 	admitted, sliced atomic.Int64
 	stop             chan struct{}
+	once             sync.Once
 	callers          sync.WaitGroup
 }
 
 // loaded puts a hot key's load on gates. Each request uses what it reserves, which spent is told.
 func loaded(all []*guard, spent func(), rules ...*limiter.Rule) *load {
 	l := &load{stop: make(chan struct{})}
+	all[0].t.Cleanup(func() { l.end() })
 	for i := range 2 * len(all) {
 		l.callers.Go(func() {
 			for {
@@ -59,7 +61,7 @@ func (l *load) hot(t *testing.T, n int64) {
 }
 
 func (l *load) end() int64 {
-	close(l.stop)
+	l.once.Do(func() { close(l.stop) })
 	l.callers.Wait()
 	return l.admitted.Load()
 }

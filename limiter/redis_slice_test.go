@@ -82,6 +82,11 @@ func TestAHotKeyCostsFewCalls(t *testing.T) {
 		return err == nil && states[2].Remaining == 1_000_000_000-60*requests && states[3].Remaining == 10_000 && r.Stats().Open == 0
 	})
 	eventually(t, "nothing is hot", func() bool { return len(*r.hot.paths.Load()) == 0 })
+	r.hot.mu.Lock()
+	defer r.hot.mu.Unlock()
+	if len(r.hot.rules) > 0 {
+		t.Errorf("%d rules are kept", len(r.hot.rules))
+	}
 }
 
 func TestAKeyThatIsNotHotIsExact(t *testing.T) {
