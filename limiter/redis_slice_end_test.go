@@ -293,3 +293,24 @@ func TestASliceThatTakesTooLongIsNotTold(t *testing.T) {
 		t.Error("it was not told of a Redis that is gone")
 	}
 }
+
+// On a Cluster, gates look for what dead ones held only where they have something to do: also where that is
+// rates alone. Else a bucket would never again fill up beyond what a dead gate's slice had.
+func TestASliceOfRatesLapsesOnACluster(t *testing.T) {
+	c, clock := redistest.Cluster(t), newManual()
+	dead := store(t, RedisOptions{URLs: c.URLs()}, clock.greedy(10))
+	alive := store(t, RedisOptions{URLs: c.URLs()}, clock.greedy(1))
+	rate := rule("a", "100 requests/hour")
+	for _, r := range []*Redis{dead, alive} {
+		admit(t, r, asking(1, rate))
+		fromSlice(t, r, asking(1, rate))
+	}
+	dead.hot.cancel()
+	dead.hot.running.Wait()
+	clock.pass(31 * time.Second)
+	alive.hot.expire([]*Rule{rate})
+	told(t, alive)
+	lapse(t, alive)
+	clock.pass(10 * time.Hour)
+	remains(t, alive, rate, 100)
+}
