@@ -59,6 +59,9 @@ func (g *gate) live() (n int64) {
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
 	_, after, found := strings.Cut(string(text), "\n# HeapAlloc = ")
 	if _, err := fmt.Sscan(after, &n); err != nil || !found {
 		g.t.Fatalf("the profile tells nothing of the heap: %v", err)
