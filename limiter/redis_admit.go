@@ -18,6 +18,7 @@ type ask struct {
 	common     []*Rule
 	candidates [][]*Rule
 	sizes      []int64 // of a slice: what is asked of each of common, whatever a request needs
+	turn       uint64  // when it was asked, for the memory of refusals
 }
 
 // answer is what came of it; the holds that follow are read by who knows what was asked.

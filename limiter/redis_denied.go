@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,12 @@ type denied struct {
 	count atomic.Int64
 	mu    sync.Mutex
 	rules map[string]denial // by the name of the rule that refused; guarded by mu
+
+	// When, in turns, something came back last to the counters of a slot, whether or not a refusal
+	// was remembered: one that was made before is not remembered after it.
+	turn  atomic.Uint64
+	seed  maphash.Seed
+	freed [256]atomic.Uint64
 }
 
 // denial is a refusal and what led to it.
@@ -34,14 +41,23 @@ type denial struct {
 }
 
 func (d *denied) start(t redisTuning) {
+	d.seed = maphash.MakeSeed()
 	d.now, d.last = t.now, t.denied
 	if d.now == nil {
 		d.now = time.Now
 	}
 }
 
-// remember notes a refusal of rules, which the holds are of, if it is of a kind that lasts.
-func (d *denied) remember(r *Refusal, rules []*Rule, holds []hold) {
+// ask begins what may end in a refusal, and returns its turn.
+func (d *denied) ask() (turn uint64) { return d.turn.Add(1) }
+
+func (d *denied) slot(rule *Rule) *atomic.Uint64 {
+	return &d.freed[maphash.String(d.seed, rule.name)%uint64(len(d.freed))]
+}
+
+// remember notes a refusal of rules, which the holds are of, if it is of a kind that lasts and nothing
+// has come back since its turn.
+func (d *denied) remember(turn uint64, r *Refusal, rules []*Rule, holds []hold) {
 	if d.last <= 0 || r.TooLarge || r.Reserved || r.Rule.Limit.Unit == Concurrent {
 		return
 	}
@@ -60,6 +76,10 @@ func (d *denied) remember(r *Refusal, rules []*Rule, holds []hold) {
 			at: now, until: now.Add(min(d.last, r.RetryAfter)),
 		}
 		d.count.Store(int64(len(d.rules)))
+		if d.slot(r.Rule).Load() > turn { // looked at last: forget marks it before it looks for what to drop
+			delete(d.rules, r.Rule.name)
+			d.count.Store(int64(len(d.rules)))
+		}
 		return
 	}
 }
@@ -118,6 +138,10 @@ func (d denial) again(req *Request, rule *Rule, elapsed time.Duration) *Refusal 
 
 // forget drops what is remembered of counters to which something may have come back.
 func (d *denied) forget(holds []hold) {
+	turn := d.ask()
+	for i := range holds {
+		d.slot(holds[i].rule).Store(turn)
+	}
 	if d.count.Load() == 0 {
 		return
 	}

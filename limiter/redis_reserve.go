@@ -79,7 +79,7 @@ next:
 
 // reserveAtOnce reserves on a single Redis: all limits are one call.
 func (r *Redis) reserveAtOnce(ctx context.Context, res *redisReservation, common []*Rule, candidates [][]*Rule) error {
-	a := &ask{mode: luaReserve, id: res.req.ID, req: &res.req, out: res.out, common: common, candidates: candidates}
+	a := &ask{mode: luaReserve, id: res.req.ID, req: &res.req, out: res.out, common: common, candidates: candidates, turn: r.denied.ask()}
 	if len(common) == 0 && !limited(candidates) {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (r *Redis) refused(a *ask, got *answer) error {
 	if refusal == nil {
 		return unavailable(errDisagree)
 	}
-	r.denied.remember(refusal, a.common, common)
+	r.denied.remember(a.turn, refusal, a.common, common)
 	return refusal
 }
 
@@ -257,12 +257,13 @@ func (r *Redis) refusedByNode(ctx context.Context, res *redisReservation, a *ask
 	}
 	r.giveBack(res.parts)
 	res.parts = nil
+	turn := r.denied.ask()
 	all, at, err := r.lookAt(ctx, &res.req, append([][]*Rule{common}, candidates...))
 	if err != nil {
 		return err
 	}
 	if refusal := res.req.explain(res.req.wanted(), all[0], all[1:], at); refusal != nil {
-		r.denied.remember(refusal, common, all[0])
+		r.denied.remember(turn, refusal, common, all[0])
 		return refusal
 	}
 	// It has become free since: the answer is what the node said.
