@@ -140,7 +140,10 @@ func (d denial) again(req *Request, rule *Rule, elapsed time.Duration) *Refusal 
 func (d *denied) forget(holds []hold) {
 	turn := d.ask()
 	for i := range holds {
-		d.slot(holds[i].rule).Store(turn)
+		slot := d.slot(holds[i].rule)
+		for before := slot.Load(); before < turn && !slot.CompareAndSwap(before, turn); before = slot.Load() {
+			continue // a later turn stays
+		}
 	}
 	if d.count.Load() == 0 {
 		return
