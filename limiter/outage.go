@@ -112,8 +112,9 @@ type GuardedOptions struct {
 // What was admitted under Shadow is charged to Redis before it decides again, by id and so once: what
 // was used, and what is still reserved until it is settled. Rates go into debt for it, at most a day's
 // refill. Quotas are charged in the window of the admission; one of which Redis knows nothing is
-// seeded, and has it from there. A gate that finds Redis back waits up to 3 seconds for those that
-// were counted before, so that it does not spend what they have still to charge. Where Redis has lost
+// seeded, and has it from there. A gate that finds Redis back is counted when it has charged, and waits
+// up to 3 seconds for those that were counted before, or for Replicas, so that it neither spends what they have still to
+// charge nor seeds a quota with what they then charge once more. Where Redis has lost
 // its buckets, they begin full less what was charged: again the excess is at most one burst. Concurrent
 // limits begin without the requests that Shadow admitted and that are still in flight.
 //
@@ -142,7 +143,7 @@ type absence struct {
 	mode   Outage
 	shadow *shadow
 	reason error // of the first call that failed
-	gates  int   // that were counted before it
+	gates  int   // that were counted before it, or are known to be there
 	loud   bool  // to be told at once
 }
 
@@ -294,9 +295,10 @@ func (g *Guarded) leave(err error) *absence {
 	}
 	away := &absence{
 		mode: g.opts.Mode, shadow: newShadow(share, &g.known, g.opts.Seed), reason: err,
-		gates: gates, loud: now.Sub(g.back) < blip,
+		gates: max(gates, g.opts.Replicas), loud: now.Sub(g.back) < blip,
 	}
 	g.away.Store(away)
+	g.primary.owes.Store(true)
 	if g.primary.hot != nil {
 		g.primary.hot.end()
 	}

@@ -60,9 +60,19 @@ func (g *Guarded) wait(d time.Duration) bool {
 }
 
 // reconcile tells Redis, before it decides again, what was admitted without it: first what was used,
-// then, when quotas that Redis did not know are seeded, what is still reserved.
-func (g *Guarded) reconcile(away *absence) error {
+// then, when quotas that Redis did not know are seeded, what is still reserved. Other gates seed when this
+// one is counted: what was used must be told by then, or it would be charged beside the seed.
+func (g *Guarded) reconcile(away *absence) (err error) {
 	if err := g.flush(); err != nil {
+		return err
+	}
+	g.primary.owes.Store(false)
+	defer func() {
+		if err != nil {
+			g.primary.owes.Store(true)
+		}
+	}()
+	if err := g.primary.Ping(g.ctx); err != nil {
 		return err
 	}
 	if err := g.waitForSeed(); err != nil {

@@ -148,6 +148,8 @@ type Redis struct {
 	hot      *hotKeys     // nil: every request is asked for
 	known    func([]hold) // is told what slices have found
 	replicas atomic.Int64
+	beating  sync.Mutex
+	owes     atomic.Bool // what was admitted while Redis was away: see Guarded
 
 	closed   atomic.Bool
 	closing  sync.Once

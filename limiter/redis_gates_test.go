@@ -152,6 +152,13 @@ func TestGatesCountEachOther(t *testing.T) {
 		})
 	}
 	counts(3, gates...)
+	gates[2].owes.Store(true) // it has yet to charge what it admitted without Redis
+	counts(2, gates[:2]...)
+	if n := gates[2].Replicas(); n != 3 {
+		t.Errorf("a gate that is not counted has forgotten the others: %d", n)
+	}
+	gates[2].owes.Store(false)
+	counts(3, gates...)
 	if err := gates[2].Close(); err != nil {
 		t.Fatal(err)
 	}

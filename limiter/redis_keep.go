@@ -124,13 +124,19 @@ func (r *Redis) keep(ctx context.Context) {
 	}
 }
 
-// beat counts this gate, and those that were seen lately: in the last three beats.
+// beat counts this gate, and those that were seen lately: in the last three beats. A gate that has yet to
+// charge what it admitted is not counted: others wait for it.
 func (r *Redis) beat(ctx context.Context) error {
-	n, err := r.countGates(ctx, false)
+	r.beating.Lock()
+	defer r.beating.Unlock()
+	owes := r.owes.Load()
+	n, err := r.countGates(ctx, owes)
 	if err != nil {
 		return err
 	}
-	r.replicas.Store(max(n, 1))
+	if !owes {
+		r.replicas.Store(max(n, 1))
+	}
 	return nil
 }
 
