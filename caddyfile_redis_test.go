@@ -82,11 +82,11 @@ func TestRedisStoresAreToldApartByTheirConfig(t *testing.T) {
 	t.Setenv("PINEGATE_TEST_SECRET", "hunter2")
 	one := RedisConfig{URLs: []string{"redis://r"}, Password: "{env.PINEGATE_TEST_SECRET}"}
 	opts, err := one.options()
-	if err != nil || opts.Password != "hunter2" || !opts.Exact {
+	if err != nil || opts.Password != "hunter2" || opts.Exact {
 		t.Fatalf("%v, %t, %v", opts.Password, opts.Exact, err)
 	}
-	if opts, err := (&RedisConfig{URLs: one.URLs, Slices: "on"}).options(); err != nil || opts.Exact {
-		t.Errorf("slices on: %t, %v", opts.Exact, err)
+	if opts, err := (&RedisConfig{URLs: one.URLs, Slices: "off"}).options(); err != nil || !opts.Exact {
+		t.Errorf("slices off: %t, %v", opts.Exact, err)
 	}
 	other := one
 	other.Outage = "deny"

@@ -36,7 +36,7 @@ type RedisConfig struct {
 
 	// Whether requests of hot keys may be admitted from slices of their limits, which
 	// the gate takes in Redis in advance: `on`, or `off` to ask Redis for each
-	// request. Default: `off`.
+	// request. Default: `on`.
 	Slices string `json:"slices,omitempty"`
 
 	// What the names of all keys in Redis begin with: gates with the same prefix

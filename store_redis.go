@@ -78,7 +78,7 @@ func (c *RedisConfig) options() (limiter.RedisOptions, error) {
 	}
 	opts := limiter.RedisOptions{
 		Sentinel: c.Sentinel, Prefix: c.Prefix, Timeout: time.Duration(c.Timeout),
-		Username: c.Username, SentinelUsername: c.SentinelUsername, Exact: c.Slices != "on",
+		Username: c.Username, SentinelUsername: c.SentinelUsername, Exact: c.Slices == "off",
 	}
 	opts.URLs = make([]string, len(c.URLs))
 	for i, u := range c.URLs {

@@ -97,7 +97,7 @@ func (kind gatewayKind) global(admin, redis string) string {
 		options.WriteString("	pinegate {\n		metrics {\n			per_key\n		}\n")
 		if kind.redis {
 			// A store that is slow for once must not change what is measured.
-			fmt.Fprintf(&options, "		store redis redis://%s {\n			timeout 5s\n			outage deny\n			slices on\n		}\n", redis)
+			fmt.Fprintf(&options, "		store redis redis://%s {\n			timeout 5s\n			outage deny\n		}\n", redis)
 		}
 		options.WriteString("	}\n")
 	}

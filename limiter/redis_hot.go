@@ -12,9 +12,10 @@ func (r *Redis) reserveHot(ctx context.Context, req Request) (Reservation, error
 	if sliced != nil {
 		return sliced, nil
 	}
+	returned := r.hot.returned(req.Rules)
 	res, err := r.reserve(ctx, req)
 	r.hot.expireLately(req.Rules)
-	if held := r.hot.inTheWay(&req, res, err); len(held) > 0 {
+	if held := r.hot.inTheWay(&req, res, err, returned); len(held) > 0 {
 		if r.hot.recall(ctx, held) == nil {
 			if res != nil {
 				res.Settle(ctx, Actual{})
@@ -38,14 +39,16 @@ func (r *Redis) reserveHot(ctx context.Context, req Request) (Reservation, error
 }
 
 // inTheWay returns the rules that a request lacked which was refused, or whose cap was lowered, and of which
-// this gate has something in slices: without those, Redis would say something else.
-func (s *hotKeys) inTheWay(req *Request, res *redisReservation, err error) (held []*Rule) {
+// this gate has something in slices, or has given it back since so much had returned: without that, Redis would
+// say something else.
+func (s *hotKeys) inTheWay(req *Request, res *redisReservation, err error, returned uint64) (held []*Rule) {
+	holds := func(rule *Rule) bool { return s.has(rule) || s.returned(req.Rules) != returned }
 	if res != nil {
 		if res.out.cap < 0 {
 			return nil
 		}
 		for _, rule := range req.Rules {
-			if rule.Limit.Window.Quota() && s.has(rule) {
+			if rule.Limit.Window.Quota() && holds(rule) {
 				held = append(held, rule)
 			}
 		}
@@ -64,7 +67,7 @@ func (s *hotKeys) inTheWay(req *Request, res *redisReservation, err error) (held
 		if need, _ := req.need(state.Rule.Limit, total); need == 0 || need <= state.Remaining {
 			continue
 		}
-		if s.has(state.Rule) {
+		if holds(state.Rule) {
 			held = append(held, state.Rule)
 		}
 	}

@@ -31,7 +31,8 @@ type sliceTuning struct {
 	fetch time.Duration
 	least int64
 
-	// share divides, with the number of gates, what is left of a limit: no more of it is in slices.
+	// share divides, with the number of gates, what is left of a limit: no more of it is in slices. Where that
+	// is not enough for fetch, there are none.
 	share int64
 
 	// hold is how long a slice is spent at most.
@@ -76,6 +77,9 @@ type hotKeys struct {
 	fetches sync.WaitGroup // calls for slices and places that are on their way
 
 	telling sync.Mutex // held while slices are told; taken before all other locks
+
+	// returns count, for the rules of each remainder of hashes, what came back to Redis from slices.
+	returns [256]atomic.Uint64
 
 	mu     sync.Mutex // guards what follows, and changes of paths
 	rules  map[string]*sharedRule
@@ -302,6 +306,14 @@ func (s *hotKeys) unspent(rule *Rule) int64 {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	return shared.unspent
+}
+
+// returned changes when something comes back to Redis from slices of one of the rules.
+func (s *hotKeys) returned(rules []*Rule) (n uint64) {
+	for _, rule := range rules {
+		n += s.returns[rule.hash%uint64(len(s.returns))].Load()
+	}
+	return n
 }
 
 // recall gives back what this gate has in slices of any of the rules, so that Redis can be asked exactly,

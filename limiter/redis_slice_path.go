@@ -150,7 +150,8 @@ func (p *hotPath) prefetch(now time.Time) {
 }
 
 // sizes is how much the next slice takes of each limit to be enough for so many requests; nil where it is
-// not to be had.
+// not to be had. A limit that will soon be used up has no slices, because what other gates have of it in theirs
+// then would be refused to a gate that has nothing left.
 func (p *hotPath) sizes(requests float64, average *[sliceRules]float64, now time.Time) []int64 {
 	tuning := &p.keys.tuning
 	share := tuning.share * int64(p.keys.store.Replicas())
@@ -158,7 +159,11 @@ func (p *hotPath) sizes(requests float64, average *[sliceRules]float64, now time
 	for n, i := range p.amounts {
 		if average[i] > 0 {
 			parts[n] = p.shared[i].part(p.rules[i].Limit, now, share)
-			requests = min(requests, float64(parts[n])/average[i])
+			most := float64(parts[n]) / average[i]
+			if most < requests && tuning.always == 0 {
+				return nil
+			}
+			requests = min(requests, most)
 		}
 	}
 	if requests < float64(tuning.least) {

@@ -38,7 +38,7 @@ func checkSlices(t *rapid.T, gates [3]*Redis, clock *manual, sliced, runs *int) 
 		Unit: Tokens, Window: rapid.SampledFrom([]Window{Second, Minute, Hour}).Draw(t, "window"),
 		Amount: rapid.Int64Range(1, 1000).Draw(t, "amount"), Burst: rapid.Int64Range(20, 500).Draw(t, "burst"),
 	})
-	quota := NewRule(ScopeKey, id, Limit{Unit: Tokens, Window: Day, Amount: rapid.Int64Range(100, 3000).Draw(t, "quota")})
+	quota := NewRule(ScopeKey, id, Limit{Unit: InputTokens, Window: Day, Amount: rapid.Int64Range(100, 3000).Draw(t, "quota")})
 	places := NewRule(ScopeKey, id, Limit{Unit: Concurrent, Amount: rapid.Int64Range(1, 30).Draw(t, "places")})
 	perNS := new(big.Rat).SetFrac64(rate.Limit.Amount, int64(rate.Limit.Window.Duration()))
 	capacity := new(big.Rat).SetInt64(rate.Limit.Capacity())
@@ -50,10 +50,10 @@ func checkSlices(t *rapid.T, gates [3]*Redis, clock *manual, sliced, runs *int) 
 		day int
 	}
 	var flying []flight
-	settle := func(i int, used int64) {
+	settle := func(i int, used, debt int64) { // a debt makes the rate admit less, and never more
 		f := flying[i]
 		flying = append(flying[:i], flying[i+1:]...)
-		f.res.Settle(context.Background(), Actual{Dispatched: true, Input: used})
+		f.res.Settle(context.Background(), Actual{Dispatched: true, Input: used, Output: debt})
 		level.Add(level, new(big.Rat).SetInt64(f.n-used))
 		taken[f.day] -= f.n - used
 	}
@@ -79,9 +79,9 @@ func checkSlices(t *rapid.T, gates [3]*Redis, clock *manual, sliced, runs *int) 
 				// What comes back late to a bucket that was full meanwhile does not spill: only what comes back at
 				// once is what one bucket would have.
 				if used := rapid.Int64Range(0, flying[i].n).Draw(t, "used"); used == flying[i].n || rapid.Bool().Draw(t, "whole") {
-					settle(i, flying[i].n)
+					settle(i, flying[i].n, rapid.SampledFrom([]int64{0, 0, 1, 30, 1000, 1_000_000}).Draw(t, "debt"))
 				} else {
-					settle(i, used)
+					settle(i, used, 0)
 					tellAll()
 				}
 			}
@@ -114,7 +114,7 @@ func checkSlices(t *rapid.T, gates [3]*Redis, clock *manual, sliced, runs *int) 
 	}
 	// In the end nothing is held.
 	for len(flying) > 0 {
-		settle(0, flying[0].n)
+		settle(0, flying[0].n, 0)
 	}
 	clock.pass(time.Second)
 	for _, r := range gates {

@@ -148,7 +148,11 @@ func (sl *slice) answered() {
 // know notes how much Redis knows of a part.
 func (sl *slice) know(n int, told *slicePart) {
 	part := &sl.parts[n]
-	sl.path.shared[sl.path.amounts[n]].tell(part.knownAll - told.all())
+	p, i := sl.path, sl.path.amounts[n]
+	if back := part.knownAll - told.all(); back > 0 {
+		p.keys.returns[p.rules[i].hash%uint64(len(p.keys.returns))].Add(1)
+	}
+	p.shared[i].tell(part.knownAll - told.all())
 	part.knownAll, part.knownUsed = told.all(), told.used
 }
 

@@ -29,11 +29,6 @@ func (s sliced) Reserve(ctx context.Context, req limiter.Request) (limiter.Reser
 	return promptReservation{r, s.prompt}, nil
 }
 
-// decidesAsABucket holds each decision against that of one bucket. With slices, what comes back to a rate, and
-// the bound of its debts, come to the bucket when the slice is told: TestSlicesAdmitNoMoreThanTheLimit
-// holds the invariant itself.
-const decidesAsABucket = "a rate admits no more than its burst and its refill"
-
 // bySlices runs the suite with all that can be admitted from slices, each of so many requests.
 func bySlices(t *testing.T, opts limiter.RedisOptions, flush func(), requests ...int64) (admitted int64) {
 	var n atomic.Int64
@@ -48,7 +43,7 @@ func bySlices(t *testing.T, opts limiter.RedisOptions, flush func(), requests ..
 			}
 			t.Cleanup(func() { _ = store.Close() })
 			return sliced{prompt{store, t}, &n}, clock.Advance
-		}, decidesAsABucket)
+		})
 	}
 	t.Log(n.Load(), "from slices")
 	return n.Load()

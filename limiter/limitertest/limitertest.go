@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,9 +20,7 @@ import (
 type New func(t *testing.T, seed limiter.Seed) (store limiter.Limiter, advance func(time.Duration))
 
 // Run runs the suite against the stores that are made by newStore.
-//
-// Tests that are named as exceptions are left out, of a store that promises something else there.
-func Run(t *testing.T, newStore New, except ...string) {
+func Run(t *testing.T, newStore New) {
 	for _, group := range []struct {
 		name   string
 		tests  []test
@@ -43,9 +40,6 @@ func Run(t *testing.T, newStore New, except ...string) {
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.tests {
-				if slices.Contains(except, test.name) {
-					continue
-				}
 				t.Run(test.name, func(t *testing.T) {
 					g := &gate{T: t}
 					var seed limiter.Seed

@@ -158,7 +158,8 @@ local function return_to(c, kind, n, mark, used, now)
     if mark ~= 0 then c.sliced = math.max((c.sliced or 0) - mark, 0) end
     local most = c.amount * math.floor(DAY / c.window)
     if most > MAX then most = MAX + 1 end
-    c.level = math.max(c.level + n - used, -most)
+    -- What lies in slices comes back, which is no forgiveness: it does not count as owed.
+    c.level = math.max(c.level + n - used, -most - (c.sliced or 0))
     trim(c)
   elseif c.start == mark then
     if kind == LAPSED then
