@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -57,6 +60,14 @@ func (set *keySet) add(c Config, clear bool) error {
 	}
 	set.keys = append(set.keys, key)
 	return nil
+}
+
+// join adds what another part of the same source holds.
+func (set *keySet) join(part *keySet) {
+	set.keys = append(set.keys, part.keys...)
+	set.entries = append(set.entries, part.entries...)
+	set.references = append(set.references, part.references...)
+	set.clear = set.clear || part.clear
 }
 
 // parseFile reads a keys file. The error names the line, the field and the
@@ -112,8 +123,8 @@ func parseObject(d *jsontext.Decoder, content []byte, set *keySet) error {
 	return nil
 }
 
-// parseArray reads […]. It decodes key by key, so that a file of a million
-// keys isn't held as configs too.
+// parseArray reads […]. It looks for the keys first, and has all processors decode
+// them: a start waits for that, and a file may have a million.
 func parseArray(d *jsontext.Decoder, content []byte, set *keySet) error {
 	if kind := d.PeekKind(); kind != '[' && kind != 0 {
 		return fmt.Errorf("line %d: expected an array of keys", line(content, d.InputOffset()))
@@ -121,24 +132,74 @@ func parseArray(d *jsontext.Decoder, content []byte, set *keySet) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
+	list := keyList{content: content, at: d.StackPointer()}
 	for {
 		kind := d.PeekKind()
 		if kind == ']' {
-			_, err := d.ReadToken()
-			return err
+			if _, err := d.ReadToken(); err != nil {
+				return err
+			}
+			return list.decode(set)
 		}
 		if kind != '{' && kind != 0 {
 			return fmt.Errorf("line %d: expected an object, which describes a key", line(content, start(d, content)))
 		}
 		begin := start(d, content)
+		if _, err := d.ReadValue(); err != nil {
+			return err
+		}
+		list.keys = append(list.keys, span{begin, d.InputOffset()})
+	}
+}
+
+// keyList is the keys of a file, of which each is an object of valid JSON.
+type keyList struct {
+	content []byte
+	at      jsontext.Pointer // the array
+	keys    []span
+}
+
+// span is where a key stands.
+type span struct{ from, to int64 }
+
+// decode adds the keys to a set, or returns the error of the first that is wrong.
+func (l *keyList) decode(set *keySet) error {
+	parts := make([]keySet, min(runtime.GOMAXPROCS(0), len(l.keys)))
+	errs := make([]error, len(parts))
+	var decoding sync.WaitGroup
+	for i := range parts {
+		from, to := i*len(l.keys)/len(parts), (i+1)*len(l.keys)/len(parts)
+		decoding.Go(func() { errs[i] = l.decodeSome(&parts[i], from, to) })
+	}
+	decoding.Wait()
+	set.keys, set.entries = slices.Grow(set.keys, len(l.keys)), slices.Grow(set.entries, len(l.keys))
+	for i := range parts {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		set.join(&parts[i])
+	}
+	return nil
+}
+
+func (l *keyList) decodeSome(set *keySet, from, to int) error {
+	set.keys, set.entries = make([]*Key, 0, to-from), make([]entry, 0, to-from)
+	for i, key := range l.keys[from:to] {
+		// Not held any longer: it is as large again as what is made of it.
 		var c Config
-		if err := json.UnmarshalDecode(d, &c, json.RejectUnknownMembers(true)); err != nil {
+		if err := json.Unmarshal(l.content[key.from:key.to], &c, json.RejectUnknownMembers(true)); err != nil {
+			var semantic *json.SemanticError
+			if errors.As(err, &semantic) {
+				semantic.ByteOffset += key.from
+				semantic.JSONPointer = l.at.AppendToken(strconv.Itoa(from+i)) + semantic.JSONPointer
+			}
 			return err
 		}
 		if err := set.add(c, true); err != nil {
-			return fmt.Errorf("line %d: %w", line(content, begin), err)
+			return fmt.Errorf("line %d: %w", line(l.content, key.from), err)
 		}
 	}
+	return nil
 }
 
 // start returns the offset of the value that is to be read next.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -92,9 +91,14 @@ func (k *Key) AllowsIP(addr netip.Addr) bool {
 // Expires.
 func (k *Key) Expired(now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
 
-// idPattern keeps ids free of what separates names in counters, metrics, URLs
-// and CSV files.
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+// outsideID keeps ids free of what separates names in counters, metrics, URLs
+// and CSV files. (A regular expression is a sixth of the time in which a million
+// keys are read.)
+func outsideID(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-')
+}
+
+const maxIDLength = 64
 
 // CheckID tells whether a name can be the id of a key or team: 1 to 64 letters,
 // digits, `.`, `_` and `-`.
@@ -105,7 +109,7 @@ func CheckID(id string) error {
 	case strings.HasPrefix(id, livePrefix), strings.HasPrefix(id, testPrefix):
 		// Ids are shown everywhere: don't quote it.
 		return errors.New("it looks like a secret")
-	case !idPattern.MatchString(id):
+	case len(id) > maxIDLength, strings.ContainsFunc(id, outsideID):
 		return errors.New("expected 1 to 64 letters, digits, '.', '_' and '-'")
 	}
 	return nil
