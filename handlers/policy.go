@@ -12,7 +12,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// Policy says what holds for which key and which model.
+// Policy says what holds for which key and which model. It is not to be changed any more when requests come.
 type Policy struct {
 	Teams    map[string]*Team
 	Models   []*Model
@@ -28,7 +28,22 @@ type Policy struct {
 	// none of Names matches; nil: none.
 	Discovered *backends.Names
 
-	cache atomic.Pointer[grantCache]
+	cache   atomic.Pointer[grantCache]
+	indexes sync.Once // makes what follows
+	models  *pattern.Index
+	names   *pattern.Index
+}
+
+// index finds Models and Names by the name of a model.
+func (p *Policy) index() (models, names *pattern.Index) {
+	p.indexes.Do(func() {
+		patterns := make([]pattern.Pattern, len(p.Models))
+		for i, block := range p.Models {
+			patterns[i] = block.Pattern
+		}
+		p.models, p.names = pattern.NewIndex(patterns), pattern.NewIndex(p.Names)
+	})
+	return p.models, p.names
 }
 
 // Team is what the keys of a team have in common.
@@ -134,10 +149,9 @@ type modelPolicy struct {
 func (p *Policy) model(name string) modelPolicy {
 	var m modelPolicy
 	best := -1
-	for _, block := range p.Models {
-		if !block.Pattern.Match(name) {
-			continue
-		}
+	models, _ := p.index()
+	for i := range models.Matches(name) {
+		block := p.Models[i]
 		if m.rules == nil { // which nearly always stays so
 			m.rules = slices.Clip(block.Rules)
 		} else {
@@ -167,11 +181,13 @@ const OtherModel = "other"
 // make series.
 func (p *Policy) ModelLabel(name string) string {
 	label, best := OtherModel, -1
-	for _, n := range p.Names {
-		if n.Literal() && n.String() == name {
+	_, names := p.index()
+	for i := range names.Matches(name) {
+		n := p.Names[i]
+		if n.Literal() {
 			return name
 		}
-		if prefix := n.LiteralPrefix(); prefix > best && n.Match(name) {
+		if prefix := n.LiteralPrefix(); prefix > best {
 			label, best = n.String(), prefix
 		}
 	}

@@ -99,14 +99,16 @@ func (e errQueued) Unwrap() error { return e.error }
 // send makes the call for an admission, with what is known of seeds by the numbers of the rules.
 func (r *Redis) send(ctx context.Context, a *ask, seeds map[int]seed) (*answer, error) {
 	p := &pending{ask: a, seeds: seeds}
-	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-	defer cancel()
 	if r.cluster || a.mode != luaReserve {
+		ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+		defer cancel()
 		r.sendAll(ctx, []*pending{p})
 		return p.answer, p.err
 	}
 	batch := r.batcher.enter(p)
 	if batch == nil {
+		ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+		defer cancel()
 		select {
 		case <-p.turn:
 			batch = p.batch
