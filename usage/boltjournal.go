@@ -37,6 +37,9 @@ func (b *Bolt) openJournal(opts BoltOptions) error {
 		return err
 	}
 	b.journal = j
+	if first := j.First(); held == 0 && first > 1 {
+		b.warn(fmt.Sprintf("usage ledger %s is new, and its journal is not: of %d earlier entries, whose sums were in the file before it, nothing is counted", b.path, first-1))
+	}
 	if err := b.countDoubtful(); err != nil {
 		return errors.Join(err, j.Close())
 	}

@@ -184,6 +184,36 @@ func TestADamagedJournalIsToldAndSetAside(t *testing.T) {
 	}
 }
 
+// Somebody deletes the file: what the journal still has is counted, and that there was more is told.
+func TestAFileThatIsGoneIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "usage.db")
+	const n, later = 40, 5
+	b, err := OpenBolt(path, BoltOptions{Now: atTestNow, FlushInterval: time.Hour, journal: journal.Options{SegmentSize: 400}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	recordMany(t, b, "early", n)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, warnings := openTest(t, path, atTestNow)
+	recordMany(t, b, "late", later)
+	if err := b.Close(); err != nil || len(*warnings) > 0 {
+		t.Fatal(err, *warnings)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	b, warnings = openTest(t, path, atTestNow)
+	defer b.Close()
+	if got := requests(t, b); got < later || got >= n {
+		t.Errorf("%d requests are counted", got)
+	}
+	if len(*warnings) != 1 || !strings.Contains((*warnings)[0], path+" is new, and its journal is not") {
+		t.Errorf("told %q", *warnings)
+	}
+}
+
 func TestAFullDiskIsBorneAndThenRefused(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "usage.db")

@@ -201,6 +201,17 @@ func readFile(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
+// First is the number of the record with which the oldest segment begins: those before it were retired. It is 0
+// where there is no segment of an earlier process.
+func (j *Journal) First() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.old) == 0 {
+		return 0
+	}
+	return firstOf(filepath.Base(j.old[0].name))
+}
+
 // Retirable tells whether there are segments that hold records up to a number
 // only, and so could be removed, and which record is the last in them.
 func (j *Journal) Retirable(through uint64) (last uint64, some bool) {

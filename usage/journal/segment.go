@@ -174,3 +174,9 @@ func isSegment(name string) bool {
 	_, err := strconv.ParseUint(stem[:20], 10, 64)
 	return err == nil && (len(stem) == 20 || stem[20] == '-')
 }
+
+// firstOf is the number that the name of a segment tells.
+func firstOf(name string) uint64 {
+	first, _ := strconv.ParseUint(name[:20], 10, 64) // isSegment has tried
+	return first
+}
