@@ -143,7 +143,7 @@ type absence struct {
 	mode   Outage
 	shadow *shadow
 	reason error // of the first call that failed
-	gates  int   // that were counted before it, or are known to be there
+	gates  int   // that were counted before it
 	loud   bool  // to be told at once
 }
 
@@ -295,7 +295,7 @@ func (g *Guarded) leave(err error) *absence {
 	}
 	away := &absence{
 		mode: g.opts.Mode, shadow: newShadow(share, &g.known, g.opts.Seed), reason: err,
-		gates: max(gates, g.opts.Replicas), loud: now.Sub(g.back) < blip,
+		gates: gates, loud: now.Sub(g.back) < blip,
 	}
 	g.away.Store(away)
 	g.primary.owes.Store(true)
