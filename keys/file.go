@@ -185,8 +185,7 @@ func (l *keyList) decode(set *keySet) error {
 func (l *keyList) decodeSome(set *keySet, from, to int) error {
 	set.keys, set.entries = make([]*Key, 0, to-from), make([]entry, 0, to-from)
 	for i, key := range l.keys[from:to] {
-		// Not held any longer: it is as large again as what is made of it.
-		var c Config
+		var c Config // not kept: all of them are as large again as what is made of them
 		if err := json.Unmarshal(l.content[key.from:key.to], &c, json.RejectUnknownMembers(true)); err != nil {
 			var semantic *json.SemanticError
 			if errors.As(err, &semantic) {

@@ -308,12 +308,17 @@ func (s *hotKeys) unspent(rule *Rule) int64 {
 	return shared.unspent
 }
 
-// returned changes when something comes back to Redis from slices of one of the rules.
+// returned changes when something comes back to Redis from slices of one of the rules. (The turns of denied change
+// with each settlement, too, and so with a busy key always.)
 func (s *hotKeys) returned(rules []*Rule) (n uint64) {
 	for _, rule := range rules {
-		n += s.returns[rule.hash%uint64(len(s.returns))].Load()
+		n += s.returnsOf(rule).Load()
 	}
 	return n
+}
+
+func (s *hotKeys) returnsOf(rule *Rule) *atomic.Uint64 {
+	return &s.returns[rule.hash%uint64(len(s.returns))]
 }
 
 // recall gives back what this gate has in slices of any of the rules, so that Redis can be asked exactly,

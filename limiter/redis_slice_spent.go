@@ -149,10 +149,11 @@ func (sl *slice) answered() {
 func (sl *slice) know(n int, told *slicePart) {
 	part := &sl.parts[n]
 	p, i := sl.path, sl.path.amounts[n]
-	if back := part.knownAll - told.all(); back > 0 {
-		p.keys.returns[p.rules[i].hash%uint64(len(p.keys.returns))].Add(1)
+	back := part.knownAll - told.all()
+	if back > 0 {
+		p.keys.returnsOf(p.rules[i]).Add(1) // first, so that who finds nothing untold finds this
 	}
-	p.shared[i].tell(part.knownAll - told.all())
+	p.shared[i].tell(back)
 	part.knownAll, part.knownUsed = told.all(), told.used
 }
 
