@@ -142,7 +142,7 @@ func (g *Guarded) waitForPeers(away *absence) error {
 			return err
 		}
 		if g.primary.Replicas() >= gates {
-			g.wait(peersEvery) // the last to come charges its share just now
+			g.wait(peersEvery) // what the last to come has admitted since it charged is on its way
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,7 +26,6 @@ type denied struct {
 	// When, in turns, something came back last to the counters of a slot, whether or not a refusal
 	// was remembered: one that was made before is not remembered after it.
 	turn  atomic.Uint64
-	seed  maphash.Seed
 	freed [256]atomic.Uint64
 }
 
@@ -41,7 +39,6 @@ type denial struct {
 }
 
 func (d *denied) start(t redisTuning) {
-	d.seed = maphash.MakeSeed()
 	d.now, d.last = t.now, t.denied
 	if d.now == nil {
 		d.now = time.Now
@@ -52,7 +49,7 @@ func (d *denied) start(t redisTuning) {
 func (d *denied) ask() (turn uint64) { return d.turn.Add(1) }
 
 func (d *denied) slot(rule *Rule) *atomic.Uint64 {
-	return &d.freed[maphash.String(d.seed, rule.name)%uint64(len(d.freed))]
+	return &d.freed[rule.hash%uint64(len(d.freed))]
 }
 
 // remember notes a refusal of rules, which the holds are of, if it is of a kind that lasts and nothing
