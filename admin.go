@@ -8,10 +8,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/amanycodes/pine-gate/control"
-	"github.com/amanycodes/pine-gate/dashboard"
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/dashboard"
+	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
 // adminState is what an AdminHandler holds besides its configuration.

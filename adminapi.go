@@ -6,7 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 // AdminAPI is the gate's part of Caddy's own admin endpoint

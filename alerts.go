@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/alerts"
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/internal/alerts"
 )
 
 // WebhookConfig says where alerts are sent: by POST, as JSON, signed as Standard

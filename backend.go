@@ -11,12 +11,12 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/pattern"
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/pattern"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // provision loads the backend's reverse_proxy and makes of both what the

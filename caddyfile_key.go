@@ -5,7 +5,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
 // parseKey reads a key and its block, which may be left out:

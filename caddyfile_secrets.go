@@ -6,7 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
 const aSecret = "sha256:<64 hex digits>, {env.NAME}, {file./path} or a clear secret, which is hashed"

@@ -3,7 +3,7 @@ package pinegate
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/usage"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
 func init() {

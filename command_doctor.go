@@ -11,7 +11,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
-	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 // diagnosis is what the doctor prints as JSON.

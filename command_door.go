@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/control"
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/keys/registry"
 )
 
 // door is a way to the control plane's API.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/amanycodes/pine-gate/control"
-	"github.com/amanycodes/pine-gate/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/keys/registry"
 )
 
 // keyCommand is `caddy pinegate key …`.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 // onStore runs a command of a group on an embedded store.

@@ -12,7 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 // limitFlags say which limits are shown.

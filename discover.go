@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/internal/backends"
 )
 
 // minDiscover bounds how often a backend is asked for its models.

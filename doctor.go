@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 // finding is something that the doctor would change.

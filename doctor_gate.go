@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 // What the doctor finds by what a gate tells of itself.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	"github.com/amanycodes/pine-gate/control"
-	"github.com/amanycodes/pine-gate/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 

@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/metrics"
 )
 
 // sharedLimits holds the stores of limits that several gates share, by their

@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	// The transport that every backend's reverse_proxy goes through.
-	_ "github.com/amanycodes/pine-gate/backends"
+	_ "github.com/amanycodes/pine-gate/internal/backends"
 )
 
 func init() {

@@ -8,11 +8,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/control"
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/internal/pattern"
 )
 
 // Bounds of what a route may say.

@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/control"
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 

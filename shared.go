@@ -10,10 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/pattern"
+	"github.com/amanycodes/pine-gate/internal/throttle"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/pattern"
-	"github.com/amanycodes/pine-gate/throttle"
 	"github.com/amanycodes/pine-gate/usage"
 )
 

@@ -11,12 +11,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/amanycodes/pine-gate/alerts"
-	"github.com/amanycodes/pine-gate/backends"
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/alerts"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
 )
 

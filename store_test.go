@@ -9,9 +9,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/amanycodes/pine-gate/alerts"
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/metrics"
+	"github.com/amanycodes/pine-gate/internal/alerts"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/usage"
 
 	"github.com/prometheus/client_golang/prometheus"

@@ -187,7 +187,7 @@ var (
 // gateMetrics are the names of all series that the gate tells, from its source.
 func gateMetrics(t *testing.T) map[string]bool {
 	t.Helper()
-	source, err := os.ReadFile("../metrics/metrics.go")
+	source, err := os.ReadFile("../internal/metrics/metrics.go")
 	if err != nil {
 		t.Fatal(err)
 	}

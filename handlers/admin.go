@@ -7,10 +7,10 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/dashboard"
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/throttle"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/dashboard"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/throttle"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // Admin answers the control plane, on a listener of its own: its API, usage,

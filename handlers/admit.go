@@ -5,9 +5,9 @@ import (
 	"math"
 	"time"
 
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // admit asks for room under every limit that applies, in one step: of the key,

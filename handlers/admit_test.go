@@ -3,7 +3,7 @@ package handlers
 import (
 	"testing"
 
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // What can't be capped is reserved in full, whatever cap stands in the request

@@ -3,7 +3,7 @@ package handlers
 import (
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/alerts"
+	"github.com/amanycodes/pine-gate/internal/alerts"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 

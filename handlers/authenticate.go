@@ -8,9 +8,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/throttle"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/throttle"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // authenticate finds the caller's key and checks that it may be used here and

@@ -3,11 +3,11 @@ package handlers
 import (
 	"time"
 
-	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/metrics"
+	"github.com/amanycodes/pine-gate/internal/pattern"
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/metrics"
-	"github.com/amanycodes/pine-gate/pattern"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // Backend is a model server as the gate sees it.

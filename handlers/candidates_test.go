@@ -11,10 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/metrics"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/metrics"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // answersOnce has a backend's own answer reach what is known of it.

@@ -5,8 +5,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // credential finds the key that a request carries. Some clients send the same

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 func TestCredentialIsFoundInEachCarrier(t *testing.T) {

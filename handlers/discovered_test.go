@@ -3,9 +3,9 @@ package handlers
 import (
 	"testing"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/pattern"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/pattern"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // telling makes a backend tell its models; none at all: it was asked and has

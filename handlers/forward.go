@@ -8,9 +8,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // errStreamLimit is the cause that ends an answer which takes too long.

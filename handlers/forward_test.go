@@ -16,12 +16,12 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/metrics"
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/metrics"
 	"github.com/amanycodes/pine-gate/usage"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // proxyFunc is a backend's proxy.

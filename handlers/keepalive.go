@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // keepAlive puts the dialect's keep-alive into a stream that is silent for long,

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 func TestAKeepAliveIsInTheBytesOfItsDialect(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // models lists the names of the configuration and then, in the order of the

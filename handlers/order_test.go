@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // three is a gateway whose route "m" has the policy and the backends a, b and c.

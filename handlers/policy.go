@@ -5,10 +5,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/pattern"
 	"github.com/amanycodes/pine-gate/usage"
 )
 

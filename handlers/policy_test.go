@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/pattern"
 	"github.com/amanycodes/pine-gate/usage"
 )
 

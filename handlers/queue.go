@@ -5,9 +5,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // errNowhere is why a request is sent to no further candidate, where none is full.

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/amanycodes/pine-gate/backends"
+	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // setRateHeaders tells what is left, by the headers that each dialect's SDKs

@@ -6,7 +6,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/amanycodes/pine-gate/pattern"
+	"github.com/amanycodes/pine-gate/internal/pattern"
 )
 
 // DefaultAttempts is at how many backends a request is tried at most, where its

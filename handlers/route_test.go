@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/keys"
-	"github.com/amanycodes/pine-gate/pattern"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/keys"
+	"github.com/amanycodes/pine-gate/internal/pattern"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // serving is a backend of the name that serves the patterns.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"net/url"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // serveStored answers `GET /v1/responses/{id}` from the backend that stores the

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/amanycodes/pine-gate/backends"
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // What is fetched must end like any other answer: in time, and when the process

@@ -8,8 +8,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // The attributes follow OpenTelemetry's conventions for generative AI, and hold

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/amanycodes/pine-gate/control"
+	"github.com/amanycodes/pine-gate/internal/control"
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage/journal"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // checkpoint is what a request that is under way had used when it was last

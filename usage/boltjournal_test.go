@@ -16,8 +16,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage/journal"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // image copies a ledger as it stands on the disk, which is what a process that

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // Rates are what a model's tokens cost, in pico-USD (10⁻¹² USD) a token: 1 USD

@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // flat is a price without tiers whose reasoning costs what other output does.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/amanycodes/pine-gate/wire"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // Outcome is how a request ended.

@@ -18,9 +18,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/amanycodes/pine-gate/internal/redistest"
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/usagetest"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // openShared opens a gate's ledger, which delivers only when it is told to.

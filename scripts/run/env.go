@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
 // secretNames are the variables that hold the gate's own keys.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/amanycodes/pine-gate/keys"
+	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
 func TestKeysAreMadeOnce(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
-	"github.com/amanycodes/pine-gate/wire"
 )
 
 // Subject is what the suite tests.

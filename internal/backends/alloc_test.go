@@ -1,0 +1,118 @@
+//go:build !race
+
+package backends
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+// answers is a transport that has the answer of a chat.
+type answers struct{}
+
+const wholeChat = `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`
+
+func (answers) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(wholeChat)),
+		Header: http.Header{"Content-Type": {"application/json"}, "Content-Length": {"195"}, "Date": {"x"}},
+		Body:   io.NopCloser(strings.NewReader(wholeChat)),
+	}, nil
+}
+
+// What a request allocates on its way to a plain backend is what it costs there.
+// Whoever needs more than this has a reason that belongs into the commit; whoever
+// needs less lowers it.
+func TestADirectRequestAllocatesLittle(t *testing.T) {
+	const most = 26
+	tr := provision(t, "")
+	tr.next = answers{}
+	d := &Direct{transport: tr, to: []upstream{{host: "model.example"}}}
+	in := httptest.NewRequest("POST", "/v1/chat/completions", nil)
+	in.Header = header(callerHeaders...)
+	live := new(LiveSet).Get("b")
+	body := rawBody([]byte(`{"model":"m","messages":[]}`))
+	w := &flushes{header: make(http.Header)}
+	n := testing.AllocsPerRun(1000, func() {
+		clear(w.header)
+		w.text.Reset()
+		ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: body, Live: live, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+		if err := d.Forward(t.Context(), w, in, ex); err != nil || w.text.String() != wholeChat {
+			t.Fatalf("%v: %s", err, w.text.String())
+		}
+	})
+	if n > most {
+		t.Errorf("%v allocations a request, at most %d are known of", n, most)
+	}
+	t.Logf("%v allocations a request", n)
+}
+
+// streaming is a transport that has a stream of so many events, of which each comes by
+// itself.
+type streaming int
+
+func (n streaming) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1,
+		Header: http.Header{"Content-Type": {"text/event-stream"}},
+		Body:   io.NopCloser(&times{int(n)}),
+	}, nil
+}
+
+const oneEvent = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}],"usage":null}` + "\n\n"
+
+// times gives an event at each Read, so often.
+type times struct{ left int }
+
+func (r *times) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	r.left--
+	return copy(p, oneEvent), nil
+}
+
+// lengths keeps how much was written, and no more.
+type lengths struct {
+	header http.Header
+	n      int
+}
+
+func (w *lengths) Header() http.Header { return w.header }
+func (w *lengths) WriteHeader(int)     {}
+func (w *lengths) Flush()              {}
+func (w *lengths) Write(p []byte) (int, error) {
+	w.n += len(p)
+	return len(p), nil
+}
+
+// What a stream allocates on its way from a plain backend it allocates once: a
+// hundred times as many events take no more.
+func TestAnEventOfADirectStreamAllocatesNothing(t *testing.T) {
+	tr := provision(t, "")
+	d := &Direct{transport: tr, to: []upstream{{host: "model.example"}}}
+	in := httptest.NewRequest("POST", "/v1/chat/completions", nil)
+	in.Header = header(callerHeaders...)
+	body := rawBody([]byte(`{"model":"m","stream":true,"messages":[]}`))
+	w := &lengths{header: make(http.Header)}
+	of := func(n streaming) float64 {
+		tr.next = n
+		return testing.AllocsPerRun(100, func() {
+			clear(w.header)
+			w.n = 0
+			ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: body, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+			if err := d.Forward(t.Context(), w, in, ex); err != nil || w.n != int(n)*len(oneEvent) {
+				t.Fatalf("%v: %d bytes", err, w.n)
+			}
+		})
+	}
+	few := of(10)
+	if many := of(1000); many > few+100 { // pools are emptied now and then, and one an event would be 990
+		t.Errorf("%v allocations a stream of 1000 events, and %v of 10", many, few)
+	}
+}

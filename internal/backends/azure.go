@@ -1,0 +1,98 @@
+package backends
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+// azureDomains are those of Azure's model services in all of its clouds.
+var azureDomains = []string{
+	".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com",
+	".openai.azure.us", ".cognitiveservices.azure.us", ".openai.azure.cn", ".cognitiveservices.azure.cn",
+}
+
+// IsAzure tells whether a host is one of Azure's model services, by its name:
+// they take their keys in a header of their own.
+func IsAzure(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	for _, domain := range azureDomains {
+		if strings.HasSuffix(host, domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// azureBase is where the classic API of Azure begins; behind it stands the name
+// of a deployment.
+const azureBase = "/openai"
+
+// IsAPIVersion tells whether a text may be one of Azure's versions, which look
+// like 2024-10-21, 2025-04-01-preview or preview.
+func IsAPIVersion(version string) bool {
+	return version != "" && len(version) <= 64 && strings.Trim(version, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
+}
+
+// IsAzure tells whether the backend is Azure.
+func (t *Transport) IsAzure() bool { return t.keyHeader == azureKey || t.APIVersion != "" }
+
+// inDeployment tells whether an endpoint belongs to a deployment in Azure's
+// classic API.
+func inDeployment(e wire.Endpoint) bool {
+	switch e {
+	case wire.Chat, wire.Completions, wire.Embeddings, wire.ImageGenerations, wire.ImageEdits,
+		wire.Transcriptions, wire.Translations, wire.Speech:
+		return true
+	}
+	return false
+}
+
+// isDeployment tells whether a model's name may be that of a deployment. Callers
+// choose it and it becomes a part of the path.
+func isDeployment(name string) bool {
+	return len(name) <= 64 && strings.Trim(name, ".") != "" && strings.IndexFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+	}) < 0
+}
+
+// url is where an exchange's request goes. Of the URL that reverse_proxy made
+// stays the server: no query, since the gate has judged none. It fails for a
+// model that can't be a deployment's name.
+func (t *Transport) url(server *url.URL, ex *Exchange) (u *url.URL, ok bool) {
+	path := ex.Path
+	if path == "" {
+		path = ex.Endpoint.Path()
+	}
+	base := t.BasePath
+	if t.deployments && inDeployment(ex.Endpoint) {
+		if !isDeployment(ex.Model) {
+			return nil, false
+		}
+		base += "/deployments/" + ex.Model
+	}
+	query := ex.Query
+	if t.APIVersion != "" {
+		if query != "" {
+			query += "&"
+		}
+		query += "api-version=" + t.APIVersion
+	}
+	return &url.URL{Scheme: server.Scheme, Host: server.Host, Path: base + path, RawQuery: query}, true
+}
+
+// noDeployment is the answer for a model that can't be a deployment's name, as
+// Azure answers for one that is none.
+func noDeployment(e wire.Endpoint) *http.Response {
+	body := wire.Errorf(wire.KindModelNotFound, "").Body(e.Dialect(), "")
+	return &http.Response{
+		StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        http.Header{"Content-Type": {"application/json"}},
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+	}
+}

@@ -1,0 +1,24 @@
+package backends
+
+import (
+	"io"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+// betweenBody is a stream that tells when it waits between two events.
+type betweenBody struct {
+	io.ReadCloser
+	meter *wire.Meter
+	tell  func(lineBreak string)
+}
+
+func (b *betweenBody) Read(p []byte) (int, error) {
+	lineBreak := b.meter.BetweenEvents()
+	if lineBreak == "" {
+		return b.ReadCloser.Read(p)
+	}
+	b.tell(lineBreak)
+	defer b.tell("") // a Read that panics, too: nobody may write behind it
+	return b.ReadCloser.Read(p)
+}

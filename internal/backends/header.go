@@ -1,0 +1,122 @@
+package backends
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+// ForwardHeader returns what of a caller's header goes upstream: an allow-list,
+// plus the names in pass. Made before reverse_proxy runs, so that a header_up
+// of the operator survives. The values are shared with in.
+//
+// The names of accounts (openai-organization and its like) are not taken from
+// callers although their prefix is: they would choose who pays within the
+// operator's account.
+func ForwardHeader(in http.Header, endpoint wire.Endpoint, pass []string) http.Header {
+	out := make(http.Header, usualHeaders)
+	for name, values := range in {
+		if forwarded(name, endpoint) {
+			out[name] = values
+		}
+	}
+	for _, name := range pass {
+		name = http.CanonicalHeaderKey(name)
+		if values, ok := in[name]; ok && !neverPassed(name) {
+			out[name] = values
+		}
+	}
+	// What the caller's Connection names is between it and the gate (RFC 9110,
+	// 7.6.1). Content-Type stays: the body was read by it.
+	for _, line := range in["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); name != "Content-Type" {
+				delete(out, name)
+			}
+		}
+	}
+	return out
+}
+
+// usualHeaders is how many headers SDKs send that go upstream, at most: as many
+// as a map holds in its first, small piece.
+const usualHeaders = 8
+
+// forwarded tells whether a caller's header of this canonical name goes
+// upstream by itself.
+func forwarded(name string, endpoint wire.Endpoint) bool {
+	switch name {
+	case "Content-Type":
+		return endpoint.Method() == http.MethodPost
+	case "Accept", "User-Agent", "Traceparent", "Tracestate", "Idempotency-Key", "Http-Referer", "X-Title":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Stainless-") ||
+		(strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-")) && !namesAccount(name)
+}
+
+// namesAccount tells whether a provider's header is about the account.
+func namesAccount(name string) bool {
+	for _, word := range []string{"Organization", "Project", "Workspace", "Account", "Admin"} {
+		if strings.Contains(name, "-"+word) {
+			return true
+		}
+	}
+	return false
+}
+
+// neverPassed tells whether a name can't be passed in either direction, also
+// when the config says so: credentials, cookies, where to go, and framing.
+func neverPassed(name string) bool {
+	switch name {
+	case "Cookie", "Set-Cookie", "Proxy-Authorization", "Proxy-Authenticate", "Www-Authenticate", "Location",
+		"Host", "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Alt-Svc", "Incremental",
+		"Content-Length", "Content-Encoding", "Content-Type", "Accept-Encoding", "Expect", "Range", "Early-Data":
+		return true
+	}
+	return slices.Contains(wire.Carriers[:], name)
+}
+
+// checkPassHeaders refuses names that pass_header can't hold.
+func checkPassHeaders(names []string) error {
+	for _, name := range names {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("pass_headers: %q is no name of a header", name)
+		}
+		if neverPassed(http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("pass_headers: %s is never passed on; set what the backend needs with api_key or header_up", name)
+		}
+	}
+	return nil
+}
+
+// stripped returns the header of a request to a backend without what
+// reverse_proxy added about the caller and what belongs to one connection. pass
+// holds canonical names. The values are shared with in. A credential found here
+// was put there by the operator's header_up, since ForwardHeader took the
+// caller's.
+func stripped(in http.Header, pass []string) http.Header {
+	out := make(http.Header, usualHeaders)
+	for name, values := range in {
+		switch name {
+		case "Cookie", "Early-Data", "Te", "Trailer", "Transfer-Encoding", "Content-Length", "Expect",
+			"Connection", "Proxy-Connection", "Keep-Alive", "Upgrade", "Proxy-Authorization", "Proxy-Authenticate", "Incremental":
+			continue
+		}
+		if !aboutCaller(name) || slices.Contains(pass, name) {
+			out[name] = values
+		}
+	}
+	return out
+}
+
+// aboutCaller tells whether reverse_proxy sets a header of this canonical name,
+// to tell about the caller.
+func aboutCaller(name string) bool {
+	return name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-")
+}

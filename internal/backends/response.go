@@ -1,0 +1,262 @@
+package backends
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+const (
+	maxErrorBody     = 64 << 10        // of an error's body, what is read
+	errorBodyTimeout = 5 * time.Second // for all of it: the caller is waiting for a status
+	maxRetryAfter    = 24 * time.Hour
+	maxRequestID     = 128
+)
+
+// Why an answer became an error, for logs.
+var (
+	errRedirect = errors.New("a redirect, which is never followed")
+	errUpgrade  = errors.New("an upgrade that nobody offered")
+	errEvent    = errors.New("a stream that began with an error")
+	errPage     = errors.New("a web page, taken for a 502")
+)
+
+// inbound makes of a backend's answer what the caller may see, or an
+// *AttemptError where another backend is to be tried. wait is how long the
+// backend asks to stay away.
+func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, wait time.Duration) (*http.Response, error) {
+	ex.Status = res.StatusCode
+	ex.UpstreamRequestID = requestID(res.Header, secrets)
+	header := res.Header
+	ex.judgeAnswer(res.StatusCode, header, wait, t.now())
+	if t.keepAnswered(header, ex.OwnLimits, secrets) {
+		ex.Flag = FlagEcho
+	}
+
+	// A copy: net/http puts trailers into the original at the end of the body,
+	// and no trailer is passed on.
+	out := new(http.Response)
+	*out = *res
+	out.Header, out.Trailer, out.TransferEncoding = header, nil, nil
+	out.Body = &answerBody{out.Body, ex, secrets}
+	meter := ex.Meter
+	if meter == nil || res.StatusCode < 200 || res.StatusCode >= 300 {
+		meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint}) // for what it decodes
+	}
+	out.Body = meter.Wrap(header, out.StatusCode, out.ContentLength, out.Body)
+	if meter.Editing() {
+		out.ContentLength = -1
+	}
+	if len(secrets) > 0 && res.StatusCode >= 200 && res.StatusCode < 300 { // errors are not passed on as they are
+		out.Body = masked(out.Body, secrets, func() { ex.Flag = FlagEchoBody })
+	}
+	if encoding := header.Get("Content-Encoding"); strings.EqualFold(encoding, "identity") {
+		delete(header, "Content-Encoding")
+	} else if encoding != "" {
+		ex.Flag = FlagEncoding
+	}
+
+	if res.StatusCode >= 200 && res.StatusCode < 300 {
+		ex.CallerStatus = out.StatusCode
+		if ex.KeepOpen {
+			ex.kept = &keptBody{body: out.Body}
+			out.Body = ex.kept
+		}
+		if ex.Between != nil && isEvents(header) {
+			out.Body = &betweenBody{out.Body, meter, ex.Between}
+		}
+		return out, nil
+	}
+
+	status, cause := res.StatusCode, error(nil)
+	switch {
+	case ex.Flag == FlagErrorEvent:
+		cause = errEvent
+	case ex.Flag == FlagHTML:
+		cause = errPage
+	case status < 200:
+		ex.Flag, status, cause = FlagUpgrade, http.StatusBadGateway, errUpgrade
+	case status < 400:
+		ex.Flag, status, cause = FlagRedirect, http.StatusBadGateway, errRedirect
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		ex.Flag = FlagCredential
+	}
+	var body []byte
+	if cause == nil {
+		body = readError(out.Body) // for a fallback too: the connection can be used again
+	} else {
+		_ = out.Body.Close() // a tunnel, or a page about the way elsewhere
+	}
+	if ex.Fallback && FallsBack(status) {
+		return nil, &AttemptError{Status: res.StatusCode, RetryAfter: wait, Err: cause}
+	}
+	e := wire.UpstreamError(ex.Endpoint.Dialect(), status, body, secrets...)
+	rewrite(out, e, wait, ex)
+	ex.CallerStatus = out.StatusCode
+	if ex.Refused != nil {
+		ex.Refused()
+	}
+	return out, nil
+}
+
+// rewrite makes an answer out of an error in the caller's dialect. Of the
+// backend's header stays what it says about limits where the error is about
+// limits, all of it where the error is the caller's business, else nothing.
+func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Exchange) {
+	status := e.StatusCode()
+	limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+	if limited {
+		e.RetryAfter = wait
+	}
+	w := &written{header: make(http.Header)}
+	e.Write(w, ex.Endpoint.Dialect(), ex.RequestID)
+	// The handler sets the ids itself, and reverse_proxy adds headers up.
+	delete(w.header, "X-Request-Id")
+	delete(w.header, "Request-Id")
+
+	if limited || status == ex.Status && status < 500 {
+		for name, values := range out.Header {
+			switch {
+			case strings.HasPrefix(name, "Content-"), name == "Cache-Control", name == "Retry-After", name == "Retry-After-Ms":
+			case name == "X-Should-Retry" && !limited:
+			default:
+				w.header[name] = values
+			}
+		}
+	}
+	out.StatusCode = status
+	out.Status = strconv.Itoa(status) + " " + http.StatusText(status)
+	out.Header = w.header
+	out.Body = io.NopCloser(bytes.NewReader(w.body))
+	out.ContentLength = int64(len(w.body))
+}
+
+// written is a ResponseWriter that keeps what it is given.
+type written struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (w *written) Header() http.Header    { return w.header }
+func (w *written) WriteHeader(status int) { w.status = status }
+func (w *written) Write(p []byte) (int, error) {
+	w.body = append(w.body, p...)
+	return len(p), nil
+}
+
+// keepAnswered leaves in a backend's header what the caller may see. It goes by
+// a list of what is known, not of what is known to be bad: what stands behind a
+// provider adds headers about accounts, hosts and caches as it likes. echoed
+// tells that a header was dropped because it holds a secret.
+func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string) (echoed bool) {
+	for name, values := range h {
+		switch {
+		case holdsSecretFold(name, secrets) || slices.ContainsFunc(values, func(v string) bool { return wire.HoldsSecret(v, secrets) }):
+			echoed = true
+		case isLimit(name) && ownLimits:
+		case answered(name), slices.Contains(t.pass, name) && name != "X-Request-Id" && name != "Request-Id":
+			continue
+		}
+		delete(h, name)
+	}
+	if len(h["Content-Type"]) > 1 { // the first is what is acted on
+		h["Content-Type"] = h["Content-Type"][:1]
+	}
+	return echoed
+}
+
+// answered tells whether a backend's header of this canonical name is passed on
+// by itself. The gate sets the ids of requests, so those never are.
+func answered(name string) bool {
+	switch name {
+	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control",
+		"Retry-After", "Retry-After-Ms", "X-Should-Retry", "X-Accel-Buffering", "Deprecation", "Sunset":
+		return true
+	}
+	return isLimit(name) || (strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-")) && !namesAccount(name)
+}
+
+func isLimit(name string) bool {
+	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
+}
+
+// requestID returns the backend's id of the request, "" where it has none that
+// can stand in a log.
+func requestID(h http.Header, secrets []string) string {
+	for _, name := range []string{"X-Request-Id", "Request-Id", "Apim-Request-Id"} {
+		id := h.Get(name)
+		if id == "" || len(id) > maxRequestID || wire.HoldsSecret(id, secrets) ||
+			strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			continue
+		}
+		return id
+	}
+	return ""
+}
+
+// retryAfter returns how long a backend asks to wait, 0 where it does not.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	if wait, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond); ok {
+		return wait
+	}
+	value := h.Get("Retry-After")
+	if value == "" { // as nearly always, and parsers tell errors at length
+		return 0
+	}
+	if wait, ok := parseWait(value, time.Second); ok {
+		return wait
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return min(at.Sub(now), maxRetryAfter)
+	}
+	return 0
+}
+
+func parseWait(value string, unit time.Duration) (time.Duration, bool) {
+	if value == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(n >= 0) { // NaN is neither
+		return 0, false
+	}
+	if n > float64(maxRetryAfter/unit) {
+		return maxRetryAfter, true
+	}
+	return time.Duration(n * float64(unit)), true
+}
+
+// readError reads the body of an error, as much of it as comes in time and
+// counts, and closes it.
+func readError(body io.ReadCloser) []byte {
+	late := time.AfterFunc(errorBodyTimeout, func() { _ = body.Close() })
+	defer late.Stop()
+	b, _ := io.ReadAll(io.LimitReader(body, maxErrorBody)) // a part is told as well as the whole
+	_ = body.Close()
+	return b
+}
+
+// answerBody notes why a body broke off, and keeps secrets out of that, which is
+// logged: it may quote what a backend sent.
+type answerBody struct {
+	io.ReadCloser
+	ex      *Exchange
+	secrets []string
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = scrub(err, b.secrets)
+		b.ex.Broken = err
+	}
+	return n, err
+}

@@ -1,0 +1,370 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+func init() {
+	caddy.RegisterModule(Transport{})
+}
+
+// What a backend speaks.
+const (
+	apiOpenAI    = "openai"
+	apiAnthropic = "anthropic"
+	apiEcho      = "echo"
+)
+
+const (
+	defaultBasePath         = "/v1"
+	defaultIdlePerHost      = 1024
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultMaxHeaderBytes   = 256 << 10
+
+	// A backend may think for minutes, and a connection over which nothing comes
+	// may be dead: over HTTP/2 it is asked, and so known within half a minute.
+	pingAfter   = 20 * time.Second // of silence
+	pingTimeout = 10 * time.Second
+)
+
+// Transport is reverse_proxy's HTTP transport, with all of its fields, for a
+// model server. What a request asks for comes by an [Exchange]; a request
+// without one, such as an active health check, gets the credential only.
+//
+// Of the fields of the HTTP transport, some have other defaults: keep_alive
+// max_idle_conns_per_host 1024, max_response_header_size 256 KiB, a TLS
+// handshake_timeout of 10 seconds. A connection of HTTP/2 that was silent for 20
+// seconds is pinged, and closed where no answer comes within 10. `versions` can't hold 3, whose connections
+// dial_allow could not judge, and compression can't be on, since the gate reads
+// what passes. Behind a forward proxy (network_proxy, or HTTPS_PROXY in the
+// environment) dial_allow judges the proxy's address.
+type Transport struct {
+	*reverseproxy.HTTPTransport
+
+	// API is the dialect that the backend speaks: openai, anthropic, or echo,
+	// which answers in the process with what it was asked and dials nothing.
+	// Default: openai.
+	API string `json:"api,omitempty"`
+
+	// APIKeys are the credentials that the backend takes, as placeholders:
+	// {env.NAME} or {file./path}. They are never written here in clear. Several
+	// are used in turn. One that is refused rests while the others go on, and its
+	// request is tried with up to two of them: after 429 as long as Retry-After
+	// says, an hour at most, else for a second, doubled by each further refusal up
+	// to a minute; after 401, 402 and 403 for 10 seconds, doubled up to 10
+	// minutes. Where all rest, the one that is free soonest is used. Files are
+	// read again within a second of a change; where the new content is unusable
+	// the old key stays. Default: none is sent.
+	APIKeys []string `json:"api_keys,omitempty"`
+
+	// KeyHeader is the header that a key is sent in: authorization (as Bearer),
+	// x-api-key or api-key, which is Azure's; there a token of Entra ID is told
+	// from a key and sent as Bearer. Default: authorization, or x-api-key where
+	// the API is anthropic, or api-key where there is an api_version.
+	KeyHeader string `json:"key_header,omitempty"`
+
+	// BasePath replaces /v1 in front of the endpoints' paths. "/" means that
+	// they stand at the root. Default: /v1.
+	BasePath string `json:"base_path,omitempty"`
+
+	// APIVersion is the api-version that Azure's classic API wants in the query.
+	// Where the base path ends in /openai, a request goes to the deployment of
+	// its model's name: /openai/deployments/<model>/chat/completions. Default:
+	// none, as Azure's API v1 (base path /openai/v1) and everybody else want it.
+	APIVersion string `json:"api_version,omitempty"`
+
+	// DialAllow says where the backend may be dialled, judged on the real
+	// address of each connection: CIDRs, addresses, public, private, loopback.
+	// Default: all but link-local, cloud metadata, unspecified and multicast
+	// addresses, in every spelling.
+	DialAllow []string `json:"dial_allow,omitempty"`
+
+	// PassHeaders are names of headers that pass, in both directions, beside
+	// those that always do. Credentials, cookies, Location and what frames a
+	// message can't be among them. What reverse_proxy tells about the caller
+	// (X-Forwarded-*, Forwarded, Via) goes upstream only where it is named
+	// here. Default: none.
+	PassHeaders []string `json:"pass_headers,omitempty"`
+
+	next        http.RoundTripper // the HTTP transport, or echo
+	keys        *rotation
+	keyHeader   string   // canonical
+	deployments bool     // a model is part of the path
+	pass        []string // canonical
+	now         func() time.Time
+	logger      *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.pinegate",
+		New: func() caddy.Module { return &Transport{HTTPTransport: new(reverseproxy.HTTPTransport)} },
+	}
+}
+
+// Provision makes the transport ready to use. It opens no connection.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	t.now = time.Now
+	t.logger = ctx.Logger()
+	switch t.API {
+	case "":
+		t.API = apiOpenAI
+	case apiOpenAI, apiAnthropic:
+	case apiEcho:
+		if len(t.APIKeys) > 0 {
+			return errors.New("api_keys: echo takes no credential")
+		}
+	default:
+		return fmt.Errorf("api: %q is none of openai, anthropic and echo", t.API)
+	}
+	var err error
+	if t.BasePath, err = cleanBasePath(t.BasePath); err != nil {
+		return err
+	}
+	if t.APIVersion != "" && !IsAPIVersion(t.APIVersion) {
+		return fmt.Errorf("api_version: %q is none; write it like 2024-10-21", t.APIVersion)
+	}
+	t.deployments = t.APIVersion != "" && strings.HasSuffix(t.BasePath, azureBase)
+	if t.keyHeader, err = t.headerOfKeys(); err != nil {
+		return err
+	}
+	if err := checkPassHeaders(t.PassHeaders); err != nil {
+		return err
+	}
+	for _, name := range t.PassHeaders {
+		t.pass = append(t.pass, http.CanonicalHeaderKey(name))
+	}
+	policy, err := ParseDialAllow(t.DialAllow)
+	if err != nil {
+		return err
+	}
+	if t.keys, err = newRotation(t.APIKeys, t.keyHeader); err != nil {
+		return err
+	}
+	if err := t.provisionHTTP(ctx, policy); err != nil {
+		return err
+	}
+	t.next = t.HTTPTransport
+	if t.API == apiEcho {
+		t.next = echo{base: t.BasePath, now: t.now}
+	}
+	return nil
+}
+
+// headerOfKeys returns the canonical name of the header that keys are sent in.
+func (t *Transport) headerOfKeys() (string, error) {
+	switch name := http.CanonicalHeaderKey(t.KeyHeader); name {
+	case bearer, anthropicKey, azureKey:
+		return name, nil
+	case "":
+	default:
+		return "", fmt.Errorf("key_header: %q is none of authorization, x-api-key and api-key", t.KeyHeader)
+	}
+	switch {
+	case t.API == apiAnthropic:
+		return anthropicKey, nil
+	case t.APIVersion != "":
+		return azureKey, nil
+	}
+	return bearer, nil
+}
+
+// Share makes the transport keep what it learns of the backend in live, which
+// outlives it. It may be called while requests go through.
+func (t *Transport) Share(live *Live) { t.keys.rests.Store(&live.rests) }
+
+// provisionHTTP sets the defaults of the HTTP transport and puts the dial
+// policy around its dialers.
+func (t *Transport) provisionHTTP(ctx caddy.Context, policy DialPolicy) error {
+	if slices.Contains(t.Versions, "3") {
+		return errors.New("versions: a backend can't be spoken to by HTTP/3, whose connections dial_allow could not judge")
+	}
+	if t.Compression != nil && *t.Compression {
+		return errors.New("compression: can't be on, since the gate reads what passes")
+	}
+	t.Compression = new(bool)
+	if t.KeepAlive == nil {
+		t.KeepAlive = new(reverseproxy.KeepAlive)
+	}
+	if t.KeepAlive.MaxIdleConnsPerHost == 0 {
+		t.KeepAlive.MaxIdleConnsPerHost = defaultIdlePerHost
+	}
+	if t.MaxResponseHeaderSize == 0 {
+		t.MaxResponseHeaderSize = defaultMaxHeaderBytes
+	}
+	if err := t.HTTPTransport.Provision(ctx); err != nil {
+		return err
+	}
+	rt := t.Transport
+	if rt.TLSHandshakeTimeout == 0 {
+		rt.TLSHandshakeTimeout = defaultHandshakeTimeout
+	}
+	rt.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	rt.DialContext = policy.guard(rt.DialContext)
+	if rt.DialTLSContext != nil { // it goes round DialContext
+		rt.DialTLSContext = policy.guard(rt.DialTLSContext)
+	}
+	return nil
+}
+
+// cleanBasePath checks a base path and returns it as a prefix: "" for the root.
+func cleanBasePath(base string) (string, error) {
+	if base == "" {
+		return defaultBasePath, nil
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Path != base || base[0] != '/' || strings.ContainsAny(base, "{}%\\") ||
+		strings.Contains(base, "//") || strings.Contains(base+"/", "/../") || strings.Contains(base+"/", "/./") {
+		return "", fmt.Errorf("base_path: %q is no plain path; write it like /openai/v1, without query, escapes or dots", base)
+	}
+	return strings.TrimSuffix(base, "/"), nil
+}
+
+// RoundTrip sends a request to the backend and returns its answer as the caller
+// may see it. With an exchange, every error is an *AttemptError. It wraps
+// context.Canceled only where the caller has left: reverse_proxy then logs 499,
+// returns nil and does not count a failure of the backend. Where the gate itself
+// ended the attempt it wraps the cause that was given (context.WithCancelCause).
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	ex := ExchangeFrom(req.Context())
+	if ex == nil {
+		out := req.WithContext(req.Context()) // a copy
+		if out.Header = req.Header.Clone(); out.Header == nil {
+			out.Header = make(http.Header)
+		}
+		out.URL = copyURL(req.URL) // the scheme is set in it
+		key, _ := t.keys.first(t.now())
+		t.authorise(out.Header, key)
+		res, err := t.next.RoundTrip(out)
+		if err != nil {
+			return nil, scrub(err, secretsOf(out.Header)) // reverse_proxy logs it
+		}
+		return res, nil
+	}
+	return t.answer(t.proxied(req), ex)
+}
+
+// answer sends an exchange and returns the answer as the caller may see it. Its
+// errors are those of RoundTrip.
+func (t *Transport) answer(o outgoing, ex *Exchange) (*http.Response, error) {
+	res, err := t.exchange(&o, ex)
+	if err != nil {
+		ex.Err = err
+		return nil, err
+	}
+	return res, nil
+}
+
+// exchange sends a request, again with another key where one is refused, and
+// returns the answer for the caller.
+func (t *Transport) exchange(o *outgoing, ex *Exchange) (*http.Response, error) {
+	key, number := t.keys.first(t.now())
+	for tries := 1; ; tries++ {
+		start := t.now()
+		res, secrets, err := t.send(o, ex, key)
+		ex.Latency = t.now().Sub(start)
+		if err != nil {
+			ex.judge(verdictOfError(o.ctx, err), 0, 0, t.now())
+			return nil, attemptError(o.ctx, err, secrets)
+		}
+		now := t.now()
+		wait := retryAfter(res.Header, now)
+		if key != nil && refusesKey(res.StatusCode) {
+			if rest := t.keys.refused(key, res.StatusCode, wait, start, now); rest > 0 {
+				t.logRest(number, res.StatusCode, rest)
+				if other, n := t.keys.next(now); other != nil && tries < maxKeyTries {
+					key, number = other, n
+					o.header = maps.Clone(o.header) // net/http may still look at the one before
+					readError(res.Body)             // so that the connection can be used again
+					continue
+				}
+				wait = t.keys.soonest(now)
+			}
+		} else if key != nil && res.StatusCode < http.StatusInternalServerError {
+			t.keys.accepted(key, start)
+		}
+		return t.inbound(res, ex, secrets, wait)
+	}
+}
+
+// send sends a request once. The secrets are those that stand in it.
+func (t *Transport) send(o *outgoing, ex *Exchange, key *apiKey) (res *http.Response, secrets []string, err error) {
+	ex.Attempts++
+	ex.Status, ex.CallerStatus = 0, 0
+	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
+	out, ok := t.request(o, ex, key)
+	if !ok {
+		return noDeployment(ex.Endpoint), nil, nil
+	}
+	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection to wait for
+	ex.Watchdog.expect(waitFirst)
+	if res, err = t.next.RoundTrip(out); err == nil {
+		err = ex.begin(res)
+	}
+	ex.Watchdog.expect(waitNone)
+	return res, secretsOf(out.Header), err
+}
+
+// logRest tells that a key rests, by its number as it is written.
+func (t *Transport) logRest(number, status int, rest time.Duration) {
+	level := zap.InfoLevel
+	if status != http.StatusTooManyRequests {
+		level = zap.WarnLevel // somebody has to do something about it
+	}
+	t.logger.Log(level, "a backend refused one of its keys, which rests; the others go on",
+		zap.Int("api_key", number), zap.Int("of", len(t.keys.keys)), zap.Int("status", status), zap.Duration("rest", rest))
+}
+
+func copyURL(u *url.URL) *url.URL {
+	out := *u
+	return &out
+}
+
+// attemptError makes the error of a round trip that had no answer.
+func attemptError(ctx context.Context, err error, secrets []string) error {
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx) // context.Canceled where the caller has left
+	case errors.Is(err, context.Canceled):
+		// Nobody left, and reverse_proxy must not take it for that.
+		err = errors.New("the round trip was cancelled")
+	}
+	return &AttemptError{Err: scrub(err, secrets)}
+}
+
+// scrub replaces an error whose text holds a secret: net/http quotes what it
+// can't parse of an answer.
+func scrub(err error, secrets []string) error {
+	if wire.HoldsSecret(err.Error(), secrets) {
+		return errSecret
+	}
+	return err
+}
+
+var errSecret = errors.New("the backend broke off (its error holds the credential and is not shown)")
+
+// Interface guards
+var (
+	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ caddy.CleanerUpper                               = (*Transport)(nil)
+	_ http.RoundTripper                                = (*Transport)(nil)
+	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
+	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+)
