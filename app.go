@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // appState is what an App holds besides its configuration.
@@ -46,8 +46,8 @@ type appState struct {
 	discoveries map[string]*backends.Discovery
 	stopAsking  func() // nil: nobody asks
 
-	prices     *usage.Prices // nil: no price files
-	stopPrices chan struct{} // nil: nobody watches them
+	prices     *pricing.Files // nil: no price files
+	stopPrices chan struct{}  // nil: nobody watches them
 }
 
 type definition struct{ kind, id string }

@@ -4,7 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/amanycodes/pine-gate/internal/pattern"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // aPattern checks a pattern of model names.
@@ -67,7 +67,7 @@ func parseModel(d *caddyfile.Dispenser, patterns definitions) (ModelConfig, erro
 			if err != nil {
 				return err
 			}
-			price, err := usage.ParsePrice(args)
+			price, err := pricing.Parse(args)
 			if err != nil {
 				return d.WrapErr(err)
 			}

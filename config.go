@@ -7,7 +7,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // App is the pinegate app: what all gates of one Caddy share. It exists with
@@ -204,7 +204,7 @@ type ModelConfig struct {
 	// answer cost, as OpenRouter does, and before the price files. Default: those
 	// two, in that order; where neither knows it the cost is unknown, which is
 	// told as null and never as nothing. Zero is free. See docs/prices.md.
-	Price *usage.Price `json:"price,omitempty"`
+	Price *pricing.Price `json:"price,omitempty"`
 }
 
 // ThrottleConfig bounds what one client address may do before its key is

@@ -12,7 +12,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // What the doctor finds in a configuration.
@@ -287,7 +287,7 @@ func (p *patient) limitsMoney() bool {
 	return false
 }
 
-func (p *patient) prices() (*usage.PriceList, error) {
+func (p *patient) prices() (*pricing.List, error) {
 	paths := make([]string, len(p.app.Prices))
 	for i, path := range p.app.Prices {
 		var err error
@@ -295,7 +295,7 @@ func (p *patient) prices() (*usage.PriceList, error) {
 			return nil, err
 		}
 	}
-	return usage.ReadPrices(paths)
+	return pricing.Read(paths)
 }
 
 // namesOf are the models of a backend, by the configuration and by what the backend
@@ -339,7 +339,7 @@ func (b *BackendConfig) api() string {
 }
 
 // priced tells whether a model has a price at a backend.
-func priced(h *Handler, list *usage.PriceList, b *BackendConfig, model string) bool {
+func priced(h *Handler, list *pricing.List, b *BackendConfig, model string) bool {
 	for _, block := range h.Models {
 		if m, err := pattern.Parse(block.Pattern); err == nil && block.Price != nil && m.Match(model) {
 			return true

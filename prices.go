@@ -6,7 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // pricePoll is how often price files are looked at.
@@ -27,7 +27,7 @@ func (a *App) provisionPrices() error {
 		}
 	}
 	var err error
-	a.prices, err = usage.OpenPrices(paths, time.Now())
+	a.prices, err = pricing.OpenFiles(paths, time.Now())
 	return err
 }
 

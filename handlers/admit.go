@@ -8,6 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // admit asks for room under every limit that applies, in one step: of the key,
@@ -88,8 +89,8 @@ func (c *call) limits() limiter.Request {
 const soundRate = 2000
 
 // asked is what the request asks for, as far as it has a price.
-func (c *call) asked() usage.Asked {
-	asked := usage.Asked{Input: c.input, Media: c.request.Images > 0, Tier: c.request.Tier}
+func (c *call) asked() pricing.Asked {
+	asked := pricing.Asked{Input: c.input, Media: c.request.Images > 0, Tier: c.request.Tier}
 	if c.endpoint == wire.Transcriptions || c.endpoint == wire.Translations {
 		asked.Seconds = math.Ceil(float64(c.request.FileBytes) / soundRate)
 	}

@@ -7,18 +7,18 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // candidate is a backend that could answer a request.
 type candidate struct {
 	*Backend
-	target *Target      // of the request's route
-	model  string       // its own name of the model
-	price  *usage.Price // nil: unknown
-	rank   int64        // by which a policy sorts
-	priced bool         // all that the request asks for has a price
-	tier   tier         // those of a lower one are better, if there are any
+	target *Target        // of the request's route
+	model  string         // its own name of the model
+	price  *pricing.Price // nil: unknown
+	rank   int64          // by which a policy sorts
+	priced bool           // all that the request asks for has a price
+	tier   tier           // those of a lower one are better, if there are any
 }
 
 // tier tells candidates apart that are to be tried by themselves before others.

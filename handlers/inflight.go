@@ -12,6 +12,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 const (
@@ -281,8 +282,8 @@ func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 }
 
 // soFar is what an answer has used by now.
-func (c *call) soFar(result *wire.Result) usage.Used {
-	used := usage.Used{Tier: c.tier(result)}
+func (c *call) soFar(result *wire.Result) pricing.Used {
+	used := pricing.Used{Tier: c.tier(result)}
 	if result.Reported && result.Unreported == 0 {
 		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
 		return used

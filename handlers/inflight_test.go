@@ -19,6 +19,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // noted is a ledger that keeps the checkpoints it is given, or can't.
@@ -44,7 +45,7 @@ func (l *noted) Ready() error { return l.full }
 // asked is a chat that a backend is answering.
 func asked(t *testing.T, id string) (*call, *wire.Meter) {
 	t.Helper()
-	price := usage.Price{}
+	price := pricing.Price{}
 	if err := price.UnmarshalText([]byte("input 1 output 1")); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // Policy says what holds for which key and which model. It is not to be changed any more when requests come.
@@ -19,7 +19,7 @@ type Policy struct {
 	Defaults []limiter.Limit // of each key that sets none of the same unit and window
 
 	// Prices are those of the models for which no block of Models has one.
-	Prices *usage.Prices // nil: none
+	Prices *pricing.Files // nil: none
 
 	// Names are the model names and patterns that metrics may tell.
 	Names []pattern.Pattern
@@ -56,7 +56,7 @@ type Team struct {
 type Model struct {
 	Pattern pattern.Pattern
 	Rules   []*limiter.Rule
-	Price   *usage.Price // nil: that of the price list
+	Price   *pricing.Price // nil: that of the price list
 }
 
 // grants is what one key may do.
@@ -141,7 +141,7 @@ func (g *grants) allows(model string) bool {
 // modelPolicy is what holds for one model.
 type modelPolicy struct {
 	rules []*limiter.Rule
-	price *usage.Price // nil: no block has one
+	price *pricing.Price // nil: no block has one
 }
 
 // model returns what holds for a model: all rules that match, and the price of
@@ -166,7 +166,7 @@ func (p *Policy) model(name string) modelPolicy {
 
 // price is what a model costs at a candidate, nil where that is not known: as a
 // model block has it, else as the price list does.
-func (p *Policy) price(m *modelPolicy, asked string, candidate *candidate) *usage.Price {
+func (p *Policy) price(m *modelPolicy, asked string, candidate *candidate) *pricing.Price {
 	if m.price != nil {
 		return m.price
 	}

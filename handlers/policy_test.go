@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 func limit(t *testing.T, words string) limiter.Limit {
@@ -65,7 +65,7 @@ func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
 }
 
 func TestMostSpecificPatternSetsThePriceAndAllMatchingOnesLimit(t *testing.T) {
-	cheap, dear := new(usage.Price), new(usage.Price)
+	cheap, dear := new(pricing.Price), new(pricing.Price)
 	cheap.Input, dear.Input = 1, 2
 	p := &Policy{Models: []*Model{
 		{Pattern: patternOf(t, "gpt-4*"), Price: dear, Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeModel, "gpt-4*", limit(t, "1 concurrent"))}},

@@ -12,6 +12,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
 // answer is what is known of a request's answer.
@@ -159,7 +160,7 @@ func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record 
 	}
 	record.UpstreamModel = result.Model
 	record.Flagged = result.Flagged || a.exchange.Flag != "" || outcome == usage.OK && !result.Complete && !result.Reported
-	used := usage.Used{Tier: c.tier(result)}
+	used := pricing.Used{Tier: c.tier(result)}
 	switch {
 	case !delivered(a):
 		// A backend that refused or failed before the first byte used nothing.
@@ -177,10 +178,10 @@ func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record 
 // setCost says what was used costs: by the price that the operator has written
 // for the model; else as the backend says it of a whole answer, as OpenRouter
 // does, since that is what it charges; else by the price list.
-func (c *call) setCost(record *usage.Record, chosen *candidate, used *usage.Used, result *wire.Result) {
+func (c *call) setCost(record *usage.Record, chosen *candidate, used *pricing.Used, result *wire.Result) {
 	written := c.models.price != nil
 	if !written && result.CostUSD != "" && result.Reported && !record.Estimated {
-		cost, sane := usage.ParseCost(result.CostUSD)
+		cost, sane := pricing.ParseCost(result.CostUSD)
 		record.CostNano, record.Priced = cost, true
 		record.Flagged = record.Flagged || !sane
 		return
@@ -204,7 +205,7 @@ func (c *call) tier(result *wire.Result) wire.ServiceTier {
 // estimate guesses what an answer used whose usage the backend did not report in
 // full: what it did say, the input as it was reserved, and what the text comes to
 // that was delivered since.
-func (c *call) estimate(used *usage.Used, result *wire.Result, unreported int64) {
+func (c *call) estimate(used *pricing.Used, result *wire.Result, unreported int64) {
 	used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
 	if used.Input == 0 {
 		used.Input = c.input

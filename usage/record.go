@@ -78,8 +78,8 @@ var ErrInvalid = errors.New("invalid usage record")
 // largest still add up in an int64. The meter clamps far below it.
 const maxCount = 1 << 40
 
-// MaxCost is the same for the cost, in nano-USD: a million USD for one request.
-const MaxCost = 1_000_000 * nano
+// MaxCost bounds the cost of one record, in nano-USD: a million USD.
+const MaxCost = 1_000_000 * 1_000_000_000
 
 // Validate tells why no ledger takes the record; nil where they do. The error
 // wraps ErrInvalid.

@@ -1,12 +1,15 @@
-package usage
+package pricing
 
 import (
 	"cmp"
+	"errors"
 	"math"
 	"math/bits"
 	"slices"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/internal/decimal"
 )
 
 // part is so many tokens at one rate.
@@ -154,7 +157,7 @@ func (r *Rates) parts(u *Used) [13]part {
 
 // secondsCost is what so many seconds of sound cost in nano-USD.
 func secondsCost(rate int64, seconds float64) int64 {
-	return int64(min(math.Round(max(float64(rate), 0)*seconds/1000), MaxCost))
+	return int64(min(math.Round(max(float64(rate), 0)*seconds/1000), usage.MaxCost))
 }
 
 // sum adds up parts, in nano-USD.
@@ -174,4 +177,19 @@ func sum(parts []part) int64 {
 	}
 	cost, _ := bits.Div64(high, low, 1000)
 	return int64(min(cost, math.MaxInt64))
+}
+
+// ParseCost parses the cost of one answer as a backend reports it, a JSON number
+// in USD, and returns it in nano-USD, rounded half up. It caps the cost at
+// usage.MaxCost, and returns 0 for what is not a cost at all; sane is false in
+// both cases.
+func ParseCost(text string) (nanoUSD int64, sane bool) {
+	n, err := decimal.ParseNumber(text, 9)
+	switch {
+	case errors.Is(err, decimal.ErrTooLarge) || n > usage.MaxCost:
+		return usage.MaxCost, false
+	case err != nil:
+		return 0, false
+	}
+	return n, true
 }

@@ -1,4 +1,4 @@
-package usage
+package pricing
 
 import (
 	"os"
@@ -9,9 +9,9 @@ import (
 
 // Prices is the price list of some files, read again when they change. A nil
 // one knows no price.
-type Prices struct {
+type Files struct {
 	paths []string
-	list  atomic.Pointer[PriceList]
+	list  atomic.Pointer[List]
 
 	mu     sync.Mutex // guards what follows
 	looks  []os.FileInfo
@@ -19,15 +19,15 @@ type Prices struct {
 	failed string // the error that was told last
 }
 
-// priceSettle is how long after its time stamp a file may still be written to
+// settleTime is how long after its time stamp a file may still be written to
 // without the stamp changing: file systems count in steps of up to 2 s.
-const priceSettle = 2 * time.Second
+const settleTime = 2 * time.Second
 
-// OpenPrices reads the files for the first time. See [ReadPrices].
-func OpenPrices(paths []string, now time.Time) (*Prices, error) {
-	p := &Prices{paths: paths, looks: make([]os.FileInfo, len(paths))}
+// OpenFiles reads the files for the first time. See [Read].
+func OpenFiles(paths []string, now time.Time) (*Files, error) {
+	p := &Files{paths: paths, looks: make([]os.FileInfo, len(paths))}
 	p.look(now)
-	list, err := ReadPrices(paths)
+	list, err := Read(paths)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func OpenPrices(paths []string, now time.Time) (*Prices, error) {
 }
 
 // List is the list as it was last read well.
-func (p *Prices) List() *PriceList {
+func (p *Files) List() *List {
 	if p == nil {
 		return nil
 	}
@@ -46,13 +46,13 @@ func (p *Prices) List() *PriceList {
 // Refresh reads the files again if one of them has changed, and tells whether
 // the list is a new one. While one can't be read the list stays as it was; each
 // such error is returned once.
-func (p *Prices) Refresh(now time.Time) (changed bool, err error) {
+func (p *Files) Refresh(now time.Time) (changed bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.look(now) {
 		return false, nil
 	}
-	list, err := ReadPrices(p.paths)
+	list, err := Read(p.paths)
 	if err != nil {
 		p.unsure = true
 		if again := p.failed == err.Error(); again {
@@ -70,7 +70,7 @@ func (p *Prices) Refresh(now time.Time) (changed bool, err error) {
 // before reading, so that what is written meanwhile is found the next time.
 // Paths are followed through symbolic links, which is how Kubernetes exchanges
 // mounted files.
-func (p *Prices) look(now time.Time) (changed bool) {
+func (p *Files) look(now time.Time) (changed bool) {
 	changed, p.unsure = p.unsure, false
 	for i, path := range p.paths {
 		before := p.looks[i]
@@ -83,7 +83,7 @@ func (p *Prices) look(now time.Time) (changed bool) {
 			info != nil && !(os.SameFile(before, info) && before.Size() == info.Size() && before.ModTime().Equal(info.ModTime())) {
 			changed = true
 		}
-		if info != nil && now.Sub(info.ModTime()) < priceSettle {
+		if info != nil && now.Sub(info.ModTime()) < settleTime {
 			p.unsure = true
 		}
 	}

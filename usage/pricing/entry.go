@@ -1,4 +1,4 @@
-package usage
+package pricing
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/amanycodes/pine-gate/usage/internal/decimal"
 )
 
 // priceEntry is what a price file says of one model, by where it belongs.
@@ -124,7 +126,7 @@ func (e priceEntry) set(name string, value jsontext.Value) error {
 	field, row, ok := readField(name)
 	if !ok {
 		if strings.Contains(name, "cost_per_") && value.Kind() == '0' {
-			if n, err := parseNumber(string(value), 18); n > 0 || err != nil {
+			if n, err := decimal.ParseNumber(string(value), 18); n > 0 || err != nil {
 				e[otherCosts] = new(fields)
 			}
 		}
@@ -141,7 +143,7 @@ func (e priceEntry) set(name string, value jsontext.Value) error {
 	default:
 		return fmt.Errorf("%s: expected a number, the price of a %s in USD", shortened(value), unit)
 	}
-	n, err := parseNumber(string(value), 12)
+	n, err := decimal.ParseNumber(string(value), 12)
 	if err != nil {
 		return fmt.Errorf("%w: expected the price of a %s in USD", err, unit)
 	}

@@ -1,10 +1,11 @@
-package usage
+package pricing
 
 import (
 	"fmt"
 	"strings"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/usage/internal/decimal"
 )
 
 // Rates are what a model's tokens cost, in pico-USD (10⁻¹² USD) a token: 1 USD
@@ -85,14 +86,14 @@ const maxPrice = 1_000_000_000_000
 
 const wantPrice = "expected `input <n> [output <n>] [cached <n>] [cache_write <n>]`, in USD per million tokens"
 
-// ParsePrice reads the words of a `price` line, such as `input 2.50 output 10
+// Parse reads the words of a `price` line, such as `input 2.50 output 10
 // cached 1.25 cache_write 3.75`, in any order, in USD per million tokens with
 // at most six digits behind the point. The input's price must be said; the
 // output's is 0 by default, for models that answer no tokens; cached and
 // cache_write are the input's. Such a price holds for every kind of token, a
 // picture's or a sound's, and in every service tier; that of a second of sound
 // it does not know, but where all is free.
-func ParsePrice(words []string) (Price, error) {
+func Parse(words []string) (Price, error) {
 	var p Price
 	fields := []struct {
 		name  string
@@ -112,7 +113,7 @@ next:
 			if i+1 == len(words) {
 				return Price{}, fmt.Errorf("price of %s is missing: %s", field.name, wantPrice)
 			}
-			n, err := parseDecimal(words[i+1], 6)
+			n, err := decimal.Parse(words[i+1], 6)
 			if err != nil {
 				return Price{}, fmt.Errorf("price of %s: %w: %s", field.name, err, wantPrice)
 			}
@@ -141,7 +142,7 @@ next:
 	return p, nil
 }
 
-// String is the words that ParsePrice reads, without those that say the
+// String is the words that Parse reads, without those that say the
 // default. They have no place for tiers and for reasoning at a rate of its own,
 // which only price lists have.
 func (p Price) String() string {
@@ -150,7 +151,7 @@ func (p Price) String() string {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(name + " " + string(appendDecimal(nil, pico, 6)))
+		b.WriteString(name + " " + string(decimal.Append(nil, pico, 6)))
 	}
 	word("input", p.Input)
 	if p.Output != 0 {
@@ -170,7 +171,7 @@ func (p Price) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText reads what MarshalText writes.
 func (p *Price) UnmarshalText(text []byte) error {
-	parsed, err := ParsePrice(strings.Fields(string(text)))
+	parsed, err := Parse(strings.Fields(string(text)))
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package usage
+package pricing
 
 import (
 	"bytes"
@@ -11,13 +11,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// PriceList holds the prices of models by the names that price files give them.
+// List holds the prices of models by the names that price files give them.
 // A nil one knows no price.
-type PriceList struct {
+type List struct {
 	prices map[string]*Price
 }
 
-// ReadPrices reads price files. Of a model that several of them name, the last
+// Read reads price files. Of a model that several of them name, the last
 // one's price counts, as a whole. The error names the file, and where one is to
 // blame the model and the field.
 //
@@ -48,8 +48,8 @@ type PriceList struct {
 // has no price of tokens: at 0 it would pass every budget.
 //
 // Prices are read as the decimals that they are, and rounded to 10⁻¹² USD.
-func ReadPrices(paths []string) (*PriceList, error) {
-	list := &PriceList{prices: make(map[string]*Price)}
+func Read(paths []string) (*List, error) {
+	list := &List{prices: make(map[string]*Price)}
 	for _, path := range paths {
 		content, err := readPriceFile(path)
 		if err != nil {
@@ -75,7 +75,7 @@ func readPriceFile(path string) ([]byte, error) {
 }
 
 // Len is the number of models that have a price.
-func (l *PriceList) Len() int {
+func (l *List) Len() int {
 	if l == nil {
 		return 0
 	}
@@ -91,7 +91,7 @@ func (l *PriceList) Len() int {
 //  3. either of them behind the backend's name, as in groq/llama-3.3-70b,
 //  4. what is left of either without what stands before a slash, as gpt-4o of
 //     openai/gpt-4o, one part after the other.
-func (l *PriceList) Find(backend, asked, upstream string) *Price {
+func (l *List) Find(backend, asked, upstream string) *Price {
 	if l == nil {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (l *PriceList) Find(backend, asked, upstream string) *Price {
 
 // add takes over what a file holds. Of a name that stands twice the last one
 // counts, as with every reader of the format.
-func (l *PriceList) add(content []byte) error {
+func (l *List) add(content []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(content), jsontext.AllowDuplicateNames(true))
 	if err := expectObject(d, "an object of models"); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (l *PriceList) add(content []byte) error {
 	return nil
 }
 
-func (l *PriceList) addModel(d *jsontext.Decoder, model string) error {
+func (l *List) addModel(d *jsontext.Decoder, model string) error {
 	if err := expectObject(d, "an object of prices"); err != nil {
 		return err
 	}

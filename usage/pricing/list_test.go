@@ -1,16 +1,11 @@
-package usage
+package pricing
 
 import (
-	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-	"time"
-
-	"pgregory.net/rapid"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
@@ -25,7 +20,7 @@ func priceFile(t *testing.T, name, content string) string {
 	return path
 }
 
-func TestReadPrices(t *testing.T) {
+func TestRead(t *testing.T) {
 	path := priceFile(t, "prices.json", `{
 		"sample_spec": {"input_cost_per_token": "a number", "max_input_tokens": "some"},
 		"plain": {"input_cost_per_token": 1.5e-07, "output_cost_per_token": 0.0000006, "mode": "chat", "litellm_provider": "openai",
@@ -47,7 +42,7 @@ func TestReadPrices(t *testing.T) {
 		"twice": {"input_cost_per_token": 1e-06},
 		"twice": {"input_cost_per_token": 2e-06}
 	}`)
-	list, err := ReadPrices([]string{path})
+	list, err := Read([]string{path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +76,8 @@ func TestReadPrices(t *testing.T) {
 	}
 }
 
-func TestReadPricesOfServiceTiersAndMedia(t *testing.T) {
-	list, err := ReadPrices([]string{priceFile(t, "prices.json", `{
+func TestReadOfServiceTiersAndMedia(t *testing.T) {
+	list, err := Read([]string{priceFile(t, "prices.json", `{
 		"gpt-5": {"input_cost_per_token": 1.25e-06, "input_cost_per_token_flex": 6.25e-07, "input_cost_per_token_priority": 2.5e-06,
 			"output_cost_per_token": 1e-05, "output_cost_per_token_flex": 5e-06, "output_cost_per_token_priority": 2e-05,
 			"cache_read_input_token_cost": 1.25e-07, "cache_read_input_token_cost_flex": 6.25e-08, "cache_read_input_token_cost_priority": 2.5e-07},
@@ -136,10 +131,10 @@ func TestReadPricesOfServiceTiersAndMedia(t *testing.T) {
 	}
 }
 
-func TestReadPricesLaterFilesOverride(t *testing.T) {
+func TestReadLaterFilesOverride(t *testing.T) {
 	first := priceFile(t, "first.json", `{"a": {"input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06}, "b": {"input_cost_per_token": 1e-06}, "c": {"input_cost_per_token": 1e-06}}`)
 	second := priceFile(t, "second.json", `{"a": {"input_cost_per_token": 2e-06}, "c": {"input_cost_per_query": 1}}`)
-	list, err := ReadPrices([]string{first, second})
+	list, err := Read([]string{first, second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +146,7 @@ func TestReadPricesLaterFilesOverride(t *testing.T) {
 	}
 }
 
-func TestReadPricesNamesWhatIsWrong(t *testing.T) {
+func TestReadNamesWhatIsWrong(t *testing.T) {
 	for content, want := range map[string]string{
 		`{"m": {"input_cost_per_token": -1e-06}}`:                             `model "m": input_cost_per_token: -1e-06 is negative: expected the price of a token in USD`,
 		`{"m": {"input_cost_per_token": "1e-06"}}`:                            `model "m": input_cost_per_token: "1e-06": expected a number, the price of a token in USD`,
@@ -168,21 +163,21 @@ func TestReadPricesNamesWhatIsWrong(t *testing.T) {
 		`{"m": {}} {}`:                      `expected nothing behind the models`,
 		`{"m": {"input_cost_per_token": }}`: `model "m": jsontext: `,
 	} {
-		_, err := ReadPrices([]string{priceFile(t, "prices.json", content)})
+		_, err := Read([]string{priceFile(t, "prices.json", content)})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "reading prices: ") || !strings.Contains(err.Error(), "prices.json: ") {
 			t.Errorf("%s:\n%v\nwant %s", content, err, want)
 		}
 	}
-	if _, err := ReadPrices([]string{t.TempDir()}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := Read([]string{t.TempDir()}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
 	}
-	if _, err := ReadPrices([]string{filepath.Join(t.TempDir(), "none.json")}); err == nil {
+	if _, err := Read([]string{filepath.Join(t.TempDir(), "none.json")}); err == nil {
 		t.Error("a file that is missing is not told")
 	}
 }
 
-func TestFindPrice(t *testing.T) {
-	list := &PriceList{prices: map[string]*Price{}}
+func TestFind(t *testing.T) {
+	list := &List{prices: map[string]*Price{}}
 	for _, name := range []string{"gpt-4o", "azure/gpt-4o", "groq/llama", "openrouter/openai/gpt-4o", "gpt-4o-2024", "openai/nested/m", "m"} {
 		list.prices[name] = new(Price)
 	}
@@ -209,105 +204,14 @@ func TestFindPrice(t *testing.T) {
 			t.Errorf("%+v: not that of %q", c, c.want)
 		}
 	}
-	var none *PriceList
+	var none *List
 	if none.Find("b", "m", "m") != nil || none.Len() != 0 {
 		t.Error("no list has a price")
 	}
 }
 
-func TestPricesFollowTheirFiles(t *testing.T) {
-	path := priceFile(t, "prices.json", `{"m": {"input_cost_per_token": 1e-06}}`)
-	now := time.Now()
-	p, err := OpenPrices([]string{path}, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(content string, at time.Time) {
-		t.Helper()
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	now = now.Add(time.Hour)
-	if _, err := p.Refresh(now); err != nil { // it was young when it was read
-		t.Fatal(err)
-	}
-	if changed, err := p.Refresh(now); changed || err != nil {
-		t.Fatal(changed, err)
-	}
-	write(`{"m": {"input_cost_per_token": 2e-06}}`, now.Add(-time.Minute))
-	if changed, err := p.Refresh(now); !changed || err != nil || p.List().prices["m"].Input != 2_000_000 {
-		t.Fatal(changed, err)
-	}
-	write(`{"m": {"input_cost_per_token": 3e-0`, now.Add(-time.Second))
-	if changed, err := p.Refresh(now); changed || err == nil || p.List().prices["m"].Input != 2_000_000 {
-		t.Fatal(changed, err)
-	}
-	if changed, err := p.Refresh(now); changed || err != nil {
-		t.Fatal("told twice", changed, err)
-	}
-	write(`{"m": {"input_cost_per_token": 3e-06}}`, now)
-	if changed, err := p.Refresh(now); !changed || err != nil || p.List().prices["m"].Input != 3_000_000 {
-		t.Fatal(changed, err)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if changed, err := p.Refresh(now); changed || err == nil || p.List().Len() != 1 {
-		t.Fatal(changed, err)
-	}
-	var none *Prices
-	if none.List() != nil {
-		t.Error("no files have a list")
-	}
-}
-
-func TestParseCost(t *testing.T) {
-	for text, want := range map[string]int64{
-		"0": 0, "0.0": 0, "0.00001962": 19_620, "1.962e-05": 19_620, "1": nano, "12.5": 12_500_000_000, "4.9e-10": 0, "5e-10": 1, "1.5e-9": 2,
-		"0.0000000014": 1, "1E+2": 100 * nano, "1000000": MaxCost, "1e-400": 0, "0e400": 0, "00.5": nano / 2,
-	} {
-		if got, sane := ParseCost(text); got != want || !sane {
-			t.Errorf("%s: %d, %t; want %d", text, got, sane, want)
-		}
-	}
-	for text, want := range map[string]int64{
-		"1000001": MaxCost, "1e400": MaxCost, "99999999999999999999": MaxCost, "1e18": MaxCost,
-		"-1": 0, "": 0, "NaN": 0, "0x10": 0, "1e": 0, "e5": 0, "1_0": 0, "Infinity": 0,
-	} {
-		if got, sane := ParseCost(text); got != want || sane {
-			t.Errorf("%q: %d, %t; want %d, not sane", text, got, sane, want)
-		}
-	}
-}
-
-func TestNumbersAreReadExactly(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		text := fmt.Sprintf("%d.%se%d", rapid.Int64Range(0, 1e6).Draw(rt, "whole"), rapid.StringMatching(`[0-9]{1,20}`).Draw(rt, "fraction"), rapid.IntRange(-25, 3).Draw(rt, "exponent"))
-		exact, ok := new(big.Rat).SetString(text)
-		if !ok {
-			rt.Fatal(text)
-		}
-		exact.Mul(exact, big.NewRat(1e12, 1)).Add(exact, big.NewRat(1, 2))
-		want := new(big.Int).Quo(exact.Num(), exact.Denom())
-		got, err := parseNumber(text, 12)
-		if !want.IsInt64() || want.Int64() >= 1e18 {
-			if err == nil {
-				rt.Fatalf("%s: %d", text, got)
-			}
-			return
-		}
-		if err != nil || got != want.Int64() {
-			rt.Fatalf("%s: %d, %v; want %d", text, got, err, want)
-		}
-	})
-}
-
 func BenchmarkFindPriceAndCost(b *testing.B) {
-	list := &PriceList{prices: map[string]*Price{"gpt-4o": {Schedule: Schedule{Rates: Rates{Input: 2_500_000, Output: 10_000_000}}}}}
+	list := &List{prices: map[string]*Price{"gpt-4o": {Schedule: Schedule{Rates: Rates{Input: 2_500_000, Output: 10_000_000}}}}}
 	for b.Loop() {
 		list.Find("openai", "gpt-4o", "gpt-4o").Cost(Used{Tokens: wire.Tokens{Input: 1000, Output: 100}})
 	}
