@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/limiter"
 )
@@ -17,10 +17,10 @@ import (
 // who made the responses that backends store, and which backends are to be left
 // alone. While Redis is away each gate goes by what it knows itself.
 type peers struct {
-	client        redis.UniversalClient
-	responses     *handlers.SharedResponses
-	conversations *handlers.Conversations
-	cooldowns     *backends.SharedCooldowns
+	client    redis.UniversalClient
+	shared    *stored.Shared
+	responses *stored.Responses
+	cooldowns *backends.SharedCooldowns
 }
 
 // defaultResponsesTimeout is how long a request waits for what other gates know of
@@ -36,14 +36,14 @@ func openPeers(s *state, options limiter.RedisOptions) (*peers, error) {
 	}
 	prefix := cmp.Or(options.Prefix, limiter.DefaultPrefix)
 	p := &peers{client: client}
-	p.responses = handlers.ShareResponses(client, prefix, cmp.Or(options.Timeout, defaultResponsesTimeout))
-	p.conversations = s.conversations.With(p.responses)
+	p.shared = stored.Share(client, prefix, cmp.Or(options.Timeout, defaultResponsesTimeout))
+	p.responses = s.responses.With(p.shared)
 	p.cooldowns = backends.ShareCooldowns(&s.backends, client, prefix)
 	return p, nil
 }
 
 func (p *peers) Close() error {
-	p.responses.Close()
+	p.shared.Close()
 	p.cooldowns.Close()
 	return p.client.Close()
 }
@@ -68,11 +68,10 @@ func (l *limits) told() *peers {
 	return p
 }
 
-// Conversations remembers who made the responses that backends keep, with the
-// other gates.
-func (l *limits) Conversations() *handlers.Conversations {
+// Responses returns the stored responses, shared with the other gates.
+func (l *limits) Responses() *stored.Responses {
 	if p := l.told(); p != nil {
-		return p.conversations
+		return p.responses
 	}
-	return l.state.Conversations()
+	return l.state.Responses()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/alerts"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
@@ -28,14 +29,14 @@ var states = caddy.NewUsagePool()
 
 // state is what all configurations with one store share.
 type state struct {
-	key           string
-	limiter       *limiter.Memory
-	conversations *handlers.Conversations
-	requests      handlers.InFlight
-	backends      backends.LiveSet
-	registry      *registry.Registry // of keys that are made at runtime
-	budgets       alerts.Budgets     // that were told of
-	webhook       *alerts.Webhook
+	key       string
+	limiter   *limiter.Memory
+	responses *stored.Responses
+	requests  handlers.InFlight
+	backends  backends.LiveSet
+	registry  *registry.Registry // of keys that are made at runtime
+	budgets   alerts.Budgets     // that were told of
+	webhook   *alerts.Webhook
 
 	inflight leases
 	closing  context.Context // ends when nobody holds the state any more
@@ -75,7 +76,7 @@ func stateFor(app *App) (*state, error) {
 		return nil, err
 	}
 	value, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := &state{key: key, open: open, maker: app, conversations: handlers.NewConversations(conversationsKept)}
+		s := &state{key: key, open: open, maker: app, responses: stored.NewResponses(responsesKept)}
 		s.closing, s.closed = context.WithCancel(context.Background())
 		s.opening = condition{fails: "the store is away", works: "the store is back"}
 		s.seeding = condition{
@@ -93,9 +94,9 @@ func stateFor(app *App) (*state, error) {
 	return value.(*state), nil
 }
 
-// conversationsKept is how many stored responses are remembered with the key
+// responsesKept is how many stored responses are remembered with the key
 // that made them: 100 bytes each.
-const conversationsKept = 100_000
+const responsesKept = 100_000
 
 // Acquire takes a reference for a request in flight.
 func (s *state) Acquire() {
@@ -116,8 +117,8 @@ func (s *state) drop() {
 // Limiter is where limits are held.
 func (s *state) Limiter() limiter.Limiter { return s.limiter }
 
-// Conversations remembers who made the responses that backends keep.
-func (s *state) Conversations() *handlers.Conversations { return s.conversations }
+// Responses returns the stored responses.
+func (s *state) Responses() *stored.Responses { return s.responses }
 
 // Ledger returns the ledger, opened if it is not yet. A failure is told once, and
 // tried again at the next call.

@@ -168,7 +168,7 @@ func (c *call) followConversation() *wire.Error {
 	if id == "" {
 		return nil
 	}
-	backend, ok, away := c.g.Shared.Conversations().Find(c.r.Context(), id, c.key.ID)
+	backend, ok, away := c.g.Shared.Responses().Find(c.r.Context(), id, c.key.ID)
 	if away != nil {
 		return responsesAway()
 	}

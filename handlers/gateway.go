@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/throttle"
@@ -26,7 +27,7 @@ type Shared interface {
 	Limiter() limiter.Limiter
 	// Ledger fails while the store is away, which it tells the log once.
 	Ledger() (usage.Ledger, error)
-	Conversations() *Conversations
+	Responses() *stored.Responses
 	InFlight() *InFlight
 }
 

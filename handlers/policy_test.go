@@ -92,26 +92,6 @@ func TestModelLabelsAreConfiguredNames(t *testing.T) {
 	}
 }
 
-func TestConversationsBelongToTheKeyThatMadeThem(t *testing.T) {
-	c := NewConversations(2)
-	c.Remember("r1", "alice", "one")
-	c.Remember("r1", "mallory", "two") // a second claim changes nothing
-	if b, ok, _ := c.Find(t.Context(), "r1", "alice"); !ok || b != "one" {
-		t.Errorf("alice finds %q, %t", b, ok)
-	}
-	if _, ok, _ := c.Find(t.Context(), "r1", "mallory"); ok {
-		t.Error("mallory finds alice's response")
-	}
-	c.Remember("r2", "alice", "one")
-	c.Remember("r3", "alice", "one")
-	if _, ok, _ := c.Find(t.Context(), "r1", "alice"); ok {
-		t.Error("more are remembered than there is room for")
-	}
-	if _, ok, _ := c.Find(t.Context(), "r3", "alice"); !ok {
-		t.Error("the newest is forgotten")
-	}
-}
-
 func TestResetsReadAsOpenAIWritesThem(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 12 * time.Millisecond: "12ms", 11500 * time.Microsecond: "12ms", time.Second: "1s",

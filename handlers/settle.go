@@ -237,7 +237,7 @@ func (c *call) status() int {
 func (c *call) remember(outcome usage.Outcome, response string) {
 	if c.endpoint == wire.Responses && outcome == usage.OK {
 		backend := c.candidates[c.answer.current].Name
-		c.g.Shared.Conversations().Remember(response, c.key.ID, backend)
+		c.g.Shared.Responses().Add(response, c.key.ID, backend)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 
+	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
@@ -15,7 +16,7 @@ func (c *call) serveStored() *wire.Error {
 	c.g.Shared.Acquire()
 	defer c.g.Shared.Release()
 
-	name, ok, err := c.g.Shared.Conversations().Find(c.r.Context(), c.pathID, c.key.ID)
+	name, ok, err := c.g.Shared.Responses().Find(c.r.Context(), c.pathID, c.key.ID)
 	if err != nil {
 		return responsesAway()
 	}
@@ -68,7 +69,7 @@ func storedQuery(asked url.Values) string {
 // does not exist which another gate may have made.
 func responsesAway() *wire.Error {
 	err := wire.Errorf(wire.KindOverloaded, "")
-	err.RetryAfter = responsesRest
+	err.RetryAfter = stored.Backoff
 	return err
 }
 

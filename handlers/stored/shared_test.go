@@ -1,6 +1,6 @@
 //go:build unix
 
-package handlers
+package stored
 
 import (
 	"context"
@@ -27,14 +27,14 @@ func waitFor(t *testing.T, what string, met func() bool) {
 
 func TestGatesOfOneRedisKnowWhoMadeAResponse(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
-	gate := func() *Conversations {
-		shared := ShareResponses(server.Client(), "test", patience)
+	gate := func() *Responses {
+		shared := Share(server.Client(), "test", patience)
 		t.Cleanup(shared.Close)
-		return NewConversations(10).With(shared)
+		return NewResponses(10).With(shared)
 	}
 	one, two := gate(), gate()
-	one.Remember("r1", "alice", "east")
-	waitFor(t, "it is told", func() bool { return server.Do("exists", "test:response:r1").(int64) == 1 })
+	one.Add("r1", "alice", "east")
+	waitFor(t, "it is written", func() bool { return server.Do("exists", "test:response:r1").(int64) == 1 })
 	if kept := server.Do("ttl", "test:response:r1").(int64); kept < 29*24*3600 {
 		t.Errorf("it is kept for %d s", kept)
 	}
@@ -54,9 +54,9 @@ func TestGatesOfOneRedisKnowWhoMadeAResponse(t *testing.T) {
 
 	// A backend that repeats ids gives nothing away at another gate either.
 	three := gate()
-	three.Remember("r1", "mallory", "west")
-	three.Remember("r3", "mallory", "west")
-	waitFor(t, "it is told", func() bool { return server.Do("exists", "test:response:r3").(int64) == 1 })
+	three.Add("r1", "mallory", "west")
+	three.Add("r3", "mallory", "west")
+	waitFor(t, "it is written", func() bool { return server.Do("exists", "test:response:r3").(int64) == 1 })
 	if b, ok, _ := gate().Find(t.Context(), "r1", "alice"); !ok || b != "east" {
 		t.Errorf("alice finds %q, %t", b, ok)
 	}
@@ -64,18 +64,18 @@ func TestGatesOfOneRedisKnowWhoMadeAResponse(t *testing.T) {
 
 func TestWhileRedisIsAwayAResponseOfAnotherGateIsNotCalledUnknown(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
-	shared := ShareResponses(server.Client(), "test", patience)
-	c := NewConversations(10).With(shared)
+	shared := Share(server.Client(), "test", patience)
+	c := NewResponses(10).With(shared)
 	server.Kill()
-	c.Remember("r1", "alice", "east")
+	c.Add("r1", "alice", "east")
 	if b, ok, err := c.Find(t.Context(), "r1", "alice"); !ok || b != "east" || err != nil {
 		t.Errorf("its own: %q, %t, %v", b, ok, err)
 	}
-	if _, ok, err := c.Find(t.Context(), "r2", "alice"); ok || !errors.Is(err, errResponsesAway) {
+	if _, ok, err := c.Find(t.Context(), "r2", "alice"); ok || !errors.Is(err, ErrUnavailable) {
 		t.Errorf("another's: %t, %v", ok, err)
 	}
 	server.Restart()
-	waitFor(t, "it is told late", func() bool { return server.Do("exists", "test:response:r1").(int64) == 1 })
+	waitFor(t, "it is written late", func() bool { return server.Do("exists", "test:response:r1").(int64) == 1 })
 	waitFor(t, "it is asked again", func() bool {
 		_, _, err := c.Find(t.Context(), "r2", "alice")
 		return err == nil
@@ -87,7 +87,7 @@ func TestWhileRedisIsAwayAResponseOfAnotherGateIsNotCalledUnknown(t *testing.T) 
 	if _, _, err := c.Find(t.Context(), "r2", "alice"); err != nil {
 		t.Errorf("one left, and %v", err)
 	}
-	c.Remember("r4", "alice", "east")
+	c.Add("r4", "alice", "east")
 	if shared.Close(); server.Do("exists", "test:response:r4").(int64) != 1 {
 		t.Error("the end loses what waits")
 	}

@@ -1,0 +1,154 @@
+package stored
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// retention is how long Redis keeps the owner of a response: as long as
+	// OpenAI stores one.
+	retention = 30 * 24 * time.Hour
+
+	// queueSize bounds how many owners wait to be written to Redis. What does
+	// not fit stays with this gate alone.
+	queueSize = 4096
+
+	// batchSize is how many owners one write holds.
+	batchSize = 100
+
+	// writeTimeout bounds one write.
+	writeTimeout = time.Second
+)
+
+// Backoff is how long Redis is not asked again after it did not answer.
+const Backoff = time.Second
+
+// ErrUnavailable is returned when Redis, which holds the responses of all gates,
+// does not answer.
+var ErrUnavailable = errors.New("shared index of stored responses unavailable")
+
+// Shared shares the owners of responses among the gates of one Redis, in a key
+// of its own each, which expires. Writes are asynchronous: they hold up no
+// request, and are retried while Redis is away.
+type Shared struct {
+	client  redis.UniversalClient
+	prefix  string
+	timeout time.Duration
+	backoff atomic.Int64 // until when Redis is not asked, in nanoseconds since 1970
+	queue   chan response
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+type response struct {
+	id string
+	owner
+}
+
+// Share starts to write owners to Redis, until Close. The caller keeps the
+// client; timeout bounds one lookup.
+func Share(client redis.UniversalClient, prefix string, timeout time.Duration) *Shared {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Shared{
+		client: client, prefix: prefix + ":response:", timeout: timeout,
+		queue: make(chan response, queueSize), stop: stop, stopped: make(chan struct{}),
+	}
+	go s.run(ctx)
+	return s
+}
+
+// Close writes what is queued, if Redis answers, and stops.
+func (s *Shared) Close() {
+	s.stop()
+	<-s.stopped
+}
+
+// add queues an owner, and drops it if the queue is full.
+func (s *Shared) add(id string, made owner) {
+	select {
+	case s.queue <- response{id, made}:
+	default:
+	}
+}
+
+// run writes the queue until ctx ends, and then what is left of it.
+func (s *Shared) run(ctx context.Context) {
+	defer close(s.stopped)
+	var batch []response
+	for ctx.Err() == nil {
+		if len(batch) == 0 {
+			select {
+			case first := <-s.queue:
+				batch = append(batch, first)
+			case <-ctx.Done():
+			}
+		}
+		if batch = s.write(batch); len(batch) > 0 {
+			select {
+			case <-time.After(Backoff):
+			case <-ctx.Done():
+			}
+		}
+	}
+	for left := len(batch) + len(s.queue); left > 0; left = len(batch) + len(s.queue) {
+		if batch = s.write(batch); len(batch) > 0 {
+			return
+		}
+	}
+}
+
+// write fills the batch up from the queue and writes it. It returns the batch if
+// it could not be written, else an empty one.
+func (s *Shared) write(batch []response) []response {
+	for len(batch) < batchSize && len(s.queue) > 0 {
+		batch = append(batch, <-s.queue)
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, r := range batch {
+			made, _ := json.Marshal([...]string{r.key, r.backend}) // strings always can be
+			pipe.SetNX(ctx, s.prefix+r.id, made, retention)        // the first owner stays
+		}
+		return nil
+	})
+	if err != nil {
+		return batch
+	}
+	return batch[:0]
+}
+
+// find returns the owner of a response that another gate or an earlier process
+// has written.
+func (s *Shared) find(ctx context.Context, id string) (owner, bool, error) {
+	now := time.Now()
+	if now.UnixNano() < s.backoff.Load() {
+		return owner{}, false, ErrUnavailable
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	text, err := s.client.Get(ctx, s.prefix+id).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return owner{}, false, nil
+	}
+	var made [2]string
+	if err == nil {
+		err = json.Unmarshal(text, &made)
+	}
+	if err != nil {
+		if !errors.Is(err, context.Canceled) { // else the caller left
+			s.backoff.Store(now.Add(Backoff).UnixNano())
+		}
+		return owner{}, false, ErrUnavailable
+	}
+	return owner{made[0], made[1]}, true, nil
+}
