@@ -141,23 +141,16 @@ func quotaUsed(ledger usage.Ledger, rule *limiter.Rule, since time.Time) (int64,
 	return used, nil
 }
 
-// inUnit reads of a sum what a limit of the unit counts.
+// inUnit returns what a limit of the unit counts of a sum.
 func inUnit(unit limiter.Unit, r usage.Result) int64 {
-	switch unit {
-	case limiter.Requests:
+	if unit == limiter.Requests {
 		return r.Requests
-	case limiter.Tokens:
-		return r.InputTokens + r.OutputTokens
-	case limiter.InputTokens:
-		return r.InputTokens
-	case limiter.OutputTokens:
-		return r.OutputTokens
-	case limiter.USD:
-		if r.CostUSD != nil {
-			return int64(*r.CostUSD)
-		}
 	}
-	return 0
+	used := limiter.Actual{Dispatched: true, Input: r.InputTokens, Output: r.OutputTokens}
+	if r.CostUSD != nil {
+		used.Cost = int64(*r.CostUSD)
+	}
+	return used.Charge(unit)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

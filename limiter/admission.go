@@ -85,6 +85,9 @@ func (a *admission) moveTo(ctx context.Context, candidate int) error {
 	return err
 }
 
+// failedAttempt is what a candidate is charged that is given up by a move.
+var failedAttempt = Actual{Dispatched: true, Failed: true}
+
 // move is moveTo with the shards locked.
 func (a *admission) move(rules []*Rule, at instant) (_ *Refusal, unseeded *Rule) {
 	own, old := a.holds[:a.common], a.holds[a.common:]
@@ -98,7 +101,7 @@ func (a *admission) move(rules []*Rule, at instant) (_ *Refusal, unseeded *Rule)
 		return v.refusal(states(states(all, own, a.at), holds, at)), nil
 	}
 	for i := range old {
-		old[i].settle(at, Actual{Dispatched: true, Failed: true})
+		old[i].settle(at, failedAttempt)
 	}
 	a.out, a.movedAt = out, at
 	a.take(holds)

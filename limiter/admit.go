@@ -156,13 +156,13 @@ func (q *Request) judge(out output, holds, old []hold, at instant) (worst verdic
 func (h *hold) roomBeside(old []hold) int64 {
 	for i := range old {
 		o := &old[i]
-		if o.counter != h.counter || o.rule.Limit.Unit == Requests {
+		if o.counter != h.counter {
 			continue
 		}
 		if h.rule.Limit.Window.Quota() && o.mark != h.mark {
 			continue // of a window that has passed
 		}
-		return h.room + o.amount
+		return h.room + o.amount - failedAttempt.Charge(o.rule.Limit.Unit)
 	}
 	return h.room
 }

@@ -80,7 +80,7 @@ func (h *hold) take() {
 
 // settle gives the hold up.
 func (h *hold) settle(now instant, used Actual) {
-	h.counter.settle(now, h.amount, h.mark, used.charge(h.rule.Limit.Unit, h.amount))
+	h.counter.settle(now, h.amount, h.mark, used.Charge(h.rule.Limit.Unit))
 }
 
 // state is the state of the counter at the time that it was looked at.

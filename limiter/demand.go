@@ -48,26 +48,28 @@ func (q *Request) least() int64 {
 // A rate must hold the input, and of the output what its bucket can hold: the rest becomes debt. A
 // quota must hold all of it.
 func (q *Request) need(l Limit, total int64) (n int64, fits bool) {
-	capacity := l.Capacity()
-	if l.Window.Rate() {
+	capacity, rate := l.Capacity(), l.Window.Rate()
+	base, price := l.Unit.row().cost(q)
+	if rate {
 		total = min(total, q.Output)
 	}
-	switch l.Unit {
-	case Requests, Concurrent:
-		n = 1
-	case InputTokens:
-		n = q.Input
-	case OutputTokens:
-		n = total
-	case Tokens:
-		n = min(q.Input+total, beyond)
-	case USD:
-		n = min(q.InputCost+mulDivUp(total, q.OutputPrice, 1000), beyond)
-	}
-	if l.Window.Rate() && n > capacity && (l.Unit == OutputTokens || l.Unit == Tokens && q.Input <= capacity) {
-		n = capacity
+	n = min(base+outputCost(total, price), beyond)
+	if rate && base <= capacity {
+		n = min(n, capacity)
 	}
 	return n, n <= capacity
+}
+
+// outputCost is what tokens of output cost at a price in thousandths, rounded up.
+func outputCost(tokens, price int64) int64 {
+	switch price {
+	case 0:
+		return 0
+	case oneToken:
+		return tokens
+	default:
+		return mulDivUp(tokens, price, 1000)
+	}
 }
 
 // lower lowers o to the output for which room of a quota is enough. It leaves o where the quota has
@@ -79,41 +81,10 @@ func (q *Request) lower(o output, l Limit, room int64) output {
 	if n, _ := q.need(l, q.least()); n > room {
 		return o
 	}
-	total := o.total
-	switch l.Unit {
-	case OutputTokens:
-		total = room
-	case Tokens:
-		total = room - q.Input
-	case USD:
-		total = mulDiv(room-q.InputCost, 1000, q.OutputPrice)
-	}
+	base, price := l.Unit.row().cost(q)
+	total := mulDiv(room-base, 1000, price)
 	each := total / q.N
 	return output{total: each * q.N, cap: each}
-}
-
-// Charge is what a quota of the unit is charged for the request: [Reservation.Settle] adds it to what
-// is used.
-func (a Actual) Charge(u Unit) int64 { return a.charge(u, 1) }
-
-// charge is what a limit is charged for a request that had reserved an amount of it.
-func (a Actual) charge(u Unit, reserved int64) int64 {
-	switch {
-	case !a.Dispatched || u == Concurrent:
-		return 0
-	case u == Requests:
-		return reserved
-	case a.Failed:
-		return 0
-	case u == InputTokens:
-		return clamp(a.Input)
-	case u == OutputTokens:
-		return clamp(a.Output)
-	case u == Tokens:
-		return clamp(clamp(a.Input) + clamp(a.Output))
-	default:
-		return clamp(a.Cost)
-	}
 }
 
 // clamp brings a count into 0 to MaxAmount, so that sums of two can't overflow.

@@ -21,29 +21,6 @@ const MaxAmount int64 = 9_000_000_000_000_000
 // NanoUSD is one US dollar in the integers that a usd limit counts in.
 const NanoUSD int64 = 1_000_000_000
 
-// Unit is what a limit counts.
-type Unit uint8
-
-// The units of a limit.
-const (
-	Requests     Unit = iota // requests, one each
-	Tokens                   // the whole input, caches included, and the output
-	InputTokens              // the whole input, caches included
-	OutputTokens             // the output, reasoning included
-	USD                      // money, in nano-USD; calendar windows only
-	Concurrent               // requests in flight; no window
-)
-
-var unitNames = [...]string{"requests", "tokens", "input_tokens", "output_tokens", "usd", "concurrent"}
-
-// String returns the unit's word in the configuration, such as "input_tokens".
-func (u Unit) String() string {
-	if int(u) < len(unitNames) {
-		return unitNames[u]
-	}
-	return fmt.Sprintf("Unit(%d)", uint8(u))
-}
-
 // Window is the time over which a limit counts.
 type Window uint8
 

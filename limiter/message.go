@@ -93,15 +93,7 @@ func (r *Refusal) amount(n int64) string {
 
 // rateWords are the words of a rate with the abbreviation that the providers use for it.
 func rateWords(l Limit) string {
-	words, letters := "requests", "R"
-	switch l.Unit {
-	case Tokens:
-		words, letters = "tokens", "T"
-	case InputTokens:
-		words, letters = "input tokens", "IT"
-	case OutputTokens:
-		words, letters = "output tokens", "OT"
-	}
+	words, letters := l.Unit.row().rate, l.Unit.row().letter
 	switch l.Window {
 	case Second:
 		return words + " per sec (" + letters + "PS)"
@@ -115,9 +107,7 @@ func rateWords(l Limit) string {
 // quotaWords are, for example, "monthly token quota" and "daily budget".
 func quotaWords(l Limit) string {
 	often := map[Window]string{Day: "daily", Week: "weekly", Month: "monthly"}[l.Window]
-	what := map[Unit]string{Requests: "request quota", Tokens: "token quota", InputTokens: "input token quota",
-		OutputTokens: "output token quota", USD: "budget"}[l.Unit]
-	return often + " " + what
+	return often + " " + l.Unit.row().quota
 }
 
 func renewal(w Window) string {

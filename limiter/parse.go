@@ -8,7 +8,6 @@ import (
 
 const (
 	limitForm  = "<n> <unit>[/<window>] [burst <n>], such as 60 requests/minute burst 10"
-	unitList   = "requests, tokens, input_tokens, output_tokens, usd or concurrent"
 	windowList = "second, minute, hour, day, week or month (s, m, h, d, w, mo)"
 	countForm  = "a whole number above zero, such as 60, 100k, 1.5M or 2G"
 	usdForm    = "dollars above zero, such as 25 or 0.5"
@@ -54,8 +53,8 @@ func parseLimit(words []string) (Limit, error) {
 		return l, err
 	}
 	if slash {
-		if l.Unit == Concurrent {
-			return l, fmt.Errorf("window %q: concurrent takes no window, it counts requests in flight", window)
+		if l.Unit.row().windows == noWindow {
+			return l, fmt.Errorf("window %q: %s takes no window, it counts requests in flight", window, l.Unit)
 		}
 		if l.Window, err = parseWindow(window); err != nil {
 			return l, err
@@ -71,12 +70,12 @@ func parseLimit(words []string) (Limit, error) {
 }
 
 func parseUnit(word string) (Unit, error) {
-	for u, name := range unitNames {
-		if word == name {
+	for u := range units {
+		if word == units[u].name {
 			return Unit(u), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown unit %q: expected %s", word, unitList)
+	return 0, fmt.Errorf("unknown unit %q: expected %s", word, unitList())
 }
 
 func parseWindow(word string) (Window, error) {
@@ -95,7 +94,7 @@ func parseBurst(words []string, l Limit) (int64, error) {
 		return 0, nil
 	case words[0] != "burst":
 		return 0, fmt.Errorf("unexpected %q: expected %s", words[0], limitForm)
-	case l.Unit == Concurrent || l.Window.Quota():
+	case l.Window.Quota() || l.Unit.row().windows == noWindow:
 		return 0, errors.New("burst is for rates (second, minute or hour): a quota or concurrent limit takes none")
 	case len(words) == 1:
 		return 0, errors.New("burst: expected " + countForm)
@@ -175,16 +174,17 @@ func (l Limit) Validate() error {
 
 // check is where the rules between the parts of a limit stand.
 func (l Limit) check() error {
+	windows := l.Unit.row().windows
 	switch {
-	case l.Unit > Concurrent:
-		return fmt.Errorf("unknown unit %q: expected %s", l.Unit, unitList)
+	case int(l.Unit) >= len(units):
+		return fmt.Errorf("unknown unit %q: expected %s", l.Unit, unitList())
 	case l.Window > Month:
 		return fmt.Errorf("unknown window %q: expected %s", l.Window, windowList)
-	case l.Unit == Concurrent && l.Window != NoWindow:
-		return errors.New("concurrent takes no window, it counts requests in flight")
-	case l.Unit == USD && !l.Window.Quota():
-		return errors.New("usd needs a calendar window: expected usd/day, usd/week or usd/month")
-	case l.Unit != Concurrent && l.Window == NoWindow:
+	case windows == noWindow && l.Window != NoWindow:
+		return fmt.Errorf("%s takes no window, it counts requests in flight", l.Unit)
+	case windows == quotaWindow && !l.Window.Quota():
+		return fmt.Errorf("%[1]s needs a calendar window: expected %[1]s/day, %[1]s/week or %[1]s/month", l.Unit)
+	case windows != noWindow && l.Window == NoWindow:
 		return fmt.Errorf("missing window: expected %s/<window>, one of %s", l.Unit, windowList)
 	case l.Amount < 1 || l.Amount > MaxAmount:
 		return fmt.Errorf("amount %d: expected 1 to %d", l.Amount, MaxAmount)

@@ -149,8 +149,8 @@ func (r *Redis) sendAll(ctx context.Context, batch []*pending) {
 	keys := make([]string, 1, 1+size)
 	keys[0] = r.key(batch[0].ask.tag, "open")
 	args := make([]any, 1, 1+4*len(batch))
-	args[0] = []byte(make(packed, 0, 5*8).numbers(
-		r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen(), float64(len(batch))))
+	args[0] = []byte(make(packed, 0, (6+len(units))*8).numbers(
+		r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen(), float64(len(batch)), float64(len(units))).charges(failedAttempt))
 	for _, p := range batch {
 		keys, args = r.appendAsk(keys, args, p)
 	}

@@ -51,14 +51,11 @@ func (r *Redis) chargeRecord(tag string, holds []hold, sign float64) []byte {
 	for i := range holds {
 		h := &holds[i]
 		l := h.rule.Limit
-		kind, unit, mark := luaKind(l), float64(l.Unit), 0.0
-		if l.Unit == Requests && h.amount == 0 {
-			unit = luaLostRequest
-		}
+		kind, mark := luaKind(l), 0.0
 		if l.Window.Quota() {
 			kind, mark = luaLapsed, float64(h.mark/int64(time.Microsecond))
 		}
-		p = p.numbers(kind, unit, sign*float64(h.amount), mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
+		p = p.numbers(kind, float64(l.Unit), sign*float64(h.amount), mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
 		p = p.text(r.counterKey(tag, h.rule))
 	}
 	return p

@@ -351,11 +351,10 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 	keys := make([]string, 1, 1+len(chunk))
 	keys[0] = r.key(tag, "open")
 	args := make([]any, 2, 2+2*len(chunk))
-	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), millis(r.tuning.keep)))
-	used := make(packed, 0, len(chunk)*6*8)
+	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), millis(r.tuning.keep), float64(len(units))))
+	used := make(packed, 0, len(chunk)*(1+len(units))*8)
 	for _, st := range chunk {
 		keys = append(keys, r.key(tag, "r/"+st.id))
-		a := st.used
 		substitute, how := []byte{}, luaKnown
 		switch {
 		case st.givenUp:
@@ -367,8 +366,7 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 		case st.slice != nil:
 			substitute, how = st.slice.stand(), luaStands
 		}
-		used = used.truth(a.Dispatched).truth(a.Failed).numbers(
-			how, float64(clamp(a.Input)), float64(clamp(a.Output)), float64(clamp(a.Cost)))
+		used = used.number(how).charges(st.used)
 		args = append(args, st.id, substitute)
 	}
 	args[1] = []byte(used)
@@ -381,14 +379,10 @@ func (r *Redis) emptyRecord(tag string, holds []hold) []byte {
 	p := packed(nil).numbers(0, 0, -1, 0, float64(len(holds)))
 	for i := range holds {
 		l, mark := holds[i].rule.Limit, 0.0
-		unit := float64(l.Unit)
-		if l.Unit == Requests {
-			unit = luaLostRequest
-		}
 		if l.Window.Quota() {
 			mark = float64(holds[i].mark / int64(time.Microsecond))
 		}
-		p = p.numbers(luaKind(l), unit, 0, mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
+		p = p.numbers(luaKind(l), float64(l.Unit), 0, mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
 		p = p.text(r.counterKey(tag, holds[i].rule))
 	}
 	return p

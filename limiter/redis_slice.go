@@ -366,7 +366,7 @@ func (s *hotKeys) charged(holds []hold, used Actual) {
 	var owed []*Rule
 	for i := range holds {
 		h := &holds[i]
-		more := used.charge(h.rule.Limit.Unit, h.amount) - h.amount
+		more := used.Charge(h.rule.Limit.Unit) - h.amount
 		if more <= 0 {
 			continue
 		}

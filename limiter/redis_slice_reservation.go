@@ -113,7 +113,7 @@ func (p *hotPath) settle(r *slicedReservation, used Actual) (urgent bool, owed [
 	}
 	for n, i := range p.amounts {
 		h, part := &r.holds[i], &r.slice.parts[n]
-		charge := used.charge(h.rule.Limit.Unit, h.amount)
+		charge := used.Charge(h.rule.Limit.Unit)
 		part.held -= h.amount
 		part.used = clamp(part.used + charge)
 		p.shared[i].settle(h.amount-charge, charge, part.mark)

@@ -18,9 +18,6 @@ const (
 	// How settle.lua treats what it has no record of.
 	luaKnown, luaGiveUp, luaOnce, luaStands = 0.0, 1.0, 2.0, 3.0
 
-	// luaLostRequest is the unit of a request of which Redis lost what it reserved.
-	luaLostRequest = 6
-
 	// luaEverything is more output than any limit leaves room for.
 	luaEverything = float64(MaxAmount)
 )
@@ -80,31 +77,19 @@ func luaKind(l Limit) float64 {
 // ask appends what the request asks of a limit, in the terms of need in admit.lua: base, of which the
 // output is no part; most, which is as much output as counts; clip, which is the most of both.
 func (p packed) ask(q *Request, l Limit, seed, since float64) packed {
-	var base, most, clip, price float64
-	clip = float64(beyond)
-	switch l.Unit {
-	case Requests, Concurrent:
-		base = 1
-	case InputTokens:
-		base = float64(q.Input)
-	case OutputTokens:
-		most = luaEverything
-	case Tokens:
-		base, most = float64(q.Input), luaEverything
-	case USD:
-		base, price = float64(q.InputCost), float64(q.OutputPrice)
-		if price > 0 {
-			most = luaEverything
-		}
+	base, price := l.Unit.row().cost(q)
+	most, clip := luaEverything, float64(beyond)
+	if price == 0 {
+		most = 0
 	}
-	if l.Window.Rate() && most > 0 {
-		most = float64(q.Output)
-		if q.Input <= l.Capacity() || l.Unit == OutputTokens {
+	if l.Window.Rate() {
+		most = min(most, float64(q.Output))
+		if base <= l.Capacity() {
 			clip = float64(l.Capacity())
 		}
 	}
 	return p.numbers(luaKind(l), luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()),
-		base, most, clip, price, float64(l.Unit), seed, since)
+		float64(base), most, clip, float64(price), float64(l.Unit), seed, since)
 }
 
 // askFor appends that so much is asked of a limit.
@@ -182,4 +167,12 @@ func (r *reply) holds(rules []*Rule) []hold {
 		out[i] = r.hold(rule)
 	}
 	return out
+}
+
+// charges appends what is charged of each unit.
+func (p packed) charges(used Actual) packed {
+	for u := range units {
+		p = p.number(float64(used.Charge(Unit(u))))
+	}
+	return p
 }

@@ -209,7 +209,7 @@ func parsePosition(text string) (p position, err error) {
 	words := strings.SplitN(text, "/", 4)
 	if len(words) == 4 {
 		for kind := limiter.ScopeKey; kind <= limiter.ScopeBackend; kind++ {
-			for unit := limiter.Requests; unit <= limiter.Concurrent; unit++ {
+			for _, unit := range limiter.Units() {
 				for window := limiter.NoWindow; window <= limiter.Month; window++ {
 					p = position{kind, words[3], unit, window}
 					if p.String() == text {

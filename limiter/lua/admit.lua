@@ -4,7 +4,7 @@
 -- KEYS: the index of open reservations; then of each request the record of its reservation and the
 -- counters, those of the request itself and those of each candidate. ARGV: numbers for all requests;
 -- then of each request the reservation's id, its numbers, the numbers of each counter, and how many
--- counters each candidate has.
+-- counters each candidate has. What a failed attempt is charged of each unit follows the numbers for all.
 --
 -- The replies begin with what came of it and the time. ADMITTED: candidate, total, cap, and of the
 -- counters that were taken room, mark and used, after it. REFUSED: room, mark and used of all
@@ -14,7 +14,7 @@
 local RESERVE, PEEK, MOVE, SHRINK, SLICE = 0, 1, 2, 3, 4
 local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP = 0, 1, 2, 3
 
-local given, lease, keep, frozen, requests = struct.unpack('<ddddd', ARGV[1])
+local given, lease, keep, frozen, requests, units = struct.unpack('<dddddd', ARGV[1])
 local now = clock(given)
 local deadline = now + lease
 local raw = redis.call('MGET', unpack(KEYS))
@@ -89,6 +89,12 @@ local function room(a, c)
   return a.amount - c.taken
 end
 
+-- failed_charge is what a candidate is charged for a hold that is given up by a move.
+local function failed_charge(h)
+  if h.unit >= units then return h.amount end
+  return (struct.unpack('<d', ARGV[1], 49 + 8 * h.unit))
+end
+
 -- room_beside counts what the candidate that is given up by a move will give back.
 local function room_beside(i)
   local a, c = look(i)
@@ -96,9 +102,9 @@ local function room_beside(i)
   if mode == MOVE and record then
     for j = record.commons + 1, #record do
       local h = record[j]
-      if h.key == KEYS[first + i] and h.unit ~= 0 and (c.kind == LEASE and c.mine or c.kind == BUCKET or
+      if h.key == KEYS[first + i] and (c.kind == LEASE and c.mine or c.kind == BUCKET or
         c.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
-        return math.min(free + h.amount, c.kind == BUCKET and c.capacity or a.amount)
+        return math.min(free + h.amount - failed_charge(h), c.kind == BUCKET and c.capacity or a.amount)
       end
     end
   end
@@ -109,7 +115,7 @@ end
 local function need(a, output)
   local n = a.most
   if output < n then n = output end
-  if a.price > 0 then n = mul_div(n, a.price, 999, 1000) end
+  if a.price ~= ONE_TOKEN then n = mul_div(n, a.price, 999, 1000) end
   n = n + a.base
   if n > a.clip then return a.clip end
   return n
@@ -119,7 +125,7 @@ local function lower(i, a)
   local free = room_beside(i)
   if need(a, total) <= free or need(a, least) > free then return end
   local most = free - a.base
-  if a.price > 0 then most = mul_div(most, 1000, 0, a.price) end
+  if a.price ~= ONE_TOKEN then most = mul_div(most, 1000, 0, a.price) end
   cap = (most - math.fmod(most, answers)) / answers
   total = cap * answers
 end
@@ -236,7 +242,7 @@ local function give_up(h)
     local freed, c = redis.call('ZREM', h.key, id), by_key[h.key]
     if c and c.mine then c.taken = c.taken - freed end
   elseif h.kind ~= GONE then
-    settle_hold(by_key, now, h.unit == 0 and h.amount or 0, h.kind, h.amount, h.mark, h.window, h.limit,
+    settle_hold(by_key, now, failed_charge(h), h.kind, h.amount, h.mark, h.window, h.limit,
       h.capacity, h.key)
   end
 end

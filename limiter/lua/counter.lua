@@ -11,6 +11,7 @@
 local MAX = 9000000000000000
 local EXACT = 9007199254740992
 local DAY = 86400000000
+local ONE_TOKEN = 1000 -- the price of a token of output, in thousandths, where a unit counts tokens
 local BUCKET, QUOTA, LEASE, LAPSED, GONE = 0, 1, 2, 3, 4
 
 -- clock is Redis's time, so that the clocks of the gates do not matter. Tests give another.

@@ -1,28 +1,17 @@
 -- Settles reservations by their ids, so that a repeated call does nothing.
 --
--- KEYS: the index of open reservations, then the records. ARGV: given time, frozen, keep; six numbers for
--- each record (dispatched, failed, how, input, output, cost); then for each record the id and what is
--- to be settled where there is no record, mostly nothing. How is 1 for a reservation that was given up,
+-- KEYS: the index of open reservations, then the records. ARGV: given time, frozen, keep, how many units
+-- there are; for each record how, and what is charged of each unit; then for each record the id and what
+-- is to be settled where there is no record, mostly nothing. How is 1 for a reservation that was given up,
 -- whose call may still be on its way, and 2 for what is settled without a record, once: a mark of it is
 -- kept for a day. How is 3 for a slice, of which is told where it stands. The reply has the numbers of the
 -- records that were not there.
 
-local given, frozen, keep = struct.unpack('<ddd', ARGV[1])
+local given, frozen, keep, units = struct.unpack('<dddd', ARGV[1])
+local USED = '<' .. string.rep('d', units)
 local now = clock(given)
 local raw = redis.call('MGET', unpack(KEYS))
 local by_key, left, ids, records, missing = {}, {}, {}, {}, {}
-
--- charge is Actual.charge; unit 6 is a request of which nothing is known to be reserved.
-local function charge(unit, amount, dispatched, failed, input, output, cost)
-  if dispatched == 0 then return 0 end
-  if unit == 0 then return amount end
-  if unit == 6 then return 1 end
-  if failed == 1 then return 0 end
-  if unit == 1 then return clamp(input + output) end
-  if unit == 2 then return input end
-  if unit == 3 then return output end
-  return cost
-end
 
 -- stand brings a slice to where it stands by what was told: a number, whether it has ended, and of each hold
 -- the amount, and what of a bucket is not spent or of a quota was used. What is told late does nothing.
@@ -51,7 +40,9 @@ local function stand(id, key, value, told)
 end
 
 for i = 1, #KEYS - 1 do
-  local dispatched, failed, how, input, output, cost = struct.unpack('<dddddd', ARGV[2], (i - 1) * 48 + 1)
+  local at = (i - 1) * 8 * (1 + units) + 1
+  local how = struct.unpack('<d', ARGV[2], at)
+  local used = {struct.unpack(USED, ARGV[2], at + 8)}
   local id, value = ARGV[2 * i + 1], raw[i + 1]
   if how == 3 then
     if value and value ~= '' then
@@ -78,8 +69,9 @@ for i = 1, #KEYS - 1 do
       if kind == LEASE then
         if left[key] then left[key][#left[key] + 1] = id else left[key] = {id} end
       elseif kind ~= GONE then
-        settle_hold(by_key, now, charge(unit, amount, dispatched, failed, input, output, cost),
-          kind, amount, mark, window, limit, capacity, key)
+        -- Of what is no unit, all that was reserved counts as used.
+        local charge = unit < units and used[unit + 1] or amount
+        settle_hold(by_key, now, charge, kind, amount, mark, window, limit, capacity, key)
       end
     end
   end
