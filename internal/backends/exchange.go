@@ -124,8 +124,9 @@ type Exchange struct {
 	// or takes too long. Behind reverse_proxy only the request's context tells.
 	Left bool
 
-	kept  *keptBody // nil: nothing was kept
-	trace httptrace.ClientTrace
+	kept   *keptBody // nil: nothing was kept
+	trace  httptrace.ClientTrace
+	reused bool // the last connection had served another request before
 }
 
 // Flag is what is odd about a backend's answer: worth a log line.

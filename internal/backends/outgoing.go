@@ -62,10 +62,10 @@ func (t *Transport) request(o *outgoing, ex *Exchange, key *apiKey) (*http.Reque
 	if !ok {
 		return nil, false
 	}
-	// net/http tells of a connection before it writes to it, on the goroutine
-	// of the round trip: what is not told here has not left.
+	// net/http reports a connection before it writes to it, on the goroutine of
+	// the round trip: a request whose connection was not reported has not left.
 	if ex.trace.GotConn == nil {
-		ex.trace.GotConn = func(httptrace.GotConnInfo) { ex.Dispatched = true }
+		ex.trace.GotConn = func(info httptrace.GotConnInfo) { t.gotConn(info, ex) }
 	}
 	ctx := httptrace.WithClientTrace(o.ctx, &ex.trace)
 	out := http.Request{
@@ -76,12 +76,14 @@ func (t *Transport) request(o *outgoing, ex *Exchange, key *apiKey) (*http.Reque
 	if ex.HasBody {
 		out.Body = ex.Body.Reader()
 		out.ContentLength = ex.Body.Len()
-		// Lets net/http send again on a connection that was closed while idle.
 		out.GetBody = func() (io.ReadCloser, error) { return ex.Body.Reader(), nil }
 	} else {
 		delete(o.header, "Content-Type")
 	}
 	o.header["Accept-Encoding"] = identity
+	if _, named := o.header[replayable]; !named {
+		o.header[replayable] = nil
+	}
 	t.authorise(o.header, key)
 	return out.WithContext(ctx), true
 }

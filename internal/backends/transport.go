@@ -105,6 +105,7 @@ type Transport struct {
 	keyHeader   string   // canonical
 	deployments bool     // a model is part of the path
 	pass        []string // canonical
+	keepAlive   *keepAlive
 	now         func() time.Time
 	logger      *zap.Logger
 }
@@ -121,6 +122,7 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.now = time.Now
 	t.logger = ctx.Logger()
+	t.keepAlive = new(keepAlive)
 	switch t.API {
 	case "":
 		t.API = apiOpenAI
@@ -313,7 +315,14 @@ func (t *Transport) send(o *outgoing, ex *Exchange, key *apiKey) (res *http.Resp
 	}
 	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection to wait for
 	ex.Watchdog.expect(waitFirst)
-	if res, err = t.next.RoundTrip(out); err == nil {
+	for range maxStaleTries {
+		if res, err = t.next.RoundTrip(out); err == nil || !ex.stale(o.ctx, err) {
+			break
+		}
+		out.Body = ex.Body.Reader()
+	}
+	if err == nil {
+		t.keepAlive.heed(res)
 		err = ex.begin(res)
 	}
 	ex.Watchdog.expect(waitNone)
