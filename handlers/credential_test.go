@@ -80,11 +80,11 @@ func TestCredentialThatIsNoneOrTwoIsRefused(t *testing.T) {
 
 // Every method is judged alike.
 func TestNoMethodGetsAnUpgradePastTheGate(t *testing.T) {
-	for _, method := range []string{http.MethodGet, http.MethodHead} {
+	for method, status := range map[string]int{http.MethodGet: http.StatusUpgradeRequired, http.MethodHead: http.StatusBadRequest} {
 		r := httptest.NewRequest(method, "/v1/models", nil)
 		r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"websocket"}}
 		c := call{r: r, endpoint: wire.ListModels}
-		if err := c.checkProtocol(); err == nil || err.StatusCode() != http.StatusBadRequest {
+		if err := c.checkProtocol(); err == nil || err.StatusCode() != status {
 			t.Errorf("%s: %v", method, err)
 		}
 		r.Header = nil

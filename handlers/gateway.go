@@ -38,6 +38,7 @@ var ErrShutdown = errors.New("the gate is shutting down")
 // request.
 type Gateway struct {
 	Shared   Shared
+	Starting func() bool // see [ready]
 	Keys     *keys.Store
 	Throttle *throttle.Throttle // nil: off
 	Alerts   *Alerts            // nil: none
@@ -119,7 +120,14 @@ func (c *call) serve() *wire.Error {
 // checkProtocol refuses what is no plain request to a route: another method,
 // and upgrades, which would be tunnels that nobody meters. Java's client offers
 // h2c on every plaintext request, which any server may ignore.
+//
+// A WebSocket gets a 426 before anything else is looked at, its method included:
+// clients such as Codex open one first, and take that status, and no other, for
+// the word to go on by POST.
 func (c *call) checkProtocol() *wire.Error {
+	if c.endpoint != wire.Unknown && isWebSocket(c.r) {
+		return wire.Errorf(wire.KindUpgrade, "")
+	}
 	method := c.r.Method
 	if method == http.MethodHead && c.endpoint.Method() == http.MethodGet {
 		method = http.MethodGet // it is answered as that is

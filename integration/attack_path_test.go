@@ -5,7 +5,10 @@ import (
 	"testing"
 )
 
-const wrongMethod = "405 invalid_request_error null null"
+const (
+	wrongMethod = "405 invalid_request_error null null"
+	noWebSocket = "426 invalid_request_error websocket_not_supported null"
+)
 
 func TestOnlyCanonicalPathsAreServed(t *testing.T) {
 	v := attack(t, setup{})

@@ -29,6 +29,7 @@ const (
 	KindBodyTimeout            // the body came too slowly
 	KindTooLarge               // over max_body
 	KindMediaType              // a content type or encoding that the gate does not take
+	KindUpgrade                // a WebSocket, where the gate speaks HTTP
 	KindRateLimited            // set Unit and RetryAfter
 	KindSlowDown               // concurrency, queue, throttle
 	KindQuota                  // day, week or month quota, or budget
@@ -67,6 +68,7 @@ var kinds = [...]kindInfo{
 	KindBodyTimeout:       {status: 408, openai: invalidRequest, anthropic: invalidRequest, message: "The request body arrived too slowly."},
 	KindTooLarge:          {status: 413, openai: invalidRequest, code: "request_too_large", anthropic: "request_too_large", message: "The request body is too large."},
 	KindMediaType:         {status: 415, openai: invalidRequest, anthropic: invalidRequest, message: "This content type or encoding is not supported."},
+	KindUpgrade:           {status: 426, openai: invalidRequest, code: "websocket_not_supported", anthropic: invalidRequest, message: "WebSocket is not supported here. Send the request as an HTTP POST.", fixed: true},
 	KindRateLimited:       {status: 429, openai: "requests", code: "rate_limit_exceeded", anthropic: rateLimit, message: "Rate limit reached.", retry: true},
 	KindSlowDown:          {status: 429, openai: rateLimit, code: "slow_down", anthropic: rateLimit, message: "Too many requests at once. Please slow down.", retry: true},
 	KindQuota:             {status: 429, openai: insufficientQuota, code: insufficientQuota, anthropic: rateLimit, message: "The quota is used up.", noRetry: true},
@@ -172,6 +174,10 @@ func (e *Error) Write(w http.ResponseWriter, d Dialect, requestID string) {
 	}
 	if e.Allow != "" {
 		h.Set("Allow", e.Allow)
+	}
+	if status == http.StatusUpgradeRequired { // RFC 9110 §15.5.22
+		h.Set("Upgrade", "HTTP/1.1")
+		h.Set("Connection", "Upgrade")
 	}
 	e.setRetry(h)
 	w.WriteHeader(status)
