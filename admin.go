@@ -48,6 +48,7 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 	}
 	h.admin = &handlers.Admin{
 		Shared:    app.shared(),
+		Starting:  running.starting,
 		Keys:      h.keys,
 		Throttle:  limited,
 		Logger:    ctx.Logger(),
@@ -55,7 +56,12 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 		Dashboard: pages,
 		APIBase:   control.Base,
 		API: control.New(
-			func() (control.Gate, error) { return operated{app}, nil },
+			func() (control.Gate, error) {
+				if running.starting() {
+					return nil, control.ErrStarting
+				}
+				return operated{app}, nil
+			},
 			func(r *http.Request) string { return "admin key from " + handlers.ClientAddr(r).String() },
 			ctx.Logger(),
 		),

@@ -42,18 +42,17 @@ func (*AdminAPI) Routes() []caddy.AdminRoute {
 
 const usageRoute = control.Base + "usage"
 
-// runningApp finds the app of the configuration that runs now. Modules of the
-// admin API are made before any app is, and outlive them.
+// runningApp returns the app of the configuration that runs now. Modules of the
+// admin API are made before any app is, and outlive them. The error is
+// [control.ErrStarting] while the first configuration has not started.
 func runningApp() (*App, error) {
-	module, err := caddy.ActiveContext().AppIfConfigured("pinegate")
-	if err != nil {
-		return nil, errors.New("the running configuration has no pinegate")
+	if app := running.newest(); app != nil {
+		return app, nil
 	}
-	app, ok := module.(*App)
-	if !ok || app.state == nil {
-		return nil, errors.New("the pinegate app is not running")
+	if caddy.ActiveContext().Context == nil {
+		return nil, control.ErrStarting
 	}
-	return app, nil
+	return nil, errors.New("the running configuration has no pinegate")
 }
 
 var _ caddy.AdminRouter = (*AdminAPI)(nil)

@@ -102,6 +102,7 @@ func (a *App) Start() error {
 	}
 	a.watchPrices()
 	a.askBackends()
+	running.add(a)
 	return nil
 }
 
@@ -109,6 +110,7 @@ func (a *App) Start() error {
 // be in flight, and Caddy stops apps in no particular order. What there is to
 // close is closed with the last lease.
 func (a *App) Stop() error {
+	running.remove(a)
 	if a.stopAsking != nil {
 		a.stopAsking()
 	}

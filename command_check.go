@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 // readyRoute is where the admin endpoint tells whether the gate is ready.
@@ -28,6 +29,7 @@ func adminReady(w http.ResponseWriter, r *http.Request) error {
 	}
 	app, err := runningApp()
 	if err != nil {
+		w.Header().Set("Retry-After", "1")
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	shared := app.shared()
@@ -142,6 +144,8 @@ func explainedReady(address string, err error) error {
 	switch {
 	case strings.Contains(text, "HTTP 503") && strings.Contains(text, "no pinegate"):
 		return fmt.Errorf("the Caddy at %s runs a configuration without pinegate: load one that has it", address)
+	case strings.Contains(text, "HTTP 503") && strings.Contains(text, control.ErrStarting.Error()):
+		return fmt.Errorf("the Caddy at %s is starting: no configuration runs yet", address)
 	case strings.Contains(text, "HTTP 503"):
 		return fmt.Errorf("the gate of the Caddy at %s is not ready: a store is away, or full; its log says which", address)
 	case strings.Contains(text, "HTTP 404"):

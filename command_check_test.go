@@ -33,6 +33,7 @@ func TestCheckSaysWhatToDoNext(t *testing.T) {
 		{"nobody", "http://127.0.0.1:1/readyz", "", "start Caddy"},
 		{"no admin endpoint", "127.0.0.1:1", "", "start Caddy"},
 		{"a store that is away", host(answer(503, `{"error":"a store is away"}`)), "", "a store is away, or full"},
+		{"a gate that is starting", host(answer(503, `{"error":"starting: no configuration runs yet; try again in a second"}`)), "", "is starting: no configuration runs yet"},
 		{"a config without a gate", host(answer(503, `{"error":"the running configuration has no pinegate"}`)), "", "without pinegate: load one"},
 		{"another binary", host(answer(404, "")), "", "restart it with this one"},
 	} {

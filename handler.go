@@ -52,6 +52,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	g := &handlers.Gateway{
 		Shared:        app.shared(),
+		Starting:      running.starting,
 		Metrics:       app.metrics,
 		Logger:        ctx.Logger(),
 		Events:        ctx.Logger().Named(handlers.EventsLogger),

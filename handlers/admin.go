@@ -18,6 +18,7 @@ import (
 // dashboard's files, which hold nothing of the gate's.
 type Admin struct {
 	Shared    Shared
+	Starting  func() bool // see [ready]
 	Keys      *keys.Store // holds admin keys only
 	Throttle  *throttle.Throttle
 	Logger    *zap.Logger
@@ -68,7 +69,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) *wire.Error {
 		writeHealth(w, "ok")
 		return nil
 	case "/readyz":
-		if !ready(a.Shared, r) {
+		if !ready(a.Shared, a.Starting, r) {
 			return wire.Errorf(wire.KindOverloaded, "")
 		}
 		WriteReady(w, a.Shared)

@@ -14,7 +14,7 @@ import (
 // gate whose limits go on without the store that gates share is ready, and says
 // so: to take it out would turn an outage of the limits into one of the service.
 func (c *call) serveHealth() *wire.Error {
-	if c.endpoint == wire.Ready && !ready(c.g.Shared, c.r) {
+	if c.endpoint == wire.Ready && !ready(c.g.Shared, c.g.Starting, c.r) {
 		return wire.Errorf(wire.KindOverloaded, "")
 	}
 	if c.endpoint == wire.Ready {
@@ -25,9 +25,13 @@ func (c *call) serveHealth() *wire.Error {
 	return nil
 }
 
-// ready tells whether new requests are welcome: not while the server shuts
-// down, nor while the store is away or full.
-func ready(shared Shared, r *http.Request) bool {
+// ready reports whether new requests are welcome: not before the first
+// configuration has started (Caddy may open its listeners earlier), nor while the
+// server shuts down, nor while the store is away or full.
+func ready(shared Shared, starting func() bool, r *http.Request) bool {
+	if starting() {
+		return false
+	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		if down, _ := repl.GetString("http.shutting_down"); down == "true" {
 			return false

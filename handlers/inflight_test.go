@@ -194,8 +194,11 @@ func TestNothingIsForwardedThatCannotBeRecorded(t *testing.T) {
 			t.Errorf("%s: status %d", name, refusal.StatusCode())
 		}
 		r, _ := http.NewRequest("GET", "/readyz", nil)
-		if ready(test.shared, r) != test.ok {
-			t.Errorf("%s: readyz says %v", name, !test.ok)
+		for _, starting := range []bool{false, true} {
+			want := test.ok && !starting
+			if ready(test.shared, func() bool { return starting }, r) != want {
+				t.Errorf("%s, starting %v: readyz says %v", name, starting, !want)
+			}
 		}
 	}
 }

@@ -24,6 +24,9 @@ import (
 // Base is what all paths of the API begin with.
 const Base = "/pinegate/"
 
+// ErrStarting is why a gate can't be operated yet.
+var ErrStarting = errors.New("starting: no configuration runs yet; try again in a second")
+
 // maxBody bounds a request's body in bytes.
 const maxBody = 64 << 10
 
@@ -142,6 +145,9 @@ func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
 func (a *API) run(route route, w http.ResponseWriter, r *http.Request) *Problem {
 	gate, err := a.Gate()
 	if err != nil {
+		if errors.Is(err, ErrStarting) {
+			w.Header().Set("Retry-After", "1")
+		}
 		return problemf(http.StatusServiceUnavailable, "%v", err)
 	}
 	w.Header().Set("Cache-Control", "no-store")
