@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
@@ -21,7 +21,7 @@ import (
 
 // provision loads the backend's reverse_proxy and makes of both what the
 // gateway routes to.
-func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*handlers.Backend, error) {
+func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*routing.Backend, error) {
 	if err := keys.CheckID(b.Name); err != nil {
 		return nil, fmt.Errorf("its name: %w", err)
 	}
@@ -52,7 +52,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*
 	if err := checkUpstreams(proxy, transport); err != nil {
 		return nil, err
 	}
-	backend := &handlers.Backend{
+	backend := &routing.Backend{
 		Name:            b.Name,
 		API:             transport.API,
 		Rename:          b.Rename,
@@ -64,7 +64,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*
 		CompletionCap:   transport.IsAzure() || isOpenAI(proxy),
 		Forwarder:       backends.NewForwarder(proxy, config),
 		Metrics:         app.metrics.Backend(b.Name),
-		Live:            live,
+		State:           live,
 	}
 	serves := b.Models
 	if len(serves) == 0 {
@@ -184,7 +184,7 @@ func isOpenAI(proxy *reverseproxy.Handler) bool {
 
 // modelNames lists the models that the config names, for `/v1/models`, and the
 // names and patterns that metrics may tell.
-func (h *Handler) modelNames(served []*handlers.Backend) (models []wire.Model, labels []pattern.Pattern) {
+func (h *Handler) modelNames(served []*routing.Backend) (models []wire.Model, labels []pattern.Pattern) {
 	listed := make(map[string]bool)
 	add := func(p pattern.Pattern, owner string) {
 		if p.LiteralPrefix() > 0 {

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 )
 
@@ -17,12 +17,12 @@ const minDiscover = time.Second
 
 // discover has the backend asked for its models once the configuration runs. One
 // that several gates have is asked once.
-func (b *BackendConfig) discover(app *App, backend *handlers.Backend, transport *backends.Transport) error {
+func (b *BackendConfig) discover(app *App, backend *routing.Backend, transport *backends.Transport) error {
 	every, err := b.discoverEvery(transport)
 	if err != nil || every == 0 {
 		return err
 	}
-	backend.Catalog = backend.Live.Catalog()
+	backend.Catalog = backend.State.Catalog()
 	if app.discoveries == nil {
 		app.discoveries = make(map[string]*backends.Discovery)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/tokens"
@@ -90,7 +91,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	g.Router = handlers.NewRouter(g.Backends, routes)
+	g.Router = routing.NewRouter(g.Backends, routes)
 	g.Models, g.Policy.Names = h.modelNames(g.Backends)
 	g.Policy.Discovered = app.state.backends.Names()
 	if h.keys, err = h.keyStore(ctx, app); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/control"
 	"github.com/amanycodes/pine-gate/internal/keys"
@@ -18,14 +19,14 @@ import (
 
 // operatedBackend is a backend with what is told of its configuration.
 type operatedBackend struct {
-	*handlers.Backend
+	*routing.Backend
 	transport *backends.Transport
 	upstreams []string
 }
 
 // operate notes a backend to be told of. One that several gates have is the same in
 // all of them.
-func (a *App) operate(b *handlers.Backend, transport *backends.Transport, upstreams []string) {
+func (a *App) operate(b *routing.Backend, transport *backends.Transport, upstreams []string) {
 	if !slices.ContainsFunc(a.backends, func(other *operatedBackend) bool { return other.Name == b.Name }) {
 		a.backends = append(a.backends, &operatedBackend{b, transport, upstreams})
 	}
@@ -205,7 +206,7 @@ func (a operated) Backends(now time.Time) []control.Backend {
 // are hidden have no name; those that the configuration or the backend itself names
 // have.
 func (b *operatedBackend) show(now time.Time, hideModels bool) control.Backend {
-	live := b.Live.State(now)
+	live := b.State.State(now)
 	shown := control.Backend{
 		Name:      b.Name,
 		API:       b.API,

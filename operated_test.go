@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -92,7 +93,7 @@ func TestLimitsOfTeamsModelsAndBackendsComeInTheOrderOfTheirNames(t *testing.T) 
 	}
 	a := operating(g)
 	for _, name := range []string{"west", "east", "west"} {
-		a.operate(&handlers.Backend{Name: name, Rules: rule(limiter.ScopeBackend, name, "4 concurrent")}, nil, nil)
+		a.operate(&routing.Backend{Name: name, Rules: rule(limiter.ScopeBackend, name, "4 concurrent")}, nil, nil)
 	}
 	for kind, want := range map[limiter.ScopeKind][]string{
 		limiter.ScopeTeam:    {"blue 2 concurrent", "red 1 concurrent"},

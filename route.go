@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 )
 
@@ -16,13 +16,13 @@ const (
 )
 
 // routes makes the routes of the gate, whose backends have been provisioned.
-func (h *Handler) routes(backends []*handlers.Backend) ([]*handlers.Route, error) {
-	byName := make(map[string]*handlers.Backend, len(backends))
+func (h *Handler) routes(backends []*routing.Backend) ([]*routing.Route, error) {
+	byName := make(map[string]*routing.Backend, len(backends))
 	for _, b := range backends {
 		byName[b.Name] = b
 	}
 	seen := make(map[string]bool, len(h.Routes))
-	routes := make([]*handlers.Route, 0, len(h.Routes))
+	routes := make([]*routing.Route, 0, len(h.Routes))
 	for _, config := range h.Routes {
 		if seen[config.Model] {
 			return nil, fmt.Errorf("route %q stands twice", config.Model)
@@ -38,13 +38,13 @@ func (h *Handler) routes(backends []*handlers.Backend) ([]*handlers.Route, error
 }
 
 // provision checks a route and finds its backends.
-func (c RouteConfig) provision(backends map[string]*handlers.Backend) (*handlers.Route, error) {
-	route := &handlers.Route{Attempts: c.Attempts}
+func (c RouteConfig) provision(backends map[string]*routing.Backend) (*routing.Route, error) {
+	route := &routing.Route{Attempts: c.Attempts}
 	var err error
 	if route.Pattern, err = pattern.Parse(c.Model); err != nil {
 		return nil, err
 	}
-	if route.Policy, err = handlers.ParseRoutePolicy(c.Policy, c.StickyBy); err != nil {
+	if route.Policy, err = routing.ParsePolicy(c.Policy, c.StickyBy); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	switch {
@@ -55,7 +55,7 @@ func (c RouteConfig) provision(backends map[string]*handlers.Backend) (*handlers
 	}
 	seen := make(map[RouteTargetConfig]bool, len(c.Backends))
 	for _, target := range c.Backends {
-		weighted := route.Policy == handlers.PolicyWeighted
+		weighted := route.Policy == routing.PolicyWeighted
 		same := RouteTargetConfig{Backend: target.Backend, Model: target.Model}
 		switch backend := backends[target.Backend]; {
 		case backend == nil:
@@ -69,7 +69,7 @@ func (c RouteConfig) provision(backends map[string]*handlers.Backend) (*handlers
 		case !weighted && target.Weight != 0:
 			return nil, fmt.Errorf("backend %q has a weight, and the policy is not weighted", target.Backend)
 		default:
-			route.Targets = append(route.Targets, &handlers.Target{Backend: backend, Model: target.Model, Weight: target.Weight})
+			route.Targets = append(route.Targets, &routing.Target{Backend: backend, Model: target.Model, Weight: target.Weight})
 		}
 		seen[same] = true
 	}

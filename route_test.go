@@ -3,7 +3,7 @@ package pinegate
 import (
 	"testing"
 
-	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 )
 
 // A JSON config has not passed the parser of the Caddyfile.
@@ -28,7 +28,7 @@ func TestRoutesThatMakeNoSenseAreRefused(t *testing.T) {
 		{`route "m": backend "east": weight is 0: expected a number from 1 to 1000000`, h(RouteConfig{Model: "m", Backends: to(east), Policy: "weighted"})},
 		{`route "m": backend "east" has a weight, and the policy is not weighted`, h(RouteConfig{Model: "m", Backends: to(RouteTargetConfig{Backend: "east", Weight: 1})})},
 	} {
-		_, err := c.handler.routes([]*handlers.Backend{{Name: "east"}})
+		_, err := c.handler.routes([]*routing.Backend{{Name: "east"}})
 		if err == nil || err.Error() != c.want {
 			t.Errorf("got %v, want %s", err, c.want)
 		}

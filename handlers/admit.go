@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
@@ -17,10 +18,10 @@ func (c *call) admit() *wire.Error {
 	c.models = c.g.Policy.model(c.request.Model)
 	for i := range c.candidates {
 		candidate := &c.candidates[i]
-		candidate.price = c.g.Policy.price(&c.models, c.request.Model, candidate)
+		candidate.Price = c.g.Policy.price(&c.models, c.request.Model, candidate)
 	}
-	request := c.limits()
-	if c.lacksPrice(request) {
+	request, priced := c.limits()
+	if !priced {
 		return wire.Errorf(wire.KindNotPriced, "")
 	}
 	reservation, err := c.g.Shared.Limiter().Reserve(c.r.Context(), request)
@@ -40,10 +41,12 @@ func (c *call) admit() *wire.Error {
 	return wire.Errorf(wire.KindOverloaded, "")
 }
 
-// limits says what the request may use, for the limiter.
-func (c *call) limits() limiter.Request {
+// limits returns what the request may use, for the limiter. It reports whether
+// each candidate to which a budget applies has a price for all that is asked for:
+// to leave out one without would be a silent change of route.
+func (c *call) limits() (request limiter.Request, priced bool) {
 	c.input = c.estimateInput()
-	request := limiter.Request{
+	request = limiter.Request{
 		ID:        c.id,
 		Rules:     joined(c.rules[:0], c.grants.rules, c.models.rules),
 		Input:     c.input,
@@ -68,18 +71,22 @@ func (c *call) limits() limiter.Request {
 		}
 		request.Output = times(answer, c.request.N)
 	}
+	budget := hasUnit(request.Rules, limiter.USD)
+	priced = true
 	for i := range c.candidates {
-		candidate := &c.candidates[i]
-		if candidate.price == nil {
-			continue
+		known := false
+		if price := c.candidates[i].Price; price != nil {
+			var cost, rate int64
+			cost, rate, known = price.Most(c.asked())
+			// One reservation holds for all candidates: the dearest one's.
+			request.InputCost = max(request.InputCost, cost)
+			request.OutputPrice = max(request.OutputPrice, rate)
 		}
-		// One reservation holds for all candidates: the dearest one's.
-		cost, rate, known := candidate.price.Most(c.asked())
-		candidate.priced = known
-		request.InputCost = max(request.InputCost, cost)
-		request.OutputPrice = max(request.OutputPrice, rate)
+		if !known && (budget || hasUnit(request.Candidates[i], limiter.USD)) {
+			priced = false
+		}
 	}
-	return request
+	return request, priced
 }
 
 // soundRate is how many bytes a second of sound takes that is to be
@@ -100,13 +107,13 @@ func (c *call) asked() pricing.Asked {
 // assumedCost is what budgets take for an answer whose price turned out not to
 // be known, in nano-USD: by the dearest rates that are. It must not pass for
 // nothing.
-func (c *call) assumedCost(chosen *candidate, t wire.Tokens) int64 {
-	if chosen.price == nil {
+func (c *call) assumedCost(chosen *routing.Candidate, t wire.Tokens) int64 {
+	if chosen.Price == nil {
 		return 0 // then no budget applies
 	}
 	asked := c.asked()
 	asked.Input, asked.Media = max(asked.Input, t.Input), true
-	cost, rate, _ := chosen.price.Most(asked)
+	cost, rate, _ := chosen.Price.Most(asked)
 	return min(cost+times(rate, t.Output)/1000+1, usage.MaxCost)
 }
 
@@ -140,18 +147,6 @@ func (c *call) outputCap() int64 {
 		return c.g.MaxOutput
 	}
 	return c.request.Cap
-}
-
-// lacksPrice tells whether a budget applies to a candidate at which the price of
-// what is asked for is unknown. Leaving that one out would be a silent change of route.
-func (c *call) lacksPrice(request limiter.Request) bool {
-	budget := hasUnit(request.Rules, limiter.USD)
-	for i, candidate := range c.candidates {
-		if !candidate.priced && (budget || hasUnit(request.Candidates[i], limiter.USD)) {
-			return true
-		}
-	}
-	return false
 }
 
 func hasUnit(rules []*limiter.Rule, unit limiter.Unit) bool {

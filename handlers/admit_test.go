@@ -34,7 +34,7 @@ func TestAnswersThatCantBeCappedReserveAllThatIsExpected(t *testing.T) {
 			grants:   new(grants),
 			models:   modelPolicy{},
 		}
-		got := c.limits()
+		got, _ := c.limits()
 		if got.Output != test.output || got.MaxOutput != test.maxAnswer || got.Uncapped != test.uncapped {
 			t.Errorf("%s with cap %d and max_output_tokens %d: reserves %d, at most %d, uncapped %t",
 				test.endpoint, test.cap, test.maxOutput, got.Output, got.MaxOutput, got.Uncapped)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -34,10 +35,10 @@ type call struct {
 	read    time.Duration // spent waiting for the body
 	models  modelPolicy   // what the policy says of the model asked for, since admission
 
-	routed      *Route
-	candidates  []candidate      // in the order in which they are tried
-	few         [2]candidate     // where they lie as long as they are few
-	rules       [8]*limiter.Rule // where those that apply lie as long as they are few
+	routed      *routing.Route
+	candidates  []routing.Candidate  // in the order in which they are tried
+	few         [2]routing.Candidate // where they lie as long as they are few
+	rules       [8]*limiter.Rule     // where those that apply lie as long as they are few
 	rulesOf     [2][]*limiter.Rule
 	reservation limiter.Reservation
 	ledger      usage.Ledger

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
@@ -66,7 +67,7 @@ func (c *call) attempt(ctx context.Context) error {
 	a.attempts++
 	a.firstToken, a.failure = 0, nil
 	began := time.Now()
-	defer chosen.Live.End(began)
+	defer chosen.State.End(began)
 	upstream, end := c.attemptContext(ctx, chosen)
 	defer func() {
 		a.ended = context.Cause(upstream)
@@ -83,8 +84,8 @@ func (c *call) attempt(ctx context.Context) error {
 	c.progress.begin(a.meter, a.current, a.attempts)
 	a.exchange = &backends.Exchange{
 		Endpoint:  c.endpoint,
-		Model:     chosen.model,
-		Live:      chosen.Live,
+		Model:     chosen.Model,
+		Live:      chosen.State,
 		Body:      c.request.Edit(c.body, c.edit(chosen)),
 		HasBody:   true,
 		Meter:     a.meter,
@@ -98,8 +99,8 @@ func (c *call) attempt(ctx context.Context) error {
 		a.exchange.Between = c.keepAlive.between
 	}
 	c.progress.watch(&a.exchange.Watchdog, chosen.Backend, end)
-	if chosen.Live.Probe(chosen.model, began) {
-		defer chosen.Live.EndProbe(chosen.model)
+	if chosen.State.Probe(chosen.Model, began) {
+		defer chosen.State.EndProbe(chosen.Model)
 	}
 	chosen.Metrics.Inflight.Inc()
 	defer chosen.Metrics.Inflight.Dec()
@@ -120,7 +121,7 @@ func (c *call) attempt(ctx context.Context) error {
 		chosen.Metrics.Reached(answered) // what was given up proves neither
 	}
 	if err != nil && a.exchange.Attempts == 0 && ctx.Err() == nil {
-		chosen.Live.Unreachable(time.Now()) // no upstream of the pool is healthy
+		chosen.State.Unreachable(time.Now()) // no upstream of the pool is healthy
 	}
 	c.logAttempt(chosen, err)
 	return err
@@ -132,16 +133,16 @@ func (c *call) firstToken(began time.Time) {
 	now := time.Now()
 	c.answer.firstToken = now.Sub(c.start) - c.answer.waited
 	chosen := &c.candidates[c.answer.current]
-	chosen.Live.NoteFirst(c.request.Stream, now.Sub(began))
-	if c.routed.Policy == PolicyLowestLatency {
-		chosen.Live.Answered(chosen.model, c.request.Stream, now.Sub(began), now)
+	chosen.State.NoteFirst(c.request.Stream, now.Sub(began))
+	if c.routed.Policy == routing.PolicyLowestLatency {
+		chosen.State.Answered(chosen.Model, c.request.Stream, now.Sub(began), now)
 	}
 }
 
 // attemptContext returns the context of one attempt, which can be ended without
 // the request, and must be. That of a backend which is drained outlives the
 // caller.
-func (c *call) attemptContext(ctx context.Context, chosen *candidate) (context.Context, context.CancelCauseFunc) {
+func (c *call) attemptContext(ctx context.Context, chosen *routing.Candidate) (context.Context, context.CancelCauseFunc) {
 	if chosen.Drain > 0 {
 		return c.outlive(ctx, chosen.Drain)
 	}
@@ -159,14 +160,14 @@ func (c *call) whole() {
 }
 
 // edit is what must be changed in the request for a candidate.
-func (c *call) edit(chosen *candidate) wire.Edit {
+func (c *call) edit(chosen *routing.Candidate) wire.Edit {
 	edit := wire.Edit{Cap: -1, IncludeUsage: c.asksUsage(chosen)}
 	edit.ContinuousUsage = edit.IncludeUsage && chosen.ContinuousUsage
-	if chosen.model != c.request.Model {
-		edit.Model = chosen.model
+	if chosen.Model != c.request.Model {
+		edit.Model = chosen.Model
 	}
 	if cap := c.cap(); cap != c.request.Cap {
-		edit.Cap, edit.CapName = cap, chosen.capName(c.endpoint)
+		edit.Cap, edit.CapName = cap, chosen.CapName(c.endpoint)
 	}
 	return edit
 }
@@ -183,7 +184,7 @@ func (c *call) cap() int64 {
 
 // asksUsage tells whether a stream is asked for its usage: only chats and
 // completions know the option.
-func (c *call) asksUsage(chosen *candidate) bool {
+func (c *call) asksUsage(chosen *routing.Candidate) bool {
 	return c.request.Stream && chosen.IncludeUsage && (c.endpoint == wire.Chat || c.endpoint == wire.Completions)
 }
 

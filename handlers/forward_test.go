@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
@@ -46,7 +47,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend := &Backend{Name: name, Metrics: m.Backend(name), Live: new(backends.Live), Forwarder: &backends.Proxied{Proxy: proxy}}
+	backend := &routing.Backend{Name: name, Metrics: m.Backend(name), State: new(backends.Live), Forwarder: &backends.Proxied{Proxy: proxy}}
 	return &call{
 		g:           &Gateway{Shared: new(sharedState), Metrics: m, Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           httptest.NewRecorder(),
@@ -56,8 +57,8 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 		endpoint:    wire.Chat,
 		key:         &keys.Key{ID: "alice"},
 		request:     &wire.Request{Model: "m", N: 1, Cap: -1},
-		routed:      &Route{Attempts: 1},
-		candidates:  []candidate{{Backend: backend, model: "m"}},
+		routed:      &routing.Route{Attempts: 1},
+		candidates:  []routing.Candidate{{Backend: backend, Model: "m"}},
 		reservation: reservation,
 		ledger:      usage.NewMemory(time.Hour),
 	}, registry

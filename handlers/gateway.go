@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
@@ -47,8 +48,8 @@ type Gateway struct {
 	Events   *zap.Logger // takes each usage record: see LogEvent
 
 	Policy   *Policy
-	Backends []*Backend
-	Router   *Router
+	Backends []*routing.Backend
+	Router   *routing.Router
 	Models   []wire.Model // what `/v1/models` lists, before it is filtered by key
 
 	MaxBody   int64         // bytes

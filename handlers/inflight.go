@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
@@ -77,7 +78,7 @@ func (p *progress) begin(meter *wire.Meter, current, attempts int) {
 }
 
 // watch notes what is to be watched of an attempt, and how it is ended.
-func (p *progress) watch(w *backends.Watchdog, b *Backend, end context.CancelCauseFunc) {
+func (p *progress) watch(w *backends.Watchdog, b *routing.Backend, end context.CancelCauseFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.watchdog, p.firstToken, p.idle, p.end = w, b.FirstToken, b.Idle, end

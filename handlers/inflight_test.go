@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
@@ -54,7 +55,7 @@ func asked(t *testing.T, id string) (*call, *wire.Meter) {
 		key:        &keys.Key{ID: "alice", Team: "red"},
 		request:    &wire.Request{Model: "m"},
 		input:      14,
-		candidates: []candidate{{Backend: &Backend{Name: "east"}}, {Backend: &Backend{Name: "west"}, price: &price}},
+		candidates: []routing.Candidate{{Backend: &routing.Backend{Name: "east"}}, {Backend: &routing.Backend{Name: "west"}, Price: &price}},
 	}
 	return c, wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})
 }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
@@ -95,7 +96,7 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 // logAttempt tells of an attempt after which the backend, or the model of it, is
 // left alone, and of one whose credential was refused. The request may have been
 // answered by another one, so that nobody else would tell.
-func (c *call) logAttempt(chosen *candidate, cause error) {
+func (c *call) logAttempt(chosen *routing.Candidate, cause error) {
 	exchange := c.answer.exchange
 	level, message := zap.DebugLevel, "an attempt failed"
 	switch {

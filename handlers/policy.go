@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
@@ -166,11 +167,11 @@ func (p *Policy) model(name string) modelPolicy {
 
 // price is what a model costs at a candidate, nil where that is not known: as a
 // model block has it, else as the price list does.
-func (p *Policy) price(m *modelPolicy, asked string, candidate *candidate) *pricing.Price {
+func (p *Policy) price(m *modelPolicy, asked string, candidate *routing.Candidate) *pricing.Price {
 	if m.price != nil {
 		return m.price
 	}
-	return p.Prices.List().Find(candidate.Name, asked, candidate.model)
+	return p.Prices.List().Find(candidate.Name, asked, candidate.Model)
 }
 
 // OtherModel is the label of models that no configured name matches.

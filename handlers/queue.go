@@ -26,22 +26,22 @@ func (c *call) takePlace(ctx context.Context, from int) error {
 	for i := from; i < len(c.candidates); i++ {
 		switch {
 		case i != c.answer.current && c.cooling(i) > 0:
-		case !c.candidates[i].Live.Begin():
+		case !c.candidates[i].State.Begin():
 			if full < 0 {
 				full = i
 			}
 		case c.moveTo(i):
 			return nil
 		default:
-			c.candidates[i].Live.End(time.Time{})
+			c.candidates[i].State.End(time.Time{})
 		}
 	}
 	if full < 0 {
 		return errNowhere
 	}
-	var err error = &backends.FullError{RetryAfter: c.candidates[full].Live.RetryAfter()}
+	var err error = &backends.FullError{RetryAfter: c.candidates[full].State.RetryAfter()}
 	for i := full; i < len(c.candidates) && ctx.Err() == nil; i++ {
-		live := c.candidates[i].Live
+		live := c.candidates[i].State
 		if _, queues := live.Full(); !queues || i != c.answer.current && c.cooling(i) > 0 || !c.moveTo(i) {
 			continue
 		}
@@ -64,7 +64,7 @@ func (c *call) cooling(i int) time.Duration {
 		return 0
 	}
 	chosen := &c.candidates[i]
-	return chosen.Live.Cooling(chosen.model, time.Now()).Wait
+	return chosen.State.Cooling(chosen.Model, time.Now()).Wait
 }
 
 // moveTo makes a candidate the current one, if its limits have room. Only the
@@ -91,7 +91,7 @@ func (c *call) moveTo(i int) bool {
 func (c *call) waitAt(ctx context.Context, i int) error {
 	chosen, requests := c.candidates[i], c.g.Shared.InFlight()
 	queued := false
-	err := chosen.Live.Wait(ctx, c.key.ID, int64(len(c.body)), func() {
+	err := chosen.State.Wait(ctx, c.key.ID, int64(len(c.body)), func() {
 		queued = true
 		requests.wait(c, i, time.Now())
 		chosen.Metrics.Waits()

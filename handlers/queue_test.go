@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/limiter"
 )
@@ -23,38 +24,6 @@ var (
 	oneQueues = backends.Capacity{Inflight: 1, Waiting: 10, Wait: time.Hour}
 	oneAlone  = backends.Capacity{Inflight: 1}
 )
-
-func TestBackendsThatAreFullComeLast(t *testing.T) {
-	for name, test := range map[string]struct {
-		full map[int]backends.Capacity
-		want string
-	}{
-		"none":                    {nil, "abc"},
-		"one":                     {map[int]backends.Capacity{0: oneAlone}, "bca"},
-		"those with a queue next": {map[int]backends.Capacity{0: oneAlone, 1: oneQueues}, "cba"},
-		"all":                     {map[int]backends.Capacity{0: oneAlone, 1: oneQueues, 2: oneQueues}, "bca"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g, all := three(t, PolicyFirst)
-			for _, b := range all {
-				b.Live.SetCapacity(oneQueues)
-			}
-			for i, capacity := range test.full {
-				all[i].Live.SetCapacity(capacity)
-				all[i].Live.Begin()
-			}
-			if got := orders(g, 1)[0]; got != test.want {
-				t.Errorf("got %s, want %s", got, test.want)
-			}
-			answersOnce(t, all[2].Live, "m", 200, "X-Ratelimit-Remaining-Tokens", "0", "X-Ratelimit-Reset-Tokens", "1m0s")
-			if len(test.full) == 1 {
-				if got := orders(g, 1)[0]; got != "bca" {
-					t.Errorf("one that has spent its limit comes before a full one, and the order is %s", got)
-				}
-			}
-		})
-	}
-}
 
 // holds gives a call, which goes to `name`, a limit of its key, and tells whether
 // the call holds it still.
@@ -93,7 +62,7 @@ func TestWhoFindsNoRoomIsToldSoAndHoldsNothing(t *testing.T) {
 		t.Error("it was sent")
 		return nil
 	})
-	live := c.candidates[0].Live
+	live := c.candidates[0].State
 	live.SetCapacity(oneAlone)
 	live.Begin()
 	held := holds(t, c)
@@ -147,7 +116,7 @@ func TestTimeThatARequestWaitsForItsTurnDoesNotCount(t *testing.T) {
 		c.request.Stream = true
 		c.g.Events = c.g.Logger
 		c.g.Policy = new(Policy)
-		live := c.candidates[0].Live
+		live := c.candidates[0].State
 		live.SetCapacity(oneQueues)
 		live.Begin()
 		held := holds(t, c)
@@ -200,7 +169,7 @@ func TestARequestThatWaitsEndsWithItsCallerOrTheGate(t *testing.T) {
 				})
 				gone, leave := context.WithCancel(t.Context())
 				c.r = c.r.WithContext(gone)
-				live := c.candidates[0].Live
+				live := c.candidates[0].State
 				live.SetCapacity(oneQueues)
 				live.Begin()
 				held := holds(t, c)
@@ -225,7 +194,7 @@ func TestARequestThatWaitsEndsWithItsCallerOrTheGate(t *testing.T) {
 
 func TestAPanicKeepsNoPlace(t *testing.T) {
 	c, _ := forwarded(t, "panics", func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) })
-	live := c.candidates[0].Live
+	live := c.candidates[0].State
 	live.SetCapacity(oneAlone)
 	func() {
 		defer func() { _ = recover() }()
@@ -239,10 +208,10 @@ func TestAPanicKeepsNoPlace(t *testing.T) {
 // twoOf adds a second candidate to a call, which has the proxy and one place.
 func twoOf(c *call, proxy proxyFunc) (first, second *backends.Live) {
 	b := *c.candidates[0].Backend
-	b.Name, b.Live, b.Forwarder = "second", new(backends.Live), &backends.Proxied{Proxy: proxy}
-	c.candidates = append(c.candidates, candidate{Backend: &b, model: "m"})
+	b.Name, b.State, b.Forwarder = "second", new(backends.Live), &backends.Proxied{Proxy: proxy}
+	c.candidates = append(c.candidates, routing.Candidate{Backend: &b, Model: "m"})
 	c.routed.Attempts = 2
-	first, second = c.candidates[0].Live, b.Live
+	first, second = c.candidates[0].State, b.State
 	first.SetCapacity(oneQueues)
 	second.SetCapacity(oneQueues)
 	return first, second

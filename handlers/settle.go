@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
@@ -178,7 +179,7 @@ func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record 
 // setCost says what was used costs: by the price that the operator has written
 // for the model; else as the backend says it of a whole answer, as OpenRouter
 // does, since that is what it charges; else by the price list.
-func (c *call) setCost(record *usage.Record, chosen *candidate, used *pricing.Used, result *wire.Result) {
+func (c *call) setCost(record *usage.Record, chosen *routing.Candidate, used *pricing.Used, result *wire.Result) {
 	written := c.models.price != nil
 	if !written && result.CostUSD != "" && result.Reported && !record.Estimated {
 		cost, sane := pricing.ParseCost(result.CostUSD)
@@ -186,8 +187,8 @@ func (c *call) setCost(record *usage.Record, chosen *candidate, used *pricing.Us
 		record.Flagged = record.Flagged || !sane
 		return
 	}
-	if chosen.price != nil {
-		cost, known := chosen.price.Cost(*used)
+	if chosen.Price != nil {
+		cost, known := chosen.Price.Cost(*used)
 		record.CostNano, record.Priced = min(cost, usage.MaxCost), known
 	}
 }

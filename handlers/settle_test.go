@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -44,7 +45,7 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 		endpoint:    wire.Chat,
 		key:         &keys.Key{ID: "alice"},
 		request:     &wire.Request{Model: "m", N: 1},
-		candidates:  []candidate{{Backend: new(Backend)}},
+		candidates:  []routing.Candidate{{Backend: new(routing.Backend)}},
 		reservation: reservation,
 		ledger:      ledger,
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/url"
 
-	"github.com/amanycodes/pine-gate/handlers/stored"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
@@ -18,7 +18,7 @@ func (c *call) serveStored() *wire.Error {
 
 	name, ok, err := c.g.Shared.Responses().Find(c.r.Context(), c.pathID, c.key.ID)
 	if err != nil {
-		return responsesAway()
+		return responsesUnavailable()
 	}
 	if !ok {
 		return responseNotFound()
@@ -31,7 +31,7 @@ func (c *call) serveStored() *wire.Error {
 	return responseNotFound() // the backend was taken out of the config
 }
 
-func (c *call) fetchStored(b *Backend) *wire.Error {
+func (c *call) fetchStored(b *routing.Backend) *wire.Error {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	c.cancel = cancel
@@ -63,14 +63,6 @@ func storedQuery(asked url.Values) string {
 		}
 	}
 	return sent.Encode()
-}
-
-// responsesAway tells a caller to ask again: it must not be told that a response
-// does not exist which another gate may have made.
-func responsesAway() *wire.Error {
-	err := wire.Errorf(wire.KindOverloaded, "")
-	err.RetryAfter = stored.Backoff
-	return err
 }
 
 func responseNotFound() *wire.Error {

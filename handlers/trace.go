@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
 )
@@ -49,7 +50,7 @@ func operation(e wire.Endpoint) string {
 // traceAttempt begins a span for an attempt at a backend below Caddy's own, and
 // tells the backend its id. The function ends it. Where Caddy's `tracing` is off
 // it does nothing: the global provider is none of Caddy's.
-func (c *call) traceAttempt(ctx context.Context, chosen *candidate) (context.Context, func()) {
+func (c *call) traceAttempt(ctx context.Context, chosen *routing.Candidate) (context.Context, func()) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
 		return ctx, func() {}
@@ -62,7 +63,7 @@ func (c *call) traceAttempt(ctx context.Context, chosen *candidate) (context.Con
 		attemptNumber.Int(c.answer.attempts),
 	}
 	if !c.g.HideModels {
-		attributes = append(attributes, requestModel.String(chosen.model))
+		attributes = append(attributes, requestModel.String(chosen.Model))
 	}
 	ctx, span := parent.TracerProvider().Tracer(tracerName).Start(ctx, name+" "+chosen.Name,
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))

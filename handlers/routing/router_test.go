@@ -1,12 +1,12 @@
-package handlers
+package routing
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/amanycodes/pine-gate/internal/backends"
-	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
@@ -18,12 +18,12 @@ func serving(t testing.TB, name string, patterns ...string) *Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Backend{Name: name, Models: models, Live: new(backends.Live)}
+	return &Backend{Name: name, Models: models, State: new(backends.Live)}
 }
 
 // routeTo is a route of a pattern to backends, each of them with the model that
 // stands behind a slash.
-func routeTo(t testing.TB, text string, policy RoutePolicy, targets ...*Target) *Route {
+func routeTo(t testing.TB, text string, policy Policy, targets ...*Target) *Route {
 	t.Helper()
 	p, err := pattern.Parse(text)
 	if err != nil {
@@ -32,16 +32,27 @@ func routeTo(t testing.TB, text string, policy RoutePolicy, targets ...*Target) 
 	return &Route{Pattern: p, Policy: policy, Targets: targets}
 }
 
-// routedTo asks for a model and returns the candidates in their order, each as
-// its backend and model; "" where there is none.
-func routedTo(g *Gateway, endpoint wire.Endpoint, model string) string {
-	c := &call{g: g, endpoint: endpoint, key: &keys.Key{ID: "alice"}, request: &wire.Request{Model: model}}
-	if c.route() != nil {
-		return ""
+// routed returns the candidates of a request in their order.
+func (r *Router) routed(space []Candidate, endpoint wire.Endpoint, q *Request) ([]Candidate, backends.Cooling) {
+	route := r.Find(q.Model)
+	if route == nil {
+		return nil, backends.Cooling{}
 	}
+	return route.Order(route.Candidates(space, endpoint, q.Model), q)
+}
+
+// chat is a request of alice for a model.
+func chat(model string) *Request {
+	return &Request{Request: &wire.Request{Model: model}, Key: "alice", Start: time.Now()}
+}
+
+// routedTo returns the candidates of a model in their order, each as its backend
+// and model; "" for none.
+func routedTo(r *Router, endpoint wire.Endpoint, model string) string {
 	var order []string
-	for _, candidate := range c.candidates {
-		order = append(order, candidate.Name+"/"+candidate.model)
+	candidates, _ := r.routed(nil, endpoint, chat(model))
+	for _, c := range candidates {
+		order = append(order, c.Name+"/"+c.Model)
 	}
 	return strings.Join(order, " ")
 }
@@ -52,13 +63,13 @@ func TestTheMostSpecificRouteCounts(t *testing.T) {
 	claude := serving(t, "claude", "*")
 	claude.API = "anthropic"
 	all := []*Backend{a, b, c, claude}
-	g := &Gateway{Backends: all, Router: NewRouter(all, []*Route{
+	r := NewRouter(all, []*Route{
 		routeTo(t, "x-*", PolicyFirst, &Target{Backend: a}),
 		routeTo(t, "x-large-*", PolicyFirst, &Target{Backend: b}, &Target{Backend: a, Model: "own"}),
 		routeTo(t, "x-large-1", PolicyFirst, &Target{Backend: c, Model: "mine"}),
 		routeTo(t, "*-1", PolicyFirst, &Target{Backend: b}),
 		routeTo(t, "alias", PolicyFirst, &Target{Backend: c, Model: "gpt-4o"}, &Target{Backend: claude}),
-	})}
+	})
 	for _, test := range []struct {
 		endpoint    wire.Endpoint
 		model, want string
@@ -76,7 +87,7 @@ func TestTheMostSpecificRouteCounts(t *testing.T) {
 		{wire.Messages, "x-small", ""},
 	} {
 		for range 2 { // found, and found again
-			if got := routedTo(g, test.endpoint, test.model); got != test.want {
+			if got := routedTo(r, test.endpoint, test.model); got != test.want {
 				t.Errorf("%v %s goes to %q, want %q", test.endpoint, test.model, got, test.want)
 			}
 		}
@@ -86,15 +97,15 @@ func TestTheMostSpecificRouteCounts(t *testing.T) {
 func TestNamesThatCallersMakeUpAreForgottenAndFoundAgain(t *testing.T) {
 	all := []*Backend{serving(t, "a", "m-*")}
 	r := NewRouter(all, nil)
-	for i := range 5 * routesKept {
-		if r.find(fmt.Sprintf("m-%d", i)) == nil || r.find(fmt.Sprintf("n-%d", i)) != nil {
+	for i := range 5 * generationSize {
+		if r.Find(fmt.Sprintf("m-%d", i)) == nil || r.Find(fmt.Sprintf("n-%d", i)) != nil {
 			t.Fatalf("name %d is not where it belongs", i)
 		}
 	}
-	if n := len(r.young) + len(r.old); n > 2*routesKept {
+	if n := len(r.young) + len(r.old); n > 2*generationSize {
 		t.Errorf("%d names are kept", n)
 	}
-	if r.find("m-0") == nil {
+	if r.Find("m-0") == nil {
 		t.Error("a forgotten name is not found")
 	}
 }
@@ -112,11 +123,10 @@ func BenchmarkRoute(b *testing.B) {
 	all = append(all, serving(b, "rest", "rest-*"))
 	var routes []*Route
 	for i := range 100 {
-		routes = append(routes, routeTo(b, fmt.Sprintf("alias-%d-*", i), RoutePolicy(i)%(PolicyStickyKey+1),
+		routes = append(routes, routeTo(b, fmt.Sprintf("alias-%d-*", i), Policy(i)%(PolicyStickyKey+1),
 			&Target{Backend: all[i], Weight: 3}, &Target{Backend: all[i+1], Weight: 2}, &Target{Backend: all[i+2], Weight: 1}))
 	}
-	g := &Gateway{Backends: all, Router: NewRouter(all, routes)}
-	key := &keys.Key{ID: "alice"}
+	r := NewRouter(all, routes)
 	body := []byte(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`)
 	request, refusal := wire.Scan(wire.Chat, body)
 	if refusal != nil {
@@ -130,10 +140,11 @@ func BenchmarkRoute(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			asked := *request
 			asked.Model = model
-			c := &call{g: g, endpoint: wire.Chat, key: key, body: body, request: &asked}
+			q := &Request{Request: &asked, Body: body, Key: "alice"}
+			var space [2]Candidate
 			b.ReportAllocs()
 			for b.Loop() {
-				_ = c.route()
+				_, _ = r.routed(space[:0], wire.Chat, q)
 			}
 		})
 	}

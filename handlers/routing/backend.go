@@ -1,4 +1,4 @@
-package handlers
+package routing
 
 import (
 	"time"
@@ -10,7 +10,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Backend is a model server as the gate sees it.
+// Backend is a model server as the gate sees it. Its fields are set once, before
+// the first request.
 type Backend struct {
 	Name   string
 	API    string // openai, anthropic, echo
@@ -21,28 +22,29 @@ type Backend struct {
 	IncludeUsage    bool
 	ContinuousUsage bool
 
-	// Drain is how long the backend is read on when the caller has left, to
-	// learn its usage. Zero: not at all.
+	// Drain is how long an answer is read on after the caller has left, to learn
+	// its usage. Zero: not at all.
 	Drain time.Duration
 
-	// FirstToken is how long the backend may take to the beginning of an answer,
-	// and Idle to each further part of it. Zero: as long as it likes.
+	// FirstToken is how long the backend may take to begin an answer, and Idle
+	// how long to send each further part of it. Zero: no limit.
 	FirstToken, Idle time.Duration
 
-	// CompletionCap says that chats cap their answers by
-	// max_completion_tokens: OpenAI and Azure; others know max_tokens.
+	// CompletionCap means that chats are capped by max_completion_tokens (OpenAI
+	// and Azure) instead of max_tokens.
 	CompletionCap bool
 
 	Forwarder backends.Forwarder
 	Metrics   metrics.Backend
-	Live      *backends.Live // over reloads
+	State     *backends.Live // kept over reloads
 
-	// Catalog is what the backend says that it has; nil: it is not asked.
+	// Catalog is the list of models that the backend serves, by its own word.
+	// Nil: it is not asked.
 	Catalog *backends.Catalog
 }
 
-// speaks tells whether the backend's API has the endpoint.
-func (b *Backend) speaks(e wire.Endpoint) bool {
+// serves reports whether the backend's API has the endpoint.
+func (b *Backend) serves(e wire.Endpoint) bool {
 	switch b.API {
 	case "anthropic":
 		return e.Dialect() == wire.Anthropic
@@ -57,8 +59,8 @@ func (b *Backend) speaks(e wire.Endpoint) bool {
 	}
 }
 
-// declares tells whether the configuration names a model for the backend, by
-// more than the pattern of everything.
+// declares reports whether the configuration names a model for the backend, by
+// more than the pattern `*`.
 func (b *Backend) declares(model string) bool {
 	for _, p := range b.Models {
 		if p.String() != "*" && p.Match(model) {
@@ -69,7 +71,7 @@ func (b *Backend) declares(model string) bool {
 	return renamed
 }
 
-// upstreamModel returns what the backend calls a model.
+// upstreamModel returns the backend's own name of a model.
 func (b *Backend) upstreamModel(public string) string {
 	if name, ok := b.Rename[public]; ok {
 		return name
@@ -77,9 +79,9 @@ func (b *Backend) upstreamModel(public string) string {
 	return public
 }
 
-// capName is the field by which the backend caps an answer, for a request that
-// names none.
-func (b *Backend) capName(e wire.Endpoint) string {
+// CapName returns the field that caps an answer of the backend, for a request
+// that has no cap of its own. It is empty for endpoints without such a field.
+func (b *Backend) CapName(e wire.Endpoint) string {
 	switch {
 	case e == wire.Responses:
 		return "max_output_tokens"
@@ -88,5 +90,5 @@ func (b *Backend) capName(e wire.Endpoint) string {
 	case e == wire.Chat, e == wire.Completions, e == wire.Messages:
 		return "max_tokens"
 	}
-	return "" // images, audio: no such field
+	return "" // images, audio
 }

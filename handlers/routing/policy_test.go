@@ -1,16 +1,15 @@
-package handlers
+package routing
 
 import (
 	"fmt"
 	"testing"
 	"time"
 
-	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// three is a gateway whose route "m" has the policy and the backends a, b and c.
-func three(t *testing.T, policy RoutePolicy, weights ...int64) (*Gateway, []*Backend) {
+// three is a router whose route "m" has the policy and the backends a, b and c.
+func three(t *testing.T, policy Policy, weights ...int64) (*Router, []*Backend) {
 	t.Helper()
 	all := []*Backend{serving(t, "a"), serving(t, "b"), serving(t, "c")}
 	var targets []*Target
@@ -21,28 +20,29 @@ func three(t *testing.T, policy RoutePolicy, weights ...int64) (*Gateway, []*Bac
 		}
 		targets = append(targets, target)
 	}
-	return &Gateway{Backends: all, Router: NewRouter(all, []*Route{routeTo(t, "m", policy, targets...)})}, all
+	return NewRouter(all, []*Route{routeTo(t, "m", policy, targets...)}), all
+}
+
+// names are the candidates' names in a row.
+func names(candidates []Candidate) (all string) {
+	for _, c := range candidates {
+		all += c.Name
+	}
+	return all
 }
 
 // orders is the order of so many requests, each as its candidates' names.
-func orders(g *Gateway, n int) (all []string) {
+func orders(r *Router, n int) (all []string) {
 	for range n {
-		c := &call{g: g, endpoint: wire.Chat, key: &keys.Key{ID: "alice"}, request: &wire.Request{Model: "m"}, start: time.Now()}
-		if c.route() != nil {
-			return nil
-		}
-		names := ""
-		for _, candidate := range c.candidates {
-			names += candidate.Name
-		}
-		all = append(all, names)
+		candidates, _ := r.routed(nil, wire.Chat, chat("m"))
+		all = append(all, names(candidates))
 	}
 	return all
 }
 
 func TestPoliciesOrderAllCandidates(t *testing.T) {
 	for _, test := range []struct {
-		policy  RoutePolicy
+		policy  Policy
 		weights []int64
 		want    string
 	}{
@@ -50,21 +50,21 @@ func TestPoliciesOrderAllCandidates(t *testing.T) {
 		{PolicyRoundRobin, nil, "[abc bca cab abc]"},
 		{PolicyWeighted, []int64{5, 1, 1}, "[abc abc bca acb cab abc abc abc]"}, // as in nginx
 	} {
-		g, _ := three(t, test.policy, test.weights...)
+		r, _ := three(t, test.policy, test.weights...)
 		n := 4
 		if test.weights != nil {
 			n = 8
 		}
-		if got := fmt.Sprint(orders(g, n)); got != test.want {
+		if got := fmt.Sprint(orders(r, n)); got != test.want {
 			t.Errorf("policy %d orders %s, want %s", test.policy, got, test.want)
 		}
 	}
 }
 
 func TestWeightsAreKeptWhichEverBackendsAreLeft(t *testing.T) {
-	g, _ := three(t, PolicyWeighted, 6, 3, 1)
+	r, _ := three(t, PolicyWeighted, 6, 3, 1)
 	began := make(map[byte]int)
-	for _, order := range orders(g, 1000) {
+	for _, order := range orders(r, 1000) {
 		began[order[0]]++
 	}
 	if began['a'] != 600 || began['b'] != 300 || began['c'] != 100 {
@@ -73,18 +73,18 @@ func TestWeightsAreKeptWhichEverBackendsAreLeft(t *testing.T) {
 }
 
 func TestLeastInflightBeginsWithTheOneThatHasTheFewest(t *testing.T) {
-	g, all := three(t, PolicyLeastInflight)
-	all[0].Live.Begin()
-	all[0].Live.Begin()
-	all[1].Live.Begin()
-	for _, order := range orders(g, 3) {
+	r, all := three(t, PolicyLeastInflight)
+	all[0].State.Begin()
+	all[0].State.Begin()
+	all[1].State.Begin()
+	for _, order := range orders(r, 3) {
 		if order != "cba" {
 			t.Errorf("got %s", order)
 		}
 	}
-	all[1].Live.End(time.Time{})
+	all[1].State.End(time.Time{})
 	began := make(map[byte]bool)
-	for _, order := range orders(g, 3) {
+	for _, order := range orders(r, 3) {
 		began[order[0]] = true
 	}
 	if !began['b'] || !began['c'] || began['a'] {
@@ -93,22 +93,22 @@ func TestLeastInflightBeginsWithTheOneThatHasTheFewest(t *testing.T) {
 }
 
 func TestLowestLatencyTriesTheUntriedOnceAndFindsARecoveredOne(t *testing.T) {
-	g, all := three(t, PolicyLowestLatency)
-	if got := fmt.Sprint(orders(g, 4)); got != "[abc bac cab abc]" {
+	r, all := three(t, PolicyLowestLatency)
+	if got := fmt.Sprint(orders(r, 4)); got != "[abc bac cab abc]" {
 		t.Errorf("untried backends are ordered %s", got)
 	}
 	long := time.Now().Add(-time.Minute)
-	answered := func(i int, took time.Duration, at time.Time) { all[i].Live.Answered("m", false, took, at) }
+	answered := func(i int, took time.Duration, at time.Time) { all[i].State.Answered("m", false, took, at) }
 	answered(0, 300*time.Millisecond, time.Now())
 	answered(1, 100*time.Millisecond, time.Now())
 	answered(2, 200*time.Millisecond, time.Now())
-	answered(2, time.Second, time.Now())              // a tenth of it counts
-	answered(2, 10*time.Millisecond, long)            // counts little
-	all[0].Live.Answered("m", true, 1, time.Now())    // streams are apart
-	all[0].Live.Answered("other", false, 1, long)     // and so are models
-	all[2].Live.Answered("m", true, time.Hour, long)  // and so is
-	all[2].Live.Answered("n", false, time.Hour, long) // this
-	for _, order := range orders(g, 30) {
+	answered(2, time.Second, time.Now())               // a tenth of it counts
+	answered(2, 10*time.Millisecond, long)             // counts little
+	all[0].State.Answered("m", true, 1, time.Now())    // streams are apart
+	all[0].State.Answered("other", false, 1, long)     // and so are models
+	all[2].State.Answered("m", true, time.Hour, long)  // and so is
+	all[2].State.Answered("n", false, time.Hour, long) // this
+	for _, order := range orders(r, 30) {
 		if order != "bca" {
 			t.Fatalf("the quickest is not first: %s", order)
 		}
@@ -116,49 +116,46 @@ func TestLowestLatencyTriesTheUntriedOnceAndFindsARecoveredOne(t *testing.T) {
 }
 
 func TestAStaleLatencyIsFoundOutByFewRequests(t *testing.T) {
-	g, all := three(t, PolicyLowestLatency)
+	r, all := three(t, PolicyLowestLatency)
 	now := time.Now()
-	all[0].Live.Answered("m", false, 100*time.Millisecond, now)
-	all[1].Live.Answered("m", false, time.Second, now)
-	all[2].Live.Answered("m", false, 10*time.Second, now.Add(-time.Minute))
+	all[0].State.Answered("m", false, 100*time.Millisecond, now)
+	all[1].State.Answered("m", false, time.Second, now)
+	all[2].State.Answered("m", false, 10*time.Second, now.Add(-time.Minute))
 	began := make(map[byte]int)
-	for _, order := range orders(g, 100) {
+	for _, order := range orders(r, 100) {
 		began[order[0]]++
 	}
 	if began['a'] != 99 || began['c'] != 1 {
 		t.Errorf("they begin %v, want one for c, which was not seen for a minute", began)
 	}
-	all[2].Live.Answered("m", false, time.Microsecond, now)
-	if order := orders(g, 1)[0]; order != "cab" {
+	all[2].State.Answered("m", false, time.Microsecond, now)
+	if order := orders(r, 1)[0]; order != "cab" {
 		t.Errorf("a backend that has recovered is not first: %s", order)
 	}
 }
 
 // stickyFirst is where a conversation of a key begins.
-func stickyFirst(t *testing.T, g *Gateway, key, content, more string) string {
+func stickyFirst(t *testing.T, r *Router, key, content, more string) string {
 	t.Helper()
 	body := []byte(fmt.Sprintf(`{"model":"m","messages":[{"role":"system","content":"be kind"},{"role":"user","content":%q}%s]}`, content, more))
 	request, refusal := wire.Scan(wire.Chat, body)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
-	c := &call{g: g, endpoint: wire.Chat, key: &keys.Key{ID: key}, body: body, request: request}
-	if refusal := c.route(); refusal != nil {
-		t.Fatal(refusal)
-	}
-	return c.candidates[0].Name
+	candidates, _ := r.routed(nil, wire.Chat, &Request{Request: request, Body: body, Key: key})
+	return candidates[0].Name
 }
 
 func TestAConversationStaysAndOnlyThoseOfABackendThatLeavesMove(t *testing.T) {
-	g, all := three(t, PolicySticky)
-	left := &Gateway{Backends: all, Router: NewRouter(all, []*Route{routeTo(t, "m", PolicySticky, &Target{Backend: all[0]}, &Target{Backend: all[2]})})}
+	r, all := three(t, PolicySticky)
+	left := NewRouter(all, []*Route{routeTo(t, "m", PolicySticky, &Target{Backend: all[0]}, &Target{Backend: all[2]})})
 	const conversations = 3000
 	share := make(map[string]int)
 	for i := range conversations {
 		content := fmt.Sprint("conversation ", i)
-		first := stickyFirst(t, g, "alice", content, "")
+		first := stickyFirst(t, r, "alice", content, "")
 		share[first]++
-		if next := stickyFirst(t, g, "alice", content, `,{"role":"assistant","content":"yes?"}`); next != first {
+		if next := stickyFirst(t, r, "alice", content, `,{"role":"assistant","content":"yes?"}`); next != first {
 			t.Fatalf("%s moved from %s to %s", content, first, next)
 		}
 		if now := stickyFirst(t, left, "alice", content, ""); first != "b" && now != first {

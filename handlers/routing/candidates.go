@@ -1,0 +1,128 @@
+package routing
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/usage/pricing"
+)
+
+// Candidate is a backend that may answer a request.
+type Candidate struct {
+	*Backend
+	Model string         // the backend's own name of the model
+	Price *pricing.Price // what it costs there, as found at admission; nil: unknown
+
+	target *Target // of the request's route
+	tier   tier
+	rank   int64 // by which a policy sorts, the lowest first
+}
+
+// tier separates candidates that are tried before all of the next tier.
+type tier uint8
+
+const (
+	tierFree   tier = iota
+	tierLast        // another one is to be preferred: see backends.Cooling
+	tierQueues      // full, with a queue
+	tierFull
+)
+
+// Request is what a policy looks at of a request.
+type Request struct {
+	*wire.Request
+	Body  []byte
+	Key   string // its id
+	Start time.Time
+}
+
+// Order removes the candidates that cool down and sorts the others by the route's
+// policy: those first that have room, then those to which another one is to be
+// preferred, then those that are full. If none is left, it returns the cooldown
+// that ends first.
+//
+// A request with one candidate is always sent: it makes no difference to the
+// caller who refuses it, the backend may work again, and it may have refused
+// another caller for what does not hold for this one, such as a prompt larger
+// than what is left of a limit.
+func (r *Route) Order(candidates []Candidate, q *Request) ([]Candidate, backends.Cooling) {
+	if r.implicit {
+		candidates = withModel(candidates, q.Model)
+	}
+	if len(candidates) == 1 {
+		return candidates, backends.Cooling{}
+	}
+	var soonest backends.Cooling
+	ready, mixed := 0, false
+	for i := range candidates {
+		c := candidates[i]
+		cooling := c.State.Cooling(c.Model, q.Start)
+		if cooling.Whole {
+			c.Metrics.Reached(false)
+		}
+		if cooling.Wait > 0 {
+			if soonest.Wait == 0 || cooling.Wait < soonest.Wait {
+				soonest = cooling
+			}
+			continue
+		}
+		c.tier = tierOf(c.State, cooling)
+		candidates[ready] = c
+		mixed = mixed || c.tier != candidates[0].tier
+		ready++
+	}
+	candidates = candidates[:ready]
+	if mixed {
+		r.sortTiers(candidates, q)
+	} else {
+		r.sort(candidates, q)
+	}
+	return candidates, soonest
+}
+
+// sortTiers sorts candidates by tier, and those of each tier by the policy.
+func (r *Route) sortTiers(candidates []Candidate, q *Request) {
+	slices.SortStableFunc(candidates, func(a, b Candidate) int { return cmp.Compare(a.tier, b.tier) })
+	for len(candidates) > 0 {
+		n := 1
+		for n < len(candidates) && candidates[n].tier == candidates[0].tier {
+			n++
+		}
+		r.sort(candidates[:n], q)
+		candidates = candidates[n:]
+	}
+}
+
+// tierOf returns the tier of a candidate that does not cool down.
+func tierOf(state *backends.Live, cooling backends.Cooling) tier {
+	switch full, queues := state.Full(); {
+	case full && queues:
+		return tierQueues
+	case full:
+		return tierFull
+	case cooling.Last:
+		return tierLast
+	}
+	return tierFree
+}
+
+// withModel removes the candidates whose own list lacks the model, if another one
+// is known to have it: by its list or by the configuration. If none is, all stay:
+// a list may be old, and a model may have several names.
+func withModel(candidates []Candidate, model string) []Candidate {
+	if len(candidates) < 2 {
+		return candidates
+	}
+	lacks := func(c Candidate) bool {
+		return c.Catalog.Known() && !c.Catalog.Has(c.Model) && !c.declares(model)
+	}
+	if !slices.ContainsFunc(candidates, lacks) || !slices.ContainsFunc(candidates, func(c Candidate) bool {
+		return c.Catalog.Has(c.Model) || c.declares(model)
+	}) {
+		return candidates
+	}
+	return slices.DeleteFunc(candidates, lacks)
+}
