@@ -21,11 +21,12 @@ func (c *StoreConfig) parseRedis(d *caddyfile.Dispenser) error {
 	}
 	start := *d
 	set := func(mode string) func() { return func() { r.Outage = mode } }
-	slices := func(word string) func() { return func() { r.Slices = word } }
 	err := parseBlock(d, words{
-		"outage":            choiceWord(map[string]func(){"shadow": set("shadow"), "deny": set("deny"), "allow": set("allow")}),
-		"replicas":          singleWord(&r.Replicas, "a positive number", parseReplicas),
-		"slices":            choiceWord(map[string]func(){"on": slices("on"), "off": slices("off")}),
+		"outage":   choiceWord(map[string]func(){"shadow": set("shadow"), "deny": set("deny"), "allow": set("allow")}),
+		"replicas": singleWord(&r.Replicas, "a positive number", parseReplicas),
+		"slices": {parse: func(d *caddyfile.Dispenser) error {
+			return d.Err("slices is gone: every request is decided in Redis; remove the line")
+		}},
 		"timeout":           singleWord(&r.Timeout, aDuration, parseDuration),
 		"prefix":            textWord(&r.Prefix, "what the names of keys begin with"),
 		"journal":           textWord(&c.Dir, "a directory"),

@@ -58,7 +58,6 @@ func TestRedisConfigsThatAreRefused(t *testing.T) {
 		"a password in a URL":          {URLs: []string{"redis://u:hunter2@r"}},
 		`unknown scheme "http"`:        {URLs: []string{"{env.PINEGATE_TEST_URL}"}},
 		"unknown word \"open\"":        {URLs: url, Outage: "open"},
-		"unknown word \"none\"":        {URLs: url, Slices: "none"},
 		"password: a credential":       {URLs: url, Password: "hunter2"},
 		"sentinel_password: a cred":    {URLs: url, Sentinel: "m", SentinelPassword: "hunter2"},
 		"is empty":                     {URLs: url, Password: "{file." + secret + "}"},
@@ -82,11 +81,8 @@ func TestRedisStoresAreToldApartByTheirConfig(t *testing.T) {
 	t.Setenv("PINEGATE_TEST_SECRET", "hunter2")
 	one := RedisConfig{URLs: []string{"redis://r"}, Password: "{env.PINEGATE_TEST_SECRET}"}
 	opts, err := one.options()
-	if err != nil || opts.Password != "hunter2" || opts.Exact {
-		t.Fatalf("%v, %t, %v", opts.Password, opts.Exact, err)
-	}
-	if opts, err := (&RedisConfig{URLs: one.URLs, Slices: "off"}).options(); err != nil || !opts.Exact {
-		t.Errorf("slices off: %t, %v", opts.Exact, err)
+	if err != nil || opts.Password != "hunter2" {
+		t.Fatalf("%v, %v", opts.Password, err)
 	}
 	other := one
 	other.Outage = "deny"

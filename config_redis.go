@@ -34,11 +34,6 @@ type RedisConfig struct {
 	// waits after that until Redis is back. Default: 50ms. Zero means the default.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// Whether requests of hot keys may be admitted from slices of their limits, which
-	// the gate takes in Redis in advance: `on`, or `off` to ask Redis for each
-	// request. Default: `on`.
-	Slices string `json:"slices,omitempty"`
-
 	// What the names of all keys in Redis begin with: gates with the same prefix
 	// share their limits. Default: `pinegate`.
 	Prefix string `json:"prefix,omitempty"`

@@ -57,8 +57,6 @@ func (c *RedisConfig) check() error {
 		}
 	}
 	switch {
-	case c.Slices != "" && c.Slices != "on" && c.Slices != "off":
-		return fmt.Errorf("store redis: slices: unknown word %q: expected on or off", c.Slices)
 	case c.Replicas < 0:
 		return fmt.Errorf("store redis: replicas %d: expected a positive number", c.Replicas)
 	case c.Timeout < 0:
@@ -78,7 +76,7 @@ func (c *RedisConfig) options() (limiter.RedisOptions, error) {
 	}
 	opts := limiter.RedisOptions{
 		Sentinel: c.Sentinel, Prefix: c.Prefix, Timeout: time.Duration(c.Timeout),
-		Username: c.Username, SentinelUsername: c.SentinelUsername, Exact: c.Slices == "off",
+		Username: c.Username, SentinelUsername: c.SentinelUsername,
 	}
 	opts.URLs = make([]string, len(c.URLs))
 	for i, u := range c.URLs {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // gatewayKind is a gateway that the bench starts: a Caddy of the same binary, with
@@ -18,9 +17,6 @@ type gatewayKind struct {
 	// their limits, among which requests take turns: with one all of them are on
 	// the same limits.
 	callers int
-	// lead is how long callers come before each turn. A gate takes a key for hot by
-	// its requests of just before, and what is measured is a key that stays hot.
-	lead time.Duration
 }
 
 const (
@@ -31,8 +27,8 @@ const (
 
 // gatewayKinds are the gateways in the order of the report. One limit is the least
 // that makes a gate; all on is authentication, four limits over key, team and model,
-// a price, the durable ledger, and metrics by key. Over Redis many keys that are
-// rare are asked for there one by one, and a hot one by slices (docs/hot-keys.md).
+// a price, the durable ledger, and metrics by key. Over Redis they are measured with
+// many keys that take turns, and with one whose limits all callers are on.
 var gatewayKinds = []gatewayKind{
 	{name: bare},
 	{name: bareLog, log: true},
@@ -40,7 +36,7 @@ var gatewayKinds = []gatewayKind{
 	{name: "all-on", gate: fourLimits, callers: 1},
 	{name: "all-on+log", log: true, gate: fourLimits, callers: 1},
 	{name: "redis", gate: fourLimits, redis: true, callers: 1000},
-	{name: "redis-hot", gate: fourLimits, redis: true, callers: 1, lead: 400 * time.Millisecond},
+	{name: "redis-hot", gate: fourLimits, redis: true, callers: 1},
 }
 
 func namesOfGateways() (names []string) {

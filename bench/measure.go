@@ -17,8 +17,6 @@ type work struct {
 	callers int
 	// warmUp is a first turn, which is not measured.
 	warmUp func(*target) error
-	// lead is work for a time before a turn, of which nothing is measured; nil: none.
-	lead func(*target, time.Duration) error
 	// turn does the work once and returns how many requests or events it was.
 	turn func(*target) (n int, waits []timing, err error)
 }
@@ -42,14 +40,12 @@ type memory struct {
 }
 
 func chatWork(callers, rounds int, turn time.Duration) work {
-	lead := func(t *target, time time.Duration) error {
-		_, err := chats(t.callers, t, time)
-		return err
-	}
 	return work{
 		name: fmt.Sprintf("chats of 1.5 kB, %d at a time", callers), unit: "request", rounds: rounds, callers: callers,
-		warmUp: func(t *target) error { return lead(t, turn) },
-		lead:   lead,
+		warmUp: func(t *target) error {
+			_, err := chats(t.callers, t, turn)
+			return err
+		},
 		turn: func(t *target) (int, []timing, error) {
 			waits, err := chats(t.callers, t, turn)
 			return len(waits), waits, err
@@ -198,15 +194,6 @@ func (w work) measure(ctx context.Context, targets []*target) error {
 func (w work) takeTurn(t *target) error {
 	if err := t.charge(); err != nil {
 		return err
-	}
-	if w.lead != nil && t.lead > 0 {
-		if err := w.lead(t, t.lead); err != nil {
-			return err
-		}
-		var err error
-		if t.since, err = t.count(); err != nil {
-			return err
-		}
 	}
 	start := time.Now()
 	n, waits, err := w.turn(t)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // target is where requests are sent to, and what came of them.
@@ -22,7 +21,6 @@ type target struct {
 	key, model func(caller int) string
 	keys       int // among which requests take turns
 	header     string
-	lead       time.Duration // for which callers come before each turn
 
 	callers  []*caller
 	requests [][]byte // by the caller whose key and model they have
@@ -35,7 +33,7 @@ const chatPath = "/v1/chat/completions"
 
 // ownTarget is a gateway that the bench has started.
 func ownTarget(kind gatewayKind, s *server) *target {
-	return &target{name: kind.name, url: "http://" + s.address, own: s, key: benchKey, model: benchModel, keys: max(kind.callers, 1), lead: kind.lead}
+	return &target{name: kind.name, url: "http://" + s.address, own: s, key: benchKey, model: benchModel, keys: max(kind.callers, 1)}
 }
 
 // startTargets starts the gateways that are to be measured. stop ends them.

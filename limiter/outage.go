@@ -157,7 +157,6 @@ func NewGuarded(primary *Redis, opts GuardedOptions) *Guarded {
 	}
 	g := &Guarded{primary: primary, opts: opts}
 	g.ctx, g.stop = context.WithCancel(context.Background())
-	primary.known = g.known.noteHolds
 	// Where Redis is away from the start, that is known before the first request.
 	g.probing.Go(func() {
 		if err := primary.Ping(g.ctx); err != nil {
@@ -177,10 +176,7 @@ func (g *Guarded) Reserve(ctx context.Context, req Request) (Reservation, error)
 	if away == nil {
 		res, err := g.primary.Reserve(ctx, req)
 		if err == nil {
-			shared, ok := res.(*redisReservation)
-			if !ok {
-				return res, nil // of a slice: it needs Redis for nothing more
-			}
+			shared := res.(*redisReservation)
 			g.known.noteHolds(shared.common)
 			g.known.noteHolds(shared.own)
 			return &guardedReservation{guard: g, req: req, shared: shared}, nil
@@ -299,9 +295,6 @@ func (g *Guarded) leave(err error) *absence {
 	}
 	g.away.Store(away)
 	g.primary.owes.Store(true)
-	if g.primary.hot != nil {
-		g.primary.hot.end()
-	}
 	g.probing.Go(func() { g.probe(away) })
 	return away
 }

@@ -117,7 +117,7 @@ func (g *Guarded) waitForSeed() error {
 func (g *Guarded) flush() error {
 	ctx, cancel := context.WithTimeout(g.ctx, settleTimeout)
 	defer cancel()
-	if err := g.primary.flush(ctx); err != nil {
+	if err := g.primary.settler.flush(ctx); err != nil {
 		return unavailable(err)
 	}
 	return nil

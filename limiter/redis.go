@@ -67,10 +67,6 @@ type RedisOptions struct {
 	// random one for each store.
 	GateID string
 
-	// Exact asks Redis for every request. Default: where a list of limits has many requests a second, they
-	// are admitted from slices, which the gate takes in advance; see docs/hot-keys.md.
-	Exact bool
-
 	// OnError is told of errors in the background (settling, renewing, counting gates), where no
 	// caller can be told. It must return soon and may be called from several goroutines. Default:
 	// nobody is told.
@@ -102,9 +98,6 @@ type redisTuning struct {
 	// closing is how long Close waits for settlements to be delivered.
 	closing time.Duration
 
-	// slice are those of slices.
-	slice sliceTuning
-
 	// now, if set, is the clock that scripts go by in the place of Redis's; then nothing expires by
 	// Redis's either, but after keep.
 	now func() time.Time
@@ -112,7 +105,7 @@ type redisTuning struct {
 
 var defaultTuning = redisTuning{
 	lease: 30 * time.Second, renew: 10 * time.Second, beat: 5 * time.Second, keep: 48 * time.Hour,
-	linger: time.Millisecond, denied: 100 * time.Millisecond, closing: 2 * time.Second, slice: defaultSlices,
+	linger: time.Millisecond, denied: 100 * time.Millisecond, closing: 2 * time.Second,
 }
 
 // Redis is the Limiter of several gates that share a Redis or Valkey: standalone, behind Sentinel, or
@@ -145,8 +138,6 @@ type Redis struct {
 	denied   denied
 	open     openReservations
 	settler  settler
-	hot      *hotKeys     // nil: every request is asked for
-	known    func([]hold) // is told what slices have found
 	replicas atomic.Int64
 	beating  sync.Mutex
 	owes     atomic.Bool // what was admitted while Redis was away: see Guarded
@@ -193,10 +184,6 @@ func newRedis(opts RedisOptions, tuning redisTuning) (*Redis, error) {
 	r.replicas.Store(1)
 	r.denied.start(tuning)
 	r.settler.start(r)
-	r.known = func([]hold) {}
-	if !opts.Exact && tuning.slice.hot > 0 {
-		r.hot = newHotKeys(r)
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	r.keeping.Go(func() { r.keep(ctx) })
@@ -241,9 +228,6 @@ func (r *Redis) Close() error {
 		r.closed.Store(true)
 		r.stop()
 		r.keeping.Wait()
-		if r.hot != nil {
-			r.hot.close()
-		}
 		r.settler.close()
 		r.leave()
 		if err := r.client.Close(); err != nil {

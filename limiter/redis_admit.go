@@ -17,8 +17,7 @@ type ask struct {
 	out        output
 	common     []*Rule
 	candidates [][]*Rule
-	sizes      []int64 // of a slice: what is asked of each of common, whatever a request needs
-	turn       uint64  // when it was asked, for the memory of refusals
+	turn       uint64 // when it was asked, for the memory of refusals
 }
 
 // answer is what came of it; the holds that follow are read by who knows what was asked.
@@ -48,12 +47,10 @@ func (a *ask) rules(f func(i int, rule *Rule)) {
 	}
 }
 
-// call makes the call, and tells what was used of quotas where it is asked; not for a slice, for which nobody
-// should wait: the requests that are exact meanwhile tell it. The error is that of ctx
-// or ErrUnavailable; then nothing is held, or not for long.
+// call makes the call, and tells what was used of quotas where it is asked. The error is that of ctx or ErrUnavailable; then nothing is held, or not for long.
 func (r *Redis) call(ctx context.Context, a *ask) (*answer, error) {
 	got, err := r.send(ctx, a, nil)
-	if err == nil && got.status == luaUnseeded && a.mode != luaSlice {
+	if err == nil && got.status == luaUnseeded {
 		got, err = r.seed(ctx, a, got)
 	}
 	if err == nil && got.bad {
@@ -62,7 +59,7 @@ func (r *Redis) call(ctx context.Context, a *ask) (*answer, error) {
 	if err == nil {
 		return got, nil
 	}
-	if (a.mode == luaReserve || a.mode == luaSlice) && mayHaveRun(err) {
+	if a.mode == luaReserve && mayHaveRun(err) {
 		r.settler.add(settlement{tag: a.tag, id: a.id, givenUp: true})
 	}
 	if ctx.Err() != nil {

@@ -180,11 +180,7 @@ func (r *Redis) appendAsk(keys []string, args []any, p *pending) ([]string, []an
 		case !known:
 			s.used = -1
 		}
-		if a.sizes != nil {
-			asks = asks.askFor(a.sizes[i], rule.Limit, s.used, s.since)
-		} else {
-			asks = asks.ask(a.req, rule.Limit, s.used, s.since)
-		}
+		asks = asks.ask(a.req, rule.Limit, s.used, s.since)
 	})
 	sizes := make(packed, 0, 8*len(a.candidates))
 	for _, candidate := range a.candidates {

@@ -21,25 +21,9 @@ func NewFrozenRedis(opts RedisOptions, now func() time.Time, denied time.Duratio
 	tuning.now, tuning.denied = now, denied
 	tuning.lease = 1000 * 24 * time.Hour
 	tuning.linger = 0
-	tuning.slice.hot = 0
 	opts.Timeout = 5 * time.Second // of a machine that tests share
 	return newRedis(opts, tuning)
 }
 
-// NewSlicedRedis is a frozen store that admits all it can from slices, each of so many requests.
-func NewSlicedRedis(opts RedisOptions, now func() time.Time, requests int64) (*Redis, error) {
-	tuning := defaultTuning
-	tuning.now, tuning.lease, tuning.linger = now, 1000*24*time.Hour, 0
-	tuning.slice.hot, tuning.slice.least, tuning.slice.share, tuning.slice.always = 1, 1, 1, requests
-	opts.Timeout = 5 * time.Second
-	return newRedis(opts, tuning)
-}
-
-// Sliced reports whether a reservation was made from a slice.
-func Sliced(r Reservation) bool {
-	_, sliced := r.(*slicedReservation)
-	return sliced
-}
-
 // Flush waits until all settlements are delivered.
-func (r *Redis) Flush(ctx context.Context) error { return r.flush(ctx) }
+func (r *Redis) Flush(ctx context.Context) error { return r.settler.flush(ctx) }

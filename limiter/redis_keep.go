@@ -48,16 +48,6 @@ func (o *openReservations) add(r *redisReservation) {
 	}
 }
 
-// visit notes that something was held by a tag, whether it lapses or not.
-func (o *openReservations) visit(tag string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.tags == nil {
-		o.tags = make(map[string]time.Time)
-	}
-	o.tags[tag] = time.Now()
-}
-
 // moves reports whether a reservation may come to hold something else.
 func moves(r *redisReservation) bool { return len(r.req.Candidates) > 1 }
 
@@ -65,14 +55,6 @@ func (o *openReservations) remove(r *redisReservation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.all, r)
-}
-
-// end ends the record of a slice.
-func (o *openReservations) end(r *redisReservation) {
-	r.mu.Lock()
-	r.settled = true
-	r.mu.Unlock()
-	o.remove(r)
 }
 
 func (o *openReservations) len() int {
@@ -203,22 +185,6 @@ func (r *Redis) renewCalls(tag string, ids []string) (calls []*call) {
 		calls = append(calls, c)
 	}
 	return calls
-}
-
-// renewIDs renews reservations, and returns of how many Redis has all places.
-func (r *Redis) renewIDs(ctx context.Context, tag string, ids []string) (there int64, err error) {
-	calls := r.renewCalls(tag, ids)
-	if err := r.runTask(ctx, calls); err != nil {
-		return 0, err
-	}
-	for _, c := range calls {
-		n, err := c.cmd.Int64()
-		if err != nil {
-			return 0, r.failed(err)
-		}
-		there += n
-	}
-	return there, nil
 }
 
 // lapse lapses what gates held that died, wherever this one had something to do in the last hour.

@@ -79,9 +79,6 @@ func (r *redisReservation) Settle(_ context.Context, used Actual) {
 	}
 	r.settled = true
 	r.store.open.remove(r)
-	if r.store.hot != nil && used.Dispatched {
-		r.store.hot.charged(r.common, used) // first, or the bound of a debt would not see what slices give back
-	}
 	for _, p := range r.parts {
 		r.store.settler.add(settlement{tag: p.tag, id: p.id, used: used, holds: p.holds})
 	}

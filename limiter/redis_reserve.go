@@ -22,9 +22,6 @@ func (r *Redis) Reserve(ctx context.Context, req Request) (Reservation, error) {
 		req.ID = rand.Text()
 	}
 	req = req.normalised()
-	if r.hot != nil {
-		return r.reserveHot(ctx, req)
-	}
 	res, err := r.reserve(ctx, req)
 	if err != nil {
 		return nil, err
@@ -285,14 +282,10 @@ func (r *Redis) Peek(ctx context.Context, rules []*Rule) ([]State, error) {
 	if len(rules) == 0 {
 		return []State{}, nil
 	}
-	if r.hot != nil && r.hot.expire(rules) {
-		_ = r.hot.flush(ctx) // a Redis that is away does not answer what follows either
-	}
 	all, at, err := r.lookAt(ctx, new(Request), [][]*Rule{rules})
 	if err != nil {
 		return nil, err
 	}
-	r.addUnspent(all[0])
 	return states(make([]State, 0, len(rules)), all[0], at), nil
 }
 

@@ -36,7 +36,6 @@ type settlement struct {
 	givenUp bool   // the call that reserves it may yet come
 	lost    bool   // Redis has no record of it: what was used is charged without one
 	charge  []byte // a record in the place of Redis's own, which it never had: see Redis.charge
-	slice   *slice // not the end of a reservation, but where a slice stands
 	tries   int
 	order   uint64 // in which it was added
 }
@@ -75,11 +74,7 @@ func (s *settler) add(st settlement) {
 	s.mu.Lock()
 	if s.closed || len(s.queue) >= settleQueue {
 		s.dropped++
-		closed := s.closed
 		s.mu.Unlock()
-		if st.slice != nil && !closed {
-			st.slice.tellAgain()
-		}
 		return
 	}
 	s.added++
@@ -233,12 +228,6 @@ func (s *settler) take() []settlement {
 
 // finish puts back what is to be tried again, before what has come since.
 func (s *settler) finish(again []settlement, err error) {
-	var later []*slice
-	defer func() { // without the lock
-		for _, sl := range later {
-			sl.tellAgain()
-		}
-	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = 0
@@ -249,9 +238,6 @@ func (s *settler) finish(again []settlement, err error) {
 		switch {
 		case st.lost && st.tries > 0, !passes && st.tries >= settleTries:
 			s.dropped++
-			if st.slice != nil {
-				later = append(later, st.slice)
-			}
 		default:
 			keep = append(keep, st)
 		}
@@ -289,11 +275,6 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	for i, chunk := range chunks {
 		missing, failed := newReply(calls[i].cmd)
 		if failed != nil {
-			for _, st := range chunk {
-				if st.slice != nil {
-					st.slice.unanswered()
-				}
-			}
 			again, err = append(again, chunk...), s.store.failed(failed)
 			continue
 		}
@@ -302,38 +283,20 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 		}
 		for missing.more() {
 			st := &chunk[missing.number()]
-			if st.slice != nil {
-				st.slice.missing()
-				st.slice = nil
-				continue
-			}
 			// Where an earlier call went unanswered, that one has settled it.
 			if st.tries == 0 && !st.givenUp && !st.lost && len(st.holds) > 0 {
 				st.lost, st.tries = true, -1
 				again = append(again, *st)
 			}
 		}
-		for _, st := range chunk {
-			if st.slice != nil {
-				st.slice.answered()
-			}
-		}
 	}
 	return again, err
 }
 
-// chunked puts the settlements of one node together, at most settleBatch in one call. Of a slice, one tells
-// all.
+// chunked puts the settlements of one node together, at most settleBatch in one call.
 func chunked(batch []settlement) (chunks [][]settlement) {
 	last := map[string]int{} // tag → its last chunk
-	told := map[*slice]struct{}{}
 	for _, st := range batch {
-		if st.slice != nil {
-			if _, twice := told[st.slice]; twice {
-				continue
-			}
-			told[st.slice] = struct{}{}
-		}
 		i, ok := last[st.tag]
 		if !ok || len(chunks[i]) == settleBatch {
 			i = len(chunks)
@@ -351,7 +314,7 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 	keys := make([]string, 1, 1+len(chunk))
 	keys[0] = r.key(tag, "open")
 	args := make([]any, 2, 2+2*len(chunk))
-	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), millis(r.tuning.keep), float64(len(units))))
+	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), float64(len(units))))
 	used := make(packed, 0, len(chunk)*(1+len(units))*8)
 	for _, st := range chunk {
 		keys = append(keys, r.key(tag, "r/"+st.id))
@@ -363,8 +326,6 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 			substitute = r.emptyRecord(tag, st.holds)
 		case st.charge != nil:
 			substitute, how = st.charge, luaOnce
-		case st.slice != nil:
-			substitute, how = st.slice.stand(), luaStands
 		}
 		used = used.number(how).charges(st.used)
 		args = append(args, st.id, substitute)

@@ -24,7 +24,6 @@ const (
 func calm() redisTuning {
 	t := defaultTuning
 	t.beat, t.linger, t.denied = never, 0, 0
-	t.slice.hot = 0
 	return t
 }
 

@@ -11,12 +11,12 @@ import (
 
 // The kinds of counters and the modes and outcomes of an admission, as the scripts number them.
 const (
-	luaBucket, luaQuota, luaLease                     = 0, 1, 2
-	luaReserve, luaPeek, luaMove, luaShrink, luaSlice = 0, 1, 2, 3, 4
-	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp  = 0, 1, 2, 3
+	luaBucket, luaQuota, luaLease                    = 0, 1, 2
+	luaReserve, luaPeek, luaMove, luaShrink          = 0, 1, 2, 3
+	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp = 0, 1, 2, 3
 
 	// How settle.lua treats what it has no record of.
-	luaKnown, luaGiveUp, luaOnce, luaStands = 0.0, 1.0, 2.0, 3.0
+	luaKnown, luaGiveUp, luaOnce = 0.0, 1.0, 2.0
 
 	// luaEverything is more output than any limit leaves room for.
 	luaEverything = float64(MaxAmount)
@@ -90,12 +90,6 @@ func (p packed) ask(q *Request, l Limit, seed, since float64) packed {
 	}
 	return p.numbers(luaKind(l), luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()),
 		float64(base), most, clip, float64(price), float64(l.Unit), seed, since)
-}
-
-// askFor appends that so much is asked of a limit.
-func (p packed) askFor(n int64, l Limit, seed, since float64) packed {
-	return p.numbers(luaKind(l), luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()),
-		float64(n), 0, float64(beyond), 0, float64(l.Unit), seed, since)
 }
 
 var errReply = errors.New("a script answered something else than expected")

@@ -1,4 +1,4 @@
--- Admits, peeks, moves, shrinks or slices: all limits of a request on this node in one step, and several
+-- Admits, peeks, moves or shrinks: all limits of a request on this node in one step, and several
 -- requests one after the other, which share the counters that were read.
 --
 -- KEYS: the index of open reservations; then of each request the record of its reservation and the
@@ -11,7 +11,7 @@
 -- counters, from which the gate tells who refused, and of PEEK too. UNSEEDED: number and start of
 -- quotas for which the gate must ask. GIVEN_UP: the reservation was settled before it was made.
 
-local RESERVE, PEEK, MOVE, SHRINK, SLICE = 0, 1, 2, 3, 4
+local RESERVE, PEEK, MOVE, SHRINK = 0, 1, 2, 3
 local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP = 0, 1, 2, 3
 
 local given, lease, keep, frozen, requests, units = struct.unpack('<dddddd', ARGV[1])
@@ -185,10 +185,6 @@ local function take(holds, from, n)
       window, capacity = c.window, c.capacity
       if amount > 0 then
         c.level, c.dirty = c.level - amount, true
-        if mode == SLICE then
-          mark, lapses = amount, true
-          c.sliced = (c.sliced or 0) + amount
-        end
       end
     elseif c.kind == QUOTA then
       mark = c.start
@@ -247,7 +243,7 @@ local function give_up(h)
   end
 end
 
--- reserve reserves, moves or slices.
+-- reserve reserves or moves.
 local function reserve(sizes)
   local chosen, from = -1, commons + 1
   if mode ~= MOVE and record then -- the same call again: its answer was lost

@@ -3,8 +3,7 @@
 -- above MAX, times are microseconds since 1970 (2^53 of them end in 2255), and products that may be
 -- larger go through mul_div. Replies and records are packed by Redis's struct library, little-endian.
 --
--- A bucket is stored as level, fraction, last, amount, capacity, and how much of it gates have in slices
--- if any; a quota as used, reserved, start, finish, seeded; a lease as a member of a sorted set, whose
+-- A bucket is stored as level, fraction, last, amount and capacity; a quota as used, reserved, start, finish, seeded; a lease as a member of a sorted set, whose
 -- score is its deadline. All keys of a call are on one node: names that are not in KEYS come from a
 -- record with the same hash tag.
 
@@ -51,13 +50,6 @@ local function clamp(n)
   return n
 end
 
--- top is how far a bucket fills. What lies in slices was taken and not spent: with it, the bucket holds no
--- more than its capacity, or a full one and the slices would come to more than a burst.
-local function top(c)
-  if c.sliced then return c.capacity - c.sliced end
-  return c.capacity
-end
-
 -- fill adds to a bucket what has come in. Time that steps back adds nothing, and takes nothing until
 -- it is where it was; but a time that is more than a day ahead was wrong, not this one.
 local function fill(c, now)
@@ -65,24 +57,22 @@ local function fill(c, now)
   local elapsed = now - c.last
   if elapsed <= 0 then return end
   c.last = now
-  local most = top(c)
-  if c.level >= most then return end
+  if c.level >= c.capacity then return end
   -- What is far more than there is room for need not be exact, which is dear for large amounts.
-  if elapsed * c.amount > 2 * (most - c.level + 1) * c.window then
-    c.level, c.fraction = most, 0
+  if elapsed * c.amount > 2 * (c.capacity - c.level + 1) * c.window then
+    c.level, c.fraction = c.capacity, 0
     return
   end
   local units, rest = mul_div(elapsed, c.amount, c.fraction, c.window)
-  if c.level + units >= most then
-    c.level, c.fraction = most, 0
+  if c.level + units >= c.capacity then
+    c.level, c.fraction = c.capacity, 0
   else
     c.level, c.fraction = c.level + units, rest
   end
 end
 
 local function trim(c)
-  local most = top(c)
-  if c.level >= most then c.level, c.fraction = most, 0 end
+  if c.level >= c.capacity then c.level, c.fraction = c.capacity, 0 end
 end
 
 -- bucket reads a bucket; where there is none, it is full. (Tables are made with all their fields at
@@ -95,7 +85,6 @@ local function bucket(raw, window, amount, capacity, now)
   local level, fraction, last, was, most = struct.unpack('<ddddd', raw)
   local c = {kind = BUCKET, window = window, level = level, fraction = fraction, last = last, amount = was,
     capacity = most, dirty = false}
-  if #raw > 40 then c.sliced = struct.unpack('<d', raw, 41) end
   fill(c, now)
   return c
 end
@@ -140,9 +129,6 @@ local function write(key, c, now, keep)
   if c.kind == BUCKET then
     value = struct.pack('<ddddd', c.level, c.fraction, c.last, c.amount, c.capacity)
     ttl = ((c.capacity - c.level) * c.window / c.amount + c.last - now) / 1000 + 1
-    if c.sliced and c.sliced > 0 then -- longer than a slice is spent
-      value, ttl = value .. struct.pack('<d', c.sliced), math.max(ttl, 60000)
-    end
   else
     value = struct.pack('<ddddd', c.used, c.reserved, c.start, c.finish, c.seeded)
     ttl = (c.finish - now + DAY) / 1000
@@ -151,16 +137,13 @@ local function write(key, c, now, keep)
   redis.call('SET', key, value, 'PX', math.ceil(ttl)) -- Redis writes whole numbers out in full
 end
 
--- return_to ends what a reservation held of a bucket or quota: n at mark, of which used was used. The mark
--- of a bucket is how much of it was in a slice, which ends too.
+-- return_to ends what a reservation held of a bucket or quota: n at mark, of which used was used.
 local function return_to(c, kind, n, mark, used, now)
   if c.kind == BUCKET then
     fill(c, now)
-    if mark ~= 0 then c.sliced = math.max((c.sliced or 0) - mark, 0) end
     local most = c.amount * math.floor(DAY / c.window)
     if most > MAX then most = MAX + 1 end
-    -- What lies in slices comes back, which is no forgiveness: it does not count as owed.
-    c.level = math.max(c.level + n - used, -most - (c.sliced or 0))
+    c.level = math.max(c.level + n - used, -most)
     trim(c)
   elseif c.start == mark then
     if kind == LAPSED then
@@ -176,10 +159,6 @@ end
 -- candidate's, how many there are; then kind, unit, amount, mark, window, limit, capacity and key of
 -- each. An empty record is that of a reservation which was given up before it was made. A quota's
 -- hold becomes LAPSED, and a lease's GONE, when the deadline has passed: see lapse.lua.
---
--- In the record of a slice, cap is the number of what was told of it last. The mark of a bucket is how much
--- of it nobody has spent, and its amount that with all that was spent; the window of a quota is how much
--- was used, its amount what is reserved.
 local HOLD = '<dddddddI4c0'
 
 local function read_record(raw)
@@ -212,7 +191,7 @@ end
 -- that were read already, and false for a quota that is not in Redis any more: what comes next is
 -- seeded with what was used.
 local function settle_hold(by_key, now, charge, kind, amount, mark, window, limit, capacity, key)
-  if kind ~= QUOTA and amount == charge and (kind ~= BUCKET or mark == 0) then return end
+  if kind ~= QUOTA and amount == charge then return end
   local c = by_key[key]
   if c == nil then
     local raw = redis.call('GET', key)

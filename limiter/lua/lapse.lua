@@ -1,7 +1,6 @@
 -- Lapses reservations whose deadline has passed, at most a hundred: their gate is dead or cut off.
 -- The leases go. What they reserved of a quota counts as used, for it may have been; if the gate
--- settles after all, the record tells what to give back. Buckets refill by themselves, and know no more of
--- what a slice had.
+-- settles after all, the record tells what to give back. Buckets refill by themselves.
 --
 -- KEYS: the index of open reservations. ARGV: given time, keep, frozen; what the keys of records begin
 -- with. The reply is how many there were.
@@ -21,9 +20,6 @@ for _, id in ipairs(ids) do
       if h.kind == QUOTA then
         settle_hold(by_key, now, h.amount, QUOTA, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
         h.kind = LAPSED
-      elseif h.kind == BUCKET and h.mark > 0 then
-        settle_hold(by_key, now, 0, BUCKET, 0, h.mark, h.window, h.limit, h.capacity, h.key)
-        h.mark = 0
       elseif h.kind == LEASE then
         redis.call('ZREM', h.key, id)
         h.kind = GONE
