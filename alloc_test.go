@@ -28,7 +28,7 @@ type answering struct {
 
 const wholeChat = `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`
 
-func (a answering) Forward(_ context.Context, w http.ResponseWriter, _ *http.Request, ex *backends.Exchange) error {
+func (a answering) Forward(_ context.Context, w http.ResponseWriter, _ *http.Request, ex *backends.Attempt) error {
 	ex.Status, ex.CallerStatus, ex.Dispatched = 200, 200, true
 	body := ex.Meter.Wrap(http.Header{"Content-Type": {a.media}}, 200, -1, io.NopCloser(&pieces{a.text, a.pieces}))
 	controller := http.NewResponseController(w)

@@ -11,7 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/discovery"
+	"github.com/amanycodes/pine-gate/internal/backends/queue"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/usage/pricing"
@@ -40,10 +41,10 @@ type appState struct {
 	runtimeKeys bool
 
 	// How many requests the backends take, by their names.
-	capacities map[string]backends.Capacity
+	capacities map[string]queue.Capacity
 
 	// The backends to ask for their models, by their names.
-	discoveries map[string]*backends.Discovery
+	discoveries map[string]*discovery.Discovery
 	stopAsking  func() // nil: nobody asks
 
 	prices     *pricing.Files // nil: no price files

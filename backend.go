@@ -13,6 +13,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/queue"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/wire"
@@ -85,7 +86,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*
 	capacity.Bytes = max(capacity.Bytes, app.capacities[b.Name].Bytes) // of sites that differ in max_body
 	live.InitCapacity(capacity)                                        // that of a configuration which runs stays until this one does
 	if app.capacities == nil {
-		app.capacities = make(map[string]backends.Capacity)
+		app.capacities = make(map[string]queue.Capacity)
 	}
 	app.capacities[b.Name] = capacity
 	app.operate(backend, transport, transport.Upstreams(proxy.Upstreams))
@@ -109,8 +110,8 @@ const queuedShare = 10
 
 // capacity is how many requests the backend takes, and how many wait, each of at
 // most maxBody bytes.
-func (b *BackendConfig) capacity(maxBody int64) backends.Capacity {
-	return backends.Capacity{
+func (b *BackendConfig) capacity(maxBody int64) queue.Capacity {
+	return queue.Capacity{
 		Bytes:    max(maxBody, b.Queue*(maxBody/queuedShare)),
 		Inflight: b.MaxInflight,
 		Waiting:  int(b.Queue),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/discovery"
 )
 
 // minDiscover bounds how often a backend is asked for its models.
@@ -24,16 +25,15 @@ func (b *BackendConfig) discover(app *App, backend *routing.Backend, transport *
 	}
 	backend.Catalog = backend.State.Catalog()
 	if app.discoveries == nil {
-		app.discoveries = make(map[string]*backends.Discovery)
+		app.discoveries = make(map[string]*discovery.Discovery)
 	}
-	app.discoveries[b.Name] = &backends.Discovery{
-		Name:      b.Name,
-		Anthropic: transport.API == "anthropic",
-		Forwarder: backend.Forwarder,
-		Every:     every,
-		Catalog:   backend.Catalog,
-		Names:     app.state.backends.Names(),
-		Logger:    app.logger,
+	app.discoveries[b.Name] = &discovery.Discovery{
+		Backend: b.Name,
+		Page:    backends.ListModels(backend.Forwarder, transport.API == "anthropic"),
+		Every:   every,
+		Catalog: backend.Catalog,
+		Names:   app.state.backends.Names(),
+		Logger:  app.logger,
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func (b *BackendConfig) discoverEvery(transport *backends.Transport) (time.Durat
 	case transport.API == "echo" || transport.IsAzure() || len(b.Models) > 0 && !slices.Contains(b.Models, "*"):
 		return 0, nil
 	}
-	return backends.DefaultDiscover, nil
+	return discovery.DefaultInterval, nil
 }
 
 // askBackends begins to ask the backends for their models.

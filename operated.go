@@ -206,7 +206,7 @@ func (a operated) Backends(now time.Time) []control.Backend {
 // are hidden have no name; those that the configuration or the backend itself names
 // have.
 func (b *operatedBackend) show(now time.Time, hideModels bool) control.Backend {
-	live := b.State.State(now)
+	live := b.State.Snapshot(now)
 	shown := control.Backend{
 		Name:      b.Name,
 		API:       b.API,
@@ -249,7 +249,7 @@ func (b *operatedBackend) show(now time.Time, hideModels bool) control.Backend {
 		for _, m := range b.Catalog.Models() {
 			shown.Discovered = append(shown.Discovered, m.ID)
 		}
-		heard := b.Catalog.Heard().Unix()
+		heard := b.Catalog.Updated().Unix()
 		shown.DiscoveredAt = &heard
 	}
 	return shown

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/handlers/stored"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
@@ -20,7 +20,7 @@ type peers struct {
 	client    redis.UniversalClient
 	shared    *stored.Shared
 	responses *stored.Responses
-	cooldowns *backends.SharedCooldowns
+	cooldowns *health.SharedCooldowns
 }
 
 // defaultResponsesTimeout is how long a request waits for what other gates know of
@@ -38,7 +38,7 @@ func openPeers(s *state, options limiter.RedisOptions) (*peers, error) {
 	p := &peers{client: client}
 	p.shared = stored.Share(client, prefix, cmp.Or(options.Timeout, defaultResponsesTimeout))
 	p.responses = s.responses.With(p.shared)
-	p.cooldowns = backends.ShareCooldowns(&s.backends, client, prefix)
+	p.cooldowns = health.ShareCooldowns(&s.backends, client, prefix)
 	return p, nil
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/alerts"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -33,7 +33,7 @@ type state struct {
 	limiter   *limiter.Memory
 	responses *stored.Responses
 	requests  handlers.InFlight
-	backends  backends.LiveSet
+	backends  health.Set
 	registry  *registry.Registry // of keys that are made at runtime
 	budgets   alerts.Budgets     // that were told of
 	webhook   *alerts.Webhook

@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/amanycodes/pine-gate/internal/alerts"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/queue"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/usage"
 
@@ -57,7 +57,7 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		return &App{Store: &StoreConfig{Retention: caddy.Duration(d)}, appState: appState{
-			metrics: m, capacities: map[string]backends.Capacity{"gpu": {Inflight: int64(d / time.Hour)}},
+			metrics: m, capacities: map[string]queue.Capacity{"gpu": {Inflight: int64(d / time.Hour)}},
 		}}
 	}
 	ledger, opened := new(fakeLedger), 0

@@ -55,7 +55,7 @@ func (c *call) outlive(ctx context.Context, most time.Duration) (context.Context
 // the backend still works on the request.
 func (c *call) drain(most time.Duration, cancel context.CancelCauseFunc) {
 	a := &c.answer
-	rest := a.exchange.Rest()
+	rest := a.attempt.Rest()
 	if rest == nil {
 		return
 	}
@@ -76,5 +76,5 @@ func (c *call) drain(most time.Duration, cancel context.CancelCauseFunc) {
 
 // callerLeft tells whether nobody waits for the answer any more.
 func (c *call) callerLeft() bool {
-	return c.answer.drained || c.r.Context().Err() != nil || c.answer.exchange.Left
+	return c.answer.drained || c.r.Context().Err() != nil || c.answer.attempt.Left
 }

@@ -82,10 +82,10 @@ func (c *call) attempt(ctx context.Context) error {
 		Fail:      func(err error) *wire.Error { return c.endStream(upstream, err) },
 	})
 	c.progress.begin(a.meter, a.current, a.attempts)
-	a.exchange = &backends.Exchange{
+	a.attempt = &backends.Attempt{
 		Endpoint:  c.endpoint,
 		Model:     chosen.Model,
-		Live:      chosen.State,
+		State:     chosen.State,
 		Body:      c.request.Edit(c.body, c.edit(chosen)),
 		HasBody:   true,
 		Meter:     a.meter,
@@ -96,9 +96,9 @@ func (c *call) attempt(ctx context.Context) error {
 		KeepOpen:  chosen.Drain > 0,
 	}
 	if c.keepAlive != nil {
-		a.exchange.Between = c.keepAlive.between
+		a.attempt.Between = c.keepAlive.between
 	}
-	c.progress.watch(&a.exchange.Watchdog, chosen.Backend, end)
+	c.progress.watch(&a.attempt.Watchdog, chosen.Backend, end)
 	if chosen.State.Probe(chosen.Model, began) {
 		defer chosen.State.EndProbe(chosen.Model)
 	}
@@ -110,17 +110,17 @@ func (c *call) attempt(ctx context.Context) error {
 	}
 	upstream, endSpan := c.traceAttempt(upstream, chosen)
 	defer endSpan()
-	err := chosen.Forwarder.Forward(upstream, c.w, c.r, a.exchange)
+	err := chosen.Forwarder.Forward(upstream, c.w, c.r, a.attempt)
 	if err == nil && a.failure == nil {
 		// The caller left, which reverse_proxy calls no error. A failure that is
 		// there already is a stream's that broke off, which endStream told of.
-		a.failure = a.exchange.Err
+		a.failure = a.attempt.Err
 	}
-	a.dispatched = a.dispatched || a.exchange.Dispatched
-	if answered := a.exchange.Status != 0; answered || err != nil && ctx.Err() == nil {
+	a.dispatched = a.dispatched || a.attempt.Dispatched
+	if answered := a.attempt.Status != 0; answered || err != nil && ctx.Err() == nil {
 		chosen.Metrics.Reached(answered) // what was given up proves neither
 	}
-	if err != nil && a.exchange.Attempts == 0 && ctx.Err() == nil {
+	if err != nil && a.attempt.RoundTrips == 0 && ctx.Err() == nil {
 		chosen.State.Unreachable(time.Now()) // no upstream of the pool is healthy
 	}
 	c.logAttempt(chosen, err)
@@ -133,9 +133,9 @@ func (c *call) firstToken(began time.Time) {
 	now := time.Now()
 	c.answer.firstToken = now.Sub(c.start) - c.answer.waited
 	chosen := &c.candidates[c.answer.current]
-	chosen.State.NoteFirst(c.request.Stream, now.Sub(began))
+	chosen.State.RecordFirstToken(c.request.Stream, now.Sub(began))
 	if c.routed.Policy == routing.PolicyLowestLatency {
-		chosen.State.Answered(chosen.Model, c.request.Stream, now.Sub(began), now)
+		chosen.State.RecordLatency(chosen.Model, c.request.Stream, now.Sub(began), now)
 	}
 }
 

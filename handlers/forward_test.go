@@ -18,6 +18,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
@@ -47,7 +48,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend := &routing.Backend{Name: name, Metrics: m.Backend(name), State: new(backends.Live), Forwarder: &backends.Proxied{Proxy: proxy}}
+	backend := &routing.Backend{Name: name, Metrics: m.Backend(name), State: new(health.BackendState), Forwarder: &backends.Proxied{Proxy: proxy}}
 	return &call{
 		g:           &Gateway{Shared: new(sharedState), Metrics: m, Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           httptest.NewRecorder(),
@@ -70,7 +71,7 @@ func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
 	const last = delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\n"
 	var c *call
 	c, _ = forwarded(t, "east", func(_ http.ResponseWriter, r *http.Request) error {
-		body := backends.ExchangeFrom(r.Context()).Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(last)))
+		body := backends.AttemptFrom(r.Context()).Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(last)))
 		if _, err := io.ReadFull(body, make([]byte, len(last))); err != nil {
 			t.Error(err)
 		}
@@ -98,7 +99,7 @@ func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 		want  string
 	}{
 		"answers": {func(_ http.ResponseWriter, r *http.Request) error {
-			backends.ExchangeFrom(r.Context()).Status = 400
+			backends.AttemptFrom(r.Context()).Status = 400
 			return nil
 		}, false, "1"},
 		"refuses to be dialled":         {func(http.ResponseWriter, *http.Request) error { return errors.New("dial") }, false, "0"},
@@ -125,17 +126,17 @@ func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 // Whose doing it was that an answer broke off is told by where it did.
 func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
 	for name, test := range map[string]struct {
-		exchange *backends.Exchange
-		want     usage.Outcome
+		attempt *backends.Attempt
+		want    usage.Outcome
 	}{
-		"the backend's":          {&backends.Exchange{Status: 200, Broken: io.ErrUnexpectedEOF}, usage.UpstreamError},
-		"a backend that is late": {&backends.Exchange{Status: 200, Broken: context.DeadlineExceeded}, usage.Timeout},
-		"a caller's":             {&backends.Exchange{Status: 200, Left: true}, usage.ClientClosed},
-		"nobody's that was seen": {&backends.Exchange{Status: 200}, usage.UpstreamError},
+		"the backend's":          {&backends.Attempt{Status: 200, Broken: io.ErrUnexpectedEOF}, usage.UpstreamError},
+		"a backend that is late": {&backends.Attempt{Status: 200, Broken: context.DeadlineExceeded}, usage.Timeout},
+		"a caller's":             {&backends.Attempt{Status: 200, Left: true}, usage.ClientClosed},
+		"nobody's that was seen": {&backends.Attempt{Status: 200}, usage.UpstreamError},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := forwarded(t, name, nil)
-			c.answer.exchange, c.answer.meter = test.exchange, wire.NewMeter(wire.MeterConfig{})
+			c.answer.attempt, c.answer.meter = test.attempt, wire.NewMeter(wire.MeterConfig{})
 			core, logs := observer.New(zap.InfoLevel)
 			c.g.Logger, c.g.Events = zap.New(core), zap.NewNop()
 			c.finish(t.Context(), true)
@@ -143,7 +144,7 @@ func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
 			for _, line := range logs.All() {
 				told = line.ContextMap()
 			}
-			if told["outcome"] != string(test.want) || test.exchange.Broken != nil && told["error"] != test.exchange.Broken.Error() {
+			if told["outcome"] != string(test.want) || test.attempt.Broken != nil && told["error"] != test.attempt.Broken.Error() {
 				t.Errorf("the log tells %v, want %s", told, test.want)
 			}
 		})

@@ -66,12 +66,12 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 	if extra := c.accessLog(); extra != nil {
 		extra.Add(zap.Inline(accessFields{record, c.g.HideModels})) // encoded only if the line is written
 	}
-	exchange := c.answer.exchange
-	if record.Outcome == usage.OK && exchange.Flag == "" {
+	attempt := c.answer.attempt
+	if record.Outcome == usage.OK && attempt.Flag == "" {
 		return
 	}
 	level := zap.InfoLevel
-	if record.Outcome.Failed() || exchange.Flag != "" {
+	if record.Outcome.Failed() || attempt.Flag != "" {
 		level = zap.WarnLevel
 	}
 	entry := c.g.Logger.Check(level, "request failed")
@@ -85,9 +85,9 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 		zap.String("backend", record.Backend),
 		zap.String("outcome", string(record.Outcome)),
 		zap.Int("status", record.Status),
-		zap.Int("backend_status", exchange.Status),
-		zap.String("backend_request_id", exchange.UpstreamRequestID),
-		zap.String("flag", string(exchange.Flag)),
+		zap.Int("backend_status", attempt.Status),
+		zap.String("backend_request_id", attempt.UpstreamRequestID),
+		zap.String("flag", string(attempt.Flag)),
 		zap.Int("attempts", record.Attempts),
 		zap.Duration("duration", record.Duration),
 		zap.Error(cause))
@@ -97,12 +97,12 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 // left alone, and of one whose credential was refused. The request may have been
 // answered by another one, so that nobody else would tell.
 func (c *call) logAttempt(chosen *routing.Candidate, cause error) {
-	exchange := c.answer.exchange
+	attempt := c.answer.attempt
 	level, message := zap.DebugLevel, "an attempt failed"
 	switch {
-	case exchange.Cooled > 0:
+	case attempt.Backoff > 0:
 		level, message = zap.WarnLevel, "a backend is left alone"
-	case exchange.Flag == backends.FlagCredential:
+	case attempt.Flag == backends.FlagCredential:
 		level, message = zap.WarnLevel, "a backend refuses its credential"
 	case cause == nil:
 		return
@@ -114,8 +114,8 @@ func (c *call) logAttempt(chosen *routing.Candidate, cause error) {
 	fields := []zap.Field{
 		zap.String("request_id", c.id),
 		zap.String("backend", chosen.Name),
-		zap.Int("backend_status", exchange.Status),
-		zap.Duration("for", exchange.Cooled),
+		zap.Int("backend_status", attempt.Status),
+		zap.Duration("for", attempt.Backoff),
 		zap.Error(cause),
 	}
 	if !c.g.HideModels {

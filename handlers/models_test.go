@@ -4,7 +4,8 @@ import (
 	"testing"
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/discovery"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
@@ -16,13 +17,13 @@ func serving(t testing.TB, name string, patterns ...string) *routing.Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &routing.Backend{Name: name, Models: models, State: new(backends.Live)}
+	return &routing.Backend{Name: name, Models: models, State: new(health.BackendState)}
 }
 
 // listing makes a backend list its models; none at all: it was asked and has not
 // answered.
 func listing(b *routing.Backend, models ...string) *routing.Backend {
-	b.Catalog = new(backends.Catalog)
+	b.Catalog = new(discovery.Catalog)
 	if len(models) > 0 {
 		var list []wire.Model
 		for _, id := range models {
@@ -53,7 +54,7 @@ func TestDiscoveredModelsAreListedBehindTheConfigured(t *testing.T) {
 }
 
 func TestDiscoveredNamesAreLabelsWhereTheConfigurationHasNone(t *testing.T) {
-	names := new(backends.Names)
+	names := new(discovery.Names)
 	names.Add([]wire.Model{{ID: "gpt-5"}, {ID: "llama3:latest"}})
 	p := &Policy{Names: []pattern.Pattern{patternOf(t, "gpt-*")}, Discovered: names}
 	for model, want := range map[string]string{"gpt-5": "gpt-*", "llama3:latest": "llama3:latest", "llama3": "llama3:latest", "made-up": OtherModel} {

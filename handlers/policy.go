@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/discovery"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -27,7 +27,7 @@ type Policy struct {
 
 	// Discovered are the names that backends told, which metrics may tell where
 	// none of Names matches; nil: none.
-	Discovered *backends.Names
+	Discovered *discovery.Names
 
 	cache   atomic.Pointer[grantCache]
 	indexes sync.Once // makes what follows

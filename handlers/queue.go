@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/queue"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 )
@@ -15,7 +15,7 @@ var errNowhere = errors.New("no backend may be tried")
 
 // takePlace takes a place for the request at a candidate, from a number on, and
 // makes that the current one: the first that has one free, and where all are full
-// the first at which it comes to be its turn. It returns a [*backends.FullError]
+// the first at which it comes to be its turn. It returns a [*queue.FullError]
 // where it gets none at a full one.
 //
 // Candidates that are to be left alone are passed over, but for the current one.
@@ -39,7 +39,7 @@ func (c *call) takePlace(ctx context.Context, from int) error {
 	if full < 0 {
 		return errNowhere
 	}
-	var err error = &backends.FullError{RetryAfter: c.candidates[full].State.RetryAfter()}
+	var err error = &queue.FullError{RetryAfter: c.candidates[full].State.RetryAfter()}
 	for i := full; i < len(c.candidates) && ctx.Err() == nil; i++ {
 		live := c.candidates[i].State
 		if _, queues := live.Full(); !queues || i != c.answer.current && c.cooling(i) > 0 || !c.moveTo(i) {
@@ -53,7 +53,7 @@ func (c *call) takePlace(ctx context.Context, from int) error {
 			return nil
 		}
 		live.End(time.Time{}) // it is to be left alone by now
-		err = &backends.FullError{RetryAfter: cooling}
+		err = &queue.FullError{RetryAfter: cooling}
 	}
 	return err
 }
@@ -64,7 +64,7 @@ func (c *call) cooling(i int) time.Duration {
 		return 0
 	}
 	chosen := &c.candidates[i]
-	return chosen.State.Cooling(chosen.Model, time.Now()).Wait
+	return chosen.State.Backoff(chosen.Model, time.Now()).Wait
 }
 
 // moveTo makes a candidate the current one, if its limits have room. Only the
@@ -107,7 +107,7 @@ func (c *call) waitAt(ctx context.Context, i int) error {
 // turnedAway tells a caller that no backend had room for the request, which was
 // not sent to any.
 func (c *call) turnedAway(ctx context.Context, err error) {
-	var full *backends.FullError
+	var full *queue.FullError
 	if ctx.Err() != nil || !errors.As(err, &full) {
 		c.answer.failure = err
 		c.failed(ctx, err)
@@ -120,7 +120,7 @@ func (c *call) turnedAway(ctx context.Context, err error) {
 }
 
 // fullError tells of a backend that had no room.
-func fullError(full *backends.FullError) *wire.Error {
+func fullError(full *queue.FullError) *wire.Error {
 	message := "The model server has no room for more requests. Please slow down."
 	if full.Late {
 		message = "The request waited too long for its turn. Please slow down."

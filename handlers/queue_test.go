@@ -16,13 +16,15 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
+	"github.com/amanycodes/pine-gate/internal/backends/queue"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
 // One place, and a queue or none.
 var (
-	oneQueues = backends.Capacity{Inflight: 1, Waiting: 10, Wait: time.Hour}
-	oneAlone  = backends.Capacity{Inflight: 1}
+	oneQueues = queue.Capacity{Inflight: 1, Waiting: 10, Wait: time.Hour}
+	oneAlone  = queue.Capacity{Inflight: 1}
 )
 
 // holds gives a call, which goes to `name`, a limit of its key, and tells whether
@@ -50,7 +52,7 @@ func holds(t *testing.T, c *call) func() bool {
 
 // serves answers a chat that streams.
 func serves(w http.ResponseWriter, r *http.Request) error {
-	ex := backends.ExchangeFrom(r.Context())
+	ex := backends.AttemptFrom(r.Context())
 	ex.Status, ex.CallerStatus, ex.Dispatched = 200, 200, true
 	answer := delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\ndata: [DONE]\n\n"
 	_, err := io.Copy(w, ex.Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(answer))))
@@ -206,9 +208,9 @@ func TestAPanicKeepsNoPlace(t *testing.T) {
 }
 
 // twoOf adds a second candidate to a call, which has the proxy and one place.
-func twoOf(c *call, proxy proxyFunc) (first, second *backends.Live) {
+func twoOf(c *call, proxy proxyFunc) (first, second *health.BackendState) {
 	b := *c.candidates[0].Backend
-	b.Name, b.State, b.Forwarder = "second", new(backends.Live), &backends.Proxied{Proxy: proxy}
+	b.Name, b.State, b.Forwarder = "second", new(health.BackendState), &backends.Proxied{Proxy: proxy}
 	c.candidates = append(c.candidates, routing.Candidate{Backend: &b, Model: "m"})
 	c.routed.Attempts = 2
 	first, second = c.candidates[0].State, b.State

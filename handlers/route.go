@@ -5,7 +5,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/handlers/stored"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 )
@@ -24,7 +24,7 @@ func (c *call) route() *wire.Error {
 			return err
 		}
 	}
-	var soonest backends.Cooling
+	var soonest health.Backoff
 	c.candidates, soonest = c.routed.Order(c.candidates, &routing.Request{Request: c.request, Body: c.body, Key: c.key.ID, Start: c.start})
 	if len(c.candidates) == 0 {
 		return c.allCool(soonest)
@@ -34,7 +34,7 @@ func (c *call) route() *wire.Error {
 
 // allCool returns the refusal of a request whose candidates all cool down, with
 // the time until the first of them may be asked again.
-func (c *call) allCool(soonest backends.Cooling) *wire.Error {
+func (c *call) allCool(soonest health.Backoff) *wire.Error {
 	kind := wire.KindOverloaded
 	if soonest.Limited {
 		kind = wire.KindSlowDown

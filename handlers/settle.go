@@ -23,7 +23,7 @@ type answer struct {
 
 	current  int // candidate
 	attempts int
-	exchange *backends.Exchange
+	attempt  *backends.Attempt
 	meter    *wire.Meter
 
 	overhead   time.Duration // the gate's own, until the first attempt
@@ -43,11 +43,11 @@ func (c *call) finish(ctx context.Context, panicked bool) {
 	if c.answer.settled {
 		return
 	}
-	if c.answer.exchange == nil { // it panicked before the first attempt
-		c.answer.exchange, c.answer.meter = new(backends.Exchange), wire.NewMeter(wire.MeterConfig{})
+	if c.answer.attempt == nil { // it panicked before the first attempt
+		c.answer.attempt, c.answer.meter = new(backends.Attempt), wire.NewMeter(wire.MeterConfig{})
 	}
 	if c.answer.failure == nil {
-		c.answer.failure = c.answer.exchange.Broken
+		c.answer.failure = c.answer.attempt.Broken
 	}
 	c.settle(c.outcome(ctx, panicked))
 }
@@ -70,7 +70,7 @@ func (c *call) outcome(ctx context.Context, panicked bool) usage.Outcome {
 		// The answer broke off while the caller's connection stood: writing
 		// to it failed, or reading from the backend.
 		return usage.UpstreamError
-	case c.answer.exchange.Status >= 300:
+	case c.answer.attempt.Status >= 300:
 		return usage.UpstreamError
 	default:
 		return usage.OK
@@ -93,7 +93,7 @@ func (c *call) settle(outcome usage.Outcome) {
 	result := a.meter.Result()
 	record := c.record(outcome, &result)
 	actual := limiter.Actual{
-		Dispatched: a.dispatched || a.exchange.Dispatched,
+		Dispatched: a.dispatched || a.attempt.Dispatched,
 		Input:      record.Input,
 		Output:     record.Output,
 		Cost:       record.CostNano,
@@ -129,10 +129,10 @@ func (c *call) settle(outcome usage.Outcome) {
 // status 2xx, of which at least the headers came. A caller who leaves before
 // that is charged its input; a backend that refuses costs nothing.
 func delivered(a *answer) bool {
-	if a.exchange.Status == 0 {
+	if a.attempt.Status == 0 {
 		return a.failure == nil || errors.Is(a.failure, context.Canceled)
 	}
-	return a.exchange.Status >= 200 && a.exchange.Status < 300
+	return a.attempt.Status >= 200 && a.attempt.Status < 300
 }
 
 // record says what the request used: as the backend reports it, else estimated
@@ -160,7 +160,7 @@ func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record 
 		record.Outcome = usage.UpstreamError
 	}
 	record.UpstreamModel = result.Model
-	record.Flagged = result.Flagged || a.exchange.Flag != "" || outcome == usage.OK && !result.Complete && !result.Reported
+	record.Flagged = result.Flagged || a.attempt.Flag != "" || outcome == usage.OK && !result.Complete && !result.Reported
 	used := pricing.Used{Tier: c.tier(result)}
 	switch {
 	case !delivered(a):
@@ -222,7 +222,7 @@ func (c *call) estimate(used *pricing.Used, result *wire.Result, unreported int6
 
 // status is the one that the caller got.
 func (c *call) status() int {
-	if status := c.answer.exchange.CallerStatus; status != 0 {
+	if status := c.answer.attempt.CallerStatus; status != 0 {
 		return status
 	}
 	if c.r.Context().Err() != nil {

@@ -35,17 +35,17 @@ func (c *call) fetchStored(b *routing.Backend) *wire.Error {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	c.cancel = cancel
-	exchange := &backends.Exchange{
+	attempt := &backends.Attempt{
 		Endpoint:  wire.GetResponse,
 		Path:      wire.GetResponse.Path() + c.pathID,
 		Query:     storedQuery(c.r.URL.Query()),
 		RequestID: c.id,
 	}
-	c.progress.watch(&exchange.Watchdog, b, cancel)
+	c.progress.watch(&attempt.Watchdog, b, cancel)
 	c.progress.settled = true    // it uses nothing that a checkpoint could note
 	c.g.Shared.InFlight().add(c) // which ends it in time, and when the process stops
 	defer c.g.Shared.InFlight().remove(c)
-	err := b.Forwarder.Forward(ctx, c.w, c.r, exchange)
+	err := b.Forwarder.Forward(ctx, c.w, c.r, attempt)
 	if err != nil {
 		return failureError(ctx, err)
 	}

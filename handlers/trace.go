@@ -69,14 +69,14 @@ func (c *call) traceAttempt(ctx context.Context, chosen *routing.Candidate) (con
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(c.r.Header))
 
-	exchange := c.answer.exchange
+	attempt := c.answer.attempt
 	return ctx, func() {
 		defer span.End()
-		if exchange.Status != 0 {
-			span.SetAttributes(statusCode.Int(exchange.Status))
+		if attempt.Status != 0 {
+			span.SetAttributes(statusCode.Int(attempt.Status))
 		}
 		// The error itself may name addresses, and quote what the backend said.
-		if c.answer.failure != nil || exchange.Status == 0 || exchange.Status >= 400 {
+		if c.answer.failure != nil || attempt.Status == 0 || attempt.Status >= 400 {
 			span.SetStatus(codes.Error, "")
 			span.SetAttributes(errorType.String(string(c.outcome(ctx, false))))
 		}

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/discovery"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/wire"
@@ -36,11 +38,11 @@ type Backend struct {
 
 	Forwarder backends.Forwarder
 	Metrics   metrics.Backend
-	State     *backends.Live // kept over reloads
+	State     *health.BackendState // kept over reloads
 
 	// Catalog is the list of models that the backend serves, by its own word.
 	// Nil: it is not asked.
-	Catalog *backends.Catalog
+	Catalog *discovery.Catalog
 }
 
 // serves reports whether the backend's API has the endpoint.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
@@ -26,7 +26,7 @@ type tier uint8
 
 const (
 	tierFree   tier = iota
-	tierLast        // another one is to be preferred: see backends.Cooling
+	tierLast        // another one is to be preferred: see health.Backoff
 	tierQueues      // full, with a queue
 	tierFull
 )
@@ -48,18 +48,18 @@ type Request struct {
 // caller who refuses it, the backend may work again, and it may have refused
 // another caller for what does not hold for this one, such as a prompt larger
 // than what is left of a limit.
-func (r *Route) Order(candidates []Candidate, q *Request) ([]Candidate, backends.Cooling) {
+func (r *Route) Order(candidates []Candidate, q *Request) ([]Candidate, health.Backoff) {
 	if r.implicit {
 		candidates = withModel(candidates, q.Model)
 	}
 	if len(candidates) == 1 {
-		return candidates, backends.Cooling{}
+		return candidates, health.Backoff{}
 	}
-	var soonest backends.Cooling
+	var soonest health.Backoff
 	ready, mixed := 0, false
 	for i := range candidates {
 		c := candidates[i]
-		cooling := c.State.Cooling(c.Model, q.Start)
+		cooling := c.State.Backoff(c.Model, q.Start)
 		if cooling.Whole {
 			c.Metrics.Reached(false)
 		}
@@ -97,7 +97,7 @@ func (r *Route) sortTiers(candidates []Candidate, q *Request) {
 }
 
 // tierOf returns the tier of a candidate that does not cool down.
-func tierOf(state *backends.Live, cooling backends.Cooling) tier {
+func tierOf(state *health.BackendState, cooling health.Backoff) tier {
 	switch full, queues := state.Full(); {
 	case full && queues:
 		return tierQueues

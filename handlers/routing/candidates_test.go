@@ -13,12 +13,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/discovery"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
+	"github.com/amanycodes/pine-gate/internal/backends/queue"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // answersOnce has a backend's own answer reach what is known of it.
-func answersOnce(t *testing.T, live *backends.Live, model string, status int, header ...string) {
+func answersOnce(t *testing.T, live *health.BackendState, model string, status int, header ...string) {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i+1 < len(header); i += 2 {
@@ -28,8 +31,8 @@ func answersOnce(t *testing.T, live *backends.Live, model string, status int, he
 	}))
 	defer upstream.Close()
 	transport := newTransport(t)
-	ex := &backends.Exchange{Endpoint: wire.Chat, Live: live, Model: model, Fallback: true}
-	req, err := http.NewRequestWithContext(backends.WithExchange(context.Background(), ex), "POST", upstream.URL, nil)
+	ex := &backends.Attempt{Endpoint: wire.Chat, State: live, Model: model, Fallback: true}
+	req, err := http.NewRequestWithContext(backends.WithAttempt(context.Background(), ex), "POST", upstream.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +43,7 @@ func answersOnce(t *testing.T, live *backends.Live, model string, status int, he
 }
 
 // left is what is left of three candidates, as their names, and what cools down.
-func left(t *testing.T, all []*Backend, policy Policy, which string) (order string, soonest backends.Cooling) {
+func left(t *testing.T, all []*Backend, policy Policy, which string) (order string, soonest health.Backoff) {
 	t.Helper()
 	var targets []*Target
 	for _, b := range all {
@@ -157,19 +160,19 @@ func up(t *testing.T, registry *prometheus.Registry, backend string) string {
 
 // One request at a time, with a queue or without.
 var (
-	oneQueues = backends.Capacity{Inflight: 1, Waiting: 10, Wait: time.Hour}
-	oneAlone  = backends.Capacity{Inflight: 1}
+	oneQueues = queue.Capacity{Inflight: 1, Waiting: 10, Wait: time.Hour}
+	oneAlone  = queue.Capacity{Inflight: 1}
 )
 
 func TestBackendsThatAreFullComeLast(t *testing.T) {
 	for name, test := range map[string]struct {
-		full map[int]backends.Capacity
+		full map[int]queue.Capacity
 		want string
 	}{
 		"none":                    {nil, "abc"},
-		"one":                     {map[int]backends.Capacity{0: oneAlone}, "bca"},
-		"those with a queue next": {map[int]backends.Capacity{0: oneAlone, 1: oneQueues}, "cba"},
-		"all":                     {map[int]backends.Capacity{0: oneAlone, 1: oneQueues, 2: oneQueues}, "bca"},
+		"one":                     {map[int]queue.Capacity{0: oneAlone}, "bca"},
+		"those with a queue next": {map[int]queue.Capacity{0: oneAlone, 1: oneQueues}, "cba"},
+		"all":                     {map[int]queue.Capacity{0: oneAlone, 1: oneQueues, 2: oneQueues}, "bca"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, all := three(t, PolicyFirst)
@@ -196,7 +199,7 @@ func TestBackendsThatAreFullComeLast(t *testing.T) {
 // listing makes a backend list its models; none at all: it was asked and has not
 // answered.
 func listing(b *Backend, models ...string) *Backend {
-	b.Catalog = new(backends.Catalog)
+	b.Catalog = new(discovery.Catalog)
 	if len(models) > 0 {
 		var list []wire.Model
 		for _, id := range models {

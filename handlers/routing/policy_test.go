@@ -98,16 +98,16 @@ func TestLowestLatencyTriesTheUntriedOnceAndFindsARecoveredOne(t *testing.T) {
 		t.Errorf("untried backends are ordered %s", got)
 	}
 	long := time.Now().Add(-time.Minute)
-	answered := func(i int, took time.Duration, at time.Time) { all[i].State.Answered("m", false, took, at) }
+	answered := func(i int, took time.Duration, at time.Time) { all[i].State.RecordLatency("m", false, took, at) }
 	answered(0, 300*time.Millisecond, time.Now())
 	answered(1, 100*time.Millisecond, time.Now())
 	answered(2, 200*time.Millisecond, time.Now())
-	answered(2, time.Second, time.Now())               // a tenth of it counts
-	answered(2, 10*time.Millisecond, long)             // counts little
-	all[0].State.Answered("m", true, 1, time.Now())    // streams are apart
-	all[0].State.Answered("other", false, 1, long)     // and so are models
-	all[2].State.Answered("m", true, time.Hour, long)  // and so is
-	all[2].State.Answered("n", false, time.Hour, long) // this
+	answered(2, time.Second, time.Now())                    // a tenth of it counts
+	answered(2, 10*time.Millisecond, long)                  // counts little
+	all[0].State.RecordLatency("m", true, 1, time.Now())    // streams are apart
+	all[0].State.RecordLatency("other", false, 1, long)     // and so are models
+	all[2].State.RecordLatency("m", true, time.Hour, long)  // and so is
+	all[2].State.RecordLatency("n", false, time.Hour, long) // this
 	for _, order := range orders(r, 30) {
 		if order != "bca" {
 			t.Fatalf("the quickest is not first: %s", order)
@@ -118,9 +118,9 @@ func TestLowestLatencyTriesTheUntriedOnceAndFindsARecoveredOne(t *testing.T) {
 func TestAStaleLatencyIsFoundOutByFewRequests(t *testing.T) {
 	r, all := three(t, PolicyLowestLatency)
 	now := time.Now()
-	all[0].State.Answered("m", false, 100*time.Millisecond, now)
-	all[1].State.Answered("m", false, time.Second, now)
-	all[2].State.Answered("m", false, 10*time.Second, now.Add(-time.Minute))
+	all[0].State.RecordLatency("m", false, 100*time.Millisecond, now)
+	all[1].State.RecordLatency("m", false, time.Second, now)
+	all[2].State.RecordLatency("m", false, 10*time.Second, now.Add(-time.Minute))
 	began := make(map[byte]int)
 	for _, order := range orders(r, 100) {
 		began[order[0]]++
@@ -128,7 +128,7 @@ func TestAStaleLatencyIsFoundOutByFewRequests(t *testing.T) {
 	if began['a'] != 99 || began['c'] != 1 {
 		t.Errorf("they begin %v, want one for c, which was not seen for a minute", began)
 	}
-	all[2].State.Answered("m", false, time.Microsecond, now)
+	all[2].State.RecordLatency("m", false, time.Microsecond, now)
 	if order := orders(r, 1)[0]; order != "cab" {
 		t.Errorf("a backend that has recovered is not first: %s", order)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
@@ -18,7 +18,7 @@ func serving(t testing.TB, name string, patterns ...string) *Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Backend{Name: name, Models: models, State: new(backends.Live)}
+	return &Backend{Name: name, Models: models, State: new(health.BackendState)}
 }
 
 // routeTo is a route of a pattern to backends, each of them with the model that
@@ -33,10 +33,10 @@ func routeTo(t testing.TB, text string, policy Policy, targets ...*Target) *Rout
 }
 
 // routed returns the candidates of a request in their order.
-func (r *Router) routed(space []Candidate, endpoint wire.Endpoint, q *Request) ([]Candidate, backends.Cooling) {
+func (r *Router) routed(space []Candidate, endpoint wire.Endpoint, q *Request) ([]Candidate, health.Backoff) {
 	route := r.Find(q.Model)
 	if route == nil {
-		return nil, backends.Cooling{}
+		return nil, health.Backoff{}
 	}
 	return route.Order(route.Candidates(space, endpoint, q.Model), q)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
@@ -35,13 +36,13 @@ func TestADirectRequestAllocatesLittle(t *testing.T) {
 	d := &Direct{transport: tr, to: []upstream{{host: "model.example"}}}
 	in := httptest.NewRequest("POST", "/v1/chat/completions", nil)
 	in.Header = header(callerHeaders...)
-	live := new(LiveSet).Get("b")
+	live := new(health.Set).Get("b")
 	body := rawBody([]byte(`{"model":"m","messages":[]}`))
 	w := &flushes{header: make(http.Header)}
 	n := testing.AllocsPerRun(1000, func() {
 		clear(w.header)
 		w.text.Reset()
-		ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: body, Live: live, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+		ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: body, State: live, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
 		if err := d.Forward(t.Context(), w, in, ex); err != nil || w.text.String() != wholeChat {
 			t.Fatalf("%v: %s", err, w.text.String())
 		}
@@ -105,7 +106,7 @@ func TestAnEventOfADirectStreamAllocatesNothing(t *testing.T) {
 		return testing.AllocsPerRun(100, func() {
 			clear(w.header)
 			w.n = 0
-			ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: body, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+			ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: body, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
 			if err := d.Forward(t.Context(), w, in, ex); err != nil || w.n != int(n)*len(oneEvent) {
 				t.Fatalf("%v: %d bytes", err, w.n)
 			}

@@ -60,10 +60,10 @@ func isDeployment(name string) bool {
 	}) < 0
 }
 
-// url is where an exchange's request goes. Of the URL that reverse_proxy made
+// url is where an attempt's request goes. Of the URL that reverse_proxy made
 // stays the server: no query, since the gate has judged none. It fails for a
 // model that can't be a deployment's name.
-func (t *Transport) url(server *url.URL, ex *Exchange) (u *url.URL, ok bool) {
+func (t *Transport) url(server *url.URL, ex *Attempt) (u *url.URL, ok bool) {
 	path := ex.Path
 	if path == "" {
 		path = ex.Endpoint.Path()

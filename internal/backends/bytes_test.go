@@ -116,8 +116,8 @@ func testConnections(t *testing.T, proxy string) {
 			p := newProxied(t, c.transport, proxy, s.URL)
 			for range rounds {
 				_, _, out := p.do("POST", "/v1/chat/completions", `{}`)
-				if out.err != nil || out.exchange.UpstreamRequestID != c.protocol {
-					t.Fatalf("%v, by HTTP/%s", out.err, out.exchange.UpstreamRequestID)
+				if out.err != nil || out.attempt.UpstreamRequestID != c.protocol {
+					t.Fatalf("%v, by HTTP/%s", out.err, out.attempt.UpstreamRequestID)
 				}
 			}
 			if n := connections.Load(); n != 1 {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
@@ -36,11 +37,8 @@ const minSecret = 8
 type apiKey struct {
 	header string   // the header's canonical name
 	value  []string // its value, shared by all requests
-	id     keyID    // by which the gate remembers it
+	id     health.KeyID
 }
-
-// keyID stands for a credential where it must not be told: its SHA-256.
-type keyID [sha256.Size]byte
 
 // newAPIKey makes a credential that is sent in the header of this name. A token
 // of Microsoft's Entra ID is sent as Bearer where a key would have been sent as

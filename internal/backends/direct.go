@@ -84,7 +84,7 @@ func (t *Transport) upstream(address caddy.NetworkAddress) upstream {
 const statusClientClosed = 499
 
 // Forward implements [Forwarder].
-func (d *Direct) Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Exchange) error {
+func (d *Direct) Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Attempt) error {
 	to := &d.to[0]
 	if len(d.to) > 1 {
 		to = &d.to[rand.IntN(len(d.to))]
@@ -110,7 +110,7 @@ func (d *Direct) Forward(ctx context.Context, w http.ResponseWriter, in *http.Re
 }
 
 // answer writes an answer as it comes. It fails where that broke off midway.
-func answer(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
+func answer(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	defer res.Body.Close()
 	header := w.Header()
 	delete(header, "Server") // which this server is not: it says Via, as reverse_proxy does
@@ -142,7 +142,7 @@ func via(res *http.Response) string {
 
 // copyBody copies a body. What is a stream is flushed at each read, its header
 // before the first: what the backend sent at once leaves at once, in one piece.
-func copyBody(w http.ResponseWriter, res *http.Response, ex *Exchange) error {
+func copyBody(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	flush := func() {}
 	pool := buffers
 	events := isEvents(res.Header)

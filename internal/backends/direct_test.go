@@ -118,7 +118,7 @@ func TestTheServersBodyNeverReachesTheTransport(t *testing.T) {
 			}
 		})
 		p := newProxied(t, "", proxy, upstream.URL)
-		p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
+		p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
 			ex.Body = rawBody([]byte(strings.Repeat("x", 1<<20)))
 			r.Body = poison{t}
 			return r
@@ -152,8 +152,8 @@ func TestABrokenAnswerCutsTheCaller(t *testing.T) {
 				if err == nil || out.panicked != http.ErrAbortHandler {
 					t.Errorf("the caller read %v; panicked with %v", err, out.panicked)
 				}
-				if out.exchange.Broken == nil || out.exchange.Left {
-					t.Errorf("exchange %+v", out.exchange)
+				if out.attempt.Broken == nil || out.attempt.Left {
+					t.Errorf("attempt %+v", out.attempt)
 				}
 			})
 		})
@@ -176,7 +176,7 @@ func hangsUp(text string) http.HandlerFunc {
 func TestACallerWhoTakesNothingHasLeft(t *testing.T) {
 	upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	p := newProxied(t, "", "", upstream.URL)
-	ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: rawBody([]byte("{}"))}
+	ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: rawBody([]byte("{}"))}
 	func() {
 		defer func() {
 			if recover() != http.ErrAbortHandler {
@@ -186,7 +186,7 @@ func TestACallerWhoTakesNothingHasLeft(t *testing.T) {
 		_ = p.way.Forward(t.Context(), full{httptest.NewRecorder()}, httptest.NewRequest("POST", "/v1/chat/completions", nil), ex)
 	}()
 	if !ex.Left || ex.Broken != nil {
-		t.Errorf("exchange %+v", ex)
+		t.Errorf("attempt %+v", ex)
 	}
 }
 
@@ -219,8 +219,8 @@ func TestDirectTellsTheAccessLogOfACallerWhoLeft(t *testing.T) {
 		if _, err := http.DefaultTransport.RoundTrip(req); err == nil {
 			t.Fatal("answered")
 		}
-		if out := <-p.done; out.err != nil || out.exchange.Err == nil {
-			t.Errorf("%v, exchange %+v", out.err, out.exchange)
+		if out := <-p.done; out.err != nil || out.attempt.Err == nil {
+			t.Errorf("%v, attempt %+v", out.err, out.attempt)
 		}
 		if got := <-status; got != statusClientClosed {
 			t.Errorf("status %d", got)
@@ -249,7 +249,7 @@ func TestOneFlushForEachRead(t *testing.T) {
 				res.Header.Set("Content-Type", c.header)
 			}
 			w := &flushes{header: make(http.Header)}
-			if err := answer(w, res, new(Exchange)); err != nil {
+			if err := answer(w, res, new(Attempt)); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.text.String(); got != c.want {

@@ -26,12 +26,12 @@ func ask(t *testing.T, method, path, body string, headers ...string) (*http.Resp
 	t.Helper()
 	p := newProxied(t, `"api":"echo"`, "", "echo:80")
 	res, text, out := p.do(method, path, body, headers...)
-	if out.err != nil || !out.exchange.Dispatched {
-		t.Fatalf("%v, exchange %+v", out.err, out.exchange)
+	if out.err != nil || !out.attempt.Dispatched {
+		t.Fatalf("%v, attempt %+v", out.err, out.attempt)
 	}
 	var metered wire.Result
-	if out.exchange.Meter != nil {
-		metered = out.exchange.Meter.Result()
+	if out.attempt.Meter != nil {
+		metered = out.attempt.Meter.Result()
 	}
 	return res, text, metered
 }
@@ -418,7 +418,7 @@ func TestEchoIsBounded(t *testing.T) {
 	}
 }
 
-func TestEchoWithoutExchangeAnswersHealthChecks(t *testing.T) {
+func TestEchoWithoutAttemptAnswersHealthChecks(t *testing.T) {
 	tr := provision(t, `"api":"echo"`)
 	for path, want := range map[string]int{"/v1/models": 200, "/nothing": 404} {
 		res, err := tr.RoundTrip(httptest.NewRequest("GET", path, nil))

@@ -11,13 +11,13 @@ const headSize = 4 << 10
 
 var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
 
-// begin puts the body of an answer under the watch of the exchange and waits, if
+// begin puts the body of an answer under the watch of the attempt and waits, if
 // it is a stream, for its first chunk; where another backend can answer instead,
 // for its first event, too. An answer whose first event is an error that another
 // backend may not have becomes one of that status, without a body. After an error
 // there is no answer. A page for people, which is none to any endpoint, becomes one
 // of status 502.
-func (e *Exchange) begin(res *http.Response) error {
+func (e *Attempt) begin(res *http.Response) error {
 	if res.StatusCode < 200 || res.StatusCode >= 300 {
 		return nil // small, and read at once
 	}
@@ -53,7 +53,7 @@ func (e *Exchange) begin(res *http.Response) error {
 }
 
 // watchedBody is the body of an answer as the backend sends it, read under the
-// watch of the exchange. Its head was read already.
+// watch of the attempt. Its head was read already.
 type watchedBody struct {
 	io.ReadCloser
 	watchdog *Watchdog

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"time"
 )
 
@@ -34,7 +36,7 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 						w.(http.Flusher).Flush()
 					}
 				})
-				live := new(Live)
+				live := new(health.BackendState)
 				p := newProxied(t, keyed, proxy, upstream.URL)
 				p.prepare = alternative(live)
 				_, body, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
@@ -42,13 +44,13 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 				if errors.As(out.err, &attempt) != (c.status != 0) || attempt != nil && attempt.Status != c.status {
 					t.Fatalf("fell back: %v", out.err)
 				}
-				if (out.exchange.Flag == FlagErrorEvent) != (c.status != 0) {
-					t.Errorf("flagged as %q", out.exchange.Flag)
+				if (out.attempt.Flag == FlagErrorEvent) != (c.status != 0) {
+					t.Errorf("flagged as %q", out.attempt.Flag)
 				}
 				if c.status == 0 && body != c.body {
 					t.Errorf("passed on as %q", body)
 				}
-				if c.status == 429 && live.Cooling("m", time.Now()).Wait == 0 {
+				if c.status == 429 && live.Backoff("m", time.Now()).Wait == 0 {
 					t.Error("it is asked again at once")
 				}
 			})
@@ -56,10 +58,10 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 	}
 }
 
-// alternative makes exchanges behind which there is another candidate.
-func alternative(live *Live) func(*Exchange, *http.Request) *http.Request {
-	return func(ex *Exchange, r *http.Request) *http.Request {
-		ex.Fallback, ex.Live, ex.Model = true, live, "m"
+// alternative makes attempts behind which there is another candidate.
+func alternative(live *health.BackendState) func(*Attempt, *http.Request) *http.Request {
+	return func(ex *Attempt, r *http.Request) *http.Request {
+		ex.Fallback, ex.State, ex.Model = true, live, "m"
 		return r
 	}
 }
@@ -92,7 +94,7 @@ func TestAStreamThatBeginsWithALimitIsTriedWithAnotherKey(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, chatEvent)
 		})
-		live := new(Live)
+		live := new(health.BackendState)
 		p := newProxied(t, `"api_keys":["{env.PINEGATE_TEST_KEY}","{env.PINEGATE_OTHER_KEY}"]`, proxy, upstream.URL)
 		p.prepare = alternative(live)
 		for range 3 { // they take turns
@@ -100,8 +102,8 @@ func TestAStreamThatBeginsWithALimitIsTriedWithAnotherKey(t *testing.T) {
 				t.Errorf("%q, %v", body, out.err)
 			}
 		}
-		if live.Cooling("m", time.Now()) != (Cooling{}) {
-			t.Error("the backend is left alone for one of its keys")
+		if live.Backoff("m", time.Now()) != (health.Backoff{}) {
+			t.Error("the backend cools down for one of its keys")
 		}
 	})
 }
@@ -116,11 +118,11 @@ func TestAStreamThatBreaksOffWithinItsFirstEventGivesWay(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		})
 		p := newProxied(t, "", proxy, upstream.URL)
-		p.prepare = alternative(new(Live))
+		p.prepare = alternative(new(health.BackendState))
 		res, _, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
 		var attempt *AttemptError
-		if res.StatusCode != http.StatusTeapot || !errors.As(out.err, &attempt) || out.exchange.Status != 0 {
-			t.Errorf("the caller got %d, the handler %v of status %d", res.StatusCode, out.err, out.exchange.Status)
+		if res.StatusCode != http.StatusTeapot || !errors.As(out.err, &attempt) || out.attempt.Status != 0 {
+			t.Errorf("the caller got %d, the handler %v of status %d", res.StatusCode, out.err, out.attempt.Status)
 		}
 	})
 }

@@ -12,15 +12,15 @@ import (
 
 // Forwarder has requests answered by a backend.
 type Forwarder interface {
-	// Forward sends what the exchange says for the request in, and writes the
+	// Forward sends what the attempt says for the request in, and writes the
 	// answer to w. ctx is in's, or ends the attempt otherwise.
 	//
 	// It returns nil once an answer has been written, and where the caller has
-	// left before one came: the exchange's Err tells. Any other error leaves w
+	// left before one came: the attempt's Err tells. Any other error leaves w
 	// untouched. An answer that breaks off midway ends in a panic with
 	// [http.ErrAbortHandler], as with reverse_proxy, so that the caller's
 	// connection is cut: nothing else tells that the answer is not whole.
-	Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Exchange) error
+	Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Attempt) error
 }
 
 // NewForwarder returns the way to a backend of which reverse_proxy was
@@ -45,7 +45,7 @@ type Proxied struct {
 }
 
 // Forward implements [Forwarder].
-func (p *Proxied) Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Exchange) error {
+func (p *Proxied) Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Attempt) error {
 	if !p.Routes {
 		return p.Proxy.ServeHTTP(w, ex.Request(ctx, in, p.PassHeaders), nothingNext)
 	}

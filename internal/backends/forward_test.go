@@ -31,7 +31,7 @@ func TestNothingFollowsWhatARouteHasWritten(t *testing.T) {
 		var err error
 		panicked := func() (cause any) {
 			defer func() { cause = recover() }()
-			err = way.Forward(context.Background(), httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/chat/completions", nil), &Exchange{Endpoint: wire.Chat})
+			err = way.Forward(context.Background(), httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/chat/completions", nil), &Attempt{Endpoint: wire.Chat})
 			return nil
 		}()
 		if c.cut && panicked != http.ErrAbortHandler || !c.cut && (panicked != nil || !errors.Is(err, failed)) {

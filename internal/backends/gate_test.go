@@ -42,13 +42,13 @@ type proxied struct {
 	logFile string
 	server  *httptest.Server
 
-	// prepare changes the exchange and the caller's request before each attempt.
-	prepare func(*Exchange, *http.Request) *http.Request
+	// prepare changes the attempt and the caller's request before each attempt.
+	prepare func(*Attempt, *http.Request) *http.Request
 	done    chan outcome // one for each request
 }
 
 type outcome struct {
-	exchange *Exchange
+	attempt  *Attempt
 	err      error
 	panicked any
 }
@@ -105,7 +105,7 @@ func member(json string) string {
 func (p *proxied) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
 	endpoint, id := wire.Match(r.URL.Path)
-	ex := &Exchange{Endpoint: endpoint, RequestID: "req-1"}
+	ex := &Attempt{Endpoint: endpoint, RequestID: "req-1"}
 	if id != "" {
 		ex.Path = endpoint.Path() + id
 	}
@@ -120,7 +120,7 @@ func (p *proxied) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.prepare != nil {
 		r = p.prepare(ex, r)
 	}
-	out := outcome{exchange: ex}
+	out := outcome{attempt: ex}
 	defer func() {
 		out.panicked = recover()
 		p.done <- out

@@ -17,7 +17,7 @@ func (b *keptBody) Read(p []byte) (int, error) {
 
 func (b *keptBody) Close() error {
 	if !b.ended {
-		return nil // for Exchange.Rest
+		return nil // for Attempt.Rest
 	}
 	return b.body.Close()
 }
@@ -25,7 +25,7 @@ func (b *keptBody) Close() error {
 // Rest returns what reverse_proxy has left of the body of an answer that is kept
 // open by KeepOpen, nil where it was read to its end. It must be read after
 // reverse_proxy has returned, or panicked, and be closed.
-func (e *Exchange) Rest() io.ReadCloser {
+func (e *Attempt) Rest() io.ReadCloser {
 	if e.kept == nil || e.kept.ended {
 		return nil
 	}

@@ -80,8 +80,8 @@ func TestCredentialInAStreamIsMasked(t *testing.T) {
 	if body != want {
 		t.Errorf("the caller got %q", body)
 	}
-	if out.exchange.Flag != FlagEchoBody {
-		t.Errorf("flag %q", out.exchange.Flag)
+	if out.attempt.Flag != FlagEchoBody {
+		t.Errorf("flag %q", out.attempt.Flag)
 	}
 }
 

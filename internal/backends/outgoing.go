@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// outgoing is what an exchange needs to be sent, beside what the exchange says
+// outgoing is what an attempt needs to be sent, beside what the attempt says
 // itself, whichever way it came.
 type outgoing struct {
 	ctx    context.Context
@@ -57,7 +57,7 @@ func (t *Transport) host(network, address, port string) string {
 // Nothing of the caller's own request is in it, its body least of all: net/http
 // may read what it sends for a while after the attempt has ended, when the
 // caller's body is the server's again.
-func (t *Transport) request(o *outgoing, ex *Exchange, key *apiKey) (*http.Request, bool) {
+func (t *Transport) request(o *outgoing, ex *Attempt, key *apiKey) (*http.Request, bool) {
 	target, ok := t.url(o.server, ex)
 	if !ok {
 		return nil, false

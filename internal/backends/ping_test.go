@@ -41,7 +41,7 @@ func TestADeadConnectionIsFoundByPings(t *testing.T) {
 	in := httptest.NewRequest("POST", "/v1/chat/completions", nil)
 	failed := make(chan error, 1)
 	go func() {
-		ex := &Exchange{Endpoint: wire.Chat, HasBody: true, Body: rawBody([]byte(`{}`))}
+		ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: rawBody([]byte(`{}`))}
 		failed <- d.Forward(t.Context(), httptest.NewRecorder(), in, ex)
 	}()
 	<-asked

@@ -31,7 +31,7 @@ var (
 // inbound makes of a backend's answer what the caller may see, or an
 // *AttemptError where another backend is to be tried. wait is how long the
 // backend asks to stay away.
-func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, wait time.Duration) (*http.Response, error) {
+func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, wait time.Duration) (*http.Response, error) {
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
 	header := res.Header
@@ -109,7 +109,7 @@ func (t *Transport) inbound(res *http.Response, ex *Exchange, secrets []string, 
 // rewrite makes an answer out of an error in the caller's dialect. Of the
 // backend's header stays what it says about limits where the error is about
 // limits, all of it where the error is the caller's business, else nothing.
-func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Exchange) {
+func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Attempt) {
 	status := e.StatusCode()
 	limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 	if limited {
@@ -248,7 +248,7 @@ func readError(body io.ReadCloser) []byte {
 // logged: it may quote what a backend sent.
 type answerBody struct {
 	io.ReadCloser
-	ex      *Exchange
+	ex      *Attempt
 	secrets []string
 }
 

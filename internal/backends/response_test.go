@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
@@ -78,7 +79,7 @@ func testErrorsOfABackend(t *testing.T, proxy string) {
 			})
 			p := newProxied(t, keyed, proxy, upstream.URL)
 			var refused int
-			p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
+			p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
 				ex.OwnLimits = c.own
 				ex.Refused = func() {
 					refused++
@@ -92,11 +93,11 @@ func testErrorsOfABackend(t *testing.T, proxy string) {
 			if out.err != nil {
 				t.Fatal(out.err)
 			}
-			if res.StatusCode != c.want || out.exchange.Status != c.status || out.exchange.CallerStatus != c.want || refused != 1 {
-				t.Errorf("answered %d, refused %d times, exchange %+v", res.StatusCode, refused, out.exchange)
+			if res.StatusCode != c.want || out.attempt.Status != c.status || out.attempt.CallerStatus != c.want || refused != 1 {
+				t.Errorf("answered %d, refused %d times, attempt %+v", res.StatusCode, refused, out.attempt)
 			}
-			if out.exchange.Flag != c.flag || out.exchange.UpstreamRequestID != c.upstreamID {
-				t.Errorf("exchange %+v", out.exchange)
+			if out.attempt.Flag != c.flag || out.attempt.UpstreamRequestID != c.upstreamID {
+				t.Errorf("attempt %+v", out.attempt)
 			}
 			for _, s := range c.contains {
 				if !strings.Contains(body, s) {
@@ -119,7 +120,7 @@ func testErrorsOfABackend(t *testing.T, proxy string) {
 			}
 
 			// The same with another backend left.
-			p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
+			p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
 				ex.Fallback, ex.Refused = true, func() { refused++ }
 				return r
 			}
@@ -129,8 +130,8 @@ func testErrorsOfABackend(t *testing.T, proxy string) {
 			if errors.As(out.err, &attempt) != c.falls {
 				t.Fatalf("fell back: %v", out.err)
 			}
-			if c.falls && (attempt.Status != c.status || attempt.RetryAfter != c.wait || attempt.Timeout() != (c.status == 504) || refused != 0 || out.exchange.Err == nil || out.exchange.CallerStatus != 0) {
-				t.Errorf("attempt %+v, exchange %+v", attempt, out.exchange)
+			if c.falls && (attempt.Status != c.status || attempt.RetryAfter != c.wait || attempt.Timeout() != (c.status == 504) || refused != 0 || out.attempt.Err == nil || out.attempt.CallerStatus != 0) {
+				t.Errorf("attempt %+v, attempt %+v", attempt, out.attempt)
 			}
 		})
 	}
@@ -162,8 +163,8 @@ func testUpgradeIsNoTunnel(t *testing.T, proxy string) {
 	})
 	p := newProxied(t, "", proxy, upstream.URL)
 	res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
-	if res.StatusCode != 502 || out.exchange.Flag != FlagUpgrade || out.exchange.Status != 101 {
-		t.Errorf("answered %d, exchange %+v", res.StatusCode, out.exchange)
+	if res.StatusCode != 502 || out.attempt.Flag != FlagUpgrade || out.attempt.Status != 101 {
+		t.Errorf("answered %d, attempt %+v", res.StatusCode, out.attempt)
 	}
 	select {
 	case <-closed:
@@ -199,7 +200,7 @@ func testWhatReachesTheCaller(t *testing.T, proxy string) {
 	})
 	for _, own := range []bool{false, true} {
 		p := newProxied(t, keyed+`,"pass_headers":["x-internal-kept","x-debug","x-request-id","x-ratelimit-limit-requests"]`, proxy, upstream.URL)
-		p.prepare = func(ex *Exchange, r *http.Request) *http.Request { ex.OwnLimits = own; return r }
+		p.prepare = func(ex *Attempt, r *http.Request) *http.Request { ex.OwnLimits = own; return r }
 		res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 		want := []string{"Cache-Control", "Content-Type", "Date", "Openai-Processing-Ms", "Openai-Version", "Via", "X-Internal-Kept", "X-Should-Retry"}
 		if proxy != "" {
@@ -220,8 +221,8 @@ func testWhatReachesTheCaller(t *testing.T, proxy string) {
 		if len(res.Trailer) > 0 {
 			t.Errorf("trailers %v", res.Trailer)
 		}
-		if out.exchange.UpstreamRequestID != "up-42" || out.exchange.Flag != FlagEcho {
-			t.Errorf("exchange %+v", out.exchange)
+		if out.attempt.UpstreamRequestID != "up-42" || out.attempt.Flag != FlagEcho {
+			t.Errorf("attempt %+v", out.attempt)
 		}
 	}
 }
@@ -281,7 +282,7 @@ func testCredentialIsNowhere(t *testing.T, proxy string) {
 			if strings.Contains(strings.ToLower(told), canary) {
 				t.Errorf("told to the caller: %s", told)
 			}
-			if s := fmt.Sprint(out.err, out.exchange.Err, out.exchange.UpstreamRequestID); strings.Contains(s, canary) {
+			if s := fmt.Sprint(out.err, out.attempt.Err, out.attempt.UpstreamRequestID); strings.Contains(s, canary) {
 				t.Errorf("in the outcome: %s", s)
 			}
 			log := p.log()
@@ -316,7 +317,7 @@ func testEventsAreNotHeldBack(t *testing.T, proxy string) {
 	})
 	for _, hide := range []bool{false, true} {
 		p := newProxied(t, keyed, proxy, upstream.URL)
-		p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
+		p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
 			ex.Meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint, HideUsage: hide})
 			return r
 		}
@@ -341,7 +342,7 @@ func testEventsAreNotHeldBack(t *testing.T, proxy string) {
 			t.Errorf("hide %v: the end is %q", hide, rest)
 		}
 		out := <-p.done
-		if r := out.exchange.Meter.Result(); r.Input != 3 || r.Output != 5 || !r.Reported {
+		if r := out.attempt.Meter.Result(); r.Input != 3 || r.Output != 5 || !r.Reported {
 			t.Errorf("metered %+v", r)
 		}
 	}
@@ -368,8 +369,8 @@ func testOddAnswersAreFlagged(t *testing.T, proxy string) {
 		for _, endpoint := range []string{"POST /v1/chat/completions", "GET /v1/responses/a"} {
 			method, path, _ := strings.Cut(endpoint, " ")
 			res, body, out := p.do(method, path, "")
-			if res.StatusCode != 200 || body != c.want || out.exchange.Flag != c.flag {
-				t.Errorf("%s, %v: answered %d %q, flag %q", endpoint, c.header, res.StatusCode, body, out.exchange.Flag)
+			if res.StatusCode != 200 || body != c.want || out.attempt.Flag != c.flag {
+				t.Errorf("%s, %v: answered %d %q, flag %q", endpoint, c.header, res.StatusCode, body, out.attempt.Flag)
 			}
 			if c.flag != FlagEncoding && res.Header.Get("Content-Encoding") != "" {
 				t.Errorf("%v: encoded", c.header)
@@ -396,12 +397,12 @@ func testAPageOrNothingAtAllIsNoAnswer(t *testing.T, proxy string) {
 		for _, fallback := range []bool{false, true} {
 			p := newProxied(t, "", proxy, upstream.URL)
 			if fallback {
-				p.prepare = alternative(new(Live))
+				p.prepare = alternative(new(health.BackendState))
 			}
 			res, body, out := p.do("POST", "/v1/chat/completions", "{}")
 			var attempt *AttemptError
-			if fell := errors.As(out.err, &attempt); fallback && !fell || out.exchange.Flag != c.flag {
-				t.Errorf("%s: fell back %t (%v), flag %q", contentType, fell, out.err, out.exchange.Flag)
+			if fell := errors.As(out.err, &attempt); fallback && !fell || out.attempt.Flag != c.flag {
+				t.Errorf("%s: fell back %t (%v), flag %q", contentType, fell, out.err, out.attempt.Flag)
 			}
 			if !fallback && c.flag != "" && (res.StatusCode != 502 || !strings.Contains(body, "upstream_error")) {
 				t.Errorf("%s: answered %d %q", contentType, res.StatusCode, body)

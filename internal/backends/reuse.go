@@ -22,14 +22,14 @@ import (
 // byte of an answer.
 const replayable = "X-Idempotency-Key"
 
-// maxStaleTries bounds how often a request is sent because of [Exchange.stale].
+// maxStaleTries bounds how often a request is sent because of [Attempt.stale].
 // Each try takes another connection, and the last of them may be as old.
 const maxStaleTries = 4
 
 // stale reports whether a round trip failed since the reused connection broke
 // while the request was written to it. net/http sends again only what broke while
 // it waited for the answer; a long body meets the closed connection earlier.
-func (e *Exchange) stale(ctx context.Context, err error) bool {
+func (e *Attempt) stale(ctx context.Context, err error) bool {
 	var op *net.OpError // "readfrom" is a write, too, that of a body
 	return e.reused && e.HasBody && ctx.Err() == nil && errors.As(err, &op) && (op.Op == "write" || op.Op == "readfrom") && !op.Timeout()
 }
@@ -37,7 +37,7 @@ func (e *Exchange) stale(ctx context.Context, err error) bool {
 // gotConn records that a request is about to be written to a connection. A
 // connection that its server may be closing is closed here: net/http, which has
 // written nothing yet, takes another.
-func (t *Transport) gotConn(info httptrace.GotConnInfo, ex *Exchange) {
+func (t *Transport) gotConn(info httptrace.GotConnInfo, ex *Attempt) {
 	if info.WasIdle && t.keepAlive.over(info.IdleTime) {
 		_ = info.Conn.Close()
 		return

@@ -148,7 +148,7 @@ func TestAConnectionIsNotUsedWhenItsKeepAliveIsNearlyOver(t *testing.T) {
 		tr.keepAlive.heed(&http.Response{Header: http.Header{"Keep-Alive": {c.line}}})
 		near, far := net.Pipe()
 		defer far.Close()
-		ex := new(Exchange)
+		ex := new(Attempt)
 		tr.gotConn(httptrace.GotConnInfo{Conn: near, Reused: true, WasIdle: true, IdleTime: c.idle}, ex)
 		if ex.Dispatched != c.used || ex.reused != c.used {
 			t.Errorf("%q after %v: dispatched %v, reused %v", c.line, c.idle, ex.Dispatched, ex.reused)
@@ -165,8 +165,8 @@ func TestARequestTakesAnotherConnectionForOneThatIsTooOld(t *testing.T) {
 	s := &closing{serves: 100, answer: strings.Replace(wholeAnswer, "\r\n\r\n", "\r\nKeep-Alive: timeout=0\r\n\r\n", 1)}
 	p := newProxied(t, "", "", s.start(t))
 	for i := range 3 {
-		if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); out.err != nil || !out.exchange.Dispatched {
-			t.Fatalf("request %d: %v, dispatched %v", i, out.err, out.exchange.Dispatched)
+		if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); out.err != nil || !out.attempt.Dispatched {
+			t.Fatalf("request %d: %v, dispatched %v", i, out.err, out.attempt.Dispatched)
 		}
 	}
 	if opened, whole := s.opened.Load(), s.whole.Load(); opened != 3 || whole != 3 {

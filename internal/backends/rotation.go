@@ -4,26 +4,28 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 )
 
 // maxKeyTries bounds how many of a backend's keys one request is tried with.
 const maxKeyTries = 3
 
-// rotation takes the api_keys of a backend in turn. A key that is refused rests
+// rotation takes the api_keys of a backend in turn. A key that is refused backoffs
 // while the others go on. Where all of them rest, the one is used that is free
 // soonest: the backend's own answer is truer than what the gate remembers, and a
 // key that works again is found at once.
 type rotation struct {
-	keys  []*credential
-	turn  atomic.Uint64
-	rests atomic.Pointer[keyRests] // the backend's, once they are shared
+	keys     []*credential
+	turn     atomic.Uint64
+	backoffs atomic.Pointer[health.KeyBackoffs] // the backend's, once they are shared
 }
 
 // newRotation resolves the placeholders of keys that are sent in the header of
 // this name.
 func newRotation(placeholders []string, header string) (*rotation, error) {
 	r := new(rotation)
-	r.rests.Store(new(keyRests))
+	r.backoffs.Store(new(health.KeyBackoffs))
 	for _, p := range placeholders {
 		c, err := newCredential(p, header)
 		if err != nil {
@@ -46,11 +48,11 @@ func (r *rotation) first(now time.Time) (key *apiKey, number int) {
 	if key, number = r.next(now); key != nil {
 		return key, number
 	}
-	rests := r.rests.Load()
+	backoffs := r.backoffs.Load()
 	var soonest time.Duration
 	for i, c := range r.keys {
 		candidate := c.get(now)
-		if wait := rests.wait(candidate.id, now); key == nil || wait < soonest {
+		if wait := backoffs.Wait(candidate.id, now); key == nil || wait < soonest {
 			key, number, soonest = candidate, i+1, wait
 		}
 	}
@@ -59,10 +61,10 @@ func (r *rotation) first(now time.Time) (key *apiKey, number int) {
 
 // next returns the next key in turn that does not rest, nil where all do.
 func (r *rotation) next(now time.Time) (key *apiKey, number int) {
-	rests, n := r.rests.Load(), uint64(len(r.keys))
+	backoffs, n := r.backoffs.Load(), uint64(len(r.keys))
 	for range r.keys {
 		i := int((r.turn.Add(1) - 1) % n)
-		if key := r.keys[i].get(now); rests.take(key.id, now) {
+		if key := r.keys[i].get(now); backoffs.Take(key.id, now) {
 			return key, i + 1
 		}
 	}
@@ -71,28 +73,28 @@ func (r *rotation) next(now time.Time) (key *apiKey, number int) {
 
 // refused notes that the backend refused a key with this status, to a request
 // that was sent at the time, and how long it asked to wait. It returns how long
-// the key rests now, 0 where it does not: a single key has no other to stand in.
+// the key backoffs now, 0 where it does not: a single key has no other to stand in.
 func (r *rotation) refused(key *apiKey, status int, wait time.Duration, sent, now time.Time) time.Duration {
 	if len(r.keys) < 2 || !refusesKey(status) {
 		return 0
 	}
-	return r.rests.Load().refused(key.id, status, wait, sent, now)
+	return r.backoffs.Load().Refused(key.id, status, wait, sent, now)
 }
 
 // accepted notes that a request that was sent at the time was not refused for
 // its key.
 func (r *rotation) accepted(key *apiKey, sent time.Time) {
 	if len(r.keys) > 1 {
-		r.rests.Load().accepted(key.id, sent)
+		r.backoffs.Load().Accepted(key.id, sent)
 	}
 }
 
 // soonest is how long it takes until some key is free.
 func (r *rotation) soonest(now time.Time) time.Duration {
-	rests := r.rests.Load()
+	backoffs := r.backoffs.Load()
 	soonest := maxRetryAfter
 	for _, c := range r.keys {
-		soonest = min(soonest, rests.wait(c.get(now).id, now))
+		soonest = min(soonest, backoffs.Wait(c.get(now).id, now))
 	}
 	return soonest
 }
@@ -106,4 +108,16 @@ func refusesKey(status int) bool {
 		return true
 	}
 	return false
+}
+
+// Credentials returns how many API keys the backend has, and how many of them are
+// backing off.
+func (t *Transport) Credentials(now time.Time) (total, backingOff int) {
+	backoffs := t.keys.backoffs.Load()
+	for _, c := range t.keys.keys {
+		if backoffs.Wait(c.get(now).id, now) > 0 {
+			backingOff++
+		}
+	}
+	return len(t.keys.keys), backingOff
 }

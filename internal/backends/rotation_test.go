@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 )
 
 // threeKeys makes a rotation of the keys a, b and c.
@@ -43,7 +45,7 @@ func TestKeysTakeTurns(t *testing.T) {
 	}
 }
 
-func TestRefusedKeyRests(t *testing.T) {
+func TestRefusedKeyBacksOff(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		wait   time.Duration
@@ -62,17 +64,17 @@ func TestRefusedKeyRests(t *testing.T) {
 		a := r.keys[0].get(now)
 		for i, want := range c.rests {
 			if got := r.refused(a, c.status, c.wait, now, now); got != want {
-				t.Errorf("%d, wait %s: refusal %d rests %s, want %s", c.status, c.wait, i+1, got, want)
+				t.Errorf("%d, wait %s: refusal %d backs off for %s, want %s", c.status, c.wait, i+1, got, want)
 			}
 			if want == 0 {
 				continue
 			}
 			if got := r.turns(6, now.Add(want-1)); strings.Contains(got, "a") {
-				t.Errorf("%d: while a rests, %s are used", c.status, got)
+				t.Errorf("%d: while a backs off, %s are used", c.status, got)
 			}
 			now = now.Add(want)
 			if got := r.turns(6, now); strings.Count(got, "a") != 1 {
-				t.Errorf("%d: when a has rested, %s are used: want it to be tried once", c.status, got)
+				t.Errorf("%d: after the backoff of a, %s are used: want it to be tried once", c.status, got)
 			}
 		}
 	}
@@ -107,12 +109,12 @@ func TestRefusalsOfOneMomentCountOnce(t *testing.T) {
 	for i := range 100 {
 		r.refused(a, 401, 0, now, now.Add(time.Duration(i+1)*time.Millisecond))
 	}
-	if got := r.rests.Load().wait(a.id, now.Add(100*time.Millisecond)); got != 10*time.Second {
-		t.Errorf("it rests %s", got)
+	if got := r.backoffs.Load().Wait(a.id, now.Add(100*time.Millisecond)); got != 10*time.Second {
+		t.Errorf("it backs off for %s", got)
 	}
 }
 
-func TestWhereAllKeysRestTheSoonestIsUsed(t *testing.T) {
+func TestWithAllKeysInBackoffTheSoonestIsUsed(t *testing.T) {
 	r, now := threeKeys(t), time.Now()
 	for i, wait := range []time.Duration{30, 5, 20} {
 		r.refused(r.keys[i].get(now), 429, wait*time.Second, now, now)
@@ -183,7 +185,7 @@ func TestRequestIsTriedWithAnotherKey(t *testing.T) {
 	for name, refuse := range map[string]func(http.ResponseWriter){"429": limited(60), "401": unauthorised} {
 		t.Run(name, func(t *testing.T) {
 			p, b := withKeys(t, map[string]func(http.ResponseWriter){"a": refuse, "b": refuse})
-			p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
+			p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
 				ex.Fallback = true // another backend would be there: the other keys go first
 				return r
 			}
@@ -191,8 +193,8 @@ func TestRequestIsTriedWithAnotherKey(t *testing.T) {
 			if res.StatusCode != 200 || body != `{"a":1}` || out.err != nil || b.seen() != "abc" {
 				t.Fatalf("answered %d %s, %v", res.StatusCode, body, out.err)
 			}
-			if ex := out.exchange; ex.Attempts != 3 || ex.Status != 200 || ex.Flag != "" || ex.Err != nil {
-				t.Errorf("exchange %+v", ex)
+			if ex := out.attempt; ex.RoundTrips != 3 || ex.Status != 200 || ex.Flag != "" || ex.Err != nil {
+				t.Errorf("attempt %+v", ex)
 			}
 			for range 4 {
 				p.do("POST", "/v1/chat/completions", `{}`)
@@ -215,7 +217,7 @@ func TestWhenAllKeysAreRefusedTheSoonestIsTold(t *testing.T) {
 	p, b := withKeys(t, map[string]func(http.ResponseWriter){"a": limited(900), "b": limited(300), "c": limited(600), "d": limited(3000)})
 	attempt := func(want time.Duration, keys string) {
 		t.Helper()
-		p.prepare = func(ex *Exchange, r *http.Request) *http.Request { ex.Fallback = true; return r }
+		p.prepare = func(ex *Attempt, r *http.Request) *http.Request { ex.Fallback = true; return r }
 		_, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 		var failed *AttemptError
 		if !errors.As(out.err, &failed) || failed.Status != 429 || failed.RetryAfter > want || failed.RetryAfter < want-time.Minute {
@@ -234,9 +236,9 @@ func TestWhenAllKeysAreRefusedTheSoonestIsTold(t *testing.T) {
 	}
 }
 
-// TestRestOutlivesAReload: a new configuration has a new transport.
-func TestRestOutlivesAReload(t *testing.T) {
-	live := new(Live)
+// TestKeyBackoffOutlivesAReload: a new configuration has a new transport.
+func TestKeyBackoffOutlivesAReload(t *testing.T) {
+	live := new(health.BackendState)
 	p, b := withKeys(t, map[string]func(http.ResponseWriter){"a": unauthorised})
 	p.handler.Transport.(*Transport).Share(live)
 	p.do("POST", "/v1/chat/completions", `{}`)
@@ -247,5 +249,18 @@ func TestRestOutlivesAReload(t *testing.T) {
 	again.handler.Transport.(*Transport).Share(live)
 	if got := again.handler.Transport.(*Transport).keys.turns(4, time.Now()); got != "bcdb" {
 		t.Errorf("after a reload %s are used", got)
+	}
+}
+
+func TestCredentialsInBackoffAreCounted(t *testing.T) {
+	keys := threeKeys(t)
+	transport := &Transport{keys: keys}
+	key, _ := keys.first(day)
+	keys.refused(key, 401, 0, day, day)
+	if total, backingOff := transport.Credentials(day); total != 3 || backingOff != 1 {
+		t.Errorf("%d of %d back off", backingOff, total)
+	}
+	if _, backingOff := transport.Credentials(day.Add(10 * time.Second)); backingOff != 0 {
+		t.Errorf("%d back off after their time", backingOff)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
@@ -42,7 +43,7 @@ const (
 )
 
 // Transport is reverse_proxy's HTTP transport, with all of its fields, for a
-// model server. What a request asks for comes by an [Exchange]; a request
+// model server. What a request asks for comes by an [Attempt]; a request
 // without one, such as an active health check, gets the credential only.
 //
 // Of the fields of the HTTP transport, some have other defaults: keep_alive
@@ -186,9 +187,9 @@ func (t *Transport) headerOfKeys() (string, error) {
 	return bearer, nil
 }
 
-// Share makes the transport keep what it learns of the backend in live, which
-// outlives it. It may be called while requests go through.
-func (t *Transport) Share(live *Live) { t.keys.rests.Store(&live.rests) }
+// Share makes the transport keep the backoffs of its keys in state, which outlives
+// it. It may be called while requests are in flight.
+func (t *Transport) Share(state *health.BackendState) { t.keys.backoffs.Store(state.Keys()) }
 
 // provisionHTTP sets the defaults of the HTTP transport and puts the dial
 // policy around its dialers.
@@ -238,12 +239,12 @@ func cleanBasePath(base string) (string, error) {
 }
 
 // RoundTrip sends a request to the backend and returns its answer as the caller
-// may see it. With an exchange, every error is an *AttemptError. It wraps
+// may see it. With an attempt, every error is an *AttemptError. It wraps
 // context.Canceled only where the caller has left: reverse_proxy then logs 499,
 // returns nil and does not count a failure of the backend. Where the gate itself
 // ended the attempt it wraps the cause that was given (context.WithCancelCause).
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	ex := ExchangeFrom(req.Context())
+	ex := AttemptFrom(req.Context())
 	if ex == nil {
 		out := req.WithContext(req.Context()) // a copy
 		if out.Header = req.Header.Clone(); out.Header == nil {
@@ -261,10 +262,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.answer(t.proxied(req), ex)
 }
 
-// answer sends an exchange and returns the answer as the caller may see it. Its
+// answer sends an attempt and returns the answer as the caller may see it. Its
 // errors are those of RoundTrip.
-func (t *Transport) answer(o outgoing, ex *Exchange) (*http.Response, error) {
-	res, err := t.exchange(&o, ex)
+func (t *Transport) answer(o outgoing, ex *Attempt) (*http.Response, error) {
+	res, err := t.attempt(&o, ex)
 	if err != nil {
 		ex.Err = err
 		return nil, err
@@ -272,9 +273,9 @@ func (t *Transport) answer(o outgoing, ex *Exchange) (*http.Response, error) {
 	return res, nil
 }
 
-// exchange sends a request, again with another key where one is refused, and
+// attempt sends a request, again with another key where one is refused, and
 // returns the answer for the caller.
-func (t *Transport) exchange(o *outgoing, ex *Exchange) (*http.Response, error) {
+func (t *Transport) attempt(o *outgoing, ex *Attempt) (*http.Response, error) {
 	key, number := t.keys.first(t.now())
 	for tries := 1; ; tries++ {
 		start := t.now()
@@ -305,8 +306,8 @@ func (t *Transport) exchange(o *outgoing, ex *Exchange) (*http.Response, error) 
 }
 
 // send sends a request once. The secrets are those that stand in it.
-func (t *Transport) send(o *outgoing, ex *Exchange, key *apiKey) (res *http.Response, secrets []string, err error) {
-	ex.Attempts++
+func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Response, secrets []string, err error) {
+	ex.RoundTrips++
 	ex.Status, ex.CallerStatus = 0, 0
 	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
 	out, ok := t.request(o, ex, key)

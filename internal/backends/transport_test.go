@@ -53,9 +53,9 @@ var callerHeaders = []string{
 // azured is a transport to Azure's classic API.
 const azured = keyed + `,"base_path":"/openai","api_version":"2024-10-21"`
 
-// asks names the model of an exchange, and its query.
-func asks(model, query string) func(*Exchange, *http.Request) *http.Request {
-	return func(ex *Exchange, r *http.Request) *http.Request {
+// asks names the model of an attempt, and its query.
+func asks(model, query string) func(*Attempt, *http.Request) *http.Request {
+	return func(ex *Attempt, r *http.Request) *http.Request {
 		ex.Model, ex.Query = model, query
 		return r
 	}
@@ -71,7 +71,7 @@ func testWhatReachesTheBackend(t *testing.T, proxy string) {
 		uri                        string
 		header                     []string // beside those below
 		host                       string   // "": the upstream's
-		prepare                    func(*Exchange, *http.Request) *http.Request
+		prepare                    func(*Attempt, *http.Request) *http.Request
 		length                     int64
 		withoutContent, withoutKey bool
 	}{
@@ -83,7 +83,7 @@ func testWhatReachesTheBackend(t *testing.T, proxy string) {
 			uri: "/openai/v1/embeddings", header: []string{"Authorization: Bearer " + canary}},
 		{name: "Anthropic's version is the caller's", transport: keyed + `,"api":"anthropic"`, method: "POST", path: "/v1/messages", body: chat,
 			uri: "/v1/messages", header: []string{"X-Api-Key: " + canary, "Anthropic-Version: 2099-01-01"},
-			prepare: func(_ *Exchange, r *http.Request) *http.Request {
+			prepare: func(_ *Attempt, r *http.Request) *http.Request {
 				r.Header.Set("Anthropic-Version", "2099-01-01")
 				return r
 			}},
@@ -100,7 +100,7 @@ func testWhatReachesTheBackend(t *testing.T, proxy string) {
 		{name: "at the root, without a key", transport: `"base_path":"/"`, method: "POST", path: "/v1/embeddings", body: chat, uri: "/embeddings"},
 		{name: "an id", method: "GET", path: "/v1/responses/resp_1?stream=true", uri: "/v1/responses/resp_1"},
 		{name: "an id that needs escapes", method: "GET", path: "/v1/models/a", uri: "/v1/models/a%20b%3Fc",
-			prepare: func(ex *Exchange, r *http.Request) *http.Request { ex.Path = "/models/a b?c"; return r }},
+			prepare: func(ex *Attempt, r *http.Request) *http.Request { ex.Path = "/models/a b?c"; return r }},
 		{name: "header_up", transport: `"pass_headers":["x-forwarded-for"]`, method: "POST", path: "/v1/embeddings", body: chat, uri: "/v1/embeddings",
 			proxy:  `"headers":{"request":{"set":{"Api-Key":["operator"],"X-Tenant":["t"],"Host":["models.example"]}}}`,
 			header: []string{"Api-Key: operator", "X-Tenant: t", "X-Forwarded-For: 127.0.0.1"}, host: "models.example"},
@@ -131,9 +131,9 @@ func testWhatReachesTheBackend(t *testing.T, proxy string) {
 			if got.method != c.method || got.uri != c.uri || got.body != c.body || got.host != c.host || len(got.trailer) > 0 {
 				t.Errorf("got %s %s at %s: %q, trailer %v", got.method, got.uri, got.host, got.body, got.trailer)
 			}
-			ex := out.exchange
-			if ex.Status != 200 || ex.CallerStatus != 200 || !ex.Dispatched || ex.Attempts != 1 || ex.Err != nil || ex.Latency <= 0 || ex.Flag != "" {
-				t.Errorf("exchange %+v", ex)
+			ex := out.attempt
+			if ex.Status != 200 || ex.CallerStatus != 200 || !ex.Dispatched || ex.RoundTrips != 1 || ex.Err != nil || ex.Latency <= 0 || ex.Flag != "" {
+				t.Errorf("attempt %+v", ex)
 			}
 		})
 	}
@@ -146,8 +146,8 @@ func TestModelIsNoPath(t *testing.T) {
 	for _, model := range []string{"", ".", "..", "../../admin", "a/b", "a%2fb", "a?b", "a b", "a\\b", "é", strings.Repeat("a", 65)} {
 		p.prepare = asks(model, "")
 		res, body, out := p.do("POST", "/v1/chat/completions", `{}`)
-		if res.StatusCode != 404 || !strings.Contains(body, `"code":"model_not_found"`) || out.exchange.Dispatched {
-			t.Errorf("%q: %d %s, exchange %+v", model, res.StatusCode, body, out.exchange)
+		if res.StatusCode != 404 || !strings.Contains(body, `"code":"model_not_found"`) || out.attempt.Dispatched {
+			t.Errorf("%q: %d %s, attempt %+v", model, res.StatusCode, body, out.attempt)
 		}
 	}
 }
@@ -156,12 +156,12 @@ func TestRequestIsNotChanged(t *testing.T) {
 	upstream, _ := recorder(t)
 	t.Setenv("PINEGATE_TEST_KEY", canary)
 	tr := provision(t, keyed)
-	for _, ex := range []*Exchange{nil, {HasBody: true, Body: rawBody([]byte("x"))}} {
+	for _, ex := range []*Attempt{nil, {HasBody: true, Body: rawBody([]byte("x"))}} {
 		req := httptest.NewRequest("POST", upstream.URL+"/health?x=1", strings.NewReader("body"))
 		req.RequestURI = ""
 		req.Header = header("Via: 1.1 Caddy", "X-Forwarded-For: 1.2.3.4")
 		if ex != nil {
-			req = req.WithContext(WithExchange(req.Context(), ex))
+			req = req.WithContext(WithAttempt(req.Context(), ex))
 		}
 		before := *req
 		url, headers := *req.URL, req.Header.Clone()
@@ -171,7 +171,7 @@ func TestRequestIsNotChanged(t *testing.T) {
 		}
 		res.Body.Close()
 		if *req.URL != url || !maps.EqualFunc(req.Header, headers, slices.Equal) || req.Body != before.Body || req.ContentLength != before.ContentLength || req.Host != before.Host {
-			t.Errorf("with exchange %v the request became %+v", ex != nil, req)
+			t.Errorf("with attempt %v the request became %+v", ex != nil, req)
 		}
 	}
 }
@@ -194,8 +194,8 @@ func TestRetryOfReverseProxyRepeatsTheRequest(t *testing.T) {
 	if got := <-asked; got.uri != "/v1/chat/completions" || got.body != `{"a":1}` || got.length != 7 {
 		t.Errorf("got %+v", got)
 	}
-	if ex := out.exchange; ex.Attempts != 2 || !ex.Dispatched || ex.Err != nil {
-		t.Errorf("exchange %+v", ex)
+	if ex := out.attempt; ex.RoundTrips != 2 || !ex.Dispatched || ex.Err != nil {
+		t.Errorf("attempt %+v", ex)
 	}
 }
 
@@ -224,11 +224,11 @@ func testDispatchedOnlyWhenConnected(t *testing.T, proxy string) {
 		p := newProxied(t, c.transport, proxy, c.upstream)
 		res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 		var attempt *AttemptError
-		if !errors.As(out.err, &attempt) || attempt.Status != 0 || attempt.Timeout() || out.exchange.Err == nil {
+		if !errors.As(out.err, &attempt) || attempt.Status != 0 || attempt.Timeout() || out.attempt.Err == nil {
 			t.Errorf("%s: %v", name, out.err)
 		}
-		if out.exchange.Dispatched != c.dispatched || out.exchange.Status != 0 || res.StatusCode != http.StatusTeapot {
-			t.Errorf("%s: answered %d, exchange %+v", name, res.StatusCode, out.exchange)
+		if out.attempt.Dispatched != c.dispatched || out.attempt.Status != 0 || res.StatusCode != http.StatusTeapot {
+			t.Errorf("%s: answered %d, attempt %+v", name, res.StatusCode, out.attempt)
 		}
 		var dial reverseproxy.DialError
 		if name != "no TLS there" && errors.As(out.err, &dial) == c.dispatched {
@@ -347,8 +347,8 @@ func testTLSBackend(t *testing.T, proxy string) {
 	upstream.StartTLS()
 	defer upstream.Close()
 	p := newProxied(t, keyed+`,"tls":{"insecure_skip_verify":true}`, proxy, upstream.URL)
-	if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); out.err != nil || !out.exchange.Dispatched {
-		t.Fatalf("%v, %+v", out.err, out.exchange)
+	if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); out.err != nil || !out.attempt.Dispatched {
+		t.Fatalf("%v, %+v", out.err, out.attempt)
 	}
 	if got, want := <-asked, "HTTP/2.0 "+strings.TrimPrefix(upstream.URL, "https://"); got != want {
 		t.Errorf("asked %q, want %q", got, want)
@@ -383,8 +383,8 @@ func testCallerWhoLeavesIsNoFailure(t *testing.T, proxy string) {
 		t.Fatal("answered")
 	}
 	out := <-p.done
-	if out.err != nil || !errors.Is(out.exchange.Err, context.Canceled) || !out.exchange.Dispatched || out.exchange.Status != 0 {
-		t.Errorf("error %v, exchange %+v", out.err, out.exchange)
+	if out.err != nil || !errors.Is(out.attempt.Err, context.Canceled) || !out.attempt.Dispatched || out.attempt.Status != 0 {
+		t.Errorf("error %v, attempt %+v", out.err, out.attempt)
 	}
 	if fails := p.handler.Upstreams[0].Host.Fails(); fails != 0 {
 		t.Errorf("%d failures", fails)
@@ -404,7 +404,7 @@ func testGatesOwnCauseComesBack(t *testing.T, proxy string) {
 	})
 	cause := lateError{errors.New("no first token in time")}
 	p := newProxied(t, "", proxy, upstream.URL)
-	p.prepare = func(_ *Exchange, r *http.Request) *http.Request {
+	p.prepare = func(_ *Attempt, r *http.Request) *http.Request {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
 		return r.WithContext(ctx)
@@ -485,7 +485,7 @@ func TestProvisionRefuses(t *testing.T) {
 // TestBodyCanBeSentAgain: net/http asks for it where an idle connection turns
 // out to be closed.
 func TestBodyCanBeSentAgain(t *testing.T) {
-	ex := &Exchange{HasBody: true, Body: rawBody([]byte("hello"))}
+	ex := &Attempt{HasBody: true, Body: rawBody([]byte("hello"))}
 	req := httptest.NewRequest("POST", "/v1/chat/completions", nil)
 	tr := provision(t, "")
 	o := tr.proxied(req)

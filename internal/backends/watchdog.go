@@ -17,8 +17,8 @@ func (e timeoutError) Error() string { return string(e) }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return false } // completes net.Error
 
-// Watchdog knows for how long an exchange has been waiting for its backend. It
-// has no timer and reads no clock: whoever made the exchange asks Expired now
+// Watchdog knows for how long an attempt has been waiting for its backend. It
+// has no timer and reads no clock: whoever made the attempt asks Expired now
 // and then, and so often is it known.
 //
 // Time in which nobody reads, since the caller is slower than the backend, does
@@ -45,7 +45,7 @@ func (w *Watchdog) expect(what uint64) {
 }
 
 // Expired returns ErrFirstTokenTimeout or ErrIdleTimeout where the backend has
-// kept the exchange waiting for so long; zero is no bound. A wait counts from the
+// kept the attempt waiting for so long; zero is no bound. A wait counts from the
 // first call that sees it.
 func (w *Watchdog) Expired(now time.Time, firstToken, idle time.Duration) error {
 	wait := w.wait.Load()

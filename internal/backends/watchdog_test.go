@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
@@ -59,8 +60,8 @@ func TestAWatchdogTellsWhatHasTakenTooLong(t *testing.T) {
 }
 
 // watched asks the watchdog of each attempt and ends it as the gate does.
-func watched(firstToken, idle time.Duration) func(*Exchange, *http.Request) *http.Request {
-	return func(ex *Exchange, r *http.Request) *http.Request {
+func watched(firstToken, idle time.Duration) func(*Attempt, *http.Request) *http.Request {
+	return func(ex *Attempt, r *http.Request) *http.Request {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		go func() {
 			tick := time.NewTicker(5 * time.Millisecond)
@@ -114,8 +115,8 @@ func TestABackendThatDoesNotBeginIsGivenUp(t *testing.T) {
 			res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 			var attempt *AttemptError
 			if res.StatusCode != http.StatusTeapot || !errors.As(out.err, &attempt) || !attempt.Timeout() ||
-				!errors.Is(out.err, ErrFirstTokenTimeout) || out.exchange.Status != 0 {
-				t.Errorf("the caller got %d, the handler %v of status %d", res.StatusCode, out.err, out.exchange.Status)
+				!errors.Is(out.err, ErrFirstTokenTimeout) || out.attempt.Status != 0 {
+				t.Errorf("the caller got %d, the handler %v of status %d", res.StatusCode, out.err, out.attempt.Status)
 			}
 			<-cancelled
 		})
@@ -142,25 +143,24 @@ func TestABackendThatDoesNotBeginIsLeftAlone(t *testing.T) {
 					}
 					<-r.Context().Done()
 				})
-				live := new(Live)
+				const failuresAllowed = 3
+				live, began := new(health.BackendState), time.Now()
 				p := newProxied(t, "", proxy, upstream.URL)
-				p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
+				p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
 					return watched(50*time.Millisecond, time.Hour)(ex, alternative(live)(ex, r))
 				}
 				for i := range failuresAllowed {
-					if got := live.Cooling("m", time.Now()); got.Wait > 0 {
-						t.Fatalf("left alone after %d failures: %+v", i, got)
+					if got := live.Backoff("m", time.Now()); got.Wait > 0 {
+						t.Fatalf("cooling down after %d failures: %+v", i, got)
 					}
 					if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); !errors.Is(out.err, ErrFirstTokenTimeout) {
 						t.Fatalf("the handler got %v", out.err)
 					}
 				}
-				// A rest takes half a second at least: it is over only on a machine that stood still.
-				live.cooldowns.mu.Lock()
-				defer live.cooldowns.mu.Unlock()
-				model, whole := live.cooldowns.each["m"], live.cooldowns.each[""]
-				if model == nil || model.failures != failuresAllowed || model.resting.IsZero() || whole != nil {
-					t.Errorf("the model: %+v, the backend: %+v", model, whole)
+				// As of the start, since a short backoff may be over by now.
+				s := live.Snapshot(began)
+				if s.Failures != failuresAllowed || len(s.Cooldowns) != 1 || s.Cooldowns[0].Model != "m" {
+					t.Errorf("%+v", s)
 				}
 			})
 		})
@@ -220,8 +220,8 @@ func TestAStreamThatBreaksOffBeforeItsFirstByteIsNoAnswer(t *testing.T) {
 	p := newProxied(t, "", "", upstream.URL)
 	res, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 	var attempt *AttemptError
-	if res.StatusCode != http.StatusTeapot || !errors.As(out.err, &attempt) || attempt.Timeout() || out.exchange.Status != 0 {
-		t.Errorf("the caller got %d, the handler %v of status %d", res.StatusCode, out.err, out.exchange.Status)
+	if res.StatusCode != http.StatusTeapot || !errors.As(out.err, &attempt) || attempt.Timeout() || out.attempt.Status != 0 {
+		t.Errorf("the caller got %d, the handler %v of status %d", res.StatusCode, out.err, out.attempt.Status)
 	}
 }
 

@@ -1,12 +1,12 @@
-package backends
+package health
 
 import (
 	"testing"
 	"time"
 )
 
-func TestLiveGoesByTheNameOfItsBackend(t *testing.T) {
-	var set LiveSet
+func TestBackendStatesAreByName(t *testing.T) {
+	var set Set
 	a, b := set.Get("a"), set.Get("b")
 	a.Begin()
 	a.Begin()

@@ -1,4 +1,5 @@
-package backends
+// Package discovery lists the models that backends serve and keeps the lists.
+package discovery
 
 import (
 	"slices"
@@ -10,16 +11,16 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// maxDiscovered bounds how many models a backend may list, and how many names
-// of models that were discovered the metrics tell.
-const maxDiscovered = 1000
+// MaxModels bounds how many models of a backend are kept, and how many discovered
+// names may be metric labels.
+const MaxModels = 1000
 
-// Catalog is the list of models that a backend was asked for last. It outlives
-// configurations. A nil one, and one that was never filled, knows nothing. All
-// methods may be called by several goroutines.
+// Catalog holds the last list of a backend's models. It outlives configurations. A
+// nil Catalog, and one that was never set, is empty. All methods are safe for
+// concurrent use.
 type Catalog struct {
-	list  atomic.Pointer[modelList]
-	heard atomic.Int64 // when the list came last, in seconds of Unix time
+	list    atomic.Pointer[modelList]
+	updated atomic.Int64 // when the list came last, in seconds of Unix time
 }
 
 type modelList struct {
@@ -27,10 +28,10 @@ type modelList struct {
 	names  map[string]bool
 }
 
-// Known tells whether the backend has ever said what it has.
+// Known reports whether the backend has ever listed its models.
 func (c *Catalog) Known() bool { return c != nil && c.list.Load() != nil }
 
-// Models returns the list, which must not be changed.
+// Models returns the list. It must not be changed.
 func (c *Catalog) Models() []wire.Model {
 	if !c.Known() {
 		return nil
@@ -38,7 +39,7 @@ func (c *Catalog) Models() []wire.Model {
 	return c.list.Load().models
 }
 
-// Has tells whether the backend has listed a model.
+// Has reports whether the backend has listed a model.
 func (c *Catalog) Has(model string) bool {
 	if !c.Known() {
 		return false
@@ -47,17 +48,17 @@ func (c *Catalog) Has(model string) bool {
 	return has
 }
 
-// Heard is when the list came last, changed or not; zero: never.
-func (c *Catalog) Heard() time.Time {
+// Updated returns when the list came last, changed or not; zero if never.
+func (c *Catalog) Updated() time.Time {
 	if !c.Known() {
 		return time.Time{}
 	}
-	return time.Unix(c.heard.Load(), 0)
+	return time.Unix(c.updated.Load(), 0)
 }
 
-// Set replaces the list by one that came just now, and tells whether that changed it.
+// Set replaces the list and reports whether that changed it.
 func (c *Catalog) Set(models []wire.Model) bool {
-	c.heard.Store(time.Now().Unix())
+	c.updated.Store(time.Now().Unix())
 	before := c.list.Load()
 	if before != nil && slices.EqualFunc(before.models, models, func(a, b wire.Model) bool { return a.ID == b.ID }) {
 		return false
@@ -70,8 +71,8 @@ func (c *Catalog) Set(models []wire.Model) bool {
 	return true
 }
 
-// listedAs finds the name by which a model is listed. Ollama lists each with its
-// tag, of which `latest` may be left out.
+// listedAs returns the name under which a model is listed. Ollama lists each model
+// with its tag, of which `latest` may be left out.
 func listedAs(names map[string]bool, model string) (string, bool) {
 	if names[model] {
 		return model, true
@@ -84,16 +85,15 @@ func listedAs(names map[string]bool, model string) (string, bool) {
 
 const latest = ":latest"
 
-// Names are those of the models that were discovered, as far as metrics tell
-// them: the first maxDiscovered in the life of the process, so that no backend
-// can make series without end. A nil one holds none.
+// Names holds the discovered names that may be metric labels: the first MaxModels
+// in the life of the process, so that no backend can create metric series without
+// end. A nil Names is empty.
 type Names struct {
 	mu    sync.Mutex // held to change known
 	known atomic.Pointer[map[string]bool]
 }
 
-// Label returns the name by which metrics tell a model, false where it was not
-// discovered.
+// Label returns the metric label of a model, and whether the model was discovered.
 func (n *Names) Label(model string) (string, bool) {
 	if n == nil {
 		return "", false
@@ -105,7 +105,7 @@ func (n *Names) Label(model string) (string, bool) {
 	return listedAs(*known, model)
 }
 
-// Add makes the names of models known, as far as there is room.
+// Add adds the names of models as far as there is room.
 func (n *Names) Add(models []wire.Model) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -116,7 +116,7 @@ func (n *Names) Add(models []wire.Model) {
 		}
 	}
 	for _, m := range models {
-		if len(known) >= maxDiscovered {
+		if len(known) >= MaxModels {
 			break
 		}
 		known[m.ID] = true

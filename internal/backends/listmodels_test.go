@@ -2,7 +2,6 @@ package backends
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,21 +11,24 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/amanycodes/pine-gate/internal/backends/discovery"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// discovery asks a backend over a transport with these options; proxy is what
+// newDiscovery asks a backend over a transport with these options; proxy is what
 // newProxied wants.
-func discovery(t *testing.T, transport, proxy string, handle http.HandlerFunc) *Discovery {
+func newDiscovery(t *testing.T, transport, proxy string, handle http.HandlerFunc) *discovery.Discovery {
 	t.Helper()
 	p := newProxied(t, transport, proxy, backend(t, handle).URL)
-	return &Discovery{Name: "mock", Forwarder: p.way, Every: time.Minute, Catalog: new(Catalog), Names: new(Names), Logger: zap.NewNop()}
+	return &discovery.Discovery{
+		Backend: "mock", Page: ListModels(p.way, strings.Contains(transport, "anthropic")), Every: time.Minute,
+		Catalog: new(discovery.Catalog), Names: new(discovery.Names), Logger: zap.NewNop(),
+	}
 }
 
 // listed names what a catalog holds.
-func (c *Catalog) listed() string {
+func listed(c *discovery.Catalog) string {
 	var ids []string
 	for _, m := range c.Models() {
 		ids = append(ids, m.ID)
@@ -41,7 +43,7 @@ func testBackendIsAsked(t *testing.T, proxy string) {
 		{"openai", keyed, "/v1/models", "Authorization: Bearer " + canary},
 		{"base path", keyed + `,"base_path":"/api/v1"`, "/api/v1/models", "Authorization: Bearer " + canary},
 	} {
-		d := discovery(t, c.transport, proxy, func(w http.ResponseWriter, r *http.Request) {
+		d := newDiscovery(t, c.transport, proxy, func(w http.ResponseWriter, r *http.Request) {
 			if got := header(c.header); r.Method != "GET" || r.RequestURI != c.uri || r.Header.Get("Authorization") != got.Get("Authorization") {
 				t.Errorf("%s: asked %s %s with %v", c.name, r.Method, r.RequestURI, r.Header)
 			}
@@ -52,10 +54,9 @@ func testBackendIsAsked(t *testing.T, proxy string) {
 			}
 			_, _ = io.WriteString(w, `{"data":[{"id":"a"},{"id":"b:latest"}]}`)
 		})
-		models, err := d.ask(t.Context())
-		d.note(models, err)
-		if err != nil || d.Catalog.listed() != "a b:latest" {
-			t.Errorf("%s: %s, %v", c.name, d.Catalog.listed(), err)
+		err := d.Refresh(t.Context())
+		if err != nil || listed(d.Catalog) != "a b:latest" {
+			t.Errorf("%s: %s, %v", c.name, listed(d.Catalog), err)
 		}
 		for name, want := range map[string]bool{"a": true, "b:latest": true, "b": true, "a:latest": false, "b:7b": false, "c": false, "": false} {
 			if got := d.Catalog.Has(name); got != want {
@@ -70,7 +71,7 @@ func testBackendIsAsked(t *testing.T, proxy string) {
 
 func TestAnthropicsListComesInPages(t *testing.T) {
 	var asked []string
-	d := discovery(t, keyed+`,"api":"anthropic"`, "", func(w http.ResponseWriter, r *http.Request) {
+	d := newDiscovery(t, keyed+`,"api":"anthropic"`, "", func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.RawQuery)
 		if r.Header.Get("X-Api-Key") != canary || r.Header.Get("Anthropic-Version") != "2023-06-01" {
 			t.Errorf("asked with %v", r.Header)
@@ -82,8 +83,8 @@ func TestAnthropicsListComesInPages(t *testing.T) {
 			_, _ = io.WriteString(w, `{"data":[{"id":"c"}],"has_more":false,"last_id":"c"}`)
 		}
 	})
-	d.Anthropic = true
-	models, err := d.ask(t.Context())
+	err := d.Refresh(t.Context())
+	models := d.Catalog.Models()
 	if want := []string{"limit=1000", "after_id=a%26b&limit=1000"}; err != nil || len(models) != 2 || !slices.Equal(asked, want) {
 		t.Errorf("%d models, asked %q, %v", len(models), asked, err)
 	}
@@ -125,16 +126,15 @@ func testListThatIsNone(t *testing.T, proxy string) {
 		"no end": {func(w http.ResponseWriter, r *http.Request) {
 			pages++
 			fmt.Fprintf(w, `{"data":[{"id":"m%d"}],"has_more":true,"last_id":"m%d"}`, pages, pages)
-		}, "", maxListPages},
+		}, "", 20},
 		"the same page": {says(200, `{"data":[{"id":"m"}],"has_more":true,"last_id":"m"}`), "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := discovery(t, keyed, proxy, c.answer)
+			d := newDiscovery(t, keyed, proxy, c.answer)
 			d.Catalog.Set([]wire.Model{{ID: "last"}})
-			models, err := d.ask(t.Context())
-			d.note(models, err)
+			err := d.Refresh(t.Context())
 			if c.err == "" {
-				if err != nil || len(models) != c.models {
+				if models := d.Catalog.Models(); err != nil || len(models) != c.models {
 					t.Errorf("%d models, %v", len(models), err)
 				}
 				return
@@ -142,49 +142,16 @@ func testListThatIsNone(t *testing.T, proxy string) {
 			if err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), canary) {
 				t.Errorf("error %v, want %q", err, c.err)
 			}
-			if got := d.Catalog.listed(); got != "last" {
+			if got := listed(d.Catalog); got != "last" {
 				t.Errorf("the list became %q", got)
 			}
 		})
 	}
 }
 
-func TestDiscoveryTellsChangesOnce(t *testing.T) {
-	core, logs := observer.New(zap.InfoLevel)
-	d := &Discovery{Name: "mock", Every: 10 * time.Minute, Catalog: new(Catalog), Names: new(Names), Logger: zap.New(core)}
-	list, failure := []wire.Model{{ID: "a"}}, errors.New("away")
-	for _, step := range []struct {
-		models []wire.Model
-		err    error
-		want   string // the log's line, if there is one
-		wait   time.Duration
-	}{
-		{nil, failure, "a backend does not tell", 5 * time.Second},
-		{nil, failure, "", 10 * time.Second},
-		{nil, failure, "", 20 * time.Second},
-		{list, nil, "models discovered", 10 * time.Minute},
-		{list, nil, "", 10 * time.Minute},
-		{append(list, wire.Model{ID: "b"}), nil, "models discovered", 10 * time.Minute},
-		{nil, failure, "a backend does not tell", 5 * time.Second},
-	} {
-		d.note(step.models, step.err)
-		lines := logs.TakeAll()
-		if step.want == "" && len(lines) > 0 || step.want != "" && (len(lines) != 1 || !strings.HasPrefix(lines[0].Message, step.want)) {
-			t.Errorf("logged %v, want %q", lines, step.want)
-		}
-		if wait := d.wait(); wait < step.wait*9/10 || wait > step.wait*11/10+1 {
-			t.Errorf("waits %s, want about %s", wait, step.wait)
-		}
-	}
-	d.failures = 1 << 20
-	if wait := d.wait(); wait < 9*time.Minute || wait > 11*time.Minute+1 {
-		t.Errorf("after many failures it waits %s", wait)
-	}
-}
-
 func TestDiscoveryEndsWhileABackendDoesNotAnswer(t *testing.T) {
 	asked := make(chan struct{})
-	d := discovery(t, "", "", func(_ http.ResponseWriter, r *http.Request) {
+	d := newDiscovery(t, "", "", func(_ http.ResponseWriter, r *http.Request) {
 		close(asked)
 		<-r.Context().Done()
 	})
@@ -200,23 +167,5 @@ func TestDiscoveryEndsWhileABackendDoesNotAnswer(t *testing.T) {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Error("it still asks")
-	}
-}
-
-// TestNamesAreBounded: over the life of a process a backend may list any number.
-func TestNamesAreBounded(t *testing.T) {
-	var names Names
-	for i := range 20 {
-		var models []wire.Model
-		for j := range 100 {
-			models = append(models, wire.Model{ID: fmt.Sprintf("m-%d-%d", i, j)})
-		}
-		names.Add(models)
-	}
-	if n := len(*names.known.Load()); n != maxDiscovered {
-		t.Errorf("%d names", n)
-	}
-	if _, ok := names.Label("m-0-0"); !ok {
-		t.Error("an early name is gone")
 	}
 }

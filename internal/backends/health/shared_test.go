@@ -1,6 +1,6 @@
 //go:build unix
 
-package backends
+package health
 
 import (
 	"testing"
@@ -12,8 +12,8 @@ import (
 )
 
 // sharingGate is what a gate knows of its backends, which it shares.
-func sharingGate(t *testing.T, client redis.UniversalClient) (*LiveSet, *SharedCooldowns) {
-	set := new(LiveSet)
+func sharingGate(t *testing.T, client redis.UniversalClient) (*Set, *SharedCooldowns) {
+	set := new(Set)
 	set.Get("east")
 	shared := ShareCooldowns(set, client, "test")
 	t.Cleanup(shared.Close)
@@ -21,13 +21,13 @@ func sharingGate(t *testing.T, client redis.UniversalClient) (*LiveSet, *SharedC
 }
 
 // learns waits until another gate has told to wait for so long, at least.
-func learns(t *testing.T, set *LiveSet, model string, least time.Duration) (got Cooling) {
+func learns(t *testing.T, set *Set, model string, least time.Duration) (got Backoff) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); got.Wait < least; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it is never told")
 		}
-		got = set.Get("east").Cooling(model, time.Now())
+		got = set.Get("east").Backoff(model, time.Now())
 	}
 	return got
 }
@@ -37,18 +37,18 @@ func TestGatesTellEachOtherWhoIsToBeLeftAlone(t *testing.T) {
 	one, _ := sharingGate(t, server.Client())
 	two, _ := sharingGate(t, server.Client())
 
-	one.Get("elsewhere").failed("m", time.Minute, true, time.Now()) // which the other does not have
-	one.Get("east").failed("m", 2*time.Minute, true, time.Now())
+	one.Get("elsewhere").Failed("m", time.Minute, true, time.Now()) // which the other does not have
+	one.Get("east").Failed("m", 2*time.Minute, true, time.Now())
 	if got := learns(t, two, "m", time.Minute); !got.Limited || got.Whole || got.Wait > 3*time.Minute {
 		t.Errorf("a model that asked for two minutes: %+v", got)
 	}
-	if got := two.Get("east").Cooling("other", time.Now()); got.Wait != 0 {
+	if got := two.Get("east").Backoff("other", time.Now()); got.Wait != 0 {
 		t.Errorf("another model: %+v", got)
 	}
-	if two.known("elsewhere") != nil {
+	if two.lookup("elsewhere") != nil {
 		t.Error("it knows a backend that it does not have")
 	}
-	one.Get("east").failed("m", 4*time.Minute, true, time.Now())
+	one.Get("east").Failed("m", 4*time.Minute, true, time.Now())
 	learns(t, two, "m", 3*time.Minute)
 	// One that comes later learns of it, and nothing stays for ever.
 	late, _ := sharingGate(t, server.Client())
@@ -63,27 +63,27 @@ func TestAGateThatIsToldOfABackendThatIsDownFindsOutByItselfWhenItIsBack(t *test
 	one, _ := sharingGate(t, server.Client())
 	two, shared := sharingGate(t, server.Client())
 	for range failuresAllowed {
-		one.Get("east").failed("slow", 0, false, time.Now())
+		one.Get("east").Failed("slow", 0, false, time.Now())
 	}
 	for range 8 { // each rest longer than the one before
 		live := one.Get("east")
 		now := time.Now()
 		for range failuresAllowed {
-			live.failed("", 0, false, now)
+			live.Failed("", 0, false, now)
 		}
 		live.cooldowns.mu.Lock()
-		live.cooldowns.each[""].resting = time.Time{}
+		live.cooldowns.each[""].until = time.Time{}
 		live.cooldowns.mu.Unlock()
 	}
-	if got := learns(t, two, "m", lastRest/3); !got.Whole || got.Limited {
+	if got := learns(t, two, "m", maxBackoff/3); !got.Whole || got.Limited {
 		t.Errorf("a backend that is down: %+v", got)
 	}
 	// It has answered this gate: what was told before counts no more.
 	live := two.Get("east")
-	live.worked("m", time.Now())
+	live.Succeeded("m", time.Now())
 	shared.Close() // so that only this goroutine asks
 	shared.poll(t.Context())
-	if got := live.Cooling("m", time.Now()); got.Wait != 0 {
+	if got := live.Backoff("m", time.Now()); got.Wait != 0 {
 		t.Errorf("it answered, and %+v", got)
 	}
 	if c := live.cooldowns.each["slow"]; c != nil {
@@ -96,14 +96,14 @@ func TestWithoutRedisAGateGoesByItself(t *testing.T) {
 	server.Kill()
 	one, shared := sharingGate(t, server.Client())
 	for range 3 * cooldownsQueued { // nobody waits, and nothing grows
-		one.Get("east").failed("m", time.Minute, true, time.Now())
-		one.Get("east").failed("", time.Minute, false, time.Now())
+		one.Get("east").Failed("m", time.Minute, true, time.Now())
+		one.Get("east").Failed("", time.Minute, false, time.Now())
 	}
-	if got := one.Get("east").Cooling("m", time.Now()); got.Wait == 0 {
+	if got := one.Get("east").Backoff("m", time.Now()); got.Wait == 0 {
 		t.Errorf("%+v", got)
 	}
 	shared.Close()
-	one.Get("east").failed("n", time.Minute, true, time.Now())
+	one.Get("east").Failed("n", time.Minute, true, time.Now())
 	if n := len(shared.queue); n > cooldownsQueued || one.shared.Load() != nil {
 		t.Errorf("%d wait for a gate that has ended", n)
 	}

@@ -12,14 +12,15 @@ import (
 	"net/http/httptrace"
 	"time"
 
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// Exchange is the state of one attempt at one backend. The handler makes it,
-// hangs it on the request's context with [WithExchange] and reads its second
+// Attempt is the state of one attempt at one backend. The handler makes it,
+// hangs it on the request's context with [WithAttempt] and reads its second
 // half when reverse_proxy has returned. It is not safe for use by two
 // goroutines at once.
-type Exchange struct {
+type Attempt struct {
 	// Endpoint is what is asked for; its dialect is the caller's.
 	Endpoint wire.Endpoint
 
@@ -35,8 +36,9 @@ type Exchange struct {
 	// their paths.
 	Model string
 
-	// Live is told how the backend does. Nil: nobody is.
-	Live *Live
+	// State receives what the attempt shows about the backend. Nil: it is not
+	// recorded.
+	State *health.BackendState
 
 	// Body is sent where HasBody is set; whatever body the request has is not.
 	// net/http may read it for a while after the attempt has ended: its bytes
@@ -63,7 +65,7 @@ type Exchange struct {
 	Watchdog Watchdog
 
 	// KeepOpen keeps the body of an answer whose status is 2xx open when
-	// reverse_proxy closes it before its end; see [Exchange.Rest].
+	// reverse_proxy closes it before its end; see [Attempt.Rest].
 	KeepOpen bool
 
 	// Fallback says that another candidate is left: an answer that falls back
@@ -92,9 +94,9 @@ type Exchange struct {
 	// may have left the gate. A refused or forbidden dial leaves it false.
 	Dispatched bool
 
-	// Attempts counts the round trips: more than one where reverse_proxy itself
-	// retries (lb_retries), or where the backend refused a key.
-	Attempts int
+	// RoundTrips counts the requests that were sent: more than one if reverse_proxy
+	// itself retries (lb_retries), or if the backend refused a key.
+	RoundTrips int
 
 	// Latency is the time from the start of the last round trip to the headers
 	// of its answer, or to its failure.
@@ -107,9 +109,9 @@ type Exchange struct {
 	// Flag says what is odd about the answer.
 	Flag Flag
 
-	// Cooled is for how long the backend, or the model of it, is left alone from
-	// this exchange on. Zero: it is not, or was already.
-	Cooled time.Duration
+	// Backoff is for how long the backend, or the model of it, cools down because
+	// of this attempt. Zero: it does not, or did already.
+	Backoff time.Duration
 
 	// Err is why the last round trip had no answer to pass on; nil where it
 	// had one. It is set also where reverse_proxy returns nil, because the
@@ -144,29 +146,29 @@ const (
 	FlagEncoding   Flag = "encoding"              // compressed, unasked, in a way that can't be undone
 )
 
-type exchangeKey struct{}
+type attemptKey struct{}
 
-// WithExchange returns a context that carries e to the transport.
-func WithExchange(ctx context.Context, e *Exchange) context.Context {
-	return context.WithValue(ctx, exchangeKey{}, e)
+// WithAttempt returns a context that carries e to the transport.
+func WithAttempt(ctx context.Context, e *Attempt) context.Context {
+	return context.WithValue(ctx, attemptKey{}, e)
 }
 
-// Request makes what reverse_proxy is given for the exchange out of a caller's
+// Request makes what reverse_proxy is given for the attempt out of a caller's
 // request: only what may leave the gate, by [ForwardHeader], without the body,
 // which the transport sends, and without the Host by which the caller reached
 // the gate.
-func (e *Exchange) Request(ctx context.Context, in *http.Request, pass []string) *http.Request {
-	r := in.WithContext(WithExchange(ctx, e))
+func (e *Attempt) Request(ctx context.Context, in *http.Request, pass []string) *http.Request {
+	r := in.WithContext(WithAttempt(ctx, e))
 	r.Header = ForwardHeader(in.Header, e.Endpoint, pass)
 	r.Body, r.ContentLength, r.TransferEncoding, r.Trailer = http.NoBody, 0, nil, nil
 	r.Host = ""
 	return r
 }
 
-// ExchangeFrom returns the exchange that ctx carries, nil where there is none:
+// AttemptFrom returns the attempt that ctx carries, nil where there is none:
 // active health checks come without.
-func ExchangeFrom(ctx context.Context) *Exchange {
-	e, _ := ctx.Value(exchangeKey{}).(*Exchange)
+func AttemptFrom(ctx context.Context) *Attempt {
+	e, _ := ctx.Value(attemptKey{}).(*Attempt)
 	return e
 }
 

@@ -3,159 +3,18 @@ package backends
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 )
 
-// day is when the tests of cooldowns play.
+// day is the time at which tests run that pass a clock.
 var day = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-
-func later(seconds float64) time.Time { return day.Add(time.Duration(seconds * float64(time.Second))) }
-
-func TestABackendIsLeftAloneForAsLongAsItAsks(t *testing.T) {
-	l := new(Live)
-	if rest := l.failed("m", 30*time.Second, true, later(0)); rest != 30*time.Second {
-		t.Errorf("left alone for %v", rest)
-	}
-	for seconds, want := range map[float64]Cooling{
-		0:    {Wait: 30 * time.Second, Limited: true},
-		29:   {Wait: time.Second, Limited: true},
-		30:   {},
-		3000: {},
-	} {
-		if got := l.Cooling("m", later(seconds)); got != want {
-			t.Errorf("after %v s: %+v, want %+v", seconds, got, want)
-		}
-	}
-	if got := l.Cooling("other", later(1)); got != (Cooling{}) {
-		t.Errorf("another model: %+v", got)
-	}
-	l.worked("m", later(1)) // was sent before
-	if got := l.Cooling("m", later(2)); got.Wait != 28*time.Second {
-		t.Errorf("an answer of a request from before: %+v", got)
-	}
-	if rest := l.failed("m", time.Minute, true, later(10)); rest != 0 {
-		t.Errorf("told of twice: %v", rest)
-	}
-	if got := l.Cooling("m", later(10)); got.Wait != time.Minute {
-		t.Errorf("another time: %+v", got)
-	}
-	if rest := l.failed("x", 24*time.Hour, true, later(0)); rest != maxAsked {
-		t.Errorf("it asked for a day and is left alone for %v", rest)
-	}
-}
-
-func TestABackendThatFailsAgainAndAgainRestsLongerAndLonger(t *testing.T) {
-	for _, model := range []string{"m", ""} {
-		l := new(Live)
-		now := day
-		for i := range failuresAllowed - 1 {
-			if rest := l.failed(model, 0, false, now); rest != 0 {
-				t.Fatalf("failure %d: a rest of %v", i, rest)
-			}
-		}
-		l.worked("m", now) // they were not in a row
-		for range failuresAllowed - 1 {
-			l.failed(model, 0, false, now)
-		}
-		most := firstRest
-		for i := range 10 {
-			rest := l.failed(model, 0, false, now)
-			if rest > most || rest <= most/2-1 {
-				t.Errorf("rest %d takes %v, want up to a half less than %v", i, rest, most)
-			}
-			if got := l.Cooling("m", now); got.Wait != rest || got.Limited || got.Whole != (model == "") {
-				t.Errorf("rest %d: %+v", i, got)
-			}
-			if again := l.failed(model, 0, false, now.Add(rest/2)); again != 0 {
-				t.Errorf("a request from before makes it longer, by %v", again)
-			}
-			now = now.Add(rest)
-			if got := l.Cooling("m", now); got.Wait != 0 {
-				t.Errorf("rest %d has no end: %+v", i, got)
-			}
-			most = min(2*most, lastRest)
-		}
-		l.worked("m", now)
-		if l.failed(model, 0, false, now) != 0 {
-			t.Error("one failure after a success is taken for one more in a row")
-		}
-	}
-}
-
-func TestARefusalForALimitWithoutATimeIsARestAtOnce(t *testing.T) {
-	l := new(Live)
-	if rest := l.failed("m", 0, true, day); rest <= 0 || rest > firstRest {
-		t.Errorf("a rest of %v", rest)
-	}
-	if got := l.Cooling("m", day); !got.Limited {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestOneRequestFindsOutWhetherABackendWorksAgain(t *testing.T) {
-	l := new(Live)
-	if l.Probe("m", day) {
-		t.Error("nothing has failed, and somebody finds out what")
-	}
-	l.failed("m", time.Second, true, day)
-	after := later(2)
-	if got := l.Cooling("m", after); got != (Cooling{}) {
-		t.Fatalf("%+v", got)
-	}
-	if !l.Probe("m", after) {
-		t.Error("the first one does not find out")
-	}
-	if got := l.Cooling("m", after); !got.Last || got.Wait != 0 {
-		t.Errorf("the others do not go elsewhere: %+v", got)
-	}
-	if l.Probe("m", after) {
-		t.Error("the second one finds out, too")
-	}
-	if l.EndProbe("m"); l.Cooling("m", after).Last || !l.Probe("m", after) {
-		t.Error("after one whose caller left nobody finds out")
-	}
-	if late := after.Add(probeLasts); l.Cooling("m", late).Last || !l.Probe("m", late) {
-		t.Error("all wait for one that takes long")
-	}
-	l.worked("m", after)
-	if got := l.Cooling("m", after); got != (Cooling{}) || l.Probe("m", after) {
-		t.Errorf("it works, and %+v", got)
-	}
-	if l.cooldowns.some.Load() || len(l.cooldowns.each) > 0 {
-		t.Error("something is kept of a backend that works")
-	}
-}
-
-func TestALimitThatIsSpentMakesABackendTheLastOne(t *testing.T) {
-	l := new(Live)
-	l.spent("m", time.Minute, day)
-	if got := l.Cooling("m", later(59)); got != (Cooling{Last: true}) {
-		t.Errorf("%+v", got)
-	}
-	if got := l.Cooling("m", later(60)); got != (Cooling{}) {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestModelsThatCallersMakeUpAreForgotten(t *testing.T) {
-	l := new(Live)
-	l.failed("", time.Minute, false, day)
-	for i := range 2 * cooldownsKept {
-		l.failed(fmt.Sprint(i), time.Minute, true, day)
-	}
-	if n := len(l.cooldowns.each); n > cooldownsKept {
-		t.Errorf("%d are kept", n)
-	}
-	if !l.Cooling("m", day).Whole {
-		t.Error("the backend itself is forgotten")
-	}
-}
 
 func TestWhatIsLeftOfALimit(t *testing.T) {
 	for _, c := range []struct {
@@ -246,19 +105,19 @@ func TestAnswersDecideWhetherABackendIsLeftAlone(t *testing.T) {
 			}
 			w.WriteHeader(c.status)
 		})
-		live := new(Live)
+		live := new(health.BackendState)
 		p := newProxied(t, keyed, "", upstream.URL)
-		p.prepare = func(ex *Exchange, r *http.Request) *http.Request {
-			ex.Live, ex.Model, ex.OwnLimits = live, "m", true
+		p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
+			ex.State, ex.Model, ex.OwnLimits = live, "m", true
 			return r
 		}
 		_, _, out := p.do("POST", "/v1/chat/completions", `{}`)
-		got, other := live.Cooling("m", time.Now()), live.Cooling("other", time.Now())
+		got, other := live.Backoff("m", time.Now()), live.Backoff("other", time.Now())
 		if got.Wait < c.model || (got.Wait > 0) != (c.model > 0) || other.Wait < c.whole || (other.Wait > 0) != (c.whole > 0) || got.Last != c.last {
 			t.Errorf("%d %v: %+v, another model %+v", c.status, c.header, got, other)
 		}
-		if (out.exchange.Cooled > 0) != (c.model > 0) {
-			t.Errorf("%d %v: the exchange tells %v", c.status, c.header, out.exchange.Cooled)
+		if (out.attempt.Backoff > 0) != (c.model > 0) {
+			t.Errorf("%d %v: the attempt tells %v", c.status, c.header, out.attempt.Backoff)
 		}
 	}
 }

@@ -35,26 +35,26 @@ func verdictOf(status int) verdict {
 	return verdictWorks
 }
 
-// judge takes note of what an exchange says about its backend: as soon as that is
+// judge takes note of what an attempt says about its backend: as soon as that is
 // known, which is long before the end of an answer that streams. asked is how
 // long the backend wants to be left alone.
-func (e *Exchange) judge(v verdict, status int, asked time.Duration, now time.Time) {
-	if e.Live == nil {
+func (e *Attempt) judge(v verdict, status int, asked time.Duration, now time.Time) {
+	if e.State == nil {
 		return
 	}
 	switch limited := status == http.StatusTooManyRequests; v {
 	case verdictWorks:
-		e.Live.worked(e.Model, now)
+		e.State.Succeeded(e.Model, now)
 	case verdictModel:
-		e.Cooled = e.Live.failed(e.Model, asked, limited, now)
+		e.Backoff = e.State.Failed(e.Model, asked, limited, now)
 	case verdictBackend:
-		e.Cooled = e.Live.failed("", asked, limited, now)
+		e.Backoff = e.State.Failed("", asked, limited, now)
 	}
 }
 
 // judgeAnswer is judge of an answer with this header.
-func (e *Exchange) judgeAnswer(status int, h http.Header, asked time.Duration, now time.Time) {
-	if e.Live == nil {
+func (e *Attempt) judgeAnswer(status int, h http.Header, asked time.Duration, now time.Time) {
+	if e.State == nil {
 		return
 	}
 	if asked == 0 && status == http.StatusTooManyRequests {
@@ -63,7 +63,7 @@ func (e *Exchange) judgeAnswer(status int, h http.Header, asked time.Duration, n
 	e.judge(verdictOf(status), status, asked, now)
 	if status < 300 {
 		if wait := limitReset(h, false, now); wait > 0 {
-			e.Live.spent(e.Model, wait, now)
+			e.State.Exhausted(e.Model, wait, now)
 		}
 	}
 }

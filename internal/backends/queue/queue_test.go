@@ -1,4 +1,4 @@
-package backends
+package queue
 
 import (
 	"context"
@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// crowd has requests wait at a backend, and keeps who got a place, in order.
+// crowd has requests wait in a queue and keeps which of them began, in order.
 type crowd struct {
-	live *Live
-	all  sync.WaitGroup
+	queue *Queue
+	all   sync.WaitGroup
 
 	mu      sync.Mutex
 	entered []string
 	refused []string // by key, with the reason
 }
 
-// comes has a request of a key wait until it is in the queue or told no. It must
+// comes has a request of a key wait until it is in the queue or refused. It must
 // be called in a bubble of synctest.
 func (c *crowd) comes(ctx context.Context, key string) {
 	c.comesWith(ctx, key, 0)
@@ -32,7 +32,7 @@ func (c *crowd) comes(ctx context.Context, key string) {
 // comesWith is comes for a request that holds so many bytes.
 func (c *crowd) comesWith(ctx context.Context, key string, bytes int64) {
 	c.all.Go(func() {
-		err := c.live.Wait(ctx, key, bytes, func() {})
+		err := c.queue.Wait(ctx, key, bytes, func() {})
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err == nil {
@@ -47,7 +47,7 @@ func (c *crowd) comesWith(ctx context.Context, key string, bytes int64) {
 // serves ends so many requests, one after the other.
 func (c *crowd) serves(n int) {
 	for range n {
-		c.live.End(time.Time{})
+		c.queue.End(time.Time{})
 		synctest.Wait()
 	}
 }
@@ -55,17 +55,17 @@ func (c *crowd) serves(n int) {
 // bounded is a backend that is busy with as many requests as it takes.
 func bounded(t *testing.T, capacity Capacity) *crowd {
 	t.Helper()
-	live := new(Live)
-	live.SetCapacity(capacity)
+	q := new(Queue)
+	q.SetCapacity(capacity)
 	for range capacity.Inflight {
-		if !live.Begin() {
+		if !q.Begin() {
 			t.Fatal("an idle backend has no room")
 		}
 	}
-	if live.Begin() {
+	if q.Begin() {
 		t.Fatal("a busy backend has room")
 	}
-	return &crowd{live: live}
+	return &crowd{queue: q}
 }
 
 func TestAHeavyKeyDoesNotStarveALightOne(t *testing.T) {
@@ -93,13 +93,13 @@ func TestAHeavyKeyDoesNotStarveALightOne(t *testing.T) {
 		}
 		c.serves(1010 + 1 - 22)
 		c.all.Wait()
-		if c.live.Waiting() != 0 || c.live.InFlight() != 1 || len(c.live.queue.byKey) != 0 {
-			t.Errorf("%d wait, %d are in flight, of %d keys", c.live.Waiting(), c.live.InFlight(), len(c.live.queue.byKey))
+		if c.queue.Waiting() != 0 || c.queue.InFlight() != 1 || len(c.queue.byKey) != 0 {
+			t.Errorf("%d wait, %d are in flight, of %d keys", c.queue.Waiting(), c.queue.InFlight(), len(c.queue.byKey))
 		}
 	})
 }
 
-func TestAFullQueueGivesWayToWhoHasLessInIt(t *testing.T) {
+func TestAFullQueueEvictsFromTheLongestKeyQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bounded(t, Capacity{Inflight: 1, Waiting: 4, Wait: time.Hour})
 		for _, key := range []string{"heavy", "heavy", "heavy", "heavy"} {
@@ -116,8 +116,8 @@ func TestAFullQueueGivesWayToWhoHasLessInIt(t *testing.T) {
 		} {
 			before := len(c.refused)
 			c.comes(t.Context(), step.key)
-			if len(c.refused) != before+1 || step.refused != "" && c.refused[before] != step.refused || c.live.Waiting() != 4 {
-				t.Fatalf("step %d: %v, and %d wait", i, c.refused[before:], c.live.Waiting())
+			if len(c.refused) != before+1 || step.refused != "" && c.refused[before] != step.refused || c.queue.Waiting() != 4 {
+				t.Fatalf("step %d: %v, and %d wait", i, c.refused[before:], c.queue.Waiting())
 			}
 		}
 		c.serves(4)
@@ -156,31 +156,31 @@ func TestAQueueIsFullWhenItHoldsItsBytes(t *testing.T) {
 				key, _, _ := strings.Cut(refused, ":")
 				got += key
 			}
-			if got != step.refused || c.live.Waiting() != step.waiting {
-				t.Fatalf("step %d: refused %q, and %d wait", i, got, c.live.Waiting())
+			if got != step.refused || c.queue.Waiting() != step.waiting {
+				t.Fatalf("step %d: refused %q, and %d wait", i, got, c.queue.Waiting())
 			}
 		}
 		c.serves(6)
 		c.all.Wait()
-		if c.live.queue.bytes != 0 {
-			t.Errorf("an empty queue holds %d bytes", c.live.queue.bytes)
+		if c.queue.bytes != 0 {
+			t.Errorf("an empty queue holds %d bytes", c.queue.bytes)
 		}
 	})
 }
 
-func TestNobodyGivesWayForARequestThatStillFindsNoRoom(t *testing.T) {
+func TestNobodyIsEvictedForARequestThatStillDoesNotFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bounded(t, Capacity{Inflight: 1, Waiting: 10, Bytes: 100, Wait: time.Hour})
 		c.comesWith(t.Context(), "heavy", 30)
 		c.comesWith(t.Context(), "heavy", 30)
 		c.comesWith(t.Context(), "light", 40)
 		c.comesWith(t.Context(), "third", 50) // the 30 that heavy has too much are not enough
-		if len(c.refused) != 1 || c.refused[0][:5] != "third" || c.live.Waiting() != 3 {
-			t.Errorf("refused %v, and %d wait", c.refused, c.live.Waiting())
+		if len(c.refused) != 1 || c.refused[0][:5] != "third" || c.queue.Waiting() != 3 {
+			t.Errorf("refused %v, and %d wait", c.refused, c.queue.Waiting())
 		}
 		c.comesWith(t.Context(), "third", 29) // of which one is
-		if len(c.refused) != 2 || c.refused[1][:5] != "heavy" || c.live.Waiting() != 3 {
-			t.Errorf("refused %v, and %d wait", c.refused, c.live.Waiting())
+		if len(c.refused) != 2 || c.refused[1][:5] != "heavy" || c.queue.Waiting() != 3 {
+			t.Errorf("refused %v, and %d wait", c.refused, c.queue.Waiting())
 		}
 		c.serves(3)
 		c.all.Wait()
@@ -201,7 +201,7 @@ func TestAQueueOfManyKeysIsFullForOneMore(t *testing.T) {
 	})
 }
 
-func TestWhoLeavesOrWaitsTooLongGivesHisPlaceUp(t *testing.T) {
+func TestAWaiterThatLeavesOrWaitsTooLongIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bounded(t, Capacity{Inflight: 1, Waiting: 10, Wait: time.Minute})
 		began := time.Now()
@@ -211,61 +211,61 @@ func TestWhoLeavesOrWaitsTooLongGivesHisPlaceUp(t *testing.T) {
 		gone := errors.New("gone")
 		leave(gone)
 		synctest.Wait()
-		if fmt.Sprint(c.refused) != "[impatient: gone]" || c.live.Waiting() != 1 {
-			t.Errorf("refused: %v; %d wait", c.refused, c.live.Waiting())
+		if fmt.Sprint(c.refused) != "[impatient: gone]" || c.queue.Waiting() != 1 {
+			t.Errorf("refused: %v; %d wait", c.refused, c.queue.Waiting())
 		}
 		c.all.Wait()
 		var full *FullError
-		if took := time.Since(began); took != time.Minute || c.live.Waiting() != 0 || len(c.refused) != 2 {
+		if took := time.Since(began); took != time.Minute || c.queue.Waiting() != 0 || len(c.refused) != 2 {
 			t.Errorf("after %v: %v", took, c.refused)
 		}
-		if err := c.live.Wait(t.Context(), "third", 0, func() {}); !errors.As(err, &full) || !full.Late {
-			t.Errorf("late, and told %v", err)
+		if err := c.queue.Wait(t.Context(), "third", 0, func() {}); !errors.As(err, &full) || !full.Late {
+			t.Errorf("late, and it got %v", err)
 		}
 		c.serves(1)
-		if n := c.live.InFlight(); n != 0 || !c.live.Begin() {
+		if n := c.queue.InFlight(); n != 0 || !c.queue.Begin() {
 			t.Errorf("%d are in flight", n)
 		}
 	})
 }
 
-func TestARefusalTellsWhenThereMayBeRoom(t *testing.T) {
+func TestARefusalEstimatesWhenThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := bounded(t, Capacity{Inflight: 2, Waiting: 5, Wait: time.Hour})
-		if got := c.live.RetryAfter(); got != time.Second {
+		if got := c.queue.RetryAfter(); got != time.Second {
 			t.Errorf("of a backend nothing is known of: %v", got)
 		}
 		began := time.Now()
 		time.Sleep(8 * time.Second)
-		c.live.End(began)
-		if !c.live.Begin() {
+		c.queue.End(began)
+		if !c.queue.Begin() {
 			t.Fatal("no room")
 		}
 		for range 4 {
 			c.comes(t.Context(), "alice")
 		}
-		if got, want := c.live.RetryAfter(), 20*time.Second; got != want { // five of 8 s, two at once
+		if got, want := c.queue.RetryAfter(), 20*time.Second; got != want { // five of 8 s, two at once
 			t.Errorf("got %v, want %v", got, want)
 		}
 		for range 100 {
-			c.live.queue.hold(time.Duration(1) << 60) // forged
+			c.queue.recordService(time.Duration(1) << 60) // forged
 		}
-		if got := c.live.RetryAfter(); got != time.Minute {
+		if got := c.queue.RetryAfter(); got != time.Minute {
 			t.Errorf("of a backend that takes years: %v", got)
 		}
-		c.live.SetCapacity(Capacity{})
+		c.queue.SetCapacity(Capacity{})
 		c.all.Wait()
 	})
 }
 
 func TestACapacityMayChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		live := new(Live)
+		q := new(Queue)
 		for range 3 {
-			live.Begin() // while there is no bound
+			q.Begin() // while there is no bound
 		}
-		live.SetCapacity(Capacity{Inflight: 2, Waiting: 10, Wait: time.Hour})
-		c := &crowd{live: live}
+		q.SetCapacity(Capacity{Inflight: 2, Waiting: 10, Wait: time.Hour})
+		c := &crowd{queue: q}
 		for range 5 {
 			c.comes(t.Context(), "alice")
 		}
@@ -278,34 +278,34 @@ func TestACapacityMayChange(t *testing.T) {
 			t.Errorf("%d have entered, want 1", len(c.entered))
 		}
 
-		live.InitCapacity(Capacity{Inflight: 100}) // of a configuration that may not run
+		q.InitCapacity(Capacity{Inflight: 100}) // of a configuration that may not run
 		synctest.Wait()
 		if len(c.entered) != 1 {
 			t.Error("what is only looked at holds")
 		}
-		live.SetCapacity(Capacity{Inflight: 3, Waiting: 1, Wait: time.Hour})
+		q.SetCapacity(Capacity{Inflight: 3, Waiting: 1, Wait: time.Hour})
 		synctest.Wait()
-		if len(c.entered) != 2 || live.InFlight() != 3 {
-			t.Errorf("%d have entered, %d are in flight", len(c.entered), live.InFlight())
+		if len(c.entered) != 2 || q.InFlight() != 3 {
+			t.Errorf("%d have entered, %d are in flight", len(c.entered), q.InFlight())
 		}
 		c.comes(t.Context(), "bob") // three wait still, where one may
-		if len(c.refused) != 1 || live.Waiting() != 3 {
-			t.Errorf("refused: %v; %d wait", c.refused, live.Waiting())
+		if len(c.refused) != 1 || q.Waiting() != 3 {
+			t.Errorf("refused: %v; %d wait", c.refused, q.Waiting())
 		}
-		live.SetCapacity(Capacity{Inflight: 1})
-		if err := live.Wait(t.Context(), "bob", 0, func() { t.Error("he waits") }); !errors.As(err, new(*FullError)) {
-			t.Errorf("there is no queue any more, and he is told %v", err)
+		q.SetCapacity(Capacity{Inflight: 1})
+		if err := q.Wait(t.Context(), "bob", 0, func() { t.Error("he waits") }); !errors.As(err, new(*FullError)) {
+			t.Errorf("there is no queue any more, and it got %v", err)
 		}
 		c.serves(3)
-		if len(c.entered) != 3 || live.InFlight() != 1 {
-			t.Errorf("%d have entered, %d are in flight", len(c.entered), live.InFlight())
+		if len(c.entered) != 3 || q.InFlight() != 1 {
+			t.Errorf("%d have entered, %d are in flight", len(c.entered), q.InFlight())
 		}
-		live.SetCapacity(Capacity{})
+		q.SetCapacity(Capacity{})
 		c.all.Wait()
-		if len(c.entered) != 5 || !live.Begin() {
+		if len(c.entered) != 5 || !q.Begin() {
 			t.Errorf("%d have entered", len(c.entered))
 		}
-		full, _ := live.Full()
+		full, _ := q.Full()
 		if full {
 			t.Error("a backend without a bound is full")
 		}
@@ -316,8 +316,8 @@ func TestACapacityMayChange(t *testing.T) {
 // be, and in the end all places are free.
 func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
 	const most = 4
-	live := new(Live)
-	live.SetCapacity(Capacity{Inflight: most, Waiting: 20, Bytes: 200, Wait: 2 * time.Millisecond})
+	q := new(Queue)
+	q.SetCapacity(Capacity{Inflight: most, Waiting: 20, Bytes: 200, Wait: 2 * time.Millisecond})
 	var there, served, worst atomic.Int64
 	var storm sync.WaitGroup
 	for caller := range 32 {
@@ -330,14 +330,14 @@ func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
 				case 1:
 					time.AfterFunc(time.Duration(rand.N(500))*time.Microsecond, cancel)
 				}
-				if live.Begin() || live.Wait(ctx, fmt.Sprint("key ", caller%5), int64(caller), func() {}) == nil {
+				if q.Begin() || q.Wait(ctx, fmt.Sprint("key ", caller%5), int64(caller), func() {}) == nil {
 					if n := there.Add(1); n > most {
 						worst.Store(n)
 					}
 					served.Add(1)
 					time.Sleep(time.Duration(rand.N(100)) * time.Microsecond)
 					there.Add(-1)
-					live.End(time.Now())
+					q.End(time.Now())
 				}
 				cancel()
 			}
@@ -347,7 +347,7 @@ func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
 	if worst.Load() > 0 || served.Load() == 0 {
 		t.Errorf("%d were there at once, %d in all", worst.Load(), served.Load())
 	}
-	if live.InFlight() != 0 || live.Waiting() != 0 || live.queue.bytes != 0 || live.queue.lines.Len() != 0 || len(live.queue.byKey) != 0 {
-		t.Errorf("behind the storm %d are in flight, %d wait, in %d lines", live.InFlight(), live.Waiting(), live.queue.lines.Len())
+	if q.InFlight() != 0 || q.Waiting() != 0 || q.bytes != 0 || q.queues.Len() != 0 || len(q.byKey) != 0 {
+		t.Errorf("behind the storm %d are in flight, %d wait, in %d key queues", q.InFlight(), q.Waiting(), q.queues.Len())
 	}
 }

@@ -1,0 +1,100 @@
+package health
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/amanycodes/pine-gate/internal/backends/queue"
+)
+
+// stats counts the outcomes of attempts, for operators: nothing is decided by
+// them. The zero value is ready to use.
+type stats struct {
+	attempts, failures atomic.Int64
+
+	// Mean time to the first token in nanoseconds, of whole answers and of
+	// streams. 0: there was none yet.
+	first [2]atomic.Int64
+}
+
+// firstWeight is the inverse weight of the last answer in the mean time to the
+// first token.
+const firstWeight = 10
+
+// RecordFirstToken records how long an answer took to its first token. Of two
+// concurrent calls one may be lost: a lock would cost more than it is worth.
+func (b *BackendState) RecordFirstToken(stream bool, took time.Duration) {
+	mean := &b.stats.first[0]
+	if stream {
+		mean = &b.stats.first[1]
+	}
+	before := mean.Load()
+	if before == 0 {
+		before = int64(took)
+	}
+	mean.Store(max(before+(int64(took)-before)/firstWeight, 1))
+}
+
+// Snapshot is the state of a backend at one time.
+type Snapshot struct {
+	InFlight int64 // requests of this gate at the backend
+	Waiting  int   // in the queue
+	Capacity queue.Capacity
+
+	// Attempts counts the round trips since the process started that showed
+	// whether the backend works, Failures those that showed that it or one of its
+	// models does not: no answer, or a status for which another backend is tried.
+	Attempts, Failures int64
+
+	// FirstToken is the moving mean time to the first token, with a weight of a
+	// tenth for the last answer. It covers streams or, if there were none, whole
+	// answers, whose first token comes with the last. 0: there was none yet.
+	FirstToken time.Duration
+
+	Cooldowns []Cooldown // the whole backend first, then models by name
+}
+
+// Cooldown is until when a backend or one of its models cools down.
+type Cooldown struct {
+	Model   string // the backend's own name of it; "": the whole backend
+	Until   time.Time
+	Limited bool // by 429
+}
+
+// Snapshot returns the state of the backend at a time.
+func (b *BackendState) Snapshot(now time.Time) Snapshot {
+	s := Snapshot{
+		InFlight: b.InFlight(),
+		Failures: b.stats.failures.Load(), // first: there are never more than attempts
+		Attempts: b.stats.attempts.Load(),
+	}
+	s.FirstToken = time.Duration(b.stats.first[1].Load())
+	if s.FirstToken == 0 {
+		s.FirstToken = time.Duration(b.stats.first[0].Load())
+	}
+	s.Waiting, s.Capacity = b.Waiting(), b.Capacity()
+	s.Cooldowns = b.cooldowns.active(now)
+	return s
+}
+
+// active returns the cooldowns that are active at a time.
+func (c *cooldowns) active(now time.Time) (all []Cooldown) {
+	if !c.some.Load() {
+		return nil
+	}
+	c.mu.Lock()
+	for model, cool := range c.each {
+		until := cool.asked
+		if cool.until.After(until) {
+			until = cool.until
+		}
+		if until.After(now) {
+			all = append(all, Cooldown{model, until, cool.limited})
+		}
+	}
+	c.mu.Unlock()
+	slices.SortFunc(all, func(a, b Cooldown) int { return strings.Compare(a.Model, b.Model) })
+	return all
+}
