@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -73,28 +74,14 @@ func vocabulary(t *testing.T) map[string]string {
 	return known
 }
 
-// docs/security.md names tests and files that there are.
+// TestSecurityPageNamesWhatThereIs checks that the tests and files that
+// docs/security.md names exist.
 func TestSecurityPageNamesWhatThereIs(t *testing.T) {
 	page, err := os.ReadFile("docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := make(map[string]bool)
-	for _, dir := range []string{".", "integration", "deployments", "examples", "handlers", "backends", "dashboard", "browser"} {
-		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			source, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(source, -1) {
-				tests[string(m[1])] = true
-			}
-		}
-	}
+	tests := declaredTests(t)
 	for _, m := range regexp.MustCompile("`(Test\\w+)`").FindAllSubmatch(page, -1) {
 		if !tests[string(m[1])] {
 			t.Errorf("there is no test %s", m[1])
@@ -105,6 +92,27 @@ func TestSecurityPageNamesWhatThereIs(t *testing.T) {
 			t.Errorf("named, and not there: %v", err)
 		}
 	}
+}
+
+// declaredTests returns the names of all tests, those of nested modules included.
+func declaredTests(t *testing.T) map[string]bool {
+	t.Helper()
+	tests := make(map[string]bool)
+	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, m := range declaration.FindAllSubmatch(source, -1) {
+			tests[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tests
 }
 
 // The README leads to every page, and no link between pages leads nowhere.

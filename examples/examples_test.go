@@ -23,7 +23,7 @@ import (
 // secrets are the variables that the Caddyfiles read.
 var secrets = []string{
 	"PINEGATE_KEY", "PINEGATE_ADMIN_KEY", "APP_KEY", "BROWSER_KEY",
-	"ADA_KEY", "GRACE_KEY", "SHOP_KEY", "SHOP_KEY_OLD", "INTERN_KEY",
+	"ADA_KEY", "CI_KEY", "GRACE_KEY", "SHOP_KEY", "SHOP_KEY_OLD", "INTERN_KEY",
 	"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY", "VLLM_API_KEY",
 	"OPENAI_KEY_1", "OPENAI_KEY_2", "AZURE_EU_KEY_1", "AZURE_EU_KEY_2", "AZURE_US_KEY",
 }
@@ -79,7 +79,10 @@ func TestDocs(t *testing.T) {
 			if block[1] != "" {
 				config = formatted("http://127.0.0.1:0 {\npinegate {\nkey any {env.APP_KEY}\nbackend openai {\napi echo\n}\nbackend vllm {\napi echo\n}\n" + config + "}\n}\n")
 			}
-			// Files of secrets are there where it runs.
+			config = keysFile.ReplaceAllStringFunc(config, func(string) string {
+				return "keys " + writeKeysFile(t, string(text))
+			})
+			// Files of secrets exist where the gate runs.
 			config = secretFiles.ReplaceAllStringFunc(config, func(string) string {
 				secret := filepath.Join(t.TempDir(), "secret")
 				if err := os.WriteFile(secret, []byte("a-secret-of-the-documentation"), 0o600); err != nil {
@@ -92,6 +95,23 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// keysFile matches a line that names a keys file, which exists where the gate runs.
+var keysFile = regexp.MustCompile(`(?m)\bkeys \S+\.json$`)
+
+// writeKeysFile writes the keys file that a page shows and returns its path.
+func writeKeysFile(t *testing.T, page string) string {
+	t.Helper()
+	shown := regexp.MustCompile("(?ms)^```json\n(\\[.*?)^```").FindStringSubmatch(page)
+	if shown == nil {
+		t.Fatal("the page names a keys file and shows none")
+	}
+	file := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(file, []byte(shown[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 var secretFiles = regexp.MustCompile(`\{file\.[^}]+\}`)
