@@ -5,7 +5,7 @@
 {{- $secrets := "/etc/pine-gate/secrets" -}}
 # Made by the chart; a change of it restarts the pods.
 
-# Credentials that Caddy doesn't know as such stay out of its logs.
+# Caddy does not treat these headers as credentials; keep them out of its logs.
 (redacted) {
 	format filter {
 		request>headers>X-Api-Key delete
