@@ -11,6 +11,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
+	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
 
 func TestConditionTellsEachChangeOnce(t *testing.T) {
@@ -37,7 +38,7 @@ func TestQuotaIsNotSeededFromALedgerThatCantBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ledger := usage.NewMemory(time.Hour)
+	ledger := usagememory.New(time.Hour)
 	s := new(state)
 	s.ledger.Store(&ledgerHolder{ledger})
 	since, _ := limit.Window.Bounds(time.Now())
@@ -73,7 +74,7 @@ func TestALedgerThatCantBeOpenedIsToldOnce(t *testing.T) {
 			t.Errorf("got %v, told: %t", err, s.opening.failing)
 		}
 	}
-	s.open = func(ledgerOptions) (usage.Ledger, error) { return usage.NewMemory(time.Hour), nil }
+	s.open = func(ledgerOptions) (usage.Ledger, error) { return usagememory.New(time.Hour), nil }
 	if _, err := s.Ledger(); err != nil || s.opening.failing {
 		t.Errorf("got %v, told: %t", err, !s.opening.failing)
 	}

@@ -6,7 +6,7 @@ import "github.com/caddyserver/caddy/v2"
 // and what holds while that is away.
 //
 // Each gate writes its records to a journal in the directory of the store, and
-// delivers from there in the background: see [usage.Shared]. A quota that Redis
+// delivers from there in the background: see [replica.Ledger]. A quota that Redis
 // does not know, at the first request of its window or after Redis has lost its
 // data, begins with what the usage of all gates says.
 //

@@ -19,6 +19,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/replica"
 )
 
 // states holds what outlives a configuration, by the store it belongs to.
@@ -171,9 +172,9 @@ func (s *state) start(app *App) error {
 	if err == nil {
 		s.configure()
 	}
-	if shared, ok := ledger.(*usage.Shared); ok {
+	if shared, ok := ledger.(*replica.Ledger); ok {
 		select {
-		case <-shared.Begun(): // so that the epoch is known
+		case <-shared.Contacted(): // so that the epoch is known
 		case <-time.After(time.Second):
 		}
 	}
@@ -252,8 +253,8 @@ func (s *state) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if shared, ok := ledger.(*usage.Shared); ok {
-		ledger = shared.Bolt
+	if shared, ok := ledger.(*replica.Ledger); ok {
+		ledger = shared.Ledger
 	}
 	return quotaUsed(ledger, rule, since)
 }
@@ -266,7 +267,7 @@ func (s *state) usageIsBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if shared, ok := ledger.(*usage.Shared); ok && shared.Away() != nil {
+	if shared, ok := ledger.(*replica.Ledger); ok && shared.Unavailable() != nil {
 		return shared.Deliver(ctx)
 	}
 	return nil
@@ -276,7 +277,7 @@ func (s *state) usageIsBack(ctx context.Context) error {
 // seeded anew.
 func (s *state) epoch() uint64 {
 	if l := s.ledger.Load(); l != nil {
-		if shared, ok := l.Ledger.(*usage.Shared); ok {
+		if shared, ok := l.Ledger.(*replica.Ledger); ok {
 			return shared.Epoch()
 		}
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/boltdb"
+	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
 
 // openLedger opens the ledger of a store.
@@ -32,7 +34,7 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 	switch store.Type {
 	case "memory":
 		return "memory", func(o ledgerOptions) (usage.Ledger, error) {
-			return usage.NewMemory(o.Retention), nil
+			return usagememory.New(o.Retention), nil
 		}, nil
 	case "", "file", "redis":
 	default:
@@ -44,7 +46,7 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 	}
 	return "file " + dir, func(o ledgerOptions) (usage.Ledger, error) {
 		events := caddy.Log().Named(gateModule).Named(handlers.EventsLogger)
-		return usage.OpenBolt(filepath.Join(dir, "usage.db"), usage.BoltOptions{
+		return boltdb.Open(filepath.Join(dir, "usage.db"), boltdb.Options{
 			Retention:   o.Retention,
 			Sync:        o.Sync,
 			Shared:      o.shared,

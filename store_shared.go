@@ -6,7 +6,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
+	"github.com/amanycodes/pine-gate/usage/boltdb"
+	"github.com/amanycodes/pine-gate/usage/replica"
 )
 
 // usageStore is the label of what gates share of usage in Redis, in metrics: the
@@ -16,30 +17,30 @@ const usageStore = "usage"
 // share shares the ledger in the Redis of a configuration, or ends that. It must
 // be called with s.mu held.
 func (s *state) share(app *App) {
-	own, ok := s.own.(*usage.Bolt)
+	own, ok := s.own.(*boltdb.Ledger)
 	if !ok {
 		return
 	}
 	logger := caddy.Log().Named("pinegate")
 	key, err := app.sharingKey()
 	if err != nil {
-		logger.Error("usage is not shared as the configuration says", zap.Error(err))
+		logger.Error("cannot share usage as configured", zap.Error(err))
 		return
 	}
-	var old *usage.Shared
+	var old *replica.Ledger
 	shared := false
 	if l := s.ledger.Load(); l != nil {
-		old, shared = l.Ledger.(*usage.Shared)
+		old, shared = l.Ledger.(*replica.Ledger)
 	}
 	if key == s.sharing {
 		if shared {
-			s.showUsage(old.Away())
+			s.showUsage(old.Unavailable())
 		}
 		return
 	}
 	if shared {
 		if err := old.Detach(); err != nil {
-			logger.Warn("not all usage was delivered to the Redis that was shared before", zap.Error(err))
+			logger.Warn("not all usage was delivered to the previous Redis", zap.Error(err))
 		}
 	}
 	s.sharing = ""
@@ -55,15 +56,15 @@ func (s *state) share(app *App) {
 	}
 	if err != nil { // provisioning has passed them: a file is gone since
 		s.ledger.Store(&ledgerHolder{own})
-		logger.Error("usage is not shared as the configuration says", zap.Error(err))
+		logger.Error("cannot share usage as configured", zap.Error(err))
 		return
 	}
 	s.sharing = key
-	s.ledger.Store(&ledgerHolder{usage.Share(own, usage.SharedOptions{
+	s.ledger.Store(&ledgerHolder{replica.New(own, replica.Options{
 		Client: client, Prefix: options.Prefix,
-		Changed: s.usageChanged(),
-		OnError: func(error) { s.usageFailed() },
-		Warn:    func(message string) { logger.Warn(message) },
+		OnChange: s.usageChanged(),
+		OnError:  func(error) { s.usageFailed() },
+		Warn:     func(message string) { logger.Warn(message) },
 	})})
 }
 
@@ -83,8 +84,8 @@ func (a *App) sharingKey() (string, error) {
 // gates share of usage is away, or back.
 func (s *state) usageChanged() func(error) {
 	away := condition{
-		fails: "the store of usage is away: this gate keeps what it records, and can't tell what was used",
-		works: "the store of usage is back",
+		fails: "shared usage store unavailable: this gate keeps what it records, and does not know what other gates record",
+		works: "shared usage store available again",
 	}
 	return func(err error) {
 		s.showUsage(err)

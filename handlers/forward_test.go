@@ -24,6 +24,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
+	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
 
 // proxyFunc is a backend's proxy.
@@ -42,9 +43,9 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory := limiter.NewMemory(limiter.MemoryOptions{})
-	t.Cleanup(func() { _ = memory.Close() })
-	reservation, err := memory.Reserve(context.Background(), limiter.Request{ID: "req_1"})
+	limits := limiter.NewMemory(limiter.MemoryOptions{})
+	t.Cleanup(func() { _ = limits.Close() })
+	reservation, err := limits.Reserve(context.Background(), limiter.Request{ID: "req_1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 		routed:      &routing.Route{Attempts: 1},
 		candidates:  []routing.Candidate{{Backend: backend, Model: "m"}},
 		reservation: reservation,
-		ledger:      usage.NewMemory(time.Hour),
+		ledger:      usagememory.New(time.Hour),
 	}, registry
 }
 

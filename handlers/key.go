@@ -74,7 +74,7 @@ func (c *call) serveKey() *wire.Error {
 	month := time.Date(today.Year(), today.Month(), 1, 0, 0, 0, 0, time.UTC)
 	for name, since := range map[string]time.Time{"day": today, "month": month} {
 		totals, err := ledger.Totals(c.r.Context(), c.key.ID, since)
-		if errors.Is(err, usage.ErrAway) {
+		if errors.Is(err, usage.ErrUnavailable) {
 			info.Usage = nil // the limits are told nevertheless
 			break
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
+	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
 
 // sharedState is a Shared with real stores in memory.
@@ -35,7 +35,7 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ledger := usage.NewMemory(time.Hour)
+	ledger := usagememory.New(time.Hour)
 	c := &call{
 		g:           &Gateway{Shared: new(sharedState), Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           nil, // to set the first header panics

@@ -57,7 +57,7 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 // queryError tells a caller which parameter makes no sense; what else went wrong
 // is for the log.
 func queryError(logger *zap.Logger, r *http.Request, err error) *wire.Error {
-	if errors.Is(err, usage.ErrAway) { // which was told once
+	if errors.Is(err, usage.ErrUnavailable) { // which was logged once
 		return wire.Errorf(wire.KindOverloaded, "What was used can't be told now: the store that the gates share is away. Please try again.")
 	}
 	var param *usage.ParamError

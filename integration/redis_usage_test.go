@@ -97,8 +97,8 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 			t.Errorf("exit status %d\n%s%s", code, out, errOut)
 		}
 	}
-	all[0].tells(t, "the store of usage is away: this gate keeps what it records, and can't tell what was used", 1)
-	all[0].tells(t, "the store of usage is back", 1)
+	all[0].tells(t, "shared usage store unavailable: this gate keeps what it records, and does not know what other gates record", 1)
+	all[0].tells(t, "shared usage store available again", 1)
 
 	// A new gate, and one that has ended, make no difference.
 	all[0].stop(syscall.SIGTERM)

@@ -1,88 +1,96 @@
-// Package usage is what answers cost: one record for each request that reached
-// a backend, prices, and ledgers that add the records up by minute, hour and
+// Package usage records what requests to models use: one record for each request
+// that reached a backend, and ledgers that add the records up by minute, hour and
 // day and answer `/v1/usage`.
 //
-// A ledger keeps sums, not records: see [Memory] and [Bolt]. Records are written
-// to a journal first, and kept there until they are added up.
+// A ledger keeps sums, not records. The packages memory and boltdb hold ledgers,
+// and replica shares them between gates. A record is written to a journal first,
+// and kept there until it is added up. Prices are in the package pricing.
 package usage
 
 import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/amanycodes/pine-gate/usage/journal"
 )
 
-// Ledger counts records and answers for them. All methods may be called by
-// many goroutines at once.
+// Ledger counts records and answers queries. It is safe for concurrent use.
 type Ledger interface {
 	// Record counts r, once by its ID: a second record with an ID that was
-	// seen lately is no error and changes nothing. The ledger keeps nothing of
-	// r but what it sums up. When it returns, the death of the process does not
-	// lose the record, where anything survives the process and its disk works.
-	// The error wraps ErrInvalid for a record that makes no sense, ErrFull where
-	// the ledger holds as much as it may of what it can't write, and ErrClosed
-	// after Close.
+	// recorded recently changes nothing and is not an error. The ledger keeps
+	// nothing of r but its sums. When Record returns, the death of the process
+	// does not lose the record, if the ledger is one that outlives the process
+	// and its disk works. The error wraps ErrInvalid for an invalid record,
+	// ErrFull if the ledger holds as much as it may of what it cannot write, and
+	// ErrClosed after Close.
 	Record(ctx context.Context, r *Record) error
 
-	// Checkpoint notes what requests that are under way have used so far, in
-	// records that look as if they ended now. Should the process die, each is
-	// settled at its last checkpoint at the next start, with the outcome
-	// Interrupted; a record of the same ID supersedes them. Those that have
-	// ended are left out. The error tells that nothing was noted.
+	// Checkpoint stores what requests that are under way have used so far, in
+	// records that look as if they ended now. If the process dies, the next start
+	// settles each at its last checkpoint, with the outcome Interrupted; a record
+	// of the same ID supersedes its checkpoints. Requests that have ended are
+	// ignored. After an error nothing is stored.
 	Checkpoint(ctx context.Context, records []Record) error
 
-	// Forget takes the checkpoints of a request back that turned out to have
-	// used nothing, and so gets no record.
+	// Forget removes the checkpoints of a request that turned out to have used
+	// nothing, and so gets no record.
 	Forget(ctx context.Context, id string) error
 
-	// Ready tells whether new requests should begin: its error wraps ErrFull
-	// where there is room only for the records of those under way. It does no
-	// I/O.
+	// Ready returns an error if new requests should not begin. It wraps ErrFull if
+	// there is room only for the records of requests under way. It does no I/O.
 	Ready() error
 
-	// Configure changes what may be changed while the ledger is open.
+	// Configure sets what may change while the ledger is open.
 	Configure(s Settings)
 
-	// Query answers q with what was recorded before the call. The error is a
-	// *ParamError where q asks for what is not kept.
+	// Query answers q from the records before the call. The error is a
+	// *ParamError if q asks for what is not kept.
 	Query(ctx context.Context, q Query) (*Page, error)
 
-	// Totals sums up what a key used since the beginning of the UTC day that
-	// since lies in.
+	// Totals returns what a key used from the beginning of the UTC day that since
+	// lies in.
 	Totals(ctx context.Context, key string, since time.Time) (Totals, error)
 
-	// Close writes what is not yet written and frees the ledger. Later calls
+	// Close writes what is not yet written and releases the ledger. Later calls
 	// do nothing.
 	Close() error
 }
 
-// Settings are what may be changed while a ledger is open.
+// Settings are what may change while a ledger is open.
 type Settings struct {
-	// Retention is how long daily sums are kept, never less than LeastRetention. What is beyond a shorter one is
-	// deleted, and no longer one brings it back. Default: 400 days.
+	// Retention is how long daily sums are kept, at least LeastRetention. A
+	// shorter retention deletes what is beyond it; a longer one later does not
+	// restore that. Default: 400 days.
 	Retention time.Duration
 
-	// Sync is how much time of records a loss of power may lose; a ledger
-	// without a disk has none. Default: 1s. SyncAlways: nothing.
+	// Sync is how much time of records a loss of power may lose; a ledger without
+	// a disk ignores it. Default: 1s. SyncAlways: nothing is lost.
 	Sync time.Duration
 }
 
-// What a ledger's caller decides on.
+// SyncAlways makes Record wait until the disk has the record.
+const SyncAlways = journal.SyncAlways
+
+// Errors of ledgers.
 var (
-	ErrFull   = errors.New("usage ledger holds as much as it may of what it can't write")
+	ErrFull   = errors.New("usage ledger holds as much as it may of what it cannot write")
 	ErrClosed = errors.New("usage ledger is closed")
-	ErrLocked = errors.New("usage ledger is open in another process")
+
+	// ErrUnavailable is wrapped by the error of a query if it is not known what
+	// other gates have recorded.
+	ErrUnavailable = errors.New("the shared usage store is unavailable")
 )
 
-// DefaultRetention is how long daily sums are kept where nothing else is said.
+// DefaultRetention is how long daily sums are kept by default.
 const DefaultRetention = 400 * 24 * time.Hour
 
-// LeastRetention is how long daily sums are kept in any case: quotas by the month are counted from
-// them after a restart.
+// LeastRetention is how long daily sums are kept in any case: after a restart
+// they are what quotas by the month are counted from.
 const LeastRetention = 31 * 24 * time.Hour
 
-// How long the finer sums are kept, or as long as the daily ones where that is
-// less. Monthly sums are made of the daily ones.
+// MinuteRetention and HourRetention are how long the finer sums are kept, unless
+// the daily ones are kept for less. Monthly sums are made of the daily ones.
 const (
 	MinuteRetention = 7 * 24 * time.Hour
 	HourRetention   = 92 * 24 * time.Hour
@@ -90,18 +98,17 @@ const (
 
 // Totals is a sum of records.
 type Totals struct {
-	Requests          int64 // all of them
-	Errors            int64 // that ended in upstream_error or timeout
-	InputTokens       int64 // whole input, caches included
+	Requests          int64
+	Errors            int64 // requests that ended in upstream_error or timeout
+	InputTokens       int64 // caches included
 	CachedTokens      int64 // of the input, read from a cache
 	CacheWriteTokens  int64 // of the input, written to a cache
-	OutputTokens      int64 // whole output, reasoning included
+	OutputTokens      int64 // reasoning included
 	ReasoningTokens   int64 // of the output
-	EstimatedRequests int64 // whose tokens the gate counted itself
-	UnpricedRequests  int64 // whose price is unknown: they add nothing to Cost
-	Cost              USD   // of all that is priced
+	EstimatedRequests int64 // requests whose tokens the gate counted itself
+	UnpricedRequests  int64 // requests without a known price: they add nothing to Cost
+	Cost              USD   // of the requests with a price
 }
 
-// Priced tells whether Cost means anything: at least one of the requests had a
-// price.
+// Priced reports whether Cost is known: at least one of the requests had a price.
 func (t Totals) Priced() bool { return t.Requests > t.UnpricedRequests }

@@ -16,7 +16,7 @@ const (
 	defaultRange = 30 * 24 * 60 * 60 // seconds
 )
 
-// Width is that of a bucket, in the words of `bucket_width`.
+// Width is the width of a bucket, as `bucket_width` spells it.
 type Width string
 
 // The widths.
@@ -27,7 +27,8 @@ const (
 	Month  Width = "1mo"
 )
 
-// maxBuckets is how many buckets a page holds at most, and by default.
+// maxBuckets returns how many buckets a page holds at most, and by default. It is
+// 0 for an unknown width.
 func (w Width) maxBuckets() int {
 	switch w {
 	case Minute:
@@ -42,36 +43,38 @@ func (w Width) maxBuckets() int {
 	return 0
 }
 
-// level is that of the sums that a bucket is made of.
-func (w Width) level() level {
+// seconds returns the width; that of a month varies, and is 0 here.
+func (w Width) seconds() int64 {
 	switch w {
 	case Minute:
-		return minutes
+		return 60
 	case Hour:
-		return hours
+		return 3600
+	case Day:
+		return 86400
 	}
-	return days
+	return 0
 }
 
-// floor is the start of the bucket that a time lies in. Buckets begin at UTC's
-// minutes, hours, days and months.
-func (w Width) floor(unix int64) int64 {
+// Floor returns the start of the bucket that a unix time lies in. Buckets begin
+// at UTC's minutes, hours, days and months.
+func (w Width) Floor(unix int64) int64 {
 	if w != Month {
-		return floor(unix, levelSeconds[w.level()])
+		return unix - unix%w.seconds()
 	}
 	t := time.Unix(unix, 0).UTC()
 	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix()
 }
 
-// next is the start of the bucket after the one that starts then.
-func (w Width) next(start int64) int64 {
+// Next returns the start of the bucket after the one that starts then.
+func (w Width) Next(start int64) int64 {
 	if w != Month {
-		return start + levelSeconds[w.level()]
+		return start + w.seconds()
 	}
 	return time.Unix(start, 0).UTC().AddDate(0, 1, 0).Unix()
 }
 
-// Dimension is what usage can be grouped by, in the words of `group_by`.
+// Dimension is a label that usage can be grouped by, as `group_by` spells it.
 type Dimension string
 
 // The dimensions.
@@ -85,22 +88,22 @@ const (
 
 var dimensions = []Dimension{ByKey, ByTeam, ByModel, ByBackend, ByEndpoint}
 
-// Query asks a ledger for usage. ParseQuery makes one; one made by hand needs
-// Start and End.
+// Query asks a ledger for usage. ParseQuery returns one; a Query made by hand
+// needs Start and End.
 type Query struct {
-	Start, End time.Time   // the buckets that overlap [Start, End), each whole
-	Width      Width       // of a bucket; default a day
-	GroupBy    []Dimension // one result for each combination; none: one in all
+	Start, End time.Time   // the buckets that overlap [Start, End), each as a whole
+	Width      Width       // of a bucket; default: a day
+	GroupBy    []Dimension // one result for each combination; empty: one in all
 	Keys       []string    // only these ids; empty: all
-	Teams      []string    // only these; the empty name is that of keys without a team
-	Models     []string    // only these, as they were asked for
-	Limit      int         // most buckets in a page; 0: as many as there may be
-	CSV        bool        // format=csv was asked for; ledgers don't care
+	Teams      []string    // only these; the empty name stands for keys without a team
+	Models     []string    // only these, as callers asked for them
+	Limit      int         // most buckets in a page; 0: as many as a page holds
+	CSV        bool        // format=csv was given; ledgers ignore it
 
-	defaultStart bool // Start may move on to what is kept
+	defaultStart bool // Start may be moved to the first bucket that is kept
 }
 
-// ParamError is a query parameter that makes no sense.
+// ParamError is an invalid query parameter.
 type ParamError struct {
 	Param   string // its name
 	Message string // for the caller
@@ -112,19 +115,20 @@ func paramErrorf(param, format string, args ...any) *ParamError {
 	return &ParamError{param, fmt.Sprintf(format, args...)}
 }
 
-// ParseQuery reads the parameters of `/v1/usage`:
+// ParseQuery parses the parameters of `/v1/usage`:
 //
 //	start_time, end_time   unix seconds; default: the 30 days before end_time, and now;
-//	                       buckets that they touch are answered whole
+//	                       buckets that they touch are answered as a whole
 //	bucket_width           1m, 1h, 1d or 1mo; default 1d
 //	group_by               key, team, model, backend, endpoint; repeated or separated by commas
 //	keys, teams, models    only these; repeated
 //	limit                  most buckets in a page: 1440 minutes, 168 hours, 31 days, 24 months; that is the default too
-//	page                   the next_page of the page before; it says the range too
+//	page                   the next_page of the page before; it holds the range too
 //	format                 json or csv; default json
 //
-// Those that may be repeated may end in []. The error is a *ParamError. An
-// unknown parameter is one, since a filter that is overlooked shows too much.
+// The names of parameters that may be repeated may end in []. The error is a
+// *ParamError. An unknown parameter is an error, because a filter that is
+// ignored shows too much.
 func ParseQuery(values url.Values, now time.Time) (Query, error) {
 	q := Query{Width: Day}
 	for name, given := range values {
@@ -224,8 +228,7 @@ func parseUnix(values url.Values, name string) (int64, error) {
 	return n, nil
 }
 
-// check verifies what a query asks for, as far as that does not depend on what
-// is kept, and fills in the defaults.
+// check checks what does not depend on the ledger, and sets the defaults.
 func (q *Query) check() error {
 	if q.Width == "" {
 		q.Width = Day
@@ -251,8 +254,41 @@ func (q *Query) check() error {
 	return nil
 }
 
-// cursor is what a page token says: the range that is left. It holds the end
-// too, since by default that is the time of the request.
+// Resolve checks q, sets its defaults, and returns the buckets that its page
+// reads: those that start in [from, to), of which a ledger has the ones from
+// oldest on. Minutes and hours before that are an error unless q has the default
+// start, which is moved then. The error is a *ParamError.
+func (q *Query) Resolve(oldest int64) (from, to int64, err error) {
+	if err := q.check(); err != nil {
+		return 0, 0, err
+	}
+	from = q.Width.Floor(q.Start.Unix())
+	if from < oldest && (q.Width == Minute || q.Width == Hour) {
+		if !q.defaultStart {
+			unit := map[Width]string{Minute: "minutes", Hour: "hours"}[q.Width]
+			return 0, 0, paramErrorf("start_time", "%s are kept from %d on", unit, oldest)
+		}
+		from = oldest
+	}
+	q.Start = time.Unix(from, 0)
+	to = from
+	for range q.Limit {
+		if to >= q.End.Unix() {
+			break
+		}
+		to = q.Width.Next(to)
+	}
+	return from, to, nil
+}
+
+// PageToken returns the `page` parameter that continues q with the bucket that
+// starts at from.
+func (q *Query) PageToken(from int64) string {
+	return cursor{q.Width, from, q.End.Unix()}.String()
+}
+
+// cursor is the content of a page token: the rest of the range. It holds the end
+// too, which by default is the time of the first request.
 type cursor struct {
 	width      Width
 	start, end int64
@@ -276,5 +312,5 @@ func parseCursor(text string) (cursor, bool) {
 	c.start, startErr = strconv.ParseInt(parts[1], 10, 64)
 	c.end, endErr = strconv.ParseInt(parts[2], 10, 64)
 	ok := startErr == nil && endErr == nil && c.width.maxBuckets() > 0 && 0 <= c.start && c.start < c.end && c.end <= maxUnix
-	return c, ok && c.width.floor(c.start) == c.start
+	return c, ok && c.width.Floor(c.start) == c.start
 }

@@ -79,6 +79,8 @@ func TestParseQueryRefuses(t *testing.T) {
 	}
 }
 
+func unix(seconds int64) string { return time.Unix(seconds, 0).UTC().Format(time.RFC3339) }
+
 func TestBucketsAlignToUTC(t *testing.T) {
 	at := func(text string) int64 {
 		when, err := time.Parse(time.RFC3339, text)
@@ -97,9 +99,9 @@ func TestBucketsAlignToUTC(t *testing.T) {
 		{Month, "2028-02-29T23:59:59Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"},
 		{Month, "2026-12-31T12:00:00Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"},
 	} {
-		start := test.width.floor(at(test.when))
-		if start != at(test.start) || test.width.next(start) != at(test.next) {
-			t.Errorf("%s at %s: %s to %s, want %s to %s", test.width, test.when, stamp(start), stamp(test.width.next(start)), test.start, test.next)
+		start := test.width.Floor(at(test.when))
+		if start != at(test.start) || test.width.Next(start) != at(test.next) {
+			t.Errorf("%s at %s: %s to %s, want %s to %s", test.width, test.when, unix(start), unix(test.width.Next(start)), test.start, test.next)
 		}
 	}
 }

@@ -15,15 +15,15 @@ type Outcome string
 const (
 	OK            Outcome = "ok"             // the whole answer was delivered
 	ClientClosed  Outcome = "client_closed"  // the caller left before the end
-	UpstreamError Outcome = "upstream_error" // the backend refused, broke off or answered nonsense; counts as an error
+	UpstreamError Outcome = "upstream_error" // the backend refused, aborted or gave an invalid answer; counts as an error
 	Timeout       Outcome = "timeout"        // the backend was too slow; counts as an error
-	StreamLimit   Outcome = "stream_limit"   // the gate ended a stream that ran longer than `max_stream`
+	StreamLimit   Outcome = "stream_limit"   // the gate ended a stream that exceeded `max_stream`
 	Shutdown      Outcome = "shutdown"       // the gate ended the request because it stopped
-	Interrupted   Outcome = "interrupted"    // the gate died; a later one settled the request at its last checkpoint
+	Interrupted   Outcome = "interrupted"    // the gate died; the next one settled the request at its last checkpoint
 )
 
-// Failed tells whether the outcome is counted as an error: what a backend did
-// wrong, not what a caller or an operator chose.
+// Failed reports whether the outcome counts as an error: a fault of the backend,
+// not a choice of the caller or the operator.
 func (o Outcome) Failed() bool { return o == UpstreamError || o == Timeout }
 
 func (o Outcome) known() bool {
@@ -36,58 +36,60 @@ func (o Outcome) known() bool {
 
 // Record is what one request that reached a backend used.
 type Record struct {
-	// ID is the request's, made by the gate and never by the caller: a ledger
-	// counts each only once.
+	// ID is the id of the request, made by the gate and never by the caller: a
+	// ledger counts each only once.
 	ID string
 
 	// Start is when the request came in. It decides the minute, hour, day and
-	// month that are charged, also where the answer ended in a later one.
+	// month that are charged, even if the answer ended in a later one.
 	Start time.Time
 
 	Key      string // id of the key, never the key itself
-	Team     string // of the key; empty where it has none
+	Team     string // of the key; empty if it has none
 	Endpoint string // as wire.Endpoint prints it
-	Model    string // the one asked for
-	Backend  string // that answered
-	// UpstreamModel is the model that answered, as the backend names it; empty
-	// where it does not tell.
+	Model    string // the one that was asked for
+	Backend  string // the one that answered
+	// UpstreamModel is the model that answered, by the backend's name for it;
+	// empty if the backend does not name it.
 	UpstreamModel string
 
-	Status int // HTTP status told to the caller; 0 where none was sent
+	Status int // HTTP status sent to the caller; 0 if none was
 
-	// Tokens in wire's normal form: caches are parts of Input, Reasoning is a
+	// Tokens are in wire's normal form: caches are parts of Input, Reasoning is a
 	// part of Output.
 	wire.Tokens
 
-	CostNano int64 // nano-USD; means nothing unless Priced
-	Priced   bool  // the model's price is known, and may be 0
+	CostNano int64 // nano-USD; undefined unless Priced
+	Priced   bool  // the price of the model is known; it may be 0
 
-	FirstToken time.Duration // from Start to the first content; 0 where there was none
+	FirstToken time.Duration // from Start to the first content; 0 if there was none
 	Duration   time.Duration // from Start to the end of the answer
 
 	Outcome   Outcome
-	Estimated bool // Tokens were counted by the gate: the backend reported none
+	Estimated bool // the gate counted Tokens, since the backend reported none
 	Flagged   bool // the backend's usage was absurd or contradictory, and was clamped
 	Attempts  int  // backends tried, at least 1
 }
 
-// ErrInvalid is wrapped by the errors of records that no ledger takes.
+// ErrInvalid is wrapped by the errors of invalid records.
 var ErrInvalid = errors.New("invalid usage record")
 
-// maxCount bounds each number of one record, so that eight million of the
-// largest still add up in an int64. The meter clamps far below it.
+// maxID bounds the id of a record, in bytes.
+const maxID = 256
+
+// maxCount bounds each count of one record, so that the sum of eight million of
+// the largest fits into an int64. The meter clamps far below it.
 const maxCount = 1 << 40
 
 // MaxCost bounds the cost of one record, in nano-USD: a million USD.
 const MaxCost = 1_000_000 * 1_000_000_000
 
-// Validate tells why no ledger takes the record; nil where they do. The error
-// wraps ErrInvalid.
+// Validate returns an error if the record is invalid. It wraps ErrInvalid.
 func (r *Record) Validate() error {
 	switch {
 	case r.ID == "":
 		return fmt.Errorf("%w: no id", ErrInvalid)
-	case len(r.ID) > maxName:
+	case len(r.ID) > maxID:
 		return fmt.Errorf("%w: an id of %d bytes", ErrInvalid, len(r.ID))
 	case r.Start.Unix() < 0 || r.Start.Unix() > maxUnix:
 		return fmt.Errorf("%w %s: start %v out of range", ErrInvalid, r.ID, r.Start)

@@ -1,25 +1,25 @@
 package usage
 
 import (
-	"cmp"
 	"slices"
 )
 
 // Total returns the page with all of its buckets summed up into one, from the
-// start of the first to the end of the last. A page without buckets has none.
+// start of the first to the end of the last. If the page has no buckets, neither
+// has the result.
 func (p *Page) Total() *Page {
 	total := &Page{Object: p.Object, HasMore: p.HasMore, NextPage: p.NextPage}
 	if len(p.Data) == 0 {
 		return total
 	}
 	sum := Bucket{Object: p.Data[0].Object, StartTime: p.Data[0].StartTime, EndTime: p.Data[len(p.Data)-1].EndTime, Results: []Result{}}
-	places := make(map[tuple]int)
+	index := make(map[names]int) // in sum.Results
 	for _, bucket := range p.Data {
 		for _, r := range bucket.Results {
-			name := r.tuple()
-			at, known := places[name]
+			group := r.names()
+			at, known := index[group]
 			if !known {
-				places[name] = len(sum.Results)
+				index[group] = len(sum.Results)
 				sum.Results = append(sum.Results, r.Sum(Result{}))
 				continue
 			}
@@ -27,23 +27,23 @@ func (p *Page) Total() *Page {
 		}
 	}
 	slices.SortStableFunc(sum.Results, func(a, b Result) int {
-		x, y := a.tuple(), b.tuple()
-		return cmp.Or(cmp.Compare(x.key, y.key), cmp.Compare(x.team, y.team), cmp.Compare(x.model, y.model),
-			cmp.Compare(x.backend, y.backend), cmp.Compare(x.endpoint, y.endpoint))
+		x, y := a.names(), b.names()
+		return slices.Compare(x[:], y[:])
 	})
 	total.Data = []Bucket{sum}
 	return total
 }
 
-// tuple is what the result is grouped by.
-func (r *Result) tuple() tuple {
-	text := func(label *string) string {
-		if label == nil {
-			return ""
+// names are the labels of a result as plain strings: "" for one that is nil.
+type names [5]string
+
+func (r *Result) names() (n names) {
+	for i, label := range r.labels() {
+		if label != nil {
+			n[i] = *label
 		}
-		return *label
 	}
-	return tuple{text(r.Key), text(r.Team), text(r.Model), text(r.Backend), text(r.Endpoint)}
+	return n
 }
 
 // Sum returns the sum of two results, with the labels of the first.

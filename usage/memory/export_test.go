@@ -1,0 +1,8 @@
+package memory
+
+// Merge moves the pending samples into blocks, as Record does now and then.
+func (l *Ledger) Merge() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.merge()
+}
