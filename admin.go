@@ -9,12 +9,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/control"
 	"github.com/amanycodes/pine-gate/internal/dashboard"
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// adminState is what an AdminHandler holds besides its configuration.
+// AdminHandler is the control plane (`http.handlers.pinegate_admin`): usage,
+// health and metrics for a private listener. It refuses to be provisioned
+// without an admin key.
+type AdminHandler struct {
+	config.Admin
+	adminState
+}
+
+// adminState holds what an AdminHandler has besides its configuration.
 type adminState struct {
 	admin *handlers.Admin
 	keys  *keys.Store

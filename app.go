@@ -13,12 +13,20 @@ import (
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/internal/backends/discovery"
 	"github.com/amanycodes/pine-gate/internal/backends/queue"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// appState is what an App holds besides its configuration.
+// App is the pinegate app: what all gates of one Caddy share. It exists with
+// its defaults where it is not configured.
+type App struct {
+	config.App
+	appState
+}
+
+// appState holds what an App has besides its configuration.
 type appState struct {
 	logger  *zap.Logger
 	state   *state
@@ -68,11 +76,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.metrics, err = metrics.For(ctx.GetMetricsRegistry(), perKey); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	if _, err := a.Store.settings(); err != nil {
+	if _, err := a.Store.Settings(); err != nil {
 		return err
 	}
 	if a.Webhook != nil {
-		if err := a.Webhook.check(); err != nil {
+		if err := a.Webhook.Check(); err != nil {
 			return err
 		}
 	}
@@ -141,8 +149,8 @@ const settleWait = 2 * time.Second
 
 // define notes what a key, team, model or backend is. It fails if another site
 // said something else of the same id: its counters could not follow both.
-func (a *App) define(kind, id string, config any) error {
-	text, err := json.Marshal(config)
+func (a *App) define(kind, id string, value any) error {
+	text, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encoding %s %q: %w", kind, id, err)
 	}
@@ -152,21 +160,6 @@ func (a *App) define(kind, id string, config any) error {
 	}
 	a.definitions[d] = text
 	return nil
-}
-
-func (a *App) storeType() string {
-	if a.Store == nil || a.Store.Type == "" {
-		return "file"
-	}
-	return a.Store.Type
-}
-
-// ledgerType is the store that usage is kept in.
-func (a *App) ledgerType() string {
-	if t := a.storeType(); t != "redis" {
-		return t
-	}
-	return "file"
 }
 
 // shared is what requests hold.

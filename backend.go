@@ -3,8 +3,10 @@ package pinegate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,28 +16,29 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/backends/queue"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// provision loads the backend's reverse_proxy and makes of both what the
-// gateway routes to.
-func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*routing.Backend, error) {
+// provisionBackend loads the backend's reverse_proxy and returns the backend that
+// requests are routed to. maxBody is the largest body of a request in bytes.
+func provisionBackend(ctx caddy.Context, app *App, b *config.Backend, maxBody int64) (*routing.Backend, error) {
 	if err := keys.CheckID(b.Name); err != nil {
 		return nil, fmt.Errorf("its name: %w", err)
 	}
 	if err := app.define("backend", b.Name, b); err != nil {
 		return nil, err
 	}
-	if err := b.checkNumbers(); err != nil {
+	if err := b.Check(); err != nil {
 		return nil, err
 	}
 	if len(b.ProxyRaw) == 0 {
 		return nil, errors.New("it has no proxy to forward with")
 	}
-	config := b.ProxyRaw // which loading clears
+	proxyConfig := b.ProxyRaw // which LoadModule clears
 	module, err := ctx.LoadModule(b, "ProxyRaw")
 	if err != nil {
 		return nil, fmt.Errorf("loading its proxy: %w", err)
@@ -63,7 +66,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*
 		FirstToken:      orDefault(time.Duration(b.FirstTokenTimeout), defaultFirstToken),
 		Idle:            orDefault(time.Duration(b.IdleTimeout), defaultIdle),
 		CompletionCap:   transport.IsAzure() || isOpenAI(proxy),
-		Forwarder:       backends.NewForwarder(proxy, config),
+		Forwarder:       backends.NewForwarder(proxy, proxyConfig),
 		Metrics:         app.metrics.Backend(b.Name),
 		State:           live,
 	}
@@ -74,15 +77,10 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*
 	if backend.Models, err = pattern.ParseList(serves); err != nil {
 		return nil, fmt.Errorf("models: %w", err)
 	}
-	for public, upstream := range b.Rename {
-		if public == "" || upstream == "" {
-			return nil, errors.New("rename: a name is empty")
-		}
-	}
 	if backend.Rules, err = rules(limiter.ScopeBackend, b.Name, b.Limits); err != nil {
 		return nil, err
 	}
-	capacity := b.capacity(maxBody)
+	capacity := capacityOf(b, maxBody)
 	capacity.Bytes = max(capacity.Bytes, app.capacities[b.Name].Bytes) // of sites that differ in max_body
 	live.InitCapacity(capacity)                                        // that of a configuration which runs stays until this one does
 	if app.capacities == nil {
@@ -90,7 +88,7 @@ func (b *BackendConfig) provision(ctx caddy.Context, app *App, maxBody int64) (*
 	}
 	app.capacities[b.Name] = capacity
 	app.operate(backend, transport, transport.Upstreams(proxy.Upstreams))
-	return backend, b.discover(app, backend, transport)
+	return backend, discover(app, b, backend, transport)
 }
 
 // Defaults of what a backend does not say.
@@ -100,50 +98,20 @@ const (
 	defaultQueueTimeout = 30 * time.Second
 )
 
-// maxQueue bounds how many requests wait at a backend.
-const maxQueue = 100_000
-
 // queuedShare is the part of max_body, one in so many, that requests which wait may
 // hold on average: few are that large, and all of them together must not take the
 // machine's memory.
 const queuedShare = 10
 
-// capacity is how many requests the backend takes, and how many wait, each of at
-// most maxBody bytes.
-func (b *BackendConfig) capacity(maxBody int64) queue.Capacity {
+// capacityOf returns how many requests the backend takes, and how many wait, each of
+// at most maxBody bytes.
+func capacityOf(b *config.Backend, maxBody int64) queue.Capacity {
 	return queue.Capacity{
 		Bytes:    max(maxBody, b.Queue*(maxBody/queuedShare)),
 		Inflight: b.MaxInflight,
 		Waiting:  int(b.Queue),
 		Wait:     orDefault(time.Duration(b.QueueTimeout), defaultQueueTimeout),
 	}
-}
-
-func (b *BackendConfig) checkNumbers() error {
-	for _, d := range []struct {
-		name  string
-		value caddy.Duration
-	}{
-		{"drain", b.Drain},
-		{"first_token_timeout", b.FirstTokenTimeout},
-		{"idle_timeout", b.IdleTimeout},
-		{"queue_timeout", b.QueueTimeout},
-	} {
-		if d.value < 0 {
-			return fmt.Errorf("%s is %s: expected a positive duration", d.name, time.Duration(d.value))
-		}
-	}
-	switch {
-	case b.MaxInflight < 0:
-		return fmt.Errorf("max_inflight is %d: expected a positive number", b.MaxInflight)
-	case b.Queue < 0 || b.Queue > maxQueue:
-		return fmt.Errorf("queue is %d: expected a number from 0 to %d", b.Queue, maxQueue)
-	case b.Queue > 0 && b.MaxInflight == 0:
-		return errors.New("queue without max_inflight: nobody would wait")
-	case b.QueueTimeout > 0 && b.Queue == 0:
-		return errors.New("queue_timeout without queue: nobody would wait")
-	}
-	return nil
 }
 
 // checkUpstreams refuses addresses outside dial_allow while loading, where they
@@ -204,7 +172,7 @@ func (h *Handler) modelNames(served []*routing.Backend) (models []wire.Model, la
 		for _, p := range backend.Models {
 			add(p, backend.Name)
 		}
-		for _, public := range sortedKeys(h.Backends[i].Rename) {
+		for _, public := range slices.Sorted(maps.Keys(h.Backends[i].Rename)) {
 			if p, err := pattern.Parse(public); err == nil && backend.Models.Match(public) {
 				add(p, backend.Name)
 			}

@@ -69,36 +69,6 @@ func TestAdaptGoldens(t *testing.T) {
 	}
 }
 
-// A golden shows each word of the grammar once, so that none is forgotten when
-// the parser is changed.
-func TestAdaptGoldensShowEveryWord(t *testing.T) {
-	var shown strings.Builder
-	files, _ := filepath.Glob("testdata/adapt/*.caddyfiletest")
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		input, _, _ := strings.Cut(string(text), separator)
-		shown.WriteString(input)
-	}
-	lines := strings.Split(shown.String(), "\n")
-	vocabulary := (&gateParser{gate: new(Handler), owners: secretOwners{}}).words()
-	for name := range (&backendParser{backend: new(BackendConfig)}).words() {
-		vocabulary[name] = word{}
-	}
-	vocabulary["policy"], vocabulary["attempts"] = word{}, word{}
-next:
-	for name := range vocabulary {
-		for _, line := range lines {
-			if fields := strings.Fields(line); len(fields) > 0 && fields[0] == name {
-				continue next
-			}
-		}
-		t.Errorf("%q stands in no golden", name)
-	}
-}
-
 // JSON configs are stored and shown: what is clear in the Caddyfile, also by
 // way of {$NAME}, must not be in them.
 func TestAdaptHidesClearSecrets(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/control"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
@@ -119,7 +120,7 @@ type storeDoor struct {
 }
 
 func openStore(dir string) (door, error) {
-	store := &StoreConfig{Dir: dir}
+	store := &config.Store{Dir: dir}
 	d := &storeDoor{dir: dir, registry: registry.New(registryOpener(store), registry.Options{})}
 	d.api = control.New(
 		func() (control.Gate, error) { return storedOnly{d.registry}, nil },

@@ -3,7 +3,6 @@ package pinegate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -11,15 +10,13 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/backends/discovery"
+	"github.com/amanycodes/pine-gate/internal/config"
 )
-
-// minDiscover bounds how often a backend is asked for its models.
-const minDiscover = time.Second
 
 // discover has the backend asked for its models once the configuration runs. One
 // that several gates have is asked once.
-func (b *BackendConfig) discover(app *App, backend *routing.Backend, transport *backends.Transport) error {
-	every, err := b.discoverEvery(transport)
+func discover(app *App, b *config.Backend, backend *routing.Backend, transport *backends.Transport) error {
+	every, err := discoverEvery(b, transport)
 	if err != nil || every == 0 {
 		return err
 	}
@@ -39,13 +36,9 @@ func (b *BackendConfig) discover(app *App, backend *routing.Backend, transport *
 }
 
 // discoverEvery is how often the backend is asked for its models, 0 for never.
-func (b *BackendConfig) discoverEvery(transport *backends.Transport) (time.Duration, error) {
+func discoverEvery(b *config.Backend, transport *backends.Transport) (time.Duration, error) {
 	every := time.Duration(b.Discover)
 	switch {
-	case every < 0 || every > 0 && every < minDiscover:
-		return 0, fmt.Errorf("discover is %s: expected at least %s", every, minDiscover)
-	case every > 0 && b.DiscoverOff:
-		return 0, errors.New("discover and discover_off exclude each other")
 	case every > 0 && transport.API == "echo":
 		return 0, errors.New("discover: api echo has no models to tell")
 	case b.DiscoverOff || every > 0:

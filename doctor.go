@@ -3,6 +3,7 @@ package pinegate
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -124,7 +125,7 @@ func (p *patient) findHandlers(server string, tree any) error {
 			p.admins = append(p.admins, adminSite{server})
 			return nil
 		}
-		for _, name := range sortedKeys(node) {
+		for _, name := range slices.Sorted(maps.Keys(node)) {
 			if err := p.findHandlers(server, node[name]); err != nil {
 				return err
 			}

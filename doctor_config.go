@@ -3,6 +3,7 @@ package pinegate
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage/pricing"
@@ -88,7 +90,7 @@ func checkLogs(p *patient) (found []finding) {
 			found = append(found, serious("take `log_credentials` out of the `servers` option", "the access log of %s holds the credentials of callers", name))
 		}
 		loggers := []string{server.Logs.DefaultLoggerName}
-		for _, host := range sortedKeys(server.Logs.LoggerNames) {
+		for _, host := range slices.Sorted(maps.Keys(server.Logs.LoggerNames)) {
 			loggers = append(loggers, server.Logs.LoggerNames[host]...)
 		}
 		for _, logger := range loggers {
@@ -118,7 +120,7 @@ func (p *patient) logsOf(logger string) (names []string) {
 	if p.config.Logging == nil {
 		return names
 	}
-	for _, name := range sortedKeys(p.config.Logging.Logs) {
+	for _, name := range slices.Sorted(maps.Keys(p.config.Logging.Logs)) {
 		log := p.config.Logging.Logs[name]
 		var writer struct {
 			Output string `json:"output"`
@@ -210,7 +212,7 @@ func checkTimeouts(p *patient) (found []finding) {
 }
 
 func checkMemory(p *patient) []finding {
-	if p.app.storeType() != "memory" {
+	if p.app.Store.Kind() != "memory" {
 		return nil
 	}
 	return []finding{warning("`store file` among the options of `pinegate`, which is the default", "the store is memory: a restart forgets usage, quotas, and keys that were made at runtime")}
@@ -300,18 +302,18 @@ func (p *patient) prices() (*pricing.List, error) {
 
 // namesOf are the models of a backend, by the configuration and by what the backend
 // has told; where there are no price files, patterns stand for what they match.
-func (p *patient) namesOf(b *BackendConfig) (names []string) {
+func (p *patient) namesOf(b *config.Backend) (names []string) {
 	serves, err := patterns(b.Models)
 	if err != nil {
 		return nil
 	}
 	for _, m := range serves {
 		// Of the names that a pattern matches a price file may have any.
-		if m.Literal() || len(p.app.Prices) == 0 && b.api() != "echo" {
+		if m.Literal() || len(p.app.Prices) == 0 && apiOf(b) != "echo" {
 			names = append(names, m.String())
 		}
 	}
-	if len(serves) == 0 && len(p.app.Prices) == 0 && b.api() != "echo" {
+	if len(serves) == 0 && len(p.app.Prices) == 0 && apiOf(b) != "echo" {
 		names = append(names, "*")
 	}
 	for _, told := range p.backends {
@@ -327,8 +329,8 @@ func (p *patient) namesOf(b *BackendConfig) (names []string) {
 	return names
 }
 
-// api is the dialect that the backend speaks, as its transport says it.
-func (b *BackendConfig) api() string {
+// apiOf returns the dialect of a backend's transport.
+func apiOf(b *config.Backend) string {
 	var proxy struct {
 		Transport struct {
 			API string `json:"api"`
@@ -339,7 +341,7 @@ func (b *BackendConfig) api() string {
 }
 
 // priced tells whether a model has a price at a backend.
-func priced(h *Handler, list *pricing.List, b *BackendConfig, model string) bool {
+func priced(h *Handler, list *pricing.List, b *config.Backend, model string) bool {
 	for _, block := range h.Models {
 		if m, err := pattern.Parse(block.Pattern); err == nil && block.Price != nil && m.Match(model) {
 			return true

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -43,22 +44,22 @@ type limits struct {
 // limitsFor returns the limits of a configuration's store, nil where the state has
 // them; give them back with drop.
 func limitsFor(app *App) (*limits, error) {
-	if app.storeType() != "redis" {
+	if app.Store.Kind() != "redis" {
 		return nil, nil
 	}
-	config := app.Store.Redis
-	if config == nil {
-		config = new(RedisConfig)
+	c := app.Store.Redis
+	if c == nil {
+		c = new(config.Redis)
 	}
-	options, err := config.options()
+	options, err := c.Options()
 	if err != nil {
 		return nil, err
 	}
-	mode, err := limiter.ParseOutage(config.Outage)
+	mode, err := limiter.ParseOutage(c.Outage)
 	if err != nil {
 		return nil, err
 	}
-	key, err := config.key(app.state.key)
+	key, err := c.Key(app.state.key)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func limitsFor(app *App) (*limits, error) {
 		l.metrics.Store(app.metrics)
 		l.options.Seed, l.options.Epoch, l.options.OnError = app.state.used, app.state.epoch, l.failed
 		l.guarding = limiter.GuardedOptions{
-			Mode: mode, Replicas: config.Replicas, Seed: app.state.usedHere, Seedable: app.state.usageIsBack,
+			Mode: mode, Replicas: c.Replicas, Seed: app.state.usedHere, Seedable: app.state.usageIsBack,
 			OnChange: l.changed, OnError: l.count,
 		}
 		l.registry = newRegistry(func() (registry.Backing, error) { return openRedisKeys(options) })

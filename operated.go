@@ -303,7 +303,7 @@ func (a operated) Status(ctx context.Context) control.Status {
 // storeState tells whether the stores answer: that of usage, and that which gates
 // share.
 func (a operated) storeState(ctx context.Context) control.Store {
-	s := control.Store{Type: a.storeType()}
+	s := control.Store{Type: a.Store.Kind()}
 	shared := a.shared()
 	shared.Acquire()
 	defer shared.Release()

@@ -6,13 +6,8 @@ import (
 	"strings"
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/pattern"
-)
-
-// Bounds of what a route may say.
-const (
-	maxWeight   = 1_000_000
-	maxAttempts = 1000
 )
 
 // routes makes the routes of the gate, whose backends have been provisioned.
@@ -23,22 +18,22 @@ func (h *Handler) routes(backends []*routing.Backend) ([]*routing.Route, error) 
 	}
 	seen := make(map[string]bool, len(h.Routes))
 	routes := make([]*routing.Route, 0, len(h.Routes))
-	for _, config := range h.Routes {
-		if seen[config.Model] {
-			return nil, fmt.Errorf("route %q stands twice", config.Model)
+	for _, c := range h.Routes {
+		if seen[c.Model] {
+			return nil, fmt.Errorf("route %q stands twice", c.Model)
 		}
-		seen[config.Model] = true
-		route, err := config.provision(byName)
+		seen[c.Model] = true
+		route, err := provisionRoute(c, byName)
 		if err != nil {
-			return nil, fmt.Errorf("route %q: %w", config.Model, err)
+			return nil, fmt.Errorf("route %q: %w", c.Model, err)
 		}
 		routes = append(routes, route)
 	}
 	return routes, nil
 }
 
-// provision checks a route and finds its backends.
-func (c RouteConfig) provision(backends map[string]*routing.Backend) (*routing.Route, error) {
+// provisionRoute checks a route and finds its backends.
+func provisionRoute(c config.Route, backends map[string]*routing.Backend) (*routing.Route, error) {
 	route := &routing.Route{Attempts: c.Attempts}
 	var err error
 	if route.Pattern, err = pattern.Parse(c.Model); err != nil {
@@ -50,13 +45,13 @@ func (c RouteConfig) provision(backends map[string]*routing.Backend) (*routing.R
 	switch {
 	case len(c.Backends) == 0:
 		return nil, errors.New("it leads nowhere: expected backends")
-	case c.Attempts < 0 || c.Attempts > maxAttempts:
-		return nil, fmt.Errorf("attempts is %d: expected a number from 1 to %d", c.Attempts, maxAttempts)
+	case c.Attempts < 0 || c.Attempts > config.MaxAttempts:
+		return nil, fmt.Errorf("attempts is %d: expected a number from 1 to %d", c.Attempts, config.MaxAttempts)
 	}
-	seen := make(map[RouteTargetConfig]bool, len(c.Backends))
+	seen := make(map[config.RouteTarget]bool, len(c.Backends))
 	for _, target := range c.Backends {
 		weighted := route.Policy == routing.PolicyWeighted
-		same := RouteTargetConfig{Backend: target.Backend, Model: target.Model}
+		same := config.RouteTarget{Backend: target.Backend, Model: target.Model}
 		switch backend := backends[target.Backend]; {
 		case backend == nil:
 			return nil, fmt.Errorf("there is no backend %q", target.Backend)
@@ -64,8 +59,8 @@ func (c RouteConfig) provision(backends map[string]*routing.Backend) (*routing.R
 			return nil, fmt.Errorf("the backend %q stands twice with one model", target.Backend)
 		case !isName(target.Model):
 			return nil, fmt.Errorf("backend %q: %q is no name of a model: expected one without white space and '*'", target.Backend, target.Model)
-		case weighted && (target.Weight < 1 || target.Weight > maxWeight):
-			return nil, fmt.Errorf("backend %q: weight is %d: expected a number from 1 to %d", target.Backend, target.Weight, maxWeight)
+		case weighted && (target.Weight < 1 || target.Weight > config.MaxWeight):
+			return nil, fmt.Errorf("backend %q: weight is %d: expected a number from 1 to %d", target.Backend, target.Weight, config.MaxWeight)
 		case !weighted && target.Weight != 0:
 			return nil, fmt.Errorf("backend %q has a weight, and the policy is not weighted", target.Backend)
 		default:

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/control"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
@@ -42,13 +43,13 @@ func newRegistry(open func() (registry.Backing, error)) *registry.Registry {
 }
 
 // registryOpener tells where the keys of an embedded store are kept.
-func registryOpener(store *StoreConfig) func() (registry.Backing, error) {
+func registryOpener(store *config.Store) func() (registry.Backing, error) {
 	if store != nil && store.Type == "memory" {
 		memory := registry.NewMemory()
 		return func() (registry.Backing, error) { return memory, nil }
 	}
 	return func() (registry.Backing, error) {
-		dir, err := store.dir()
+		dir, err := store.Path()
 		if err != nil {
 			return nil, err
 		}

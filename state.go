@@ -139,12 +139,12 @@ func (s *state) openLedger() (usage.Ledger, error) {
 		return l.Ledger, nil
 	}
 	app := s.app()
-	settings, err := app.Store.settings()
+	settings, err := app.Store.Settings()
 	if err != nil {
 		return nil, err
 	}
 	hideModels := app.Metrics != nil && app.Metrics.HideModels
-	own, err := s.open(ledgerOptions{settings, app.storeType() == "redis", hideModels, s.showHealth})
+	own, err := s.open(ledgerOptions{settings, app.Store.Kind() == "redis", hideModels, s.showHealth})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
@@ -163,7 +163,7 @@ func (s *state) openLedger() (usage.Ledger, error) {
 
 // start takes the settings of a configuration over and opens the ledger.
 func (s *state) start(app *App) error {
-	s.health.Store(&storeHealth{app.metrics, app.ledgerType()})
+	s.health.Store(&storeHealth{app.metrics, app.Store.LedgerKind()})
 	s.mu.Lock()
 	s.running = append(s.running, app)
 	s.configureWebhook(app)
@@ -208,7 +208,7 @@ func (s *state) configure() {
 	}
 	if l := s.ledger.Load(); l != nil {
 		app := s.app()
-		if settings, err := app.Store.settings(); err == nil { // else it had not been provisioned
+		if settings, err := app.Store.Settings(); err == nil { // else it had not been provisioned
 			l.Configure(settings)
 			s.share(app)
 		}

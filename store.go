@@ -1,15 +1,14 @@
 package pinegate
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/boltdb"
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
@@ -27,9 +26,9 @@ type ledgerOptions struct {
 }
 
 // opener tells a store's key in the pool and how to open its ledger.
-func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) {
+func opener(store *config.Store, logger *zap.Logger) (string, openLedger, error) {
 	if store == nil {
-		store = new(StoreConfig)
+		store = new(config.Store)
 	}
 	switch store.Type {
 	case "memory":
@@ -40,7 +39,7 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 	default:
 		return "", nil, fmt.Errorf("unknown store %q: expected file, memory or redis", store.Type)
 	}
-	dir, err := store.dir()
+	dir, err := store.Path()
 	if err != nil {
 		return "", nil, err
 	}
@@ -57,42 +56,5 @@ func opener(store *StoreConfig, logger *zap.Logger) (string, openLedger, error) 
 	}, nil
 }
 
-// dir is the absolute path of the directory of the embedded store.
-func (c *StoreConfig) dir() (string, error) {
-	var dir string
-	if c != nil {
-		dir = c.Dir
-	}
-	if dir == "" {
-		dir = filepath.Join(caddy.AppDataDir(), "pinegate")
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("resolving the store's directory: %w", err)
-	}
-	return dir, nil
-}
-
 // gateModule is the ID of the gate's module, by which its loggers are named.
 const gateModule = "http.handlers.pinegate"
-
-// settings are what of the store may change with a configuration.
-func (c *StoreConfig) settings() (usage.Settings, error) {
-	if c == nil {
-		return usage.Settings{}, nil
-	}
-	s := usage.Settings{Retention: time.Duration(c.Retention), Sync: time.Duration(c.Sync)}
-	switch {
-	case c.Redis != nil && c.Type != "redis":
-		return s, fmt.Errorf("store %s: expected no redis, which belongs to the type redis", c.Type)
-	case s.Retention < 0:
-		return s, fmt.Errorf("store retention %s: expected a positive duration", s.Retention)
-	case s.Sync < 0:
-		return s, fmt.Errorf("store sync %s: expected a positive duration", s.Sync)
-	case c.SyncAlways && s.Sync > 0:
-		return s, errors.New("store sync: expected either a duration or sync_always")
-	case c.SyncAlways:
-		s.Sync = usage.SyncAlways
-	}
-	return s, nil
-}

@@ -49,7 +49,7 @@ func (s *state) share(app *App) {
 		return
 	}
 	quietRedis()
-	options, err := app.Store.Redis.options()
+	options, err := app.Store.Redis.Options()
 	var client redis.UniversalClient
 	if err == nil {
 		client, err = limiter.NewClient(options)
@@ -71,13 +71,13 @@ func (s *state) share(app *App) {
 // sharingKey tells one Redis that usage is shared in from another; it is empty
 // where there is none.
 func (a *App) sharingKey() (string, error) {
-	if a.storeType() != "redis" || a.Store.Redis == nil {
+	if !a.Store.SharesUsage() {
 		return "", nil
 	}
 	// What limits do while it is away is nothing to usage.
-	config := *a.Store.Redis
-	config.Outage, config.Replicas, config.Timeout = "", 0, 0
-	return config.key("")
+	c := *a.Store.Redis
+	c.Outage, c.Replicas, c.Timeout = "", 0, 0
+	return c.Key("")
 }
 
 // usageChanged returns what tells metrics and the log, once each time, that what

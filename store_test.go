@@ -8,36 +8,14 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/amanycodes/pine-gate/internal/alerts"
 	"github.com/amanycodes/pine-gate/internal/backends/queue"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/usage"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
-
-func TestStoreSettings(t *testing.T) {
-	second, day := caddy.Duration(time.Second), caddy.Duration(24*time.Hour)
-	for _, c := range []struct {
-		store *StoreConfig
-		want  usage.Settings
-		wrong bool
-	}{
-		{nil, usage.Settings{}, false},
-		{&StoreConfig{}, usage.Settings{}, false},
-		{&StoreConfig{Sync: second, Retention: day}, usage.Settings{Sync: time.Second, Retention: 24 * time.Hour}, false},
-		{&StoreConfig{SyncAlways: true}, usage.Settings{Sync: usage.SyncAlways}, false},
-		{&StoreConfig{Sync: -second}, usage.Settings{}, true},
-		{&StoreConfig{Retention: -day}, usage.Settings{}, true},
-		{&StoreConfig{Sync: second, SyncAlways: true}, usage.Settings{}, true},
-	} {
-		got, err := c.store.settings()
-		if (err != nil) != c.wrong || err == nil && got != c.want {
-			t.Errorf("%+v: %+v, %v", c.store, got, err)
-		}
-	}
-}
 
 // fakeLedger notes what it is configured with.
 type fakeLedger struct {
@@ -56,7 +34,7 @@ func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &App{Store: &StoreConfig{Retention: caddy.Duration(d)}, appState: appState{
+		return &App{App: config.App{Store: &config.Store{Retention: caddy.Duration(d)}}, appState: appState{
 			metrics: m, capacities: map[string]queue.Capacity{"gpu": {Inflight: int64(d / time.Hour)}},
 		}}
 	}

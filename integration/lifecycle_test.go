@@ -190,7 +190,7 @@ func TestKeysFileIsFollowed(t *testing.T) {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}
 	write(`[{"id":"carol","secrets":["carols-secret-0000`) // torn
-	eventually(t, "the torn file is told of", func() bool { return strings.Contains(g.logs.String(), "keys were not changed") })
+	eventually(t, "the torn file is told of", func() bool { return strings.Contains(g.logs.String(), "keys not changed") })
 	if a := g.chat("carols-secret-00000000001", "m", "x"); a.status != 200 {
 		t.Errorf("a broken file took the keys away: %d", a.status)
 	}

@@ -123,7 +123,7 @@ func TestSecretInAFileIsFollowed(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the missing file is told of", func() bool { return strings.Contains(g.logs.String(), "keys were not changed") })
+	eventually(t, "the missing file is told of", func() bool { return strings.Contains(g.logs.String(), "keys not changed") })
 	if a := g.chat(secretOf("second"), "m", "x"); a.status != 200 {
 		t.Errorf("with its file gone: %d", a.status)
 	}

@@ -1,4 +1,4 @@
-package pinegate
+package caddyfile
 
 import (
 	"fmt"
@@ -10,24 +10,24 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// What the values are called in messages.
+// Descriptions of values in messages.
 const (
 	aCount    = "a number, as in 4096, 100k or 1.5M"
 	aSize     = "a size, as in 10MB or 512KiB"
 	aDuration = "a duration, as in 30m or 400d"
 )
 
-// parseCount reads a positive number, which may end in k, M or G, as limits do.
+// parseCount parses a positive number, which may end in k, M or G, as limits do.
 func parseCount(text string) (int64, error) {
 	limit, err := limiter.ParseLimit([]string{text, limiter.Concurrent.String()})
 	if err != nil {
-		// Its own words are about a limit.
+		// The error of ParseLimit is about a limit.
 		return 0, fmt.Errorf("%q is no positive whole number", text)
 	}
 	return limit.Amount, nil
 }
 
-// parseSize reads a positive number of bytes with or without a unit.
+// parseSize parses a positive number of bytes with or without a unit.
 func parseSize(text string) (int64, error) {
 	n, err := humanize.ParseBytes(text)
 	switch {
@@ -41,7 +41,7 @@ func parseSize(text string) (int64, error) {
 	return int64(n), nil
 }
 
-// parseKeepAlive reads a positive duration, or off.
+// parseKeepAlive parses a positive duration, or off.
 func parseKeepAlive(text string) (caddy.Duration, error) {
 	if text == "off" {
 		return -1, nil
@@ -49,7 +49,7 @@ func parseKeepAlive(text string) (caddy.Duration, error) {
 	return parseDuration(text)
 }
 
-// parseDuration reads a positive duration as Caddy writes them, days included.
+// parseDuration parses a positive duration in Caddy's syntax, with days.
 func parseDuration(text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)
 	if err != nil || d <= 0 {

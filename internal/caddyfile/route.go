@@ -1,21 +1,23 @@
-package pinegate
+package caddyfile
 
 import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/amanycodes/pine-gate/internal/config"
 )
 
-// routeParser reads a route. The backends that it names are looked for when the
-// whole gate was read.
+// routeParser parses a route. check looks for its backends once the whole gate is
+// parsed.
 type routeParser struct {
-	route   RouteConfig
-	targets []caddyfile.Dispenser // at the targets, for errors about them
+	route   config.Route
+	targets []caddyfile.Dispenser // the positions of the targets, for errors
 }
 
 const aTarget = "<backend>[/<model>]..."
 
-// parseRoute reads a pattern of models with its backends, and its block:
+// parseRoute parses a pattern of models with its backends, and its block:
 //
 //	route <model pattern> <backend>[/<model>]... {
 //		policy first|round_robin|weighted <n>...|least_inflight|lowest_latency|sticky [conversation|key]
@@ -43,7 +45,7 @@ func parseRoute(d *caddyfile.Dispenser, patterns definitions) (*routeParser, err
 	if len(p.targets) == 0 {
 		return nil, d.Errf("route %q leads nowhere: expected %s", text, aTarget)
 	}
-	return p, parseBlock(d, words{
+	return p, parseBlock(d, subdirectives{
 		"policy":   {parse: p.parsePolicy},
 		"attempts": {parse: p.parseAttempts},
 	}, nil)
@@ -56,7 +58,7 @@ func (p *routeParser) addTarget(d *caddyfile.Dispenser) error {
 			return d.Errf("route: %q: %q is no name of a model: expected one without white space and '*'", d.Val(), model)
 		}
 	}
-	target := RouteTargetConfig{Backend: name, Model: model}
+	target := config.RouteTarget{Backend: name, Model: model}
 	for _, other := range p.route.Backends {
 		if other == target {
 			return d.Errf("route: %q stands here already", d.Val())
@@ -67,7 +69,7 @@ func (p *routeParser) addTarget(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// check makes sure that the route's backends are there.
+// check returns an error if one of the route's backends is not defined.
 func (p *routeParser) check(backends definitions) error {
 	for i, target := range p.route.Backends {
 		if _, ok := backends[target.Backend]; !ok {
@@ -110,8 +112,8 @@ func (p *routeParser) parseWeights(d *caddyfile.Dispenser) error {
 	}
 	for i, arg := range args {
 		weight, err := parseCount(arg)
-		if err != nil || weight > maxWeight {
-			return d.Errf("policy: %q is no weight: expected a whole number from 1 to %d", arg, maxWeight)
+		if err != nil || weight > config.MaxWeight {
+			return d.Errf("policy: %q is no weight: expected a whole number from 1 to %d", arg, config.MaxWeight)
 		}
 		p.route.Backends[i].Weight = weight
 	}
@@ -124,8 +126,8 @@ func (p *routeParser) parseAttempts(d *caddyfile.Dispenser) error {
 		return err
 	}
 	n, err := parseCount(arg)
-	if err != nil || n > maxAttempts {
-		return d.Errf("attempts: %q is no number of backends: expected a whole number from 1 to %d", arg, maxAttempts)
+	if err != nil || n > config.MaxAttempts {
+		return d.Errf("attempts: %q is no number of backends: expected a whole number from 1 to %d", arg, config.MaxAttempts)
 	}
 	p.route.Attempts = int(n)
 	return nil

@@ -1,4 +1,4 @@
-package pinegate
+package config
 
 import (
 	"os"
@@ -33,12 +33,12 @@ func TestAWebhookIsChecked(t *testing.T) {
 		"a secret of nothing":  {"https://example.com", file("secret", "\n"), "is empty"},
 		"a secret that is not": {"https://example.com", "{env.PINEGATE_TEST_UNSET}", "webhook: secret: "},
 	} {
-		err := (&WebhookConfig{URL: c.url, Secret: c.secret}).check()
+		err := (&Webhook{URL: c.url, Secret: c.secret}).Check()
 		switch {
 		case c.want == "" && err != nil, c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		case err != nil && strings.Contains(err.Error(), "hush"):
-			t.Errorf("%s: told %v", name, err)
+			t.Errorf("%s: the error shows it: %v", name, err)
 		}
 	}
 }

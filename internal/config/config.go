@@ -1,4 +1,7 @@
-package pinegate
+// Package config holds the configuration of the gate as Caddy's JSON has it, and
+// checks it. The Caddy modules of the root package embed its types; the package
+// caddyfile fills them from a Caddyfile.
+package config
 
 import (
 	"encoding/json"
@@ -10,12 +13,11 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// App is the pinegate app: what all gates of one Caddy share. It exists with
-// its defaults where it is not configured.
+// App configures the pinegate app: what all gates of one Caddy share.
 type App struct {
 	// Where usage is kept, and with it what quotas have used. Default: the
 	// embedded store in Caddy's data directory.
-	Store *StoreConfig `json:"store,omitempty"`
+	Store *Store `json:"store,omitempty"`
 
 	// Price files in the format of model_prices_and_context_window.json: what
 	// tokens cost at models for which no `model` block has a price. Of a model
@@ -24,18 +26,16 @@ type App struct {
 	// Default: none, so that the cost of such models is unknown.
 	Prices []string `json:"prices,omitempty"`
 
-	// What the metrics tell beside the defaults.
-	Metrics *MetricsConfig `json:"metrics,omitempty"`
+	// Labels of the metrics beside the defaults.
+	Metrics *Metrics `json:"metrics,omitempty"`
 
 	// Where the alerts of all gates are sent, beside the log and the metrics.
 	// Default: nowhere.
-	Webhook *WebhookConfig `json:"webhook,omitempty"`
-
-	appState
+	Webhook *Webhook `json:"webhook,omitempty"`
 }
 
-// StoreConfig says where usage is kept.
-type StoreConfig struct {
+// Store says where usage is kept.
+type Store struct {
 	// `file` (the default): embedded and durable. `memory`: nothing survives
 	// the process. `redis`: limits and usage are shared by all gates of one Redis;
 	// each keeps what it records as with `file` too.
@@ -47,7 +47,7 @@ type StoreConfig struct {
 	Dir string `json:"dir,omitempty"`
 
 	// Where the shared limits and usage are; with type `redis` only.
-	Redis *RedisConfig `json:"redis,omitempty"`
+	Redis *Redis `json:"redis,omitempty"`
 
 	// How often the embedded store brings its journal to the disk, and so how
 	// much usage a loss of power may lose; a process that is killed loses
@@ -68,8 +68,8 @@ type StoreConfig struct {
 	Retention caddy.Duration `json:"retention,omitempty"`
 }
 
-// MetricsConfig says what the metrics tell beside the defaults.
-type MetricsConfig struct {
+// Metrics configures the labels of the metrics.
+type Metrics struct {
 	// Adds the label `key`, the id of the key, to the counts of requests,
 	// tokens and cost. Off by default: it multiplies the number of series by
 	// that of the keys.
@@ -80,14 +80,13 @@ type MetricsConfig struct {
 	HideModels bool `json:"hide_models,omitempty"`
 }
 
-// Handler is the gate (`http.handlers.pinegate`). It answers every request
-// that reaches it: what it does not know is refused, never passed on.
+// Gate configures a gate, the handler `http.handlers.pinegate`.
 //
 // A secret is written as `sha256:<64 hex digits>` or as a placeholder,
 // `{env.NAME}` or `{file./path}`; a file is read again when it changes. A clear
 // secret is refused here: Caddy shows its JSON config to whoever asks its admin
 // endpoint.
-type Handler struct {
+type Gate struct {
 	// Secrets that open `GET /v1/usage`; it does not exist without one.
 	AdminKeys []string `json:"admin_keys,omitempty"`
 
@@ -107,36 +106,36 @@ type Handler struct {
 
 	// Teams, whose limits their keys share. A team that is named by a key but
 	// not declared here has no limits.
-	Teams []TeamConfig `json:"teams,omitempty"`
+	Teams []Team `json:"teams,omitempty"`
 
 	// Limits and prices by model. All that match a request's model apply, each
 	// with a counter of its own; the price is that of the longest literal
 	// prefix.
-	Models []ModelConfig `json:"models,omitempty"`
+	Models []Model `json:"models,omitempty"`
 
 	// Limits of each key that sets none of the same unit and window itself,
 	// as in `60 requests/minute burst 10`.
 	Limits []limiter.Limit `json:"limits,omitempty"`
 
-	// Percentages, from 1 to 100, of quotas and budgets that are told of when they
-	// are used: by a line in the log, in the metrics, and to the webhook where there
-	// is one. They hold for every limit by the day, week or month that applies to a
-	// request; each is told once in each window. Default: none.
+	// Percentages, from 1 to 100, of quotas and budgets at whose use an alert is
+	// raised: by a line in the log, in the metrics, and at the webhook if there is
+	// one. They hold for every limit by the day, week or month that applies to a
+	// request; each is raised once in each window. Default: none.
 	Alert []int `json:"alert,omitempty"`
 
 	// How many requests a client address may make before its keys are not even
 	// looked at. Default: 5 failures a second, with bursts of 100.
-	Throttle *ThrottleConfig `json:"throttle,omitempty"`
+	Throttle *Throttle `json:"throttle,omitempty"`
 
 	// The model servers, in the order in which they are tried.
-	Backends []*BackendConfig `json:"backends"`
+	Backends []*Backend `json:"backends"`
 
 	// Which backends answer for which models, where that is not every backend
 	// that serves the model, in the order written. Of several routes that match a
 	// model the most specific one counts: a plain name before any pattern, of
 	// patterns the one with the longest text before its first `*`, of those the
 	// first. A name that no backend lists exists by its route.
-	Routes []RouteConfig `json:"routes,omitempty"`
+	Routes []Route `json:"routes,omitempty"`
 
 	// The largest request body in bytes. Default: 10 MB. Zero means the default.
 	MaxBody int64 `json:"max_body,omitempty"`
@@ -173,12 +172,10 @@ type Handler struct {
 	// longer ones are estimated by characters. How far either is off by language
 	// is in docs/estimates.md. Default: `characters`.
 	Estimate string `json:"estimate,omitempty"`
-
-	handlerState
 }
 
-// TeamConfig is a team: a set of keys with limits in common.
-type TeamConfig struct {
+// Team is a team: a set of keys with limits in common.
+type Team struct {
 	// Its id: letters, digits, `.`, `_` and `-`.
 	ID string `json:"id"`
 
@@ -190,8 +187,8 @@ type TeamConfig struct {
 	Limits []limiter.Limit `json:"limits,omitempty"`
 }
 
-// ModelConfig is what holds for the models that match a pattern.
-type ModelConfig struct {
+// Model is what holds for the models that match a pattern.
+type Model struct {
 	// The pattern; `*` stands for any run of characters.
 	Pattern string `json:"pattern"`
 
@@ -203,13 +200,13 @@ type ModelConfig struct {
 	// every service tier. It counts before what a backend itself says that an
 	// answer cost, as OpenRouter does, and before the price files. Default: those
 	// two, in that order; where neither knows it the cost is unknown, which is
-	// told as null and never as nothing. Zero is free. See docs/prices.md.
+	// reported as null and never as zero. Zero is free. See docs/prices.md.
 	Price *pricing.Price `json:"price,omitempty"`
 }
 
-// ThrottleConfig bounds what one client address may do before its key is
+// Throttle bounds what one client address may do before its key is
 // looked at. IPv6 addresses count by their /64.
-type ThrottleConfig struct {
+type Throttle struct {
 	// Turns the throttle off. Then nothing but the length of the secrets
 	// stands against guessing.
 	Off bool `json:"off,omitempty"`
@@ -229,8 +226,8 @@ type ThrottleConfig struct {
 	Burst int64 `json:"burst,omitempty"`
 }
 
-// BackendConfig is one model server, or a pool of equal ones.
-type BackendConfig struct {
+// Backend is one model server, or a pool of equal ones.
+type Backend struct {
 	// Its name: a label in metrics, logs and usage.
 	Name string `json:"name"`
 
@@ -239,7 +236,7 @@ type BackendConfig struct {
 	Models []string `json:"models,omitempty"`
 
 	// How often the backend is asked which models it has (`GET /v1/models`), so
-	// that `/v1/models` lists them, metrics tell their names, and a model that
+	// that `/v1/models` lists them, metrics name them, and a model that
 	// some backend has goes to no other that only serves `*` and lacks it. The
 	// last list holds while it does not answer; it is asked again after five
 	// seconds then, doubled up to this. At least a second. Zero means the
@@ -312,16 +309,16 @@ type BackendConfig struct {
 	ProxyRaw json.RawMessage `json:"proxy" caddy:"namespace=http.handlers inline_key=handler"`
 }
 
-// RouteConfig says which backends answer for the models that a pattern matches,
+// Route says which backends answer for the models that a pattern matches,
 // and in which order they are tried. A backend that does not speak the endpoint
 // which is asked for is left out.
-type RouteConfig struct {
+type Route struct {
 	// The pattern of the models' public names. A plain name that no backend lists
 	// is an alias: it exists, and stands in `/v1/models`.
 	Model string `json:"model"`
 
 	// Where requests go, whatever models the backends themselves list.
-	Backends []RouteTargetConfig `json:"backends"`
+	Backends []RouteTarget `json:"backends"`
 
 	// The order in which the backends are tried; where one has no room or fails
 	// before anything of its answer was passed on, the next one follows.
@@ -343,8 +340,8 @@ type RouteConfig struct {
 	Attempts int `json:"attempts,omitempty"`
 }
 
-// RouteTargetConfig is a backend of a route.
-type RouteTargetConfig struct {
+// RouteTarget is a backend of a route.
+type RouteTarget struct {
 	// The name of a backend.
 	Backend string `json:"backend"`
 
@@ -356,12 +353,8 @@ type RouteTargetConfig struct {
 	Weight int64 `json:"weight,omitempty"`
 }
 
-// AdminHandler is the control plane (`http.handlers.pinegate_admin`): usage,
-// health and metrics for a private listener. It refuses to be provisioned
-// without an admin key.
-type AdminHandler struct {
-	// Secrets that open it, written as in [Handler].
+// Admin configures the control plane, the handler `http.handlers.pinegate_admin`.
+type Admin struct {
+	// Secrets that open it, written as in [Gate]. At least one is required.
 	AdminKeys []string `json:"admin_keys"`
-
-	adminState
 }

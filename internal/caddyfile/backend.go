@@ -1,4 +1,4 @@
-package pinegate
+package caddyfile
 
 import (
 	"encoding/json"
@@ -16,15 +16,16 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// backendParser takes a backend's block apart: its own words, and those of
-// reverse_proxy, which goes on with its own parser, so that all of its syntax
-// works and its messages keep their lines.
+// backendParser splits a backend's block into its own subdirectives and those of
+// reverse_proxy, which it passes to that parser, so that all of its syntax works
+// and its messages keep their lines.
 type backendParser struct {
 	helper  httpcaddyfile.Helper
-	backend *BackendConfig
+	backend *config.Backend
 
 	api                  string
 	apiKeys, passHeaders []string
@@ -32,23 +33,22 @@ type backendParser struct {
 	upstreams upstreams
 	dynamic   bool
 
-	// What reverse_proxy gets: its directive with the upstreams, and the block.
+	// Tokens for reverse_proxy: its directive with the upstreams, and the block.
 	head, rest  []caddyfile.Token
 	open, close caddyfile.Token
-	unknown     []string // the words at which lines in rest begin
+	unknown     []string // the first tokens of the lines in rest
 }
 
-// parseBackend reads a backend and its block. [backendParser.finish] makes its
+// parseBackend parses a backend and its block. [backendParser.finish] returns its
 // configuration.
 func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definitions) (*backendParser, error) {
-	p := &backendParser{helper: h, backend: new(BackendConfig), api: "openai"}
+	p := &backendParser{helper: h, backend: new(config.Backend), api: "openai"}
 	p.head = []caddyfile.Token{d.Token()}
 	var err error
 	if p.backend.Name, err = names.add(d, "backend"); err != nil {
 		return nil, err
 	}
-	// Kept as the place of errors about the whole.
-	name := *d
+	name := *d // the position of errors about the whole block
 	for d.NextArg() {
 		token, err := p.upstreams.add(d)
 		if err != nil {
@@ -57,7 +57,7 @@ func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definiti
 		p.head = append(p.head, token)
 	}
 	p.findBraces(*d)
-	if err := parseBlock(d, p.words(), p.proxyWord); err != nil {
+	if err := parseBlock(d, p.subdirectives(), p.passOn); err != nil {
 		return nil, err
 	}
 
@@ -79,9 +79,9 @@ func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definiti
 	return p, nil
 }
 
-// findBraces keeps the tokens of the block's braces for reverse_proxy's block:
-// a token made from scratch would not belong to the same import. It gets the
-// dispenser by value and so moves nothing.
+// findBraces records the tokens of the block's braces for reverse_proxy's block: a
+// new token would not belong to the same import. It takes the dispenser by value,
+// so that it does not move the caller's.
 func (p *backendParser) findBraces(d caddyfile.Dispenser) {
 	if d.Next() {
 		p.open = d.Token()
@@ -91,40 +91,40 @@ func (p *backendParser) findBraces(d caddyfile.Dispenser) {
 	}
 }
 
-// sameLine is a token with another text, in the place of the first.
+// sameLine returns token with another text.
 func sameLine(token caddyfile.Token, text string) caddyfile.Token {
 	token.Text = text
 	return token
 }
 
-func (p *backendParser) words() words {
+func (p *backendParser) subdirectives() subdirectives {
 	b := p.backend
 	set := func(to *string, value string) func() { return func() { *to = value } }
 	usage := func(on bool) func() { return func() { b.IncludeUsage = &on } }
-	return words{
-		"api": choiceWord(map[string]func(){
+	return subdirectives{
+		"api": oneOf(map[string]func(){
 			"openai": set(&p.api, "openai"), "anthropic": set(&p.api, "anthropic"), "echo": set(&p.api, "echo"),
 		}),
-		"api_key":             listWord(&p.apiKeys, "{env.NAME} or {file./path}", parseCredential),
-		"models":              listWord(&b.Models, "patterns of models", aPattern),
+		"api_key":             listOf(&p.apiKeys, "{env.NAME} or {file./path}", config.CheckCredential),
+		"models":              listOf(&b.Models, "patterns of models", aPattern),
 		"discover":            {parse: p.parseDiscover},
 		"rename":              {repeats: true, parse: p.parseRename},
-		"limit":               limitWord(&b.Limits),
-		"first_token_timeout": singleWord(&b.FirstTokenTimeout, aDuration, parseDuration),
-		"idle_timeout":        singleWord(&b.IdleTimeout, aDuration, parseDuration),
-		"max_inflight":        singleWord(&b.MaxInflight, aCount, parseCount),
+		"limit":               limitsOf(&b.Limits),
+		"first_token_timeout": valueOf(&b.FirstTokenTimeout, aDuration, parseDuration),
+		"idle_timeout":        valueOf(&b.IdleTimeout, aDuration, parseDuration),
+		"max_inflight":        valueOf(&b.MaxInflight, aCount, parseCount),
 		"queue":               {parse: p.parseQueue},
 		"on_disconnect":       {parse: p.parseOnDisconnect},
-		"include_usage":       choiceWord(map[string]func(){"on": usage(true), "off": usage(false)}),
-		"continuous_usage":    flagWord(&b.ContinuousUsage),
-		"pass_header":         listWord(&p.passHeaders, "names of headers", checkPassHeader),
+		"include_usage":       oneOf(map[string]func(){"on": usage(true), "off": usage(false)}),
+		"continuous_usage":    flagOf(&b.ContinuousUsage),
+		"pass_header":         listOf(&p.passHeaders, "names of headers", checkPassHeader),
 		"to":                  {repeats: true, parse: p.parseTo},
 		"dynamic":             {parse: p.parseDynamic},
 		"transport":           {parse: p.parseTransport},
 	}
 }
 
-// defaultDrain is how long `on_disconnect drain` reads on where it does not say.
+// defaultDrain is the time of `on_disconnect drain` without an argument.
 const defaultDrain = caddy.Duration(time.Minute)
 
 func (p *backendParser) parseOnDisconnect(d *caddyfile.Dispenser) error {
@@ -160,8 +160,8 @@ func (p *backendParser) parseQueue(d *caddyfile.Dispenser) error {
 	if p.backend.Queue, err = parseCount(args[0]); err != nil {
 		return d.Errf("queue: %v: expected %s", err, expected)
 	}
-	if p.backend.Queue > maxQueue {
-		return d.Errf("queue: %q are too many: expected %d at most", args[0], maxQueue)
+	if p.backend.Queue > config.MaxQueue {
+		return d.Errf("queue: %q are too many: expected %d at most", args[0], config.MaxQueue)
 	}
 	if p.backend.QueueTimeout, err = parseDuration(args[1]); err != nil {
 		return d.Errf("queue: %v: expected %s", err, expected)
@@ -182,21 +182,22 @@ func (p *backendParser) parseDiscover(d *caddyfile.Dispenser) error {
 	if p.backend.Discover, err = parseDuration(value); err != nil {
 		return d.Errf("discover: %v: expected %s", err, expected)
 	}
-	if time.Duration(p.backend.Discover) < minDiscover {
+	if time.Duration(p.backend.Discover) < config.MinDiscover {
 		return d.Errf("discover: %s is too often: expected %s", value, expected)
 	}
 	return nil
 }
 
-// refused are subdirectives of reverse_proxy that would break what the gate does.
+// refused maps subdirectives of reverse_proxy that would break the gate to the
+// reasons.
 var refused = map[string]string{
 	"flush_interval":   "events are flushed at once anyway, and anything else would hold them back",
 	"response_buffers": "it would hold back the events of a stream",
 	"request_buffers":  "the gate holds the body already, up to max_body, and sends it again for each retry",
 }
 
-// proxyWord keeps a line, with its block, for reverse_proxy.
-func (p *backendParser) proxyWord(segment caddyfile.Segment) error {
+// passOn adds a line, with its block, to those for reverse_proxy.
+func (p *backendParser) passOn(segment caddyfile.Segment) error {
 	d := caddyfile.NewDispenser(segment)
 	d.Next()
 	if why, ok := refused[d.Val()]; ok {
@@ -229,8 +230,8 @@ func (p *backendParser) parseDynamic(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseTransport lets reverse_proxy's default transport pass: the gate's own
-// has all of its options. No other one could meter what it carries.
+// parseTransport accepts reverse_proxy's transport http, whose options the gate's
+// own transport has. No other transport meters answers.
 func (p *backendParser) parseTransport(d *caddyfile.Dispenser) error {
 	start := *d
 	name, err := argument(d, "http")
@@ -273,8 +274,8 @@ func (p *backendParser) parseRename(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// checkPassHeader asks the transport's own rule: a GET has no header that goes
-// through by itself and is none to be passed.
+// checkPassHeader refuses headers that the transport never passes on. It tries the
+// header in a GET, which passes none by default.
 func checkPassHeader(name string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
 		return fmt.Errorf("%q is no name of a header", name)
@@ -287,8 +288,9 @@ func checkPassHeader(name string) error {
 	return nil
 }
 
-// finish runs reverse_proxy's parser and puts the gate's transport in place.
-func (p *backendParser) finish(dialAllow []string) (*BackendConfig, error) {
+// finish runs reverse_proxy's parser, replaces its transport by the gate's and
+// returns the backend's configuration.
+func (p *backendParser) finish(dialAllow []string) (*config.Backend, error) {
 	tokens := p.head
 	if len(p.rest) > 0 {
 		tokens = append(append(append(tokens, p.open), p.rest...), p.close)
@@ -312,19 +314,19 @@ func (p *backendParser) finish(dialAllow []string) (*BackendConfig, error) {
 	return p.backend, nil
 }
 
-// expecting adds the backend's own words to reverse_proxy's message about a word
-// that it does not know: the mistake may be a slip in one of ours.
+// expecting adds the backend's own subdirectives to reverse_proxy's error about an
+// unknown one, which may be a misspelled one of the backend's.
 func (p *backendParser) expecting(err error) error {
 	for _, name := range p.unknown {
 		if strings.HasPrefix(err.Error(), "unrecognized subdirective "+name+",") {
-			return fmt.Errorf("%w: expected a subdirective of reverse_proxy or one of %s", err, p.words())
+			return fmt.Errorf("%w: expected a subdirective of reverse_proxy or one of %s", err, p.subdirectives())
 		}
 	}
 	return err
 }
 
-// transport turns reverse_proxy's transport into the gate's, which embeds it: the
-// TLS, timeouts and versions of the user, and the TLS of an https upstream, stay.
+// transport returns the gate's transport with the options of reverse_proxy's, which
+// it embeds: TLS, timeouts and versions are kept.
 func (p *backendParser) transport(raw json.RawMessage, dialAllow []string) (json.RawMessage, error) {
 	options := make(map[string]any)
 	if raw != nil {

@@ -1,4 +1,4 @@
-package pinegate
+package caddyfile
 
 import (
 	"net/url"
@@ -11,28 +11,27 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// defaultBasePath is what stands before the path of an endpoint where the
-// upstreams of a backend name no path.
+// defaultBasePath precedes the path of an endpoint if the upstreams of a backend
+// have no path.
 const defaultBasePath = "/v1"
 
-// echoUpstream is the upstream of the echo backend, which answers from within
-// the gate: reverse_proxy wants one, and nothing dials it.
+// echoUpstream is the upstream of the echo backend, which answers within the gate:
+// reverse_proxy requires one, and nothing dials it.
 const echoUpstream = "echo.invalid:80"
 
 // upstreams collects the upstreams of one backend.
 type upstreams struct {
 	count int
 
-	// What replaces /v1, Azure's api-version, and where both were said; "" is
-	// the default.
+	// The path that replaces /v1, and Azure's api-version; "" is the default.
 	basePath, apiVersion string
-	said                 string
+	first                string // the upstream that set both
 
 	azure bool // it is one of Azure's hosts
 }
 
-// add takes the path off the upstream on which d stands and returns the token
-// that is left for reverse_proxy, which knows no paths.
+// add records the path of the upstream on which d stands and returns the token
+// without it for reverse_proxy, which knows no paths.
 func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 	token := d.Token()
 	split, err := splitUpstream(d)
@@ -41,13 +40,13 @@ func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 	}
 	if u.count > 0 && split.basePath != u.basePath {
 		return token, d.Errf("upstream %q: its path %s differs from the path %s of %q: expected one path for all upstreams of a backend",
-			d.Val(), shownPath(split.basePath), shownPath(u.basePath), u.said)
+			d.Val(), shownPath(split.basePath), shownPath(u.basePath), u.first)
 	}
 	if u.count > 0 && split.apiVersion != u.apiVersion {
-		return token, d.Errf("upstream %q: its api-version differs from that of %q: expected one for all upstreams of a backend", d.Val(), u.said)
+		return token, d.Errf("upstream %q: its api-version differs from that of %q: expected one for all upstreams of a backend", d.Val(), u.first)
 	}
 	if u.count == 0 {
-		u.basePath, u.apiVersion, u.said = split.basePath, split.apiVersion, d.Val()
+		u.basePath, u.apiVersion, u.first = split.basePath, split.apiVersion, d.Val()
 	}
 	u.count++
 	u.azure = u.azure || split.azure
@@ -55,8 +54,8 @@ func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 	return token, nil
 }
 
-// base is what stands before the paths of endpoints, "" for the default. On
-// Azure's hosts the default is where Azure has the API that the backend speaks.
+// base returns what precedes the paths of endpoints, "" for the default. On Azure's
+// hosts it defaults to where Azure serves the API that the backend speaks.
 func (u *upstreams) base(api string) string {
 	switch {
 	case u.basePath != "" || !u.azure:
@@ -76,15 +75,15 @@ func shownPath(basePath string) string {
 	return basePath
 }
 
-// upstream is one upstream, taken apart.
+// upstream holds the parts of one upstream.
 type upstream struct {
-	dial       string // what reverse_proxy gets
+	dial       string // for reverse_proxy
 	basePath   string // without a slash at its end: "" is the default, "/" the root
 	apiVersion string
 	azure      bool
 }
 
-// splitUpstream takes the upstream apart on which d stands.
+// splitUpstream parses the upstream on which d stands.
 func splitUpstream(d *caddyfile.Dispenser) (upstream, error) {
 	text := d.Val()
 	if network, _, slash := strings.Cut(text, "/"); slash {
@@ -101,7 +100,7 @@ func splitUpstream(d *caddyfile.Dispenser) (upstream, error) {
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		host, tail = rest[:i], rest[i:]
 	}
-	// What may hold a credential is not quoted.
+	// Errors do not contain parts that may hold a credential.
 	if strings.Contains(host, "@") {
 		// reverse_proxy would drop it silently, or take it for a host.
 		return upstream{}, d.Errf("an upstream holds a user or a password: expected http://host:port, with the credential in api_key or header_up")

@@ -1,51 +1,52 @@
-package pinegate
+package caddyfile
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// aPattern checks a pattern of model names.
+// aPattern refuses texts that are no pattern of model names.
 func aPattern(text string) error {
 	_, err := pattern.Parse(text)
 	return err
 }
 
-// parseTeam reads a team and its block:
+// parseTeam parses a team and its block:
 //
 //	team <name> {
 //		models <pattern>...
 //		limit <n> <unit>[/<window>] [burst <n>]
 //	}
-func parseTeam(d *caddyfile.Dispenser, ids definitions) (TeamConfig, error) {
-	var team TeamConfig
+func parseTeam(d *caddyfile.Dispenser, ids definitions) (config.Team, error) {
+	var team config.Team
 	var err error
 	if team.ID, err = ids.add(d, "team"); err != nil {
 		return team, err
 	}
 	head := *d
-	err = parseBlock(d, words{
-		"models": listWord(&team.Models, "patterns of models", aPattern),
-		"limit":  limitWord(&team.Limits),
+	err = parseBlock(d, subdirectives{
+		"models": listOf(&team.Models, "patterns of models", aPattern),
+		"limit":  limitsOf(&team.Limits),
 	}, nil)
 	if err == nil && len(team.Models) == 0 && len(team.Limits) == 0 {
-		// Most likely the brace was forgotten, and the lines that follow are
-		// now the gate's.
+		// Most likely the brace is missing, and the lines that follow were parsed
+		// as the gate's.
 		err = head.Errf("team %q holds nothing: expected '{' and models or limit", team.ID)
 	}
 	return team, err
 }
 
-// parseModel reads a pattern of models and its block:
+// parseModel parses a pattern of models and its block:
 //
 //	model <pattern> {
 //		limit <n> <unit>[/<window>] [burst <n>]
 //		price input <usd> [output <usd>] [cached <usd>] [cache_write <usd>]
 //	}
-func parseModel(d *caddyfile.Dispenser, patterns definitions) (ModelConfig, error) {
-	var model ModelConfig
+func parseModel(d *caddyfile.Dispenser, patterns definitions) (config.Model, error) {
+	var model config.Model
 	text, err := argument(d, "a pattern of models")
 	if err != nil {
 		return model, err
@@ -60,8 +61,8 @@ func parseModel(d *caddyfile.Dispenser, patterns definitions) (ModelConfig, erro
 	model.Pattern = text
 
 	head := *d
-	err = parseBlock(d, words{
-		"limit": limitWord(&model.Limits),
+	err = parseBlock(d, subdirectives{
+		"limit": limitsOf(&model.Limits),
 		"price": {parse: func(d *caddyfile.Dispenser) error {
 			args, err := arguments(d, "input <usd> [output <usd>] [cached <usd>] [cache_write <usd>] per million tokens")
 			if err != nil {

@@ -1,7 +1,6 @@
 package pinegate
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/handlers/routing"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/tokens"
@@ -25,7 +25,14 @@ const (
 	defaultReserveOutput = 4096 // tokens
 )
 
-// handlerState is what a Handler holds besides its configuration.
+// Handler is the gate (`http.handlers.pinegate`). It answers every request
+// that reaches it: what it does not know is refused, never passed on.
+type Handler struct {
+	config.Gate
+	handlerState
+}
+
+// handlerState holds what a Handler has besides its configuration.
 type handlerState struct {
 	gateway *handlers.Gateway
 	keys    *keys.Store
@@ -42,13 +49,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(h.Keys) == 0 && len(h.KeyFiles) == 0 && !h.KeyStore {
-		return errors.New("a gate needs a source of keys: a key block, a keys file or keys store; it is never open")
-	}
-	if len(h.Backends) == 0 {
-		return errors.New("a gate needs a backend")
-	}
-	if err := h.checkNumbers(); err != nil {
+	if err := h.Check(); err != nil {
 		return err
 	}
 	g := &handlers.Gateway{
@@ -64,26 +65,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		ReserveOutput: orDefault(h.ReserveOutputTokens, defaultReserveOutput),
 		HideModels:    app.Metrics != nil && app.Metrics.HideModels,
 	}
-	switch h.Estimate {
-	case "", "characters":
-	case "tokens":
+	if h.Estimate == "tokens" {
 		g.CountTokens = tokens.O200k().Count
-	default:
-		return fmt.Errorf("estimate: unknown word %q: expected characters or tokens", h.Estimate)
 	}
 	if g.Throttle, err = throttleFor(h.Throttle); err != nil {
 		return err
 	}
-	if g.Alerts, err = h.alerts(app); err != nil {
-		return err
-	}
+	g.Alerts = h.alerts(app)
 	if g.Policy, err = h.policy(app); err != nil {
 		return err
 	}
-	for _, config := range h.Backends {
-		b, err := config.provision(ctx, app, g.MaxBody)
+	for _, c := range h.Backends {
+		b, err := provisionBackend(ctx, app, c, g.MaxBody)
 		if err != nil {
-			return fmt.Errorf("backend %q: %w", config.Name, err)
+			return fmt.Errorf("backend %q: %w", c.Name, err)
 		}
 		g.Backends = append(g.Backends, b)
 	}
@@ -100,23 +95,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	g.Keys = h.keys
 	h.gateway = g
 	app.gateways = append(app.gateways, g)
-	return nil
-}
-
-func (h *Handler) checkNumbers() error {
-	for _, n := range []struct {
-		name  string
-		value int64
-	}{
-		{"max_body", h.MaxBody},
-		{"max_stream", int64(h.MaxStream)},
-		{"max_output_tokens", h.MaxOutputTokens},
-		{"reserve_output_tokens", h.ReserveOutputTokens},
-	} {
-		if n.value < 0 {
-			return fmt.Errorf("%s is %d: expected a positive number", n.name, n.value)
-		}
-	}
 	return nil
 }
 
@@ -139,37 +117,34 @@ func (h *Handler) Cleanup() error {
 // policy turns teams, models and default limits into rules.
 func (h *Handler) policy(app *App) (*handlers.Policy, error) {
 	p := &handlers.Policy{Teams: make(map[string]*handlers.Team), Defaults: h.Limits, Prices: app.prices}
-	if err := checkLimits(h.Limits); err != nil {
-		return nil, err
-	}
-	for _, config := range h.Teams {
-		if p.Teams[config.ID] != nil {
-			return nil, fmt.Errorf("team %q stands twice", config.ID)
+	for _, c := range h.Teams {
+		if p.Teams[c.ID] != nil {
+			return nil, fmt.Errorf("team %q stands twice", c.ID)
 		}
-		if err := app.define("team", config.ID, config); err != nil {
+		if err := app.define("team", c.ID, c); err != nil {
 			return nil, err
 		}
 		team := new(handlers.Team)
 		var err error
-		if team.Models, err = patterns(config.Models); err != nil {
-			return nil, fmt.Errorf("team %q: %w", config.ID, err)
+		if team.Models, err = patterns(c.Models); err != nil {
+			return nil, fmt.Errorf("team %q: %w", c.ID, err)
 		}
-		if team.Rules, err = rules(limiter.ScopeTeam, config.ID, config.Limits); err != nil {
-			return nil, fmt.Errorf("team %q: %w", config.ID, err)
+		if team.Rules, err = rules(limiter.ScopeTeam, c.ID, c.Limits); err != nil {
+			return nil, fmt.Errorf("team %q: %w", c.ID, err)
 		}
-		p.Teams[config.ID] = team
+		p.Teams[c.ID] = team
 	}
-	for _, config := range h.Models {
-		if err := app.define("model", config.Pattern, config); err != nil {
+	for _, c := range h.Models {
+		if err := app.define("model", c.Pattern, c); err != nil {
 			return nil, err
 		}
-		parsed, err := pattern.Parse(config.Pattern)
+		parsed, err := pattern.Parse(c.Pattern)
 		if err != nil {
 			return nil, fmt.Errorf("model: %w", err)
 		}
-		model := &handlers.Model{Pattern: parsed, Price: config.Price}
-		if model.Rules, err = rules(limiter.ScopeModel, config.Pattern, config.Limits); err != nil {
-			return nil, fmt.Errorf("model %q: %w", config.Pattern, err)
+		model := &handlers.Model{Pattern: parsed, Price: c.Price}
+		if model.Rules, err = rules(limiter.ScopeModel, c.Pattern, c.Limits); err != nil {
+			return nil, fmt.Errorf("model %q: %w", c.Pattern, err)
 		}
 		p.Models = append(p.Models, model)
 	}
@@ -178,7 +153,7 @@ func (h *Handler) policy(app *App) (*handlers.Policy, error) {
 
 // rules makes the counters of a scope's limits.
 func rules(kind limiter.ScopeKind, id string, limits []limiter.Limit) ([]*limiter.Rule, error) {
-	if err := checkLimits(limits); err != nil {
+	if err := config.CheckLimits(limits); err != nil {
 		return nil, err
 	}
 	made := make([]*limiter.Rule, 0, len(limits))
@@ -186,27 +161,6 @@ func rules(kind limiter.ScopeKind, id string, limits []limiter.Limit) ([]*limite
 		made = append(made, limiter.NewRule(kind, id, limit))
 	}
 	return made, nil
-}
-
-// checkLimits refuses limits that make no sense, and two of one unit and
-// window: they would share a counter.
-func checkLimits(limits []limiter.Limit) error {
-	type counter struct {
-		unit   limiter.Unit
-		window limiter.Window
-	}
-	seen := make(map[counter]bool, len(limits))
-	for _, limit := range limits {
-		if err := limit.Validate(); err != nil {
-			return err
-		}
-		c := counter{limit.Unit, limit.Window}
-		if seen[c] {
-			return fmt.Errorf("limit %s: there is one of this unit and window already", limit)
-		}
-		seen[c] = true
-	}
-	return nil
 }
 
 // patterns parses model patterns: nil, for every model, where there are none,

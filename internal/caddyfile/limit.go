@@ -1,17 +1,18 @@
-package pinegate
+package caddyfile
 
 import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// limitWord is the word `limit`, which may be written once for each unit and
-// window: two of a kind would share one counter.
-func limitWord(to *[]limiter.Limit) word {
-	return word{repeats: true, parse: func(d *caddyfile.Dispenser) error {
+// limitsOf returns the subdirective `limit`, which may be written once for each unit
+// and window: two of a kind would share one counter.
+func limitsOf(to *[]limiter.Limit) subdirective {
+	return subdirective{repeats: true, parse: func(d *caddyfile.Dispenser) error {
 		args, err := arguments(d, "<n> <unit>[/<window>] [burst <n>], as in 60 requests/minute burst 10")
 		if err != nil {
 			return err
@@ -30,9 +31,9 @@ func limitWord(to *[]limiter.Limit) word {
 	}}
 }
 
-// parseThrottle reads what follows `throttle`. Its rate is that of a limit of
-// requests in all but the unit, which is left out.
-func parseThrottle(d *caddyfile.Dispenser) (*ThrottleConfig, error) {
+// parseThrottle parses the arguments of `throttle`. The rate is written like that of
+// a limit of requests, without the unit.
+func parseThrottle(d *caddyfile.Dispenser) (*config.Throttle, error) {
 	const expected = "off, or [all] <n>/<window> [burst <n>], as in 5/second burst 100"
 	args, err := arguments(d, expected)
 	if err != nil {
@@ -42,10 +43,10 @@ func parseThrottle(d *caddyfile.Dispenser) (*ThrottleConfig, error) {
 		if len(args) > 1 {
 			return nil, d.Errf("throttle: unexpected argument %q after %q", args[1], "off")
 		}
-		return &ThrottleConfig{Off: true}, nil
+		return &config.Throttle{Off: true}, nil
 	}
 
-	t := new(ThrottleConfig)
+	t := new(config.Throttle)
 	if args[0] == "all" {
 		t.All, args = true, args[1:]
 	}

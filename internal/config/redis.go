@@ -1,0 +1,257 @@
+package config
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// Redis configures the Redis through which several gates share limits and usage,
+// and what limits do while it is unavailable.
+//
+// Each gate writes its records to a journal in the directory of the store, and
+// delivers from there in the background: see [replica.Ledger]. A quota that Redis
+// does not know, at the first request of its window or after Redis has lost its
+// data, begins with what the usage of all gates says.
+//
+// Credentials are placeholders, `{env.NAME}` or `{file./path}`. The user and
+// password of Redis are read for each new connection, so that a file may change
+// at any time; those of sentinels when the store is opened.
+type Redis struct {
+	// URLs of Redis or Valkey: `redis://host:port/database`, `rediss://` for TLS,
+	// or `unix:///path`. Several are nodes of one Cluster, or the sentinels of
+	// `sentinel`. A URL with a password in it is a placeholder as a whole.
+	URLs []string `json:"urls"`
+
+	// What limits do while Redis is away. `shadow`: each gate enforces its share
+	// of every limit in memory, from the last state known, and charges Redis when
+	// it is back. `deny`: every request is refused with 503. `allow`: every
+	// request is let through. Default: `shadow`.
+	Outage string `json:"outage,omitempty"`
+
+	// Over how many gates `shadow` divides limits. Default: as many as were counted
+	// in Redis before it was away; a gate that is started without Redis takes
+	// itself for the only one. Zero means the default.
+	Replicas int `json:"replicas,omitempty"`
+
+	// How long one admission may wait for Redis before it counts as away; nobody
+	// waits after that until Redis is back. Default: 50ms. Zero means the default.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// What the names of all keys in Redis begin with: gates with the same prefix
+	// share their limits. Default: `pinegate`.
+	Prefix string `json:"prefix,omitempty"`
+
+	// The name of the master that the sentinels at the URLs watch. Default: no
+	// sentinels.
+	Sentinel string `json:"sentinel,omitempty"`
+
+	// The user of Redis, who needs scripts and their commands on keys with the
+	// prefix. Default: the default user.
+	Username string `json:"username,omitempty"`
+
+	// The user's password: a placeholder. Default: none.
+	Password string `json:"password,omitempty"`
+
+	// The user of the sentinels and its password, a placeholder. Default: none.
+	SentinelUsername string `json:"sentinel_username,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
+	// TLS beyond what `rediss://` says; with it `redis://` is TLS, too. Certificates
+	// are always verified. Default: TLS for `rediss://`, with the system's roots.
+	TLS *RedisTLS `json:"tls,omitempty"`
+}
+
+// RedisTLS configures how TLS to Redis is verified. Files are read when the store is
+// opened.
+type RedisTLS struct {
+	// PEM files of the authorities that are trusted. Default: the system's.
+	CA []string `json:"ca,omitempty"`
+
+	// PEM files of the gate's own certificate and key, where Redis asks for one.
+	// Default: none.
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
+
+	// The name that Redis's certificate is for. Default: the host of the URL.
+	ServerName string `json:"server_name,omitempty"`
+}
+
+// ExpectedRedisURL describes a URL of Redis in messages.
+const ExpectedRedisURL = "redis://host:port, rediss://host:port or unix:///path, or a placeholder for all of it"
+
+// CheckRedisURL refuses URLs with a password in clear text, which would be part of
+// the config. Its errors do not contain the URL.
+func CheckRedisURL(text string) error {
+	if strings.ContainsAny(text, "{}") {
+		return CheckCredential(text)
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return errors.New("a URL can't be read: expected " + ExpectedRedisURL)
+	}
+	if _, has := u.User.Password(); has {
+		return errors.New("a password in a URL would stand in the config, which is stored and shown: write it as password {env.NAME}, or the whole URL as {env.NAME}")
+	}
+	return (&limiter.RedisOptions{URLs: []string{text}}).Check()
+}
+
+// Check refuses what the Caddyfile parser refuses: JSON has not passed it.
+func (c *Redis) Check() error {
+	if len(c.URLs) == 0 {
+		return errors.New("store redis lacks a URL: expected " + ExpectedRedisURL)
+	}
+	for _, u := range c.URLs {
+		if err := CheckRedisURL(u); err != nil {
+			return fmt.Errorf("store redis: %w", err)
+		}
+	}
+	if _, err := limiter.ParseOutage(c.Outage); err != nil {
+		return fmt.Errorf("store redis: outage: %w", err)
+	}
+	for name, password := range map[string]string{"password": c.Password, "sentinel_password": c.SentinelPassword} {
+		if password == "" {
+			continue
+		}
+		if err := CheckCredential(password); err != nil {
+			return fmt.Errorf("store redis: %s: %w", name, err)
+		}
+	}
+	switch {
+	case c.Replicas < 0:
+		return fmt.Errorf("store redis: replicas %d: expected a positive number", c.Replicas)
+	case c.Timeout < 0:
+		return fmt.Errorf("store redis: timeout %s: expected a positive duration", time.Duration(c.Timeout))
+	case c.Sentinel == "" && (c.SentinelUsername != "" || c.SentinelPassword != ""):
+		return errors.New("store redis: a user of sentinels without sentinel <master>")
+	case c.TLS != nil && (c.TLS.Cert == "") != (c.TLS.Key == ""):
+		return errors.New("store redis: tls: expected both cert and key, or neither")
+	}
+	return nil
+}
+
+// Options checks the configuration, resolves placeholders, reads files and returns
+// the options of the Redis client. It does not use the network.
+func (c *Redis) Options() (limiter.RedisOptions, error) {
+	if err := c.Check(); err != nil {
+		return limiter.RedisOptions{}, err
+	}
+	opts := limiter.RedisOptions{
+		Sentinel: c.Sentinel, Prefix: c.Prefix, Timeout: time.Duration(c.Timeout),
+		Username: c.Username, SentinelUsername: c.SentinelUsername,
+	}
+	opts.URLs = make([]string, len(c.URLs))
+	for i, u := range c.URLs {
+		if err := resolveInto(&opts.URLs[i], "a URL", u); err != nil {
+			return opts, err
+		}
+	}
+	if err := resolveInto(&opts.Password, "password", c.Password); err != nil {
+		return opts, err
+	}
+	if err := resolveInto(&opts.SentinelPassword, "sentinel_password", c.SentinelPassword); err != nil {
+		return opts, err
+	}
+	if strings.Contains(c.URLs[0]+c.Password, "{") {
+		opts.Credentials = c.credentials
+	}
+	if c.TLS != nil {
+		var err error
+		if opts.TLS, err = c.TLS.config(); err != nil {
+			return opts, fmt.Errorf("store redis: tls: %w", err)
+		}
+	}
+	if err := opts.Check(); err != nil {
+		return opts, fmt.Errorf("store redis: %w", err)
+	}
+	return opts, nil
+}
+
+// credentials resolves the placeholders again and returns the user and the
+// password, so that a file may change between two connections. They default to
+// those of the first URL.
+func (c *Redis) credentials() (username, password string, err error) {
+	var address string
+	if err := resolveInto(&address, "a URL", c.URLs[0]); err != nil {
+		return "", "", err
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", "", errors.New("store redis: a URL can't be read: expected " + ExpectedRedisURL)
+	}
+	username = u.User.Username()
+	password, _ = u.User.Password()
+	if c.Username != "" {
+		username = c.Username
+	}
+	if c.Password != "" {
+		err = resolveInto(&password, "password", c.Password)
+	}
+	return username, password, err
+}
+
+// resolveInto sets to to text, resolved if it is a placeholder. Its errors do not
+// contain the value; name is the field's name in them.
+func resolveInto(to *string, name, text string) error {
+	if !strings.Contains(text, "{") {
+		*to = text
+		return nil
+	}
+	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err != nil {
+		return fmt.Errorf("store redis: %s: %w", name, err)
+	}
+	// Files end with a newline.
+	if *to = strings.TrimRight(value, "\r\n"); *to == "" {
+		return fmt.Errorf("store redis: %s: nothing is behind %s", name, text)
+	}
+	return nil
+}
+
+// config reads the files and returns the TLS configuration.
+func (c *RedisTLS) config() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if len(c.CA) > 0 {
+		config.RootCAs = x509.NewCertPool()
+	}
+	for _, file := range c.CA {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading an authority: %w", err)
+		}
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM", file)
+		}
+	}
+	if c.Cert != "" {
+		own, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("reading the certificate and key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{own}
+	}
+	return config, nil
+}
+
+// Key returns a string that identifies the configuration, with placeholders in
+// place of secrets, together with the ledger that quotas are seeded from.
+func (c *Redis) Key(ledger string) (string, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("encoding the store: %w", err)
+	}
+	sum := sha256.Sum256(append(text, ledger...))
+	return "redis " + hex.EncodeToString(sum[:]), nil
+}
