@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // What can't be capped is reserved in full, whatever cap stands in the request
@@ -30,7 +31,7 @@ func TestAnswersThatCantBeCappedReserveAllThatIsExpected(t *testing.T) {
 			g:        &Gateway{ReserveOutput: 4096, MaxOutput: test.maxOutput},
 			id:       "req_1",
 			endpoint: test.endpoint,
-			request:  &wire.Request{Model: "m", N: 3, Cap: test.cap},
+			request:  &request.Request{Model: "m", N: 3, Cap: test.cap},
 			grants:   new(grants),
 			models:   modelPolicy{},
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // A body that has taken longer than bodyGrace must have come at bodyPace bytes
@@ -39,9 +40,9 @@ func (c *call) readRequest() *wire.Error {
 		return err
 	}
 	if form {
-		c.request, err = wire.ScanMultipart(c.r.Header.Get("Content-Type"), c.body)
+		c.request, err = request.ScanMultipart(c.r.Header.Get("Content-Type"), c.body)
 	} else {
-		c.request, err = wire.Scan(c.endpoint, c.body)
+		c.request, err = request.Scan(c.endpoint, c.body)
 	}
 	return err
 }

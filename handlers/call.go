@@ -8,6 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 )
@@ -30,7 +31,7 @@ type call struct {
 	grants *grants
 
 	body    []byte
-	request *wire.Request
+	request *request.Request
 	input   int64         // tokens, as estimated at admission
 	read    time.Duration // spent waiting for the body
 	models  modelPolicy   // what the policy says of the model asked for, since admission

@@ -11,6 +11,8 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/usage"
 )
 
@@ -73,7 +75,7 @@ func (c *call) attempt(ctx context.Context) error {
 		a.ended = context.Cause(upstream)
 		end(nil)
 	}()
-	a.meter = wire.NewMeter(wire.MeterConfig{
+	a.meter = meter.New(meter.Config{
 		Endpoint:  c.endpoint,
 		Count:     c.g.CountTokens,
 		HideUsage: c.asksUsage(chosen) && !c.request.IncludeUsage,
@@ -160,8 +162,8 @@ func (c *call) whole() {
 }
 
 // edit is what must be changed in the request for a candidate.
-func (c *call) edit(chosen *routing.Candidate) wire.Edit {
-	edit := wire.Edit{Cap: -1, IncludeUsage: c.asksUsage(chosen)}
+func (c *call) edit(chosen *routing.Candidate) request.Edit {
+	edit := request.Edit{Cap: -1, IncludeUsage: c.asksUsage(chosen)}
 	edit.ContinuousUsage = edit.IncludeUsage && chosen.ContinuousUsage
 	if chosen.Model != c.request.Model {
 		edit.Model = chosen.Model

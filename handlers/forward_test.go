@@ -22,6 +22,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
@@ -58,7 +60,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 		id:          "req_1",
 		endpoint:    wire.Chat,
 		key:         &keys.Key{ID: "alice"},
-		request:     &wire.Request{Model: "m", N: 1, Cap: -1},
+		request:     &request.Request{Model: "m", N: 1, Cap: -1},
 		routed:      &routing.Route{Attempts: 1},
 		candidates:  []routing.Candidate{{Backend: backend, Model: "m"}},
 		reservation: reservation,
@@ -137,7 +139,7 @@ func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := forwarded(t, name, nil)
-			c.answer.attempt, c.answer.meter = test.attempt, wire.NewMeter(wire.MeterConfig{})
+			c.answer.attempt, c.answer.meter = test.attempt, meter.New(meter.Config{})
 			core, logs := observer.New(zap.InfoLevel)
 			c.g.Logger, c.g.Events = zap.New(core), zap.NewNop()
 			c.finish(t.Context(), true)

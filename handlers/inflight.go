@@ -12,6 +12,7 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
@@ -48,7 +49,7 @@ type InFlight struct {
 // comes: the rest of a call is its own goroutine's.
 type progress struct {
 	mu       sync.Mutex
-	meter    *wire.Meter
+	meter    *meter.Meter
 	current  int // candidate
 	attempts int
 
@@ -71,7 +72,7 @@ type progress struct {
 }
 
 // begin notes that an attempt begins.
-func (p *progress) begin(meter *wire.Meter, current, attempts int) {
+func (p *progress) begin(meter *meter.Meter, current, attempts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.meter, p.current, p.attempts = meter, current, attempts
@@ -283,7 +284,7 @@ func (c *call) checkpoint(now time.Time) (record usage.Record, changed bool) {
 }
 
 // soFar is what an answer has used by now.
-func (c *call) soFar(result *wire.Result) pricing.Used {
+func (c *call) soFar(result *meter.Result) pricing.Used {
 	used := pricing.Used{Tier: c.tier(result)}
 	if result.Reported && result.Unreported == 0 {
 		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds

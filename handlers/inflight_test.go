@@ -18,6 +18,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/pricing"
@@ -44,7 +46,7 @@ func (l *noted) Checkpoint(_ context.Context, records []usage.Record) error {
 func (l *noted) Ready() error { return l.full }
 
 // asked is a chat that a backend is answering.
-func asked(t *testing.T, id string) (*call, *wire.Meter) {
+func asked(t *testing.T, id string) (*call, *meter.Meter) {
 	t.Helper()
 	price := pricing.Price{}
 	if err := price.UnmarshalText([]byte("input 1 output 1")); err != nil {
@@ -53,18 +55,18 @@ func asked(t *testing.T, id string) (*call, *wire.Meter) {
 	c := &call{
 		id: id, start: time.Now(), endpoint: wire.Chat, dialect: wire.OpenAI,
 		key:        &keys.Key{ID: "alice", Team: "red"},
-		request:    &wire.Request{Model: "m"},
+		request:    &request.Request{Model: "m"},
 		input:      14,
 		candidates: []routing.Candidate{{Backend: &routing.Backend{Name: "east"}}, {Backend: &routing.Backend{Name: "west"}, Price: &price}},
 	}
-	return c, wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})
+	return c, meter.New(meter.Config{Endpoint: wire.Chat})
 }
 
 const delta = `data: {"choices":[{"index":0,"delta":{"content":"12345678"}}]}` + "\n\n"
 
 func TestCheckpointsFollowAnAnswer(t *testing.T) {
 	f, l := new(InFlight), new(noted)
-	c, meter := asked(t, "req_1")
+	c, m := asked(t, "req_1")
 	f.add(c)
 	at := func(d time.Duration) []usage.Record {
 		t.Helper()
@@ -75,7 +77,7 @@ func TestCheckpointsFollowAnAnswer(t *testing.T) {
 	if got := at(2 * time.Second); len(got) != 0 {
 		t.Errorf("before any attempt: %+v", got)
 	}
-	c.progress.begin(meter, 0, 1)
+	c.progress.begin(m, 0, 1)
 	got := at(time.Millisecond) // else a process that is killed could lose two seconds of it
 	if len(got) != 1 || got[0].ID != "req_1" || got[0].Key != "alice" || got[0].Team != "red" || got[0].Backend != "east" || got[0].Model != "m" ||
 		got[0].Input != 14 || got[0].Output != 0 || got[0].Status != 0 || got[0].Priced || got[0].Attempts != 1 || !got[0].Estimated {
@@ -88,9 +90,9 @@ func TestCheckpointsFollowAnAnswer(t *testing.T) {
 		t.Errorf("nothing has changed: %+v", got)
 	}
 
-	meter = wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})
-	c.progress.begin(meter, 1, 2)
-	body := meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(strings.Repeat(delta, 3))))
+	m = meter.New(meter.Config{Endpoint: wire.Chat})
+	c.progress.begin(m, 1, 2)
+	body := m.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(strings.Repeat(delta, 3))))
 	for i := range 3 {
 		if _, err := io.ReadFull(body, make([]byte, len(delta))); err != nil {
 			t.Fatal(err)
@@ -136,10 +138,10 @@ func TestCheckpointsOfRunningAnswers(t *testing.T) {
 					return
 				default:
 				}
-				c, meter := asked(t, "req")
+				c, m := asked(t, "req")
 				f.add(c)
-				c.progress.begin(meter, i%2, 1)
-				body := meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(strings.Repeat(delta, 20))))
+				c.progress.begin(m, i%2, 1)
+				body := m.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(strings.Repeat(delta, 20))))
 				if _, err := io.Copy(io.Discard, body); err != nil {
 					t.Error(err)
 				}

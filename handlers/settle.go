@@ -11,6 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/pricing"
@@ -24,7 +25,7 @@ type answer struct {
 	current  int // candidate
 	attempts int
 	attempt  *backends.Attempt
-	meter    *wire.Meter
+	meter    *meter.Meter
 
 	overhead   time.Duration // the gate's own, until the first attempt
 	waited     time.Duration // for its turn
@@ -44,7 +45,7 @@ func (c *call) finish(ctx context.Context, panicked bool) {
 		return
 	}
 	if c.answer.attempt == nil { // it panicked before the first attempt
-		c.answer.attempt, c.answer.meter = new(backends.Attempt), wire.NewMeter(wire.MeterConfig{})
+		c.answer.attempt, c.answer.meter = new(backends.Attempt), meter.New(meter.Config{})
 	}
 	if c.answer.failure == nil {
 		c.answer.failure = c.answer.attempt.Broken
@@ -137,7 +138,7 @@ func delivered(a *answer) bool {
 
 // record says what the request used: as the backend reports it, else estimated
 // from what was delivered.
-func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record {
+func (c *call) record(outcome usage.Outcome, result *meter.Result) *usage.Record {
 	a := &c.answer
 	chosen := &c.candidates[a.current]
 	record := &c.used
@@ -179,7 +180,7 @@ func (c *call) record(outcome usage.Outcome, result *wire.Result) *usage.Record 
 // setCost says what was used costs: by the price that the operator has written
 // for the model; else as the backend says it of a whole answer, as OpenRouter
 // does, since that is what it charges; else by the price list.
-func (c *call) setCost(record *usage.Record, chosen *routing.Candidate, used *pricing.Used, result *wire.Result) {
+func (c *call) setCost(record *usage.Record, chosen *routing.Candidate, used *pricing.Used, result *meter.Result) {
 	written := c.models.price != nil
 	if !written && result.CostUSD != "" && result.Reported && !record.Estimated {
 		cost, sane := pricing.ParseCost(result.CostUSD)
@@ -196,7 +197,7 @@ func (c *call) setCost(record *usage.Record, chosen *routing.Candidate, used *pr
 // tier is the service tier by which the request is charged: the one that the
 // answer names. Where it names none, the one that was asked for if that may be
 // the dearer one, else the standard one.
-func (c *call) tier(result *wire.Result) wire.ServiceTier {
+func (c *call) tier(result *meter.Result) wire.ServiceTier {
 	if result.Tier == wire.TierUnsaid && c.request.Tier >= wire.TierPriority {
 		return c.request.Tier
 	}
@@ -206,7 +207,7 @@ func (c *call) tier(result *wire.Result) wire.ServiceTier {
 // estimate guesses what an answer used whose usage the backend did not report in
 // full: what it did say, the input as it was reserved, and what the text comes to
 // that was delivered since.
-func (c *call) estimate(used *pricing.Used, result *wire.Result, unreported int64) {
+func (c *call) estimate(used *pricing.Used, result *meter.Result, unreported int64) {
 	used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
 	if used.Input == 0 {
 		used.Input = c.input

@@ -11,6 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
@@ -44,7 +45,7 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 		id:          "req_1",
 		endpoint:    wire.Chat,
 		key:         &keys.Key{ID: "alice"},
-		request:     &wire.Request{Model: "m", N: 1},
+		request:     &request.Request{Model: "m", N: 1},
 		candidates:  []routing.Candidate{{Backend: new(routing.Backend)}},
 		reservation: reservation,
 		ledger:      ledger,

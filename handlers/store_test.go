@@ -14,6 +14,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
@@ -57,7 +58,7 @@ func TestRequestsDoNotTellThatAStoreIsAway(t *testing.T) {
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/key", nil)
 		c := &call{
 			g: &Gateway{Shared: test.shared, Logger: zap.New(core), Metrics: m, Policy: new(Policy)}, w: w, r: r,
-			grants: new(grants), request: &wire.Request{Model: "m", N: 1, Cap: -1},
+			grants: new(grants), request: &request.Request{Model: "m", N: 1, Cap: -1},
 		}
 		if refusal := c.serveKey(); refusal == nil || refusal.StatusCode() != 503 {
 			t.Errorf("%s: /v1/key says %v", name, refusal)

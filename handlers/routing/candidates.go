@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/backends/health"
-	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
@@ -33,7 +33,7 @@ const (
 
 // Request is what a policy looks at of a request.
 type Request struct {
-	*wire.Request
+	*request.Request
 	Body  []byte
 	Key   string // its id
 	Start time.Time

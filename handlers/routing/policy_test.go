@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // three is a router whose route "m" has the policy and the backends a, b and c.
@@ -138,7 +139,7 @@ func TestAStaleLatencyIsFoundOutByFewRequests(t *testing.T) {
 func stickyFirst(t *testing.T, r *Router, key, content, more string) string {
 	t.Helper()
 	body := []byte(fmt.Sprintf(`{"model":"m","messages":[{"role":"system","content":"be kind"},{"role":"user","content":%q}%s]}`, content, more))
-	request, refusal := wire.Scan(wire.Chat, body)
+	request, refusal := request.Scan(wire.Chat, body)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}

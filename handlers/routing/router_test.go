@@ -9,6 +9,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // serving is a backend of the name that serves the patterns.
@@ -43,7 +44,7 @@ func (r *Router) routed(space []Candidate, endpoint wire.Endpoint, q *Request) (
 
 // chat is a request of alice for a model.
 func chat(model string) *Request {
-	return &Request{Request: &wire.Request{Model: model}, Key: "alice", Start: time.Now()}
+	return &Request{Request: &request.Request{Model: model}, Key: "alice", Start: time.Now()}
 }
 
 // routedTo returns the candidates of a model in their order, each as its backend
@@ -128,7 +129,7 @@ func BenchmarkRoute(b *testing.B) {
 	}
 	r := NewRouter(all, routes)
 	body := []byte(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`)
-	request, refusal := wire.Scan(wire.Chat, body)
+	request, refusal := request.Scan(wire.Chat, body)
 	if refusal != nil {
 		b.Fatal(refusal)
 	}

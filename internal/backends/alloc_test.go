@@ -11,6 +11,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
 // answers is a transport that has the answer of a chat.
@@ -42,7 +43,7 @@ func TestADirectRequestAllocatesLittle(t *testing.T) {
 	n := testing.AllocsPerRun(1000, func() {
 		clear(w.header)
 		w.text.Reset()
-		ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: body, State: live, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+		ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: body, State: live, Meter: meter.New(meter.Config{Endpoint: wire.Chat})}
 		if err := d.Forward(t.Context(), w, in, ex); err != nil || w.text.String() != wholeChat {
 			t.Fatalf("%v: %s", err, w.text.String())
 		}
@@ -106,7 +107,7 @@ func TestAnEventOfADirectStreamAllocatesNothing(t *testing.T) {
 		return testing.AllocsPerRun(100, func() {
 			clear(w.header)
 			w.n = 0
-			ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: body, Meter: wire.NewMeter(wire.MeterConfig{Endpoint: wire.Chat})}
+			ex := &Attempt{Endpoint: wire.Chat, HasBody: true, Body: body, Meter: meter.New(meter.Config{Endpoint: wire.Chat})}
 			if err := d.Forward(t.Context(), w, in, ex); err != nil || w.n != int(n)*len(oneEvent) {
 				t.Fatalf("%v: %d bytes", err, w.n)
 			}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // Attempt is the state of one attempt at one backend. The handler makes it,
@@ -43,11 +45,11 @@ type Attempt struct {
 	// Body is sent where HasBody is set; whatever body the request has is not.
 	// net/http may read it for a while after the attempt has ended: its bytes
 	// must not be used again for something else.
-	Body    wire.Body
+	Body    request.Body
 	HasBody bool
 
 	// Meter sees an answer whose status is 2xx. Nil: the answer is not metered.
-	Meter *wire.Meter
+	Meter *meter.Meter
 
 	// Refused is called before an answer that is an error for the caller is
 	// passed on; the meter sees only what succeeded. Nil: nothing is called.

@@ -3,13 +3,13 @@ package backends
 import (
 	"io"
 
-	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
 // betweenBody is a stream that tells when it waits between two events.
 type betweenBody struct {
 	io.ReadCloser
-	meter *wire.Meter
+	meter *meter.Meter
 	tell  func(lineBreak string)
 }
 

@@ -18,18 +18,19 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
 // ask puts a request to the echo backend through a real reverse_proxy and
 // returns the answer, its body and what the meter made of it.
-func ask(t *testing.T, method, path, body string, headers ...string) (*http.Response, string, wire.Result) {
+func ask(t *testing.T, method, path, body string, headers ...string) (*http.Response, string, meter.Result) {
 	t.Helper()
 	p := newProxied(t, `"api":"echo"`, "", "echo:80")
 	res, text, out := p.do(method, path, body, headers...)
 	if out.err != nil || !out.attempt.Dispatched {
 		t.Fatalf("%v, attempt %+v", out.err, out.attempt)
 	}
-	var metered wire.Result
+	var metered meter.Result
 	if out.attempt.Meter != nil {
 		metered = out.attempt.Meter.Result()
 	}

@@ -16,6 +16,8 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // canary is the backend's credential in these tests.
@@ -115,7 +117,7 @@ func (p *proxied) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p.t.Error(err)
 		}
 		ex.HasBody, ex.Body = true, rawBody(body)
-		ex.Meter = wire.NewMeter(wire.MeterConfig{Endpoint: endpoint})
+		ex.Meter = meter.New(meter.Config{Endpoint: endpoint})
 	}
 	if p.prepare != nil {
 		r = p.prepare(ex, r)
@@ -135,7 +137,7 @@ func (p *proxied) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // rawBody is a body without edits.
-func rawBody(b []byte) wire.Body { return new(wire.Request).Edit(b, wire.Edit{Cap: -1}) }
+func rawBody(b []byte) request.Body { return new(request.Request).Edit(b, request.Edit{Cap: -1}) }
 
 // do sends a request and returns the answer, its body and the outcome.
 func (p *proxied) do(method, path, body string, headers ...string) (*http.Response, string, outcome) {

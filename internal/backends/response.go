@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
 const (
@@ -46,12 +47,12 @@ func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, w
 	*out = *res
 	out.Header, out.Trailer, out.TransferEncoding = header, nil, nil
 	out.Body = &answerBody{out.Body, ex, secrets}
-	meter := ex.Meter
-	if meter == nil || res.StatusCode < 200 || res.StatusCode >= 300 {
-		meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint}) // for what it decodes
+	m := ex.Meter
+	if m == nil || res.StatusCode < 200 || res.StatusCode >= 300 {
+		m = meter.New(meter.Config{Endpoint: ex.Endpoint}) // for what it decodes
 	}
-	out.Body = meter.Wrap(header, out.StatusCode, out.ContentLength, out.Body)
-	if meter.Editing() {
+	out.Body = m.Wrap(header, out.StatusCode, out.ContentLength, out.Body)
+	if m.Editing() {
 		out.ContentLength = -1
 	}
 	if len(secrets) > 0 && res.StatusCode >= 200 && res.StatusCode < 300 { // errors are not passed on as they are
@@ -70,7 +71,7 @@ func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, w
 			out.Body = ex.kept
 		}
 		if ex.Between != nil && isEvents(header) {
-			out.Body = &betweenBody{out.Body, meter, ex.Between}
+			out.Body = &betweenBody{out.Body, m, ex.Between}
 		}
 		return out, nil
 	}

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/backends/health"
-	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
 func TestErrorsOfABackend(t *testing.T) { eachWay(t, testErrorsOfABackend) }
@@ -318,7 +318,7 @@ func testEventsAreNotHeldBack(t *testing.T, proxy string) {
 	for _, hide := range []bool{false, true} {
 		p := newProxied(t, keyed, proxy, upstream.URL)
 		p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
-			ex.Meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint, HideUsage: hide})
+			ex.Meter = meter.New(meter.Config{Endpoint: ex.Endpoint, HideUsage: hide})
 			return r
 		}
 		req, _ := http.NewRequestWithContext(t.Context(), "POST", p.server.URL+"/v1/chat/completions", strings.NewReader(`{}`))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
 func TestAWatchdogTellsWhatHasTakenTooLong(t *testing.T) {
@@ -72,7 +73,7 @@ func watched(firstToken, idle time.Duration) func(*Attempt, *http.Request) *http
 				}
 			}
 		}()
-		ex.Meter = wire.NewMeter(wire.MeterConfig{Endpoint: ex.Endpoint, Fail: func(error) *wire.Error {
+		ex.Meter = meter.New(meter.Config{Endpoint: ex.Endpoint, Fail: func(error) *wire.Error {
 			if !errors.Is(context.Cause(ctx), ErrIdleTimeout) {
 				return wire.Errorf(wire.KindInternal, "")
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/tiktoken-go/tokenizer/codec"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 var update = flag.Bool("update", false, "write the table of docs/estimates.md")
@@ -44,7 +45,7 @@ func TestEstimates(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := append(append([]byte(`{"model":"m","prompt":`), prompt...), '}')
-		r, refusal := wire.Scan(wire.Completions, body)
+		r, refusal := request.Scan(wire.Completions, body)
 		if refusal != nil {
 			t.Fatal(refusal)
 		}

@@ -119,7 +119,7 @@ func Match(path string) (e Endpoint, id string) {
 // validID tells whether what stands behind a path's prefix may be an id:
 // nothing that a server behind the gate would resolve, decode or cut off.
 func validID(id string) bool {
-	if id == "" || len(id) > maxModelBytes || strings.ContainsAny(id, "\\?#%") || hasControl(id) {
+	if id == "" || len(id) > MaxModelBytes || strings.ContainsAny(id, "\\?#%") || HasControl(id) {
 		return false
 	}
 	for segment := range strings.SplitSeq(id, "/") {
@@ -180,6 +180,9 @@ func (e Endpoint) Capped() bool { return e.info().traits&capped != 0 }
 // Form tells whether the endpoint takes a multipart form, to be read with
 // ScanMultipart. Image edits may also come as JSON.
 func (e Endpoint) Form() bool { return e.info().traits&form != 0 }
+
+// HasDefaultModel reports whether a request may leave the model to the API.
+func (e Endpoint) HasDefaultModel() bool { return e.info().traits&modelless != 0 }
 
 // Streams tells whether the caller may ask for a stream.
 func (e Endpoint) Streams() bool { return e.info().traits&streams != 0 }

@@ -2,9 +2,6 @@ package wire
 
 import (
 	"strconv"
-	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Body returns the JSON envelope of the error in a dialect. In OpenAI's all
@@ -18,9 +15,9 @@ func (e *Error) Body(d Dialect, requestID string) []byte {
 
 func (e *Error) appendOpenAI(b []byte) []byte {
 	b = append(b, `{"error":{"message":`...)
-	b = appendString(b, e.message())
+	b = AppendString(b, e.message())
 	b = append(b, `,"type":`...)
-	b = appendString(b, e.openAIType())
+	b = AppendString(b, e.openAIType())
 	b = append(b, `,"param":`...)
 	b = appendStringOrNull(b, e.param())
 	b = append(b, `,"code":`...)
@@ -32,16 +29,16 @@ func (e *Error) appendOpenAI(b []byte) []byte {
 // field is left out.
 func (e *Error) appendAnthropic(b []byte, requestID string) []byte {
 	b = append(b, `{"type":"error","error":{"type":`...)
-	b = appendString(b, e.anthropicType())
+	b = AppendString(b, e.anthropicType())
 	b = append(b, `,"message":`...)
-	b = appendString(b, e.message())
+	b = AppendString(b, e.message())
 	if e.Spend {
 		b = append(b, `,"details":{"error_code":"enforced_spend_limit_reached"}`...)
 	}
 	b = append(b, '}')
 	if requestID != "" {
 		b = append(b, `,"request_id":`...)
-		b = appendString(b, requestID)
+		b = AppendString(b, requestID)
 	}
 	return append(b, '}')
 }
@@ -59,7 +56,7 @@ func (e *Error) Event(ep Endpoint, sequence int64) []byte {
 		b = append(b, `event: error`+"\n"+`data: {"type":"error","code":`...)
 		b = appendStringOrNull(b, e.code())
 		b = append(b, `,"message":`...)
-		b = appendString(b, e.message())
+		b = AppendString(b, e.message())
 		b = append(b, `,"param":`...)
 		b = appendStringOrNull(b, e.param())
 		b = append(b, `,"sequence_number":`...)
@@ -101,21 +98,4 @@ func (e *Error) anthropicType() string {
 		return e.Type
 	}
 	return e.Kind.info().anthropic
-}
-
-func appendStringOrNull(b []byte, s string) []byte {
-	if s == "" {
-		return append(b, "null"...)
-	}
-	return appendString(b, s)
-}
-
-// appendString appends s as a JSON string. What is not UTF-8 is replaced: the
-// result is always valid JSON.
-func appendString(b []byte, s string) []byte {
-	b, err := jsontext.AppendQuote(b, strings.ToValidUTF8(s, "\uFFFD"))
-	if err != nil {
-		panic("unreachable: quoting valid UTF-8: " + err.Error())
-	}
-	return b
 }

@@ -118,13 +118,6 @@ func Errorf(k Kind, format string, args ...any) *Error {
 	return &Error{Kind: k, Message: fmt.Sprintf(format, args...)}
 }
 
-// paramErrorf makes a KindBadRequest that names the field at fault.
-func paramErrorf(param, format string, args ...any) *Error {
-	e := Errorf(KindBadRequest, format, args...)
-	e.Param = param
-	return e
-}
-
 func (k Kind) info() *kindInfo {
 	if int(k) >= len(kinds) {
 		k = KindInternal

@@ -84,7 +84,7 @@ func TestErrorBodiesAreExact(t *testing.T) {
 		d    Dialect
 		want string
 	}{
-		{"param and quotes", paramErrorf("model", "a \"b\"\n\x00"), OpenAI, `{"error":{"message":"a \"b\"\n\u0000","type":"invalid_request_error","param":"model","code":null}}`},
+		{"param and quotes", &Error{Kind: KindBadRequest, Param: "model", Message: "a \"b\"\n\x00"}, OpenAI, `{"error":{"message":"a \"b\"\n\u0000","type":"invalid_request_error","param":"model","code":null}}`},
 		{"no UTF-8", Errorf(KindBadRequest, "a\xffb"), OpenAI, "{\"error\":{\"message\":\"a\uFFFDb\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}"},
 		{"model not found", Errorf(KindModelNotFound, "No %s.", "x"), OpenAI, `{"error":{"message":"No x.","type":"invalid_request_error","param":"model","code":"model_not_found"}}`},
 		{"rate on tokens", &Error{Kind: KindRateLimited, Message: "m", Unit: "tokens"}, OpenAI, `{"error":{"message":"m","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`},

@@ -33,7 +33,7 @@ func ParseModels(body []byte) (models []Model, next string, err error) {
 		return nil, "", errors.New("the list of models has no data")
 	}
 	for _, m := range *list.Data {
-		if m.ID == "" || len(m.ID) > maxModelBytes || hasControl(m.ID) || !utf8.ValidString(m.ID) {
+		if m.ID == "" || len(m.ID) > MaxModelBytes || HasControl(m.ID) || !utf8.ValidString(m.ID) {
 			continue
 		}
 		models = append(models, Model{ID: m.ID, Created: m.created()})

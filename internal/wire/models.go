@@ -53,18 +53,18 @@ func appendModel(b []byte, d Dialect, m Model) []byte {
 	}
 	if d == Anthropic {
 		b = append(b, `{"type":"model","id":`...)
-		b = appendString(b, m.ID)
+		b = AppendString(b, m.ID)
 		b = append(b, `,"display_name":`...)
-		b = appendString(b, m.ID)
+		b = AppendString(b, m.ID)
 		b = append(b, `,"created_at":"`...)
 		b = created.AppendFormat(b, time.RFC3339)
 		return append(b, `"}`...)
 	}
 	b = append(b, `{"id":`...)
-	b = appendString(b, m.ID)
+	b = AppendString(b, m.ID)
 	b = append(b, `,"object":"model","created":`...)
 	b = strconv.AppendInt(b, created.Unix(), 10)
 	b = append(b, `,"owned_by":`...)
-	b = appendString(b, m.OwnedBy)
+	b = AppendString(b, m.OwnedBy)
 	return append(b, '}')
 }

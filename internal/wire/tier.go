@@ -14,8 +14,8 @@ const (
 	TierOther                       // one that the gate knows no price for
 )
 
-// tierOf reads the words of OpenAI, Anthropic and Groq.
-func tierOf(word []byte) ServiceTier {
+// ParseTier reads the words of OpenAI, Anthropic and Groq.
+func ParseTier(word []byte) ServiceTier {
 	switch string(word) {
 	case "", "auto":
 		return TierUnsaid

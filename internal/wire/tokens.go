@@ -34,3 +34,9 @@ func (p *Parts) Assume(e Endpoint, t Tokens) {
 		}
 	}
 }
+
+// BytesPerToken is the estimate for text in ASCII; tokenizers average a little more.
+const BytesPerToken = 4
+
+// CountFunc counts the tokens of a text in UTF-8.
+type CountFunc func(text []byte) int64

@@ -121,7 +121,7 @@ func parseUpstreamError(body []byte) (told toldError) {
 	told.Message = cut(strings.Map(printable, told.Message), maxUpstreamMessage)
 	told.Type = wordOf(inner.Type)
 	told.Code = wordOf(inner.Code)
-	told.Param = cut(strings.Map(printable, textOf(inner.Param)), maxModelBytes)
+	told.Param = cut(strings.Map(printable, textOf(inner.Param)), MaxModelBytes)
 	return told
 }
 
@@ -167,7 +167,7 @@ func isWord(s string) bool {
 // printable keeps line breaks and turns other control characters into spaces:
 // a message is read in terminals.
 func printable(c rune) rune {
-	if c != '\n' && hasControl(string(c)) {
+	if c != '\n' && HasControl(string(c)) {
 		return ' '
 	}
 	return c

@@ -1,0 +1,55 @@
+package meter
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Eight bytes are looked at together: most of an answer is the inside of
+// strings and of containers that lead nowhere. A byte of w^(c·ones) is zero
+// where w has c; zeros(…) has the high bit of the first zero byte set, and
+// perhaps of later ones (Hacker's Delight, 6-1).
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+func zeros(w uint64) uint64 { return (w - ones) &^ w & highs }
+
+// stringBreak returns the offset, from i on, of the first quote or backslash;
+// len(b) if there is none.
+func stringBreak(b []byte, i int) int {
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		if m := zeros(w^ones*'"') | zeros(w^ones*'\\'); m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// bracketOrQuote returns the offset, from i on, of the first quote, bracket or
+// brace; len(b) if there is none. With bit 0x20 set a bracket is a brace.
+func bracketOrQuote(b []byte, i int) int {
+	for i < len(b) {
+		if i+8 <= len(b) {
+			w := binary.LittleEndian.Uint64(b[i:])
+			v := w | ones*0x20
+			m := zeros(w^ones*'"') | zeros(v^ones*'{') | zeros(v^ones*'}')
+			if m == 0 {
+				i += 8
+				continue
+			}
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		switch b[i] {
+		case '"', '[', ']', '{', '}':
+			return i
+		}
+		i++
+	}
+	return i
+}

@@ -1,0 +1,457 @@
+package meter
+
+import "github.com/amanycodes/pine-gate/internal/wire"
+
+// extractor reads the few things that the meter wants to know out of a JSON
+// value that comes in pieces of any size. It is a push state machine: it keeps
+// the path to where it stands (of the containers that lead somewhere), counts
+// brackets in all others, and holds back nothing but a name, a number or a
+// short string that is cut in two by the end of a piece. Its memory does not
+// depend on the length of the value, nor on its depth.
+//
+// It is lenient, since it refuses nothing: a value that it does not understand
+// is not charged for by its own word and is flagged.
+type extractor struct {
+	found   *tally
+	payload payload
+
+	root  place
+	state scanState
+	here  place // where the value stands that is expected, or being read
+
+	depth  int8 // containers on the path
+	path   [maxPath]place
+	arrays uint16 // which of them are arrays
+
+	nested int  // brackets open in a value that is skipped
+	text   bool // the string or container being read is generated text
+
+	escape  bool   // the byte before was a backslash
+	hex     uint8  // digits of a \u escape that are still to come
+	unit    uint16 // and its value so far
+	held    []byte // the first part of a word that is cut in two
+	partial bool   // some of the word came in the piece before
+	escaped bool   // the word holds a backslash
+	over    bool   // the word is too long to be kept
+	mark    uint8  // bytes of [DONE] seen
+
+	holes  [maxHoles]hole // where the next value may differ from this one
+	holesN int
+	uneven bool // not only there
+
+	nameAt    int64 // of the member's name that was read last
+	valueAt   int64 // of the string or number that was begun last
+	lastComma int64 // between members of the outermost object; -1 for none
+}
+
+const (
+	// maxPath is the depth of the deepest place:
+	// choices[].delta.tool_calls[].function.arguments, and one to spare.
+	maxPath = 8
+	// maxWordBytes bounds what is kept of one string: model, id, type, a number.
+	maxWordBytes = 256
+)
+
+// payload is what was found in one JSON value: a whole answer, or the data of
+// one event. Offsets are those the caller of feed counts in.
+type payload struct {
+	kind       eventKind
+	closed     bool // it has ended
+	done       bool // it is [DONE]
+	broken     bool // it is not JSON
+	errored    bool // it has an error
+	hasChoices bool // it has choices,
+	choices    bool // which are not empty
+	usage      bool // it gave a number of usage
+	usageIsSet bool // its outermost usage is an object
+	told       bool // it said something that is kept beyond it
+	text       int64
+
+	usageFrom, usageTo      int64 // the outermost member `usage`; -1 for none
+	commaBefore, commaAfter int64 // the commas around it; -1 for none
+}
+
+type scanState uint8
+
+const (
+	wantValue scanState = iota
+	wantName
+	wantColon
+	afterValue
+	inName
+	inText       // a string that is generated text
+	inWord       // a string that is kept
+	inString     // a string that is skipped
+	inScalar     // a number, true, false or null
+	inSkipped    // a container that is skipped
+	inSkippedStr // a string in it
+	inMark       // [DONE]
+	finished
+)
+
+const doneMark = "[DONE]"
+
+// reset prepares for the next value.
+func (x *extractor) reset() {
+	x.payload = payload{usageFrom: -1, usageTo: -1, commaBefore: -1, commaAfter: -1}
+	x.state, x.here, x.depth, x.arrays = wantValue, x.root, 0, 0
+	x.escape, x.hex, x.lastComma = false, 0, -1
+	x.holesN, x.uneven = 0, false
+	x.clearWord()
+	x.found.written.begin()
+}
+
+// feed reads on. The offset at is that of b's first byte.
+func (x *extractor) feed(b []byte, at int64) {
+	for i := 0; i < len(b); {
+		switch x.state {
+		case wantName:
+			c := b[i]
+			i++
+			if c != '"' {
+				if c == '}' {
+					x.pop(at + int64(i))
+				} else if !jsonSpace(c) {
+					x.giveUp()
+				}
+				continue
+			}
+			x.nameAt = at + int64(i) - 1
+			x.state = inName
+			fallthrough
+		case inName:
+			if j := stringBreak(b, i); j < len(b) && b[j] == '"' && !x.partial {
+				x.named(b[i:j]) // the short way, which nearly all names go
+				i = j + 1
+			} else {
+				next, name, whole := x.word(b, i)
+				if i = next; !whole {
+					continue
+				}
+				x.named(name)
+				x.clearWord()
+			}
+			if x.state = wantColon; i < len(b) && b[i] == ':' {
+				x.state = wantValue
+				i++
+			}
+		case wantColon:
+			if c := b[i]; c == ':' {
+				x.state = wantValue
+			} else if !jsonSpace(c) {
+				x.giveUp()
+			}
+			i++
+		case wantValue:
+			i = x.begin(b, i, at)
+		case inString:
+			next, ended := x.skipString(b, i)
+			if i = next; ended {
+				if x.holesN > 0 {
+					x.differs(holeSkipped, at+int64(i)-1)
+				}
+				x.ended(at + int64(i))
+			}
+		case inText:
+			next, ended := x.countText(b, i)
+			if i = next; ended {
+				x.differs(holeText, at+int64(i)-1)
+				x.ended(at + int64(i))
+			}
+		case inWord:
+			next, word, whole := x.word(b, i)
+			if i = next; whole {
+				x.wordRead(word)
+				x.clearWord()
+				x.ended(at + int64(i))
+			}
+		case inScalar:
+			i = x.scalar(b, i, at)
+		case afterValue:
+			x.separator(b[i], at+int64(i))
+			i++
+		case inSkipped, inSkippedStr:
+			from := i
+			i = x.skip(b, i)
+			if x.text {
+				x.uneven = true
+				x.addText(int64(i - from))
+				x.written().add(b[from:i])
+			}
+			if x.nested == 0 {
+				x.ended(at + int64(i))
+			}
+		case inMark:
+			if b[i] != doneMark[x.mark] {
+				x.giveUp()
+			} else if x.mark++; int(x.mark) == len(doneMark) {
+				x.payload.done, x.payload.closed = true, true
+				x.state = finished
+			}
+			i++
+		case finished:
+			return
+		}
+	}
+}
+
+// giveUp ends the reading of what is not JSON.
+func (x *extractor) giveUp() {
+	x.payload.broken = true
+	x.state = finished
+}
+
+// named goes where a member leads.
+func (x *extractor) named(name []byte) {
+	in := x.path[x.depth-1]
+	x.here = placeElsewhere
+	if len(name) <= maxNameBytes {
+		x.here = in.member(name)
+	}
+	if x.depth > 1 {
+		return
+	}
+	switch x.here {
+	case placeUsage:
+		p := &x.payload
+		p.usageFrom, p.usageTo = x.nameAt, -1
+		p.commaBefore, p.commaAfter = x.lastComma, -1
+	case placeChoices, placeBodyChoices:
+		x.payload.hasChoices = true
+	}
+}
+
+// begin reads the first byte of a value and says how the rest is read.
+func (x *extractor) begin(b []byte, i int, at int64) (next int) {
+	c := b[i]
+	s := &shapes[x.here]
+	switch {
+	case x.depth == 0 && c != '{' && c != '[':
+		// Space and a byte order mark may stand before the value.
+		if !jsonSpace(c) && c != 0xEF && c != 0xBB && c != 0xBF {
+			x.giveUp()
+		}
+	case c == '"':
+		x.valueAt = at + int64(i) + 1
+		switch {
+		case s.text:
+			x.state = inText
+		case x.here == placeType, x.here == placeModel && x.found.model == "", x.here == placeID && x.found.id == "",
+			x.here == placeTier, x.here == placeSpeed:
+			x.state = inWord
+		default:
+			x.odd()
+			x.state = inString
+		}
+	case c == '{':
+		if s.object && x.depth < maxPath {
+			x.opened()
+			x.push(0)
+			x.state = wantName
+		} else {
+			x.skipContainer(s)
+		}
+	case c == '[':
+		switch {
+		case x.depth == 0 && x.root == placeEvent:
+			x.state, x.mark = inMark, 1
+		case s.array && x.depth < maxPath:
+			x.push(1)
+			x.here = s.element
+		default:
+			x.skipContainer(s)
+		}
+	case c == ']' && x.depth > 0 && x.inArray():
+		x.pop(at + int64(i) + 1)
+	case c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || c == 'N' || c == 'I':
+		x.state, x.valueAt = inScalar, at+int64(i)
+		return i // it is a part of the word
+	case !jsonSpace(c):
+		x.giveUp()
+	}
+	return i + 1
+}
+
+// opened notes an object whose mere being there says something.
+func (x *extractor) opened() {
+	switch x.here {
+	case placeChoice, placeBodyChoice:
+		x.payload.choices = true
+	case placeUsage:
+		if x.depth == 1 {
+			x.payload.usageIsSet = true
+		}
+	}
+}
+
+// odd notes a value of a kind that does not belong where it stands.
+func (x *extractor) odd() {
+	switch {
+	case x.here == placeError:
+		x.payload.errored = true // an object, or with some servers a string
+	case x.here == placeUsage:
+		x.found.flagged = true
+	case x.here.isCount():
+		x.payload.told = true
+		x.found.usage.refuse(x.here)
+		x.found.flagged = true
+	}
+}
+
+func (x *extractor) skipContainer(s *shape) {
+	x.odd()
+	// Some servers give the arguments of a call as an object.
+	x.text = s.text
+	x.state, x.nested = inSkipped, 1
+}
+
+func (x *extractor) inArray() bool { return x.arrays&(1<<(x.depth-1)) != 0 }
+
+func (x *extractor) push(array uint16) {
+	x.path[x.depth] = x.here
+	x.arrays = x.arrays&^(1<<x.depth) | array<<x.depth
+	x.depth++
+}
+
+func (x *extractor) pop(at int64) {
+	x.depth--
+	x.here = x.path[x.depth]
+	x.ended(at)
+}
+
+// ended notes that a value ended before the offset at.
+func (x *extractor) ended(at int64) {
+	switch x.depth {
+	case 0:
+		x.payload.closed = true
+		x.state = finished
+		return
+	case 1:
+		if x.here == placeUsage {
+			x.payload.usageTo = at
+		}
+	}
+	x.state = afterValue
+}
+
+// separator reads what stands between two values or behind the last one.
+func (x *extractor) separator(c byte, at int64) {
+	switch {
+	case c == ',':
+		if x.depth == 1 {
+			x.lastComma = at
+			if p := &x.payload; p.usageTo >= 0 && p.commaAfter < 0 {
+				p.commaAfter = at
+			}
+		}
+		if x.inArray() {
+			x.here = shapes[x.path[x.depth-1]].element
+			x.state = wantValue
+		} else {
+			x.state = wantName
+		}
+	case c == '}' && !x.inArray(), c == ']' && x.inArray():
+		x.pop(at + 1)
+	case !jsonSpace(c):
+		x.giveUp()
+	}
+}
+
+// scalar reads a number, true, false or null up to what follows it.
+func (x *extractor) scalar(b []byte, i int, at int64) (next int) {
+	from := i
+	for i < len(b) && !scalarEnd(b[i]) {
+		i++
+	}
+	wanted := x.here.isCount() || x.here == placeSequence || x.here == placeUsage || x.here == placeError
+	if i == len(b) {
+		if wanted {
+			x.keep(b[from:])
+		}
+		return i
+	}
+	if wanted {
+		if x.here == placeSequence {
+			x.differs(holeSequence, at+int64(i))
+		}
+		x.scalarRead(x.joined(b[from:i]))
+		x.clearWord()
+	}
+	x.ended(at + int64(i))
+	return i
+}
+
+func (x *extractor) scalarRead(word []byte) {
+	if string(word) == "null" {
+		return // absence: what was known stays
+	}
+	switch {
+	case x.here == placeSequence:
+		if n, ok, _ := parseCount(word); ok {
+			x.found.sequence = n
+		}
+	case x.here.isCount():
+		x.payload.told = true
+		taken, exact := x.found.usage.set(x.here, word)
+		if taken {
+			x.payload.usage = true
+			x.found.covered()
+		}
+		if !exact {
+			x.found.flagged = true
+		}
+	case string(word) != "false":
+		x.odd()
+	}
+}
+
+func (x *extractor) wordRead(word []byte) {
+	if x.here == placeType {
+		x.payload.kind = kindOf(word)
+		return
+	}
+	x.payload.told = true
+	switch x.here {
+	case placeModel:
+		x.found.model = string(word)
+	case placeID:
+		x.found.id = string(word)
+	case placeTier:
+		x.found.tier = wire.ParseTier(word)
+	case placeSpeed:
+		x.found.fast = string(word) != "standard"
+	}
+}
+
+// differs notes a value that may be another one in the next event, which ended
+// at the offset to.
+func (x *extractor) differs(kind holeKind, to int64) {
+	if x.holesN == maxHoles {
+		x.uneven = x.uneven || kind != holeSkipped
+		return
+	}
+	x.holes[x.holesN] = hole{x.valueAt, to, kind}
+	x.holesN++
+}
+
+// written is where the text goes that is to be counted by a tokenizer; nil for
+// nowhere.
+func (x *extractor) written() *written {
+	if x.payload.kind == kindSound {
+		return nil
+	}
+	return x.found.written
+}
+
+func (x *extractor) addText(n int64) {
+	if x.payload.kind == kindSound {
+		return // in base64
+	}
+	x.payload.text += n
+	x.found.delivered += n
+	x.found.unreported += n
+}
+
+func jsonSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+func scalarEnd(c byte) bool { return c == ',' || c == '}' || c == ']' || jsonSpace(c) }

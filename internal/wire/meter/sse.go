@@ -1,0 +1,302 @@
+package meter
+
+import "bytes"
+
+// eventReader splits an event stream (WHATWG HTML, 9.2.6) that comes in pieces
+// of any size into units and feeds the data of each to an extractor. A unit is
+// an event with the blank line that ends it, or a comment line outside of any
+// event, which is a keep-alive and waits for nothing.
+type eventReader struct {
+	data  extractor
+	state lineState
+	fresh bool // nothing of the unit was read yet
+	cr    bool // the byte before was a \r: a \n belongs to it
+	lone  bool // some line of the stream has ended in a \r without a \n
+	open  bool // the unit has a line that is no comment
+
+	line  [8]byte // the start of a field's name, or of an event's
+	lineN uint8
+
+	offset  int64 // bytes of the unit before this piece
+	hasData bool  // the unit has a data line
+	named   bool  // the unit has `event: error`
+	settled bool  // its payload was dealt with
+	last    repeat
+
+	// closed is called once for each event whose data is whole, which is
+	// before the line that holds it has ended.
+	closed func(*payload)
+}
+
+type lineState uint8
+
+const (
+	lineStart lineState = iota
+	lineName            // in a field's name
+	lineData            // in the value of data
+	lineEvent           // in the value of event
+	lineOther           // in one that nobody asked about
+	lineComment
+)
+
+func newEventReader(found *tally, closed func(*payload)) *eventReader {
+	s := &eventReader{closed: closed}
+	s.data.found, s.data.root = found, placeEvent
+	s.begin()
+	return s
+}
+
+// begin starts a unit.
+func (s *eventReader) begin() {
+	s.offset, s.fresh, s.open, s.hasData, s.named, s.settled = 0, true, false, false, false, false
+	s.data.reset()
+}
+
+// next reads b up to the end of a unit, or all of it, and returns how much it
+// read. The payload of a unit that ended is there until the next call.
+func (s *eventReader) next(b []byte) (n int, ended bool) {
+	if s.offset > 0 && s.state == lineStart && s.fresh {
+		s.begin()
+	}
+	whole := s.fresh && s.state == lineStart && !s.cr && s.offset == 0
+	if whole && len(s.last.raw) > 0 {
+		if n = s.repeats(b); n > 0 {
+			return n, true
+		}
+	}
+	i := 0
+	for i < len(b) && !ended {
+		c := b[i]
+		if s.cr {
+			if s.cr = false; c == '\n' {
+				i++
+				continue
+			}
+			s.lone = true
+		}
+		switch s.state {
+		case lineStart:
+			s.fresh = false
+			switch {
+			case c == 'd' && len(b)-i > 5 && string(b[i:i+5]) == "data:":
+				s.beginValue(lineData)
+				i += 5
+			case c == '\n' || c == '\r':
+				s.cr = c == '\r'
+				i++
+				ended = true
+			case c == ':':
+				s.state = lineComment
+				i++
+			default:
+				s.state, s.lineN = lineName, 0
+			}
+			continue
+		case lineName:
+			if c == ':' {
+				s.beginValue(s.field())
+				i++
+				continue
+			}
+			if c != '\n' && c != '\r' {
+				s.addToLine(c)
+				i++
+				continue
+			}
+		}
+		end := lineEnd(b, i)
+		switch s.state {
+		case lineData:
+			s.feed(b[i:end], s.offset+int64(i))
+		case lineEvent:
+			for _, c := range b[i:end] {
+				if c != ' ' {
+					s.addToLine(c)
+				}
+			}
+		}
+		if i = end; i < len(b) {
+			s.cr = b[i] == '\r'
+			i++
+			ended = s.endLine(s.offset + int64(i) - 1)
+		}
+	}
+	// A \n that only completes the \r before it goes with what that ended.
+	if ended && s.cr && i < len(b) && b[i] == '\n' {
+		s.cr = false
+		i++
+	}
+	s.offset += int64(i)
+	if ended {
+		s.end()
+		s.keep(b[:i], whole)
+	}
+	return i, ended
+}
+
+// repeats reads the unit that b begins with if it is an event like the last one,
+// and returns its length, else 0.
+func (s *eventReader) repeats(b []byte) int {
+	n := s.last.read(b, &s.data)
+	if n == 0 {
+		return 0
+	}
+	s.offset, s.open, s.hasData, s.settled = int64(n), true, true, true
+	s.data.found.events++
+	s.closed(&s.data.payload)
+	return n
+}
+
+// keep keeps an event that was just read to its end, for those that are like it;
+// raw is what came of it, and whole tells that this is all. One that came in
+// parts leaves the one that is kept where nothing was in it but text.
+func (s *eventReader) keep(raw []byte, whole bool) {
+	p := &s.data.payload
+	plain := s.hasData && !s.named && p.closed && p.kind == kindPlain && !p.usage && !p.errored && !p.done && !p.broken
+	switch {
+	case plain && whole && !s.cr:
+		s.last.learn(raw, &s.data)
+	case !plain || p.told:
+		s.last.forget()
+	}
+}
+
+// beginValue starts the value of a field.
+func (s *eventReader) beginValue(state lineState) {
+	s.state, s.lineN, s.open = state, 0, true
+	if state == lineData {
+		s.hasData = true
+	}
+}
+
+// field tells what to do with the value of the field whose name was read.
+func (s *eventReader) field() lineState {
+	name := bytes.TrimPrefix(s.line[:s.lineN], []byte("\xEF\xBB\xBF")) // a byte order mark before the first line
+	switch string(name) {
+	case "data":
+		return lineData
+	case "event":
+		return lineEvent
+	case "":
+		return lineComment
+	}
+	return lineOther
+}
+
+func (s *eventReader) addToLine(c byte) {
+	if int(s.lineN) < len(s.line) {
+		s.line[s.lineN] = c
+		s.lineN++
+	}
+}
+
+// endLine ends a line that is not blank, at the offset of its line break. It
+// tells whether the unit ends with it.
+func (s *eventReader) endLine(at int64) (ended bool) {
+	switch s.state {
+	case lineData:
+		s.feed(lineBreak, at) // lines of data are joined by one
+	case lineEvent:
+		s.named = string(s.line[:s.lineN]) == "error"
+	case lineName, lineOther:
+		s.open = true
+	}
+	ended = s.state == lineComment && !s.open
+	s.state = lineStart
+	return ended
+}
+
+var lineBreak = []byte{'\n'}
+
+func (s *eventReader) feed(b []byte, at int64) {
+	s.data.feed(b, at)
+	if s.data.payload.closed && !s.settled {
+		s.settled = true
+		s.closed(&s.data.payload)
+	}
+}
+
+// end deals with what only the whole unit can tell.
+func (s *eventReader) end() {
+	s.fresh = true
+	found := s.data.found
+	if s.hasData {
+		found.events++
+	}
+	if s.named {
+		found.streamError = true
+	}
+	if p := &s.data.payload; s.hasData && !p.closed && (p.broken || s.data.depth > 0) {
+		found.flagged = true // neither JSON nor [DONE]
+	}
+}
+
+// cut tells whether the unit that is being read has begun some JSON that is not
+// whole.
+func (s *eventReader) cut() bool {
+	return !s.fresh && s.hasData && !s.data.payload.closed && s.data.depth > 0
+}
+
+// broken returns what must be put out before an event of our own can follow,
+// when the stream breaks off here: the end of the line, and the blank line
+// that ends the event. After a comment there must be none, since it would be
+// an empty event to some clients.
+func (s *eventReader) broken() []byte {
+	open := s.open && !s.fresh
+	switch {
+	case s.state == lineStart && !open:
+		return nil
+	case s.state == lineStart && s.cr:
+		return []byte("\n\n") // of which the first is taken for a part of the \r
+	case s.state == lineStart, s.state == lineComment && !open:
+		return []byte("\n")
+	}
+	return []byte("\n\n")
+}
+
+// lineBreak returns what a unit of our own behind this one must break its lines
+// with, "" where none may stand. Behind a \r there may come a \n that belongs to
+// it: in a stream whose lines end in a \r alone that \n, should it come, completes
+// the last \r of our own unit as well. Another stream's reader may not know that
+// a \r ends a line.
+func (s *eventReader) lineBreak() string {
+	switch {
+	case !s.cr:
+		return "\n"
+	case s.lone:
+		return "\r"
+	}
+	return ""
+}
+
+// skipLF tells whether the byte c, between two units, only completes the \r
+// that ended the one before, and if so takes note of it.
+func (s *eventReader) skipLF(c byte) bool {
+	if !s.cr || !s.fresh || c != '\n' {
+		return false
+	}
+	s.cr = false
+	return true
+}
+
+// lineEnd returns the offset, from i on, of the first line break; len(b) if
+// there is none. It looks at so much at a time, so that a stream that has only
+// one kind of line break is not searched to its end for the other.
+func lineEnd(b []byte, i int) int {
+	const window = 1024
+	for i < len(b) {
+		w := b[i:min(len(b), i+window)]
+		lf := bytes.IndexByte(w, '\n')
+		if lf >= 0 {
+			w = w[:lf]
+		}
+		if cr := bytes.IndexByte(w, '\r'); cr >= 0 {
+			return i + cr
+		}
+		if lf >= 0 {
+			return i + lf
+		}
+		i += len(w)
+	}
+	return len(b)
+}

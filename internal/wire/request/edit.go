@@ -1,0 +1,156 @@
+package request
+
+import (
+	"strconv"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+// Edit is what the gate changes in a request.
+type Edit struct {
+	Model string // the upstream's name for the model; "" leaves it
+
+	// Cap lowers every cap of the request that is above it, and is put in by
+	// the name CapName where the request has none. -1, and anything below 1,
+	// leaves the request as it is. CapName "" puts nothing in.
+	Cap     int64
+	CapName string
+
+	// IncludeUsage and ContinuousUsage set include_usage and
+	// continuous_usage_stats in stream_options to true, whatever they were.
+	IncludeUsage, ContinuousUsage bool
+}
+
+// splice replaces a range of the body. Where the range is empty it inserts.
+type splice struct {
+	at   span
+	with []byte
+}
+
+// splices is the changes to one body, in its order: the model, three caps, two
+// stream options, and what is put in at two places.
+type splices struct {
+	list [8]splice
+	n    int
+}
+
+// add inserts a splice behind those that stand before it or at the same place.
+func (s *splices) add(at span, with []byte) {
+	i := s.n
+	for ; i > 0 && s.list[i-1].at.start > at.start; i-- {
+		s.list[i] = s.list[i-1]
+	}
+	s.list[i] = splice{at, with}
+	s.n++
+}
+
+// Edit changes the body that the request was scanned from, by replacing ranges
+// of it: everything else stays as it is, byte for byte. The body is not copied
+// and must not be changed while the result is in use. In a form what is there
+// is changed, but nothing is put in.
+func (r *Request) Edit(body []byte, e Edit) Body {
+	var s splices
+	if r.form {
+		return r.editForm(body, e)
+	}
+	var insert []byte // members to put in front of the others
+	if e.Model != "" && e.Model != r.Model {
+		if r.model.present() {
+			s.add(r.model, wire.AppendString(nil, e.Model))
+		} else {
+			insert = wire.AppendString(append(insert, `"model":`...), e.Model)
+			insert = append(insert, ',')
+		}
+	}
+	if e.Cap > 0 {
+		insert = r.editCaps(&s, insert, e)
+	}
+	insert = r.editOptions(&s, insert, e)
+	if len(insert) > 0 {
+		if r.empty {
+			insert = insert[:len(insert)-1]
+		}
+		s.add(span{r.open, r.open}, insert)
+	}
+	return newBody(body, &s)
+}
+
+// editForm is Edit for a multipart body, whose fields are bare text.
+func (r *Request) editForm(body []byte, e Edit) Body {
+	var s splices
+	if e.Model != "" && e.Model != r.Model && r.model.present() {
+		s.add(r.model, []byte(e.Model))
+	}
+	if e.Cap > 0 {
+		r.lowerCaps(&s, e.Cap)
+	}
+	return newBody(body, &s)
+}
+
+// lowerCaps lowers every cap that is above limit.
+func (r *Request) lowerCaps(s *splices, limit int64) {
+	for _, c := range r.caps {
+		if c.value > limit {
+			s.add(c.at, strconv.AppendInt(nil, limit, 10))
+		}
+	}
+}
+
+// editCaps lowers the caps, or adds one to insert.
+func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
+	if r.Cap >= 0 {
+		r.lowerCaps(s, e.Cap)
+		return insert
+	}
+	if e.CapName == "" {
+		return insert
+	}
+	number := strconv.AppendInt(nil, e.Cap, 10)
+	for i, c := range r.caps {
+		// A second member of the same name would be ambiguous: the null goes.
+		if c.at.present() && fieldNames[fieldMaxTokens+field(i)] == e.CapName {
+			s.add(c.at, number)
+			return insert
+		}
+	}
+	insert = wire.AppendString(insert, e.CapName)
+	insert = append(insert, ':')
+	return append(append(insert, number...), ',')
+}
+
+// editOptions sets the stream options that are asked for, or adds them to insert.
+func (r *Request) editOptions(s *splices, insert []byte, e Edit) []byte {
+	var members []byte
+	set := func(wanted bool, at span, f field) {
+		switch {
+		case !wanted:
+		case at.present():
+			s.add(at, []byte("true"))
+		default:
+			members = wire.AppendString(members, fieldNames[f])
+			members = append(members, ":true,"...)
+		}
+	}
+	set(e.IncludeUsage && !r.IncludeUsage, r.includeUsage, fieldIncludeUsage)
+	set(e.ContinuousUsage, r.continuousUsageStats, fieldContinuousUsageStats)
+	if len(members) == 0 {
+		return insert
+	}
+	last := len(members) - 1 // the comma behind them
+	switch {
+	case r.streamOptionsNull:
+		members[last] = '}'
+		s.add(r.streamOptions, append([]byte{'{'}, members...))
+	case r.streamOptions.present():
+		if r.streamOptionsEmpty {
+			members = members[:last]
+		}
+		inside := r.streamOptions.start + len("{")
+		s.add(span{inside, inside}, members)
+	default:
+		members[last] = '}'
+		insert = append(insert, `"stream_options":{`...)
+		insert = append(append(insert, members...), ',')
+	}
+	return insert
+}

@@ -1,0 +1,10 @@
+package request
+
+import "github.com/amanycodes/pine-gate/internal/wire"
+
+// paramErrorf returns a KindBadRequest that names the field at fault.
+func paramErrorf(param, format string, args ...any) *wire.Error {
+	e := wire.Errorf(wire.KindBadRequest, format, args...)
+	e.Param = param
+	return e
+}

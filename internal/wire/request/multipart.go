@@ -1,0 +1,225 @@
+package request
+
+import (
+	"bytes"
+	"mime"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+// Bounds of a form.
+const (
+	maxBoundaryBytes = 70 // RFC 2046, section 5.1.1
+	maxParts         = 64
+	maxFieldContent  = 256 << 10 // of a part that is no file
+	maxPartHeader    = 4 << 10
+)
+
+// ScanMultipart reads a multipart form (audio, image edits) where it stands: a
+// file in it is neither copied nor looked at but for the boundary. It reads
+// model, stream, n, the caps and prompt.
+//
+// Parsers of forms differ more than those of JSON: whether a lone line feed
+// ends a line, what stands before the first boundary, which of two names
+// counts. A form is taken only in the shape that all of them read alike, and
+// refused as a KindBadRequest otherwise; a content type that is no form is a
+// KindMediaType. Stream must be true or false, and the rest is as with Scan.
+func ScanMultipart(contentType string, body []byte) (*Request, *wire.Error) {
+	boundary, err := parseBoundary(contentType)
+	if err != nil {
+		return nil, err
+	}
+	r := &Request{Cap: -1, N: 1, spans: spans{form: true}}
+	var seen fieldSet
+	p := parts{body: body, delimiter: append([]byte("--"), boundary...)}
+	for {
+		at, more, err := p.next()
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			break
+		}
+		if err := r.part(body, at, &seen); err != nil {
+			return nil, err
+		}
+	}
+	if r.Model == "" {
+		return nil, paramErrorf("model", "The request must name a model.")
+	}
+	return r, nil
+}
+
+// parseBoundary reads the boundary off a content type.
+func parseBoundary(contentType string) (string, *wire.Error) {
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if mediaType != "multipart/form-data" {
+		return "", wire.Errorf(wire.KindMediaType, "The content type must be multipart/form-data.")
+	}
+	boundary := params["boundary"]
+	switch {
+	case err != nil, strings.Contains(contentType, "*"), strings.Contains(contentType, `\`):
+		return "", wire.Errorf(wire.KindBadRequest, "The content type of the form is malformed.")
+	case boundary == "" || len(boundary) > maxBoundaryBytes:
+		return "", wire.Errorf(wire.KindBadRequest, "The form's boundary must be 1 to %d characters long.", maxBoundaryBytes)
+	case strings.ContainsFunc(boundary, func(c rune) bool { return !isBoundaryChar(c) }):
+		return "", wire.Errorf(wire.KindBadRequest, "The form's boundary holds characters that it must not.")
+	}
+	for name, value := range params {
+		// Some parsers decode the fields in the character set named here.
+		if name != "boundary" && (name != "charset" || !isUTF8(value)) {
+			return "", wire.Errorf(wire.KindBadRequest, "The form's content type may have no parameter but its boundary and charset=utf-8.")
+		}
+	}
+	return boundary, nil
+}
+
+// isBoundaryChar tells what may stand in a boundary: RFC 2046's bchars but for
+// the space, which parsers strip or keep.
+func isBoundaryChar(c rune) bool {
+	return isAlphanumeric(c) || strings.ContainsRune("'()+_,-./:=?", c)
+}
+
+func isAlphanumeric(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+func isUTF8(charset string) bool {
+	return strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "us-ascii")
+}
+
+// parts walks over the parts of a form.
+type parts struct {
+	body      []byte
+	delimiter []byte // two hyphens and the boundary
+	pos       int    // behind the last delimiter; 0 at the start
+	count     int
+}
+
+// next returns the next part, headers and content; more is false behind the
+// last. The delimiter must stand nowhere but at the start of a line that ends
+// in CR LF, and must be the whole of it.
+func (p *parts) next() (at span, more bool, err *wire.Error) {
+	if p.pos == 0 {
+		if !bytes.HasPrefix(p.body, p.delimiter) {
+			return at, false, wire.Errorf(wire.KindBadRequest, "The form must start with its boundary.")
+		}
+		p.pos = len(p.delimiter)
+	}
+	rest := p.body[p.pos:]
+	switch {
+	case bytes.HasPrefix(rest, []byte("\r\n")):
+		p.pos += len("\r\n")
+	case bytes.Equal(rest, []byte("--")), bytes.Equal(rest, []byte("--\r\n")):
+		if p.count == 0 {
+			return at, false, wire.Errorf(wire.KindBadRequest, "The form is empty.")
+		}
+		return at, false, nil
+	default:
+		return at, false, wire.Errorf(wire.KindBadRequest, "The form is malformed or truncated at a boundary (at byte %d).", p.pos)
+	}
+	if p.count++; p.count > maxParts {
+		return at, false, wire.Errorf(wire.KindBadRequest, "The form must have no more than %d parts.", maxParts)
+	}
+	length := bytes.Index(p.body[p.pos:], p.delimiter)
+	if length < 0 {
+		return at, false, wire.Errorf(wire.KindBadRequest, "The form is truncated.")
+	}
+	at = span{p.pos, p.pos + length}
+	if !bytes.HasSuffix(p.body[at.start:at.end], []byte("\r\n")) {
+		return at, false, wire.Errorf(wire.KindBadRequest, "The form's boundary stands where it must not (at byte %d).", at.end)
+	}
+	p.pos = at.end + len(p.delimiter)
+	at.end -= len("\r\n")
+	return at, true, nil
+}
+
+// part reads one part of the form.
+func (r *Request) part(body []byte, at span, seen *fieldSet) *wire.Error {
+	header, err := parsePartHeader(body[at.start:at.end])
+	if err != nil {
+		return err
+	}
+	at.start += header.length
+	content := body[at.start:at.end]
+	if err := r.formName(header, seen); err != nil {
+		return err
+	}
+	f := formField(header.name)
+	switch {
+	case f == fieldNone && header.file:
+		r.Images++
+		r.FileBytes += int64(len(content))
+		return nil
+	case len(content) > maxFieldContent:
+		return wire.Errorf(wire.KindBadRequest, "A field of the form is longer than %d bytes.", maxFieldContent)
+	case f == fieldNone:
+		return nil
+	case header.file || !header.text:
+		return paramErrorf(f.String(), "%s must be a plain field of the form.", f)
+	case !utf8.Valid(content):
+		return paramErrorf(f.String(), "%s must be valid UTF-8.", f)
+	}
+	return r.formValue(f, at, content)
+}
+
+// formName refuses names that stand for a field in some parsers only.
+func (r *Request) formName(header partHeader, seen *fieldSet) *wire.Error {
+	folded, _ := foldName(header.name)
+	base, _, _ := strings.Cut(string(folded), "[") // model[] and model[0] are lists to some
+	f := formField(base)
+	switch {
+	case base == "_charset_":
+		return wire.Errorf(wire.KindBadRequest, "The form must be in UTF-8, without a field that says otherwise.")
+	case f == fieldNone:
+		return nil
+	case header.name != f.String():
+		return paramErrorf(f.String(), "%s must be spelled in lower case and without brackets.", f)
+	case *seen&(1<<f) != 0:
+		return paramErrorf(f.String(), "%s stands in the form twice.", f)
+	}
+	*seen |= 1 << f
+	return nil
+}
+
+// formField finds a field that the gate reads in a form.
+func formField(name string) field {
+	switch f := topField([]byte(name)); f {
+	case fieldModel, fieldStream, fieldN, fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens, fieldPrompt:
+		return f
+	}
+	return fieldNone
+}
+
+// formValue reads the value of a field that the gate reads.
+func (r *Request) formValue(f field, at span, content []byte) *wire.Error {
+	switch f {
+	case fieldModel:
+		r.Model, r.model = string(content), at
+		return checkText(f, r.Model, wire.MaxModelBytes)
+	case fieldStream:
+		r.Stream = string(content) == "true"
+		if !r.Stream && string(content) != "false" {
+			return paramErrorf(f.String(), "%s must be true or false.", f)
+		}
+	case fieldPrompt:
+		r.addText(content)
+		r.Messages++
+	case fieldN:
+		n, ok := parseInteger(content, maxAnswers)
+		if !ok {
+			return paramErrorf(f.String(), "%s must be an integer of 1 to %d.", f, maxAnswers)
+		}
+		r.N = n
+	default:
+		value, ok := parseInteger(content, maxCap)
+		if !ok {
+			return paramErrorf(f.String(), "%s must be an integer of 1 to %d.", f, int64(maxCap))
+		}
+		r.caps[f-fieldMaxTokens] = capValue{at, value}
+		r.Cap = max(r.Cap, value)
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+package request
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
+
+// member is a name below a prompt that tells text from a picture.
+type member uint8
+
+const (
+	memberOther  member = iota
+	memberType          // of a source: "base64" or not
+	memberURL           // of a picture, within the next one
+	memberHolder        // image_url, source, …: an object or URL that stands for a picture
+	memberSource        // Anthropic's, which may as well hold plain text
+	memberAudio         // input_audio
+	memberData          // base64 within the two above, else text like any other
+	memberFile          // a reference: file_id, file_url
+	memberBase64        // file_data, b64_json
+)
+
+func memberOf(quoted []byte) member {
+	switch string(quoted[1 : len(quoted)-1]) {
+	case "type":
+		return memberType
+	case "url":
+		return memberURL
+	case "image_url", "video_url", "audio_url", "image", "images":
+		return memberHolder
+	case "source":
+		return memberSource
+	case "input_audio":
+		return memberAudio
+	case "data":
+		return memberData
+	case "file_id", "file_url":
+		return memberFile
+	case "file_data", "b64_json":
+		return memberBase64
+	}
+	return memberOther
+}
+
+// level is an object or array that is open.
+type level struct {
+	object   bool
+	wantName bool   // the next token is a name
+	parent   member // what it hangs under; in arrays the elements inherit it
+	name     member // of the member being read
+
+	// A source says whether it holds base64 or text, and may say so behind the
+	// data: what that counts is decided when it closes.
+	data   span
+	base64 bool
+	text   bool
+	watch  watch
+}
+
+// prompt reads a value that the model reads and adds to the request what the
+// estimate needs. It returns how many items it holds: those of an array, all
+// token ids together being one, else one, and none for null. Numbers count as
+// tokens where ids is set.
+//
+// It keeps a stack of its own rather than recurse: a body of 10,000 levels
+// must not cost a megabyte of stack.
+func (s *scanner) prompt(e wire.Endpoint, r *Request, f field, ids bool) (items int64, err *wire.Error) {
+	at, err := s.next()
+	if err != nil || s.body[at.start] == 'n' {
+		return 0, err
+	}
+	switch f {
+	case fieldMessages, fieldInput, fieldPrompt:
+		r.conversation = at
+	}
+	array := s.body[at.start] == '['
+	if !array {
+		items = 1
+	}
+	top := memberOther
+	if f == fieldImage || f == fieldImages {
+		top = memberHolder
+	}
+	s.levels = append(s.levels[:0], level{parent: top, name: top})
+	s.watch, s.named = f.watch(e), false
+	s.value(r, at, ids)
+
+	numbers := int64(0)
+	for len(s.levels) > 1 {
+		at, err := s.next()
+		if err != nil {
+			return 0, err
+		}
+		switch c := s.body[at.start]; {
+		case !array || len(s.levels) > 2 || c == ']':
+		case isNumber(c):
+			numbers = 1
+		default:
+			items++
+		}
+		s.token(r, at, ids)
+		if s.named {
+			return 0, f.refusal()
+		}
+	}
+	return items + numbers, nil
+}
+
+// token adds a token within a prompt to the request.
+func (s *scanner) token(r *Request, at span, ids bool) {
+	open := &s.levels[len(s.levels)-1]
+	switch c := s.body[at.start]; {
+	case c == '}' || c == ']':
+		s.close(r)
+	case open.wantName:
+		open.wantName = false
+		open.name = memberOf(s.body[at.start:at.end])
+		if open.watch != watchNone {
+			s.watched(open.watch).name(s.body[at.start:at.end])
+		}
+		r.addText(s.quoted(at))
+	default:
+		open.wantName = open.object
+		if open.watch != watchNone {
+			s.watched(open.watch).value(s.body[at.start:at.end])
+		}
+		s.value(r, at, ids)
+	}
+}
+
+// value adds a value, or what opens it.
+func (s *scanner) value(r *Request, at span, ids bool) {
+	open := &s.levels[len(s.levels)-1]
+	switch c := s.body[at.start]; {
+	case c == '{':
+		s.levels = append(s.levels, level{object: true, wantName: true, parent: open.name, watch: s.begin(open)})
+	case c == '[':
+		s.levels = append(s.levels, level{parent: open.parent, name: open.name})
+	case c == '"':
+		s.addString(r, open, at)
+	case isNumber(c) && ids:
+		r.PromptBytes += wire.BytesPerToken
+	default:
+		r.PromptBytes += max(int64(at.end-at.start), wire.BytesPerToken)
+	}
+}
+
+// quoted returns what stands between a string's quotes.
+func (s *scanner) quoted(at span) []byte { return s.body[at.start+1 : at.end-1] }
+
+func isNumber(c byte) bool { return c == '-' || '0' <= c && c <= '9' }
+
+// addString adds a string that stands in the open object or array: text, or a
+// picture, sound or file by its id, by its URL or as base64.
+func (s *scanner) addString(r *Request, open *level, at span) {
+	text := s.quoted(at)
+	switch open.name {
+	case memberFile, memberHolder:
+		r.addReference(text)
+	case memberURL:
+		if open.parent == memberHolder || open.parent == memberSource {
+			r.addReference(text)
+			return
+		}
+		r.addText(text)
+	case memberBase64:
+		r.addPayload(text)
+	case memberData:
+		s.addData(r, open, at)
+	case memberType:
+		if string(text) == "base64" {
+			open.base64 = true
+		} else {
+			open.text = true
+		}
+		r.addText(text)
+	default:
+		r.addText(text)
+	}
+}
+
+// addData adds a member called data, which is base64 in a sound, base64 or
+// text in a source, and anything elsewhere.
+func (s *scanner) addData(r *Request, open *level, at span) {
+	switch {
+	case open.parent == memberAudio:
+		r.addPayload(s.quoted(at))
+	case open.parent == memberSource && !open.data.present():
+		open.data = at
+	default:
+		r.addText(s.quoted(at))
+	}
+}
+
+// close closes the open object or array and adds what it held back.
+func (s *scanner) close(r *Request) {
+	open := s.levels[len(s.levels)-1]
+	s.levels = s.levels[:len(s.levels)-1]
+	if open.watch != watchNone {
+		s.named = s.named || s.watched(open.watch).named()
+	}
+	switch {
+	case !open.data.present():
+	case open.base64 && !open.text:
+		r.Images++
+	default:
+		r.addText(s.quoted(open.data))
+	}
+}
+
+// addReference adds a picture, sound or file by its id or URL. Those stand in
+// the prompt themselves, but for a data URL.
+func (r *Request) addReference(url []byte) {
+	if bytes.HasPrefix(url, []byte("data:")) {
+		r.addPayload(url)
+		return
+	}
+	r.Images++
+	r.addText(url)
+}
+
+// addPayload adds a picture, sound or file in base64, whose bytes say little
+// about its tokens. A document of plain text is read as the text that it is.
+func (r *Request) addPayload(data []byte) {
+	if bytes.HasPrefix(data, []byte("data:text/")) {
+		r.addText(data)
+		return
+	}
+	r.Images++
+}
+
+// addText adds text as it stands in JSON, without its quotes.
+func (r *Request) addText(text []byte) {
+	r.PromptBytes += int64(len(text))
+	r.wideBytes += wide(text)
+	if r.counting != nil {
+		r.counting.add(text)
+	}
+}
+
+// wide counts the bytes outside ASCII, eight at a time.
+func wide(text []byte) (n int64) {
+	const high = 0x8080808080808080
+	for ; len(text) >= 8; text = text[8:] {
+		n += int64(bits.OnesCount64(binary.LittleEndian.Uint64(text) & high))
+	}
+	for _, c := range text {
+		n += int64(c >> 7)
+	}
+	return n
+}
