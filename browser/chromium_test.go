@@ -10,14 +10,12 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
-// binary is Caddy with the module, built once; chromium is a tab of the browser
-// that all tests share, nil where there is none.
-var (
-	binary   string
-	chromium context.Context
-)
+// chromium is a tab of the browser that all tests share; nil where there is none.
+var chromium context.Context
 
 // names are what Chromium's binary is called: Debian's package, others, Chrome.
 var names = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}
@@ -47,19 +45,13 @@ func testMain(m *testing.M) (code int, err error) {
 		}
 		return m.Run(), nil // each test says why it is skipped
 	}
-	binary = filepath.Join(dir, "caddy")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/caddy")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("building the gate: %w\n%s", err, out)
-	}
 	ctx, stop, err := startChromium(path, filepath.Join(dir, "profile"))
 	if err != nil {
 		return 1, err
 	}
 	chromium = ctx
 	defer stop() // before its profile is removed
-	return m.Run(), nil
+	return gatetest.Main(m), nil
 }
 
 func find() string {
@@ -74,7 +66,7 @@ func find() string {
 // startChromium starts the browser with a profile of its own, which asks nobody
 // for anything by itself.
 func startChromium(path, profile string) (ctx context.Context, stop func(), err error) {
-	var said logBuffer
+	var said gatetest.Log
 	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.CombinedOutput(&said),
 		chromedp.Headless, chromedp.NoFirstRun, chromedp.DisableGPU,

@@ -110,7 +110,7 @@ func TestAKeyIsMadeUsedSeenChangedRevokedAndDeleted(t *testing.T) {
 	p.press("Delete")
 	p.until("the list is open", `location.hash === "#/keys"`)
 	p.wantRows("Keys", []string{"fixed"})
-	if strings.Contains(g.logs.String(), secret) || strings.Contains(g.logs.String(), rotated) {
+	if strings.Contains(g.Logs.String(), secret) || strings.Contains(g.Logs.String(), rotated) {
 		t.Error("a secret stands in the log")
 	}
 }

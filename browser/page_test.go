@@ -18,6 +18,8 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // page is the dashboard in a tab without cookies or storage of others. When the
@@ -159,7 +161,7 @@ func (p *page) verify() {
 
 func (p *page) do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, gatetest.Patience)
 	defer cancel()
 	if err := chromedp.Do(p.ctx); err != nil { // the first one binds the tab to the context
 		p.t.Fatal(err)
@@ -188,7 +190,7 @@ const helpers = `
 
 // evaluate returns the value of an expression.
 func evaluate[T any](p *page, expression string) (T, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, gatetest.Patience)
 	defer cancel()
 	return chromedp.Run(ctx, chromedp.Evaluate[T]("(() => {"+helpers+"return "+expression+"})()"))
 }

@@ -21,7 +21,7 @@ func TestTheQuickStartsDashboard(t *testing.T) {
 		t.Fatal("the page has no Caddyfile")
 	}
 	g := newGate(t)
-	g.configure(strings.NewReplacer("http://127.0.0.1:8080", g.url, "http://127.0.0.1:9180", g.control).Replace(string(block[1])))
+	g.caddyfile = strings.NewReplacer("http://127.0.0.1:8080", g.url, "http://127.0.0.1:9180", g.control).Replace(string(block[1]))
 	g.start()
 	p := open(t, g, desktop)
 	p.login()
@@ -47,7 +47,7 @@ func TestTheQuickStartsDashboard(t *testing.T) {
 // A proxy, or another site of Caddy's, may have it below a path of its own.
 func TestItWorksBelowAPath(t *testing.T) {
 	g := newGate(t)
-	g.configure(fmt.Sprintf(`{
+	g.caddyfile = fmt.Sprintf(`{
 	admin off
 	pinegate {
 		store memory
@@ -66,7 +66,7 @@ func TestItWorksBelowAPath(t *testing.T) {
 		}
 	}
 }
-`, g.url, echo, g.control))
+`, g.url, echo, g.control)
 	g.start()
 	p := openAt(t, g, desktop, "/gate/dashboard/")
 	p.until("the folder leads to the page", `location.pathname === "/gate/"`)

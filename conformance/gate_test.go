@@ -6,17 +6,14 @@
 package conformance
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
-	"time"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // The callers' secrets, by the ids that the Caddyfile below gives the keys.
@@ -102,99 +99,24 @@ func testMain(m *testing.M) (code int, err error) {
 	defer openAIBackend.server.Close()
 	defer anthropicServer.server.Close()
 
-	stop, err := startGate(dir)
+	port := strconv.Itoa(gatetest.FreePort())
+	gateURL = "http://127.0.0.1:" + port
+	gate, err := gatetest.Launch(gatetest.Config{
+		Dir: dir, Caddyfile: caddyfile, Ready: gateURL + "/readyz",
+		Env: []string{
+			"GATE_PORT=" + port,
+			"OPENAI_MOCK=" + openAIBackend.address(), "ANTHROPIC_MOCK=" + anthropicServer.address(),
+			"KEY_FULL=" + keyFull, "KEY_SCOPED=" + keyScoped, "KEY_SLOW=" + keySlow, "KEY_SLOW2=" + keySlow2,
+			"KEY_TINY=" + keyTiny, "KEY_METERED=" + keyMetered, "KEY_ADMIN=" + keyAdmin, "KEY_UPSTREAM=" + keyUpstream,
+		},
+	})
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
-	return m.Run(), nil
-}
-
-// startGate builds the gate and starts it, its files in dir, and returns when it
-// is ready. stop ends it, and fails if it did not end well.
-func startGate(dir string) (stop func() error, err error) {
-	binary := filepath.Join(dir, "caddy")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/caddy")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building the gate: %w\n%s", err, out)
-	}
-	config := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(config, []byte(caddyfile), 0o600); err != nil {
-		return nil, err
-	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	logs, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-
-	gate := exec.Command(binary, "run", "--config", config)
-	gate.Stdout, gate.Stderr = logs, logs
-	gate.Env = append(os.Environ(),
-		"XDG_DATA_HOME="+filepath.Join(dir, "data"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"),
-		"GATE_PORT="+strconv.Itoa(port),
-		"OPENAI_MOCK="+openAIBackend.address(), "ANTHROPIC_MOCK="+anthropicServer.address(),
-		"KEY_FULL="+keyFull, "KEY_SCOPED="+keyScoped, "KEY_SLOW="+keySlow, "KEY_SLOW2="+keySlow2,
-		"KEY_TINY="+keyTiny, "KEY_METERED="+keyMetered, "KEY_ADMIN="+keyAdmin, "KEY_UPSTREAM="+keyUpstream,
-	)
-	if err := gate.Start(); err != nil {
-		return nil, fmt.Errorf("starting the gate: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- gate.Wait() }()
-
-	gateURL = "http://127.0.0.1:" + strconv.Itoa(port)
-	if err := waitReady(gateURL+"/readyz", ended); err != nil {
-		_ = gate.Process.Kill()
-		text, _ := os.ReadFile(logs.Name())
-		return nil, fmt.Errorf("%w\n%s", err, text)
-	}
-	return func() error {
-		if err := gate.Process.Signal(os.Interrupt); err != nil {
-			return fmt.Errorf("stopping the gate: %w", err)
+	defer func() {
+		if ended := gate.Stop(syscall.SIGINT); ended != nil {
+			err = errors.Join(err, fmt.Errorf("the gate ended badly: %w\n%s", ended, gate.Logs.String()))
 		}
-		if err := <-ended; err != nil {
-			text, _ := os.ReadFile(logs.Name())
-			return fmt.Errorf("the gate ended badly: %w\n%s", err, text)
-		}
-		return logs.Close()
-	}, nil
-}
-
-func waitReady(url string, ended <-chan error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case err := <-ended:
-			return fmt.Errorf("the gate ended before it was ready: %w", err)
-		case <-ctx.Done():
-			return errors.New("the gate was not ready in time")
-		case <-tick.C:
-		}
-	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	}()
+	return gatetest.Main(m), nil
 }

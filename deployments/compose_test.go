@@ -94,13 +94,13 @@ func TestComposeFitsItsCaddyfile(t *testing.T) {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := caddy(t, nil, "validate", "--config", file); err != nil {
+	if _, err := caddy(t, "validate", "--config", file); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := caddy(t, nil, "fmt", "--diff", "compose/Caddyfile"); err != nil {
+	if out, err := caddy(t, "fmt", "--diff", "compose/Caddyfile"); err != nil {
 		t.Errorf("`caddy fmt` would change it: %v\n%s", err, out)
 	}
-	adapted, err := caddy(t, nil, "adapt", "--config", file)
+	adapted, err := caddy(t, "adapt", "--config", file)
 	if err != nil {
 		t.Fatal(err)
 	}

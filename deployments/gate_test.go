@@ -6,54 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
-// gateBinary builds the gate, once.
-var gateBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "deployments")
-	if err != nil {
-		return "", err
-	}
-	buildDir = dir
-	binary := filepath.Join(dir, "caddy")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/caddy")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the gate: %w\n%s", err, out)
-	}
-	return binary, nil
-})
-
-var buildDir string // of gateBinary: removed when all tests have ended
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if buildDir != "" {
-		_ = os.RemoveAll(buildDir) // a leftover in the system's temporary folder
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(gatetest.Main(m)) }
 
 // caddy runs the gate's binary to its end and returns what it wrote.
-func caddy(t *testing.T, env []string, args ...string) (stdout string, err error) {
+func caddy(t *testing.T, args ...string) (stdout string, err error) {
 	t.Helper()
-	binary, err := gateBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd := gatetest.Command(t, args...)
 	cmd.Env = append(cmd.Env, "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -115,7 +86,7 @@ func hostOf(t *testing.T, c *cluster) (dir, caddyfile string) {
 func adaptCaddyfile(t *testing.T, c *cluster) httpApp {
 	t.Helper()
 	_, file := hostOf(t, c)
-	out, err := caddy(t, nil, "adapt", "--config", file)
+	out, err := caddy(t, "adapt", "--config", file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +103,7 @@ func TestRenderedCaddyfilesAreValid(t *testing.T) {
 	for name, c := range installations(t) {
 		t.Run(name, func(t *testing.T) {
 			_, file := hostOf(t, c)
-			if _, err := caddy(t, nil, "validate", "--config", file); err != nil {
+			if _, err := caddy(t, "validate", "--config", file); err != nil {
 				t.Fatal(err)
 			}
 			if !strings.Contains(c.caddyfile(t), logFilter(t)) {
@@ -213,17 +184,19 @@ func startInstalled(t *testing.T, values string) (gate, admin int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate, admin = freePort(t), freePort(t)
+	gate, admin = gatetest.FreePort(), gatetest.FreePort()
 	moved := strings.NewReplacer(
 		"http://:8080 {", fmt.Sprintf("http://127.0.0.1:%d {", gate),
 		"http://:9180 {", fmt.Sprintf("http://127.0.0.1:%d {", admin),
-		"admin localhost:2019", fmt.Sprintf("admin 127.0.0.1:%d", freePort(t)),
+		"admin localhost:2019", "admin "+gatetest.FreeAddress(),
 		"shutdown_delay 10s", "shutdown_delay 10ms",
 	).Replace(string(text))
-	if err := os.WriteFile(file, []byte(moved), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	start(t, dir, file, fmt.Sprintf("http://127.0.0.1:%d/readyz", gate))
+	started := gatetest.Start(t, gatetest.Config{Dir: dir, Caddyfile: moved, Ready: fmt.Sprintf("http://127.0.0.1:%d/readyz", gate)})
+	t.Cleanup(func() {
+		if err := started.Stop(syscall.SIGINT); err != nil {
+			t.Errorf("stopping the gate: %v\n%s", err, started.Logs.String())
+		}
+	})
 	return gate, admin
 }
 
@@ -250,66 +223,4 @@ func ask(t *testing.T, url, key, body string) int {
 		t.Fatal(err)
 	}
 	return res.StatusCode
-}
-
-// start runs the gate until the test ends, and returns when it is ready.
-func start(t *testing.T, dir, file, ready string) {
-	t.Helper()
-	binary, err := gateBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	logs, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(binary, "run", "--config", file)
-	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	cmd.Stdout, cmd.Stderr = logs, logs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt) // it may have ended already
-		select {
-		case <-ended:
-		case <-time.After(time.Minute):
-			_ = cmd.Process.Kill()
-			t.Error("the gate did not stop")
-		}
-		_ = logs.Close()
-	})
-	deadline := time.Now().Add(time.Minute)
-	for {
-		res, err := http.Get(ready)
-		if err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			text, _ := os.ReadFile(logs.Name())
-			t.Fatalf("the gate ended before it was ready: %v\n%s", err, text)
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			text, _ := os.ReadFile(logs.Name())
-			t.Fatalf("the gate was not ready within a minute\n%s", text)
-		}
-	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

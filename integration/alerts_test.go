@@ -73,7 +73,7 @@ func (h *hook) taken() map[string]int {
 // alertLines are the log's lines about alerts, in the same form.
 func (g *gate) alertLines() map[string]int {
 	all := make(map[string]int)
-	for lines := bufio.NewScanner(strings.NewReader(g.logs.String())); lines.Scan(); {
+	for lines := bufio.NewScanner(strings.NewReader(g.Logs.String())); lines.Scan(); {
 		var m map[string]any
 		if json.Unmarshal(lines.Bytes(), &m) == nil && m["msg"] == "a part of a quota or budget is used" {
 			all[fmt.Sprint(m["scope"], " ", m["id"], " ", m["unit"], " ", m["percent"], " ", m["used"], "/", m["limit"])]++
@@ -140,8 +140,8 @@ func TestAlertsAreToldOnceEach(t *testing.T) {
 		`pinegate_webhook_total{outcome="retried"}`:                                  4,
 		`pinegate_webhook_total{outcome="delivered"}`:                                4,
 	})
-	g.stop(syscall.SIGTERM)
-	for line := range strings.Lines(g.logs.String()) {
+	g.Stop(syscall.SIGTERM)
+	for line := range strings.Lines(g.Logs.String()) {
 		// The URL stands in the config, which Caddy logs while debugging.
 		if strings.Contains(line, alertSecret) || strings.Contains(line, "webhook,") && strings.Contains(line, "hush-hush") {
 			t.Errorf("the log has %s", line)

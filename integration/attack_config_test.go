@@ -95,7 +95,7 @@ func TestUnsafeConfigsAreRefusedAndTheRunningOneStays(t *testing.T) {
 			search(t, "the message", text, []string{secret, callerKey, "nineteen-characters"})
 		})
 	}
-	search(t, "the log", v.logs.String(), []string{secret, "nineteen-characters"})
+	search(t, "the log", v.Logs.String(), []string{secret, "nineteen-characters"})
 	if a := v.ask("POST", "/v1/chat/completions", callerKey, chatBody("m", promptCanary)); a.status != 200 {
 		t.Errorf("the running gate answers %d", a.status)
 	}

@@ -223,7 +223,7 @@ func TestHeadersAboutTheCallerEndAtTheGate(t *testing.T) {
 			}
 		})
 	}
-	if log := v.logs.String(); strings.Contains(log, "root:x:0") {
+	if log := v.Logs.String(); strings.Contains(log, "root:x:0") {
 		t.Error("a file was read on a caller's word")
 	}
 }

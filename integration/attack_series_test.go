@@ -81,7 +81,7 @@ func TestNamesCanNotForgeLogLinesOrHeaders(t *testing.T) {
 			t.Errorf("%q: %d %v", model, a.status, a.header)
 		}
 		eventually(t, fmt.Sprintf("%q stands in the log", model), func() bool {
-			for line := range strings.Lines(v.logs.String()) {
+			for line := range strings.Lines(v.Logs.String()) {
 				var entry struct{ Model, Logger string }
 				if json.Unmarshal([]byte(line), &entry) == nil && entry.Model == model && strings.HasPrefix(entry.Logger, "http.log.access") {
 					return true
@@ -122,7 +122,7 @@ func TestHiddenModelsStandNowhere(t *testing.T) {
 	v.ask("POST", "/v1/chat/completions", otherKey, chatBody(hidden, promptCanary))
 	search(t, "the metrics", v.metrics(), []string{hidden})
 	v.logged(t, `"msg":"request refused"`)
-	for line := range strings.Lines(v.logs.String()) {
+	for line := range strings.Lines(v.Logs.String()) {
 		if strings.Contains(line, `"http.auto_https"`) {
 			continue // the config, at level debug
 		}

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // promptCanary stands in the prompts of attacks: no log and no metric may hold it.
@@ -50,7 +52,7 @@ func attack(t *testing.T, s setup) *target {
 		s.answer = answers(200, chatAnswer("hi", 3, 2))
 	}
 	v := &target{gate: newGate(t), backend: newBackend(t, s.answer)}
-	v.control = fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	v.control = fmt.Sprintf("http://127.0.0.1:%d", gatetest.FreePort())
 	v.start(v.config(s))
 	t.Cleanup(v.audit)
 	return v
@@ -85,11 +87,11 @@ func (v *target) config(s setup) string {
 // audit looks for canaries in all that the gate has said, and ends it.
 func (v *target) audit() {
 	metrics := v.metrics()
-	v.stop(syscall.SIGTERM)
+	v.Stop(syscall.SIGTERM)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	secrets := []string{callerKey, otherKey, adminKey, backendKey, clearKey, clearAdminKey}
-	logs := v.logs.String()
+	logs := v.Logs.String()
 	search(v.t, "the log", logs, append(secrets, promptCanary))
 	search(v.t, "the metrics", metrics, append(secrets, promptCanary))
 	search(v.t, "an answer", v.told.String(), append(secrets, hashes(secrets)...))
@@ -278,7 +280,7 @@ func refusal(t *testing.T, a answer) string {
 // logged waits until the log, which comes through a pipe, holds a text.
 func (v *target) logged(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, "the log holds "+text, func() bool { return strings.Contains(v.logs.String(), text) })
+	eventually(t, "the log holds "+text, func() bool { return strings.Contains(v.Logs.String(), text) })
 }
 
 // unseen fails where the backend is sent anything while f runs.

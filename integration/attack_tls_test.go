@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // secure is a gate that serves HTTPS by Caddy's own authority, and what a client
@@ -29,8 +31,8 @@ type secure struct {
 func startSecure(t *testing.T, s setup) *secure {
 	t.Helper()
 	v := &target{gate: newGate(t), backend: newBackend(t, s.answer)}
-	v.control = fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
-	port := freePort(t)
+	v.control = fmt.Sprintf("http://127.0.0.1:%d", gatetest.FreePort())
+	port := gatetest.FreePort()
 	config := v.config(s)
 	config = strings.Replace(config, "{", "{\nskip_install_trust\nlocal_certs\nauto_https disable_redirects", 1)
 	plain := fmt.Sprintf("http://:%d {", v.gate.port)
@@ -134,10 +136,10 @@ func TestHTTPS(t *testing.T) {
 				if _, err := io.ReadFull(res.Body, make([]byte, 10)); err != nil {
 					t.Fatal(err)
 				}
-				before := strings.Count(s.logs.String(), `"outcome":"client_closed"`)
+				before := strings.Count(s.Logs.String(), `"outcome":"client_closed"`)
 				res.Body.Close()
 				eventually(t, "the request ends as one whose caller left", func() bool {
-					return strings.Count(s.logs.String(), `"outcome":"client_closed"`) > before
+					return strings.Count(s.Logs.String(), `"outcome":"client_closed"`) > before
 				})
 			})
 		})

@@ -1,9 +1,10 @@
 package integration
 
 import (
-	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // The check of an image's health asks the gate that runs, by either door.
@@ -12,7 +13,7 @@ func TestCheckCommandAsksTheRunningGate(t *testing.T) {
 	g.start(g.caddyfile("", "key alice {env.CALLER_KEY}\nbackend demo {\napi echo\n}"))
 	check := func(address string) (out string, code int) {
 		t.Helper()
-		cmd := exec.Command(binary, "pinegate", "check", "--address", address)
+		cmd := gatetest.Command(t, "pinegate", "check", "--address", address)
 		text, _ := cmd.CombinedOutput() // the code tells
 		return string(text), cmd.ProcessState.ExitCode()
 	}

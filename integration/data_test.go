@@ -138,7 +138,7 @@ func TestStreamArrivesAsItIsSentAndIsMetered(t *testing.T) {
 			if after.Requests-before.Requests != 1 || after.Input-before.Input != 9 || after.Output-before.Output != 5 || after.Estimated != 0 {
 				t.Errorf("usage went from %+v to %+v", before, after)
 			}
-			if strings.Contains(g.logs.String(), `"flagged":true`) {
+			if strings.Contains(g.Logs.String(), `"flagged":true`) {
 				t.Error("a good answer is flagged")
 			}
 		})
@@ -151,7 +151,7 @@ func TestRefusedRequestsAreKnownInTheAccessLog(t *testing.T) {
 	g.chat(callerKey, "m", "x")
 	id := g.chat(callerKey, "m", "x").header.Get("X-Request-Id")
 	eventually(t, "the access log has the refused request's id and key", func() bool {
-		for line := range strings.Lines(g.logs.String()) {
+		for line := range strings.Lines(g.Logs.String()) {
 			if strings.Contains(line, "http.log.access") && strings.Contains(line, id) && strings.Contains(line, `"key":"alice"`) {
 				return true
 			}

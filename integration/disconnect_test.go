@@ -161,7 +161,7 @@ func testDrainReadsOnToTheBackendsUsage(t *testing.T, way func(string) string) {
 		t.Errorf("usage %+v, want %+v", got, want)
 	}
 	eventually(t, "the log tells that the caller left", func() bool {
-		return strings.Contains(g.logs.String(), `"outcome":"client_closed"`)
+		return strings.Contains(g.Logs.String(), `"outcome":"client_closed"`)
 	})
 	if a := g.chat(callerKey, "m-1", "late"); a.status != 200 {
 		t.Errorf("the place is not free after that: %d %s", a.status, a.body)
@@ -224,11 +224,11 @@ func testDrainEndsWhenTheProcessStops(t *testing.T, way func(string) string) {
 	leave(t, g)
 	time.Sleep(time.Second) // it is being drained
 	stopped := time.Now()
-	g.stop(syscall.SIGTERM)
+	g.Stop(syscall.SIGTERM)
 	if took := time.Since(stopped); took > time.Minute { // less than the grace period
 		t.Errorf("the process took %v to stop", took)
 	}
-	if !strings.Contains(g.logs.String(), `"outcome":"client_closed"`) {
+	if !strings.Contains(g.Logs.String(), `"outcome":"client_closed"`) {
 		t.Error("the request was not settled")
 	}
 }

@@ -7,11 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // modelServer answers chats by its name, and questions for its models.
@@ -98,7 +99,7 @@ func TestModelsAreDiscovered(t *testing.T) {
 	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	validate := exec.Command(g.binary, "validate", "--config", path)
+	validate := gatetest.Command(t, "validate", "--config", path)
 	validate.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=50", "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir,
 		"CALLER_KEY="+callerKey, "OTHER_KEY="+otherKey, "ADMIN_KEY="+adminKey, "BACKEND_KEY="+backendKey)
 	if out, err := validate.CombinedOutput(); err != nil {

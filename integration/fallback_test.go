@@ -100,7 +100,7 @@ func TestNoRequestIsLostWhileABackendServes(t *testing.T) {
 		running.Go(func() {
 			for i := next.Add(1); i <= requests; i = next.Add(1) {
 				if i == requests/2 {
-					killed.stop(syscall.SIGKILL)
+					killed.Stop(syscall.SIGKILL)
 				}
 				switch got := g.ask(i%2 == 0); {
 				case got.status == 200 && got.whole:

@@ -4,22 +4,15 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // Secrets of the tests' gates. They are canaries too: none may stand in a log.
@@ -30,45 +23,22 @@ const (
 	backendKey = "test-backend-credential-0001"
 )
 
-// binary is Caddy with the module, built once with the race detector.
-var binary string
+func TestMain(m *testing.M) { os.Exit(gatetest.Main(m)) }
 
-func TestMain(m *testing.M) {
-	os.Exit(runTests(m))
-}
-
-func runTests(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "pine-gate-integration")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "making a folder:", err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "caddy")
-	build := exec.Command("go", "build", "-race", "-o", binary, "../cmd/caddy")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the gate: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
-
-// gate is a running gate.
+// gate is a gate on ports and in a directory of its own. The embedded one is nil until
+// it is started.
 type gate struct {
-	t       *testing.T
-	url     string // http://127.0.0.1:port
-	admin   string // host:port of Caddy's admin endpoint
-	binary  string
-	dir     string
-	port    int
-	cmd     *exec.Cmd
-	logs    logBuffer
-	stopped sync.Once
+	*gatetest.Gate
+	t      *testing.T
+	url    string // http://127.0.0.1:port
+	admin  string // host:port of Caddy's admin endpoint
+	binary string // empty: gatetest's
+	dir    string
+	port   int
 }
 
-// startGate runs the binary with a Caddyfile whose global options and site are
-// given: what stands between the braces of `pinegate`. It waits until the gate
-// is ready.
+// startGate starts a gate with what is to stand between the braces of `pinegate`, and
+// waits until it is ready.
 func startGate(t *testing.T, block string) *gate {
 	t.Helper()
 	g := newGate(t)
@@ -76,12 +46,11 @@ func startGate(t *testing.T, block string) *gate {
 	return g
 }
 
-// newGate picks ports and a folder for a gate that is yet to be started.
+// newGate returns a gate that is yet to be started.
 func newGate(t *testing.T) *gate {
 	t.Helper()
-	g := &gate{t: t, dir: t.TempDir(), port: freePort(t), binary: binary}
+	g := &gate{t: t, dir: t.TempDir(), port: gatetest.FreePort(), admin: gatetest.FreeAddress()}
 	g.url = fmt.Sprintf("http://127.0.0.1:%d", g.port)
-	g.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	return g
 }
 
@@ -111,76 +80,13 @@ http://127.0.0.1:%d {
 `, g.admin, global, g.port, block)
 }
 
-// start runs the gate and waits until it is ready.
+// start starts the gate and waits until it is ready.
 func (g *gate) start(caddyfile string) {
 	g.t.Helper()
-	path := filepath.Join(g.dir, "Caddyfile")
-	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
-		g.t.Fatal(err)
-	}
-	g.cmd = exec.Command(g.binary, "run", "--config", path)
-	g.cmd.Env = append(os.Environ(),
-		"GORACE=atexit_sleep_ms=50", // else the race detector makes each exit take a second
-		"XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir, "HOME="+g.dir,
-		"CALLER_KEY="+callerKey, "OTHER_KEY="+otherKey, "ADMIN_KEY="+adminKey, "BACKEND_KEY="+backendKey)
-	g.cmd.Stdout, g.cmd.Stderr = &g.logs, &g.logs
-	if err := g.cmd.Start(); err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { g.stop(syscall.SIGKILL) })
-	g.waitReady()
-}
-
-func (g *gate) waitReady() {
-	g.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for time.Now().Before(deadline) {
-		res, err := http.Get(g.url + "/readyz")
-		if err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	g.t.Fatalf("the gate is not ready\n%s", g.logs.String())
-}
-
-// stop ends the gate by a signal and waits for it.
-func (g *gate) stop(signal syscall.Signal) {
-	g.stopped.Do(func() {
-		_ = g.cmd.Process.Signal(signal)
-		_ = g.cmd.Wait()
-		if race := ownRace(g.logs.String()); race != "" {
-			g.t.Errorf("the gate has a data race\n%s", race)
-		}
+	g.Gate = gatetest.Start(g.t, gatetest.Config{
+		Binary: g.binary, Dir: g.dir, Caddyfile: caddyfile, Ready: g.url + "/readyz",
+		Env: []string{"CALLER_KEY=" + callerKey, "OTHER_KEY=" + otherKey, "ADMIN_KEY=" + adminKey, "BACKEND_KEY=" + backendKey},
 	})
-}
-
-// ownRace returns the first report of a data race that the gate's own code has a part
-// in. Caddy has some of its own: its certificates' events read an app while it starts.
-func ownRace(logs string) string {
-	for _, report := range strings.Split(logs, "==================\n") {
-		if strings.HasPrefix(report, "WARNING: DATA RACE") && strings.Contains(report, "github.com/amanycodes/pine-gate") {
-			return report
-		}
-	}
-	return ""
-}
-
-func TestRacesOfTheGateAreToldApart(t *testing.T) {
-	const line, head = "==================\n", "WARNING: DATA RACE\nRead at 0x1 by goroutine 6:\n"
-	const others, own = "  caddytls.(*TLS).Start()\n", "  github.com/amanycodes/pine-gate/handlers.(*call).settle()\n"
-	for logs, want := range map[string]string{
-		"{}\n": "",
-		"{}\n" + line + head + others + line + own:                      "",
-		line + head + others + line + "{}\n" + line + head + own + line: head + own,
-	} {
-		if got := ownRace(logs); got != want {
-			t.Errorf("of %q: %q", logs, got)
-		}
-	}
 }
 
 // reload loads another Caddyfile through Caddy's admin endpoint and returns its
@@ -255,7 +161,7 @@ func (g *gate) open(ctx context.Context, method, path, key, body string, header 
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		g.t.Fatalf("%s %s: %v\n%s", method, path, err, g.logs.String())
+		g.t.Fatalf("%s %s: %v\n%s", method, path, err, g.Logs.String())
 	}
 	return res
 }
@@ -275,52 +181,8 @@ func chatBody(model, prompt string, extra ...string) string {
 	return "{" + strings.Join(members, ",") + "}"
 }
 
-// logBuffer collects what the gate prints.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// nextPort is where freePort looks next.
-var nextPort atomic.Int32
-
-// freePort picks a port to listen on later. It is below those that the system
-// gives to whoever asks for any: a backend or a connection could take it first.
-func freePort(t *testing.T) int {
-	t.Helper()
-	const lowest, count = 16384, 16384
-	nextPort.CompareAndSwap(0, 1+rand.Int32N(count))
-	for range count {
-		port := lowest + int(nextPort.Add(1))%count
-		if l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
-}
-
 // eventually waits for a condition that another process brings about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	gatetest.Eventually(t, what, ok)
 }

@@ -72,11 +72,11 @@ func TestKeysThatAreMadeAtRuntimeOpenTheGateUntilRevoked(t *testing.T) {
 	g.keysAPI("POST", "keys/bob/revoke", "", http.StatusOK)
 	eventually(t, "bob is refused", func() bool { return g.chat(bob, "echo", "x").status == http.StatusUnauthorized })
 	for _, secret := range []string{alice, bob} {
-		if strings.Contains(g.logs.String(), secret) {
+		if strings.Contains(g.Logs.String(), secret) {
 			t.Error("a secret stands in the log")
 		}
 	}
-	if !strings.Contains(g.logs.String(), `"action":"revoke","kind":"key","id":"bob","actor":"admin endpoint"`) {
+	if !strings.Contains(g.Logs.String(), `"action":"revoke","kind":"key","id":"bob","actor":"admin endpoint"`) {
 		t.Error("the revocation was not audited")
 	}
 }

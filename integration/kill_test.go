@@ -134,7 +134,7 @@ func killOnce(t *testing.T, b *backend) {
 	var next, ended atomic.Int64
 	kill := sync.OnceFunc(func() {
 		time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond) // anywhere within a request
-		_ = g.cmd.Process.Signal(syscall.SIGKILL)
+		_ = g.Cmd.Process.Signal(syscall.SIGKILL)
 	})
 	var all sync.WaitGroup
 	for range callers {
@@ -157,7 +157,7 @@ func killOnce(t *testing.T, b *backend) {
 	}
 	all.Wait()
 	kill()
-	g.stop(syscall.SIGKILL)
+	g.Stop(syscall.SIGKILL)
 
 	used := g.again("", block(b, "")).usageByModel()
 	sent := min(int(next.Load()), requests)
@@ -235,7 +235,7 @@ func TestKilledGatesStreamsAreSettledAtTheirLastCheckpoint(t *testing.T) {
 	eventually(t, "all are check-pointed", func() bool {
 		return g.hasNoted(g.dir, open) && strings.Contains(g.journal(g.dir), "silent")
 	})
-	g.stop(syscall.SIGKILL)
+	g.Stop(syscall.SIGKILL)
 	<-waiting
 	for _, res := range open {
 		res.Body.Close()
@@ -250,12 +250,12 @@ func TestKilledGatesStreamsAreSettledAtTheirLastCheckpoint(t *testing.T) {
 		if got := used["silent"]; got.Requests != 1 || got.Estimated != 1 || got.Output != 0 || got.Input < 5 {
 			t.Errorf("the request without an answer: %+v, want its input", got)
 		}
-		g.stop(syscall.SIGKILL)
-		if n := strings.Count(g.logs.String(), `"outcome":"interrupted"`); n != 11 && n != 0 {
+		g.Stop(syscall.SIGKILL)
+		if n := strings.Count(g.Logs.String(), `"outcome":"interrupted"`); n != 11 && n != 0 {
 			t.Errorf("%d events of interrupted requests, want one each, once", n)
 		}
 	}
-	if strings.Contains(g.logs.String(), "interrupted") {
+	if strings.Contains(g.Logs.String(), "interrupted") {
 		t.Error("the second restart settled them again")
 	}
 }
@@ -267,13 +267,13 @@ func TestQuotasAreExactAfterAKill(t *testing.T) {
 	for range 2 {
 		g.chat(callerKey, "m", "x")
 	}
-	g.stop(syscall.SIGKILL)
+	g.Stop(syscall.SIGKILL)
 	g = g.again("", limits)
 	first, second := g.chat(callerKey, "m", "x", `"max_tokens":3`), g.chat(callerKey, "m", "x", `"max_tokens":3`)
 	if first.status != 200 || second.status != 429 || !strings.Contains(second.body, "insufficient_quota") {
 		t.Errorf("the quota forgot: %d, then %d %s", first.status, second.status, second.body)
 	}
-	g.stop(syscall.SIGKILL)
+	g.Stop(syscall.SIGKILL)
 	if got, want := g.again("", limits).usageOf("alice"), (result{Requests: 3, Input: 12, Output: 9}); got != want {
 		t.Errorf("usage %+v, want %+v", got, want)
 	}

@@ -81,7 +81,7 @@ func testReloadsCutNoStreamAndForgetNoCounter(t *testing.T, way func(string) str
 			config = g.caddyfile("", block(b, "limit 0 requests/minute"))
 		}
 		if status := g.reload(config); (status == 200) == (i == 3) {
-			t.Fatalf("reload %d: status %d\n%s", i, status, g.logs.String())
+			t.Fatalf("reload %d: status %d\n%s", i, status, g.Logs.String())
 		}
 	}
 	letGo()
@@ -140,7 +140,7 @@ func testShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T, way func(
 		}
 		ended <- n
 	}()
-	g.stop(syscall.SIGTERM)
+	g.Stop(syscall.SIGTERM)
 	<-ended
 
 	again := newGate(t)
@@ -190,7 +190,7 @@ func TestKeysFileIsFollowed(t *testing.T) {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}
 	write(`[{"id":"carol","secrets":["carols-secret-0000`) // torn
-	eventually(t, "the torn file is told of", func() bool { return strings.Contains(g.logs.String(), "keys not changed") })
+	eventually(t, "the torn file is told of", func() bool { return strings.Contains(g.Logs.String(), "keys not changed") })
 	if a := g.chat("carols-secret-00000000001", "m", "x"); a.status != 200 {
 		t.Errorf("a broken file took the keys away: %d", a.status)
 	}
@@ -199,7 +199,7 @@ func TestKeysFileIsFollowed(t *testing.T) {
 	if a := g.chat("carols-secret-00000000001", "m", "x"); a.status != 401 {
 		t.Errorf("the old secret still works: %d", a.status)
 	}
-	if strings.Contains(g.logs.String(), "carols-secret") {
+	if strings.Contains(g.Logs.String(), "carols-secret") {
 		t.Error("a secret stands in the log")
 	}
 }
@@ -210,7 +210,7 @@ func TestRestartKeepsUsage(t *testing.T) {
 	for range 2 {
 		g.chat(callerKey, "m", "x")
 	}
-	g.stop(syscall.SIGTERM)
+	g.Stop(syscall.SIGTERM)
 	again := newGate(t)
 	again.dir = g.dir
 	again.start(again.caddyfile("", block(b, "limit 3 requests/day")))

@@ -195,14 +195,14 @@ func TestMetricsPerKeyAndWithoutModels(t *testing.T) {
 	})
 	eventually(t, "all three are in the access log", func() bool {
 		n := 0
-		for line := range strings.Lines(g.logs.String()) {
+		for line := range strings.Lines(g.Logs.String()) {
 			if strings.Contains(line, `"msg":"handled request"`) && strings.Contains(line, "/v1/chat/completions") {
 				n++
 			}
 		}
 		return n == 3
 	})
-	if strings.Contains(g.logs.String(), unseen) {
+	if strings.Contains(g.Logs.String(), unseen) {
 		t.Error("the log tells the model's name")
 	}
 	if usage := g.usageBy("model"); usage[unseen].Requests != 2 {
@@ -214,7 +214,7 @@ func TestMetricsPerKeyAndWithoutModels(t *testing.T) {
 func (g *gate) accessLog(requestID string) (entry map[string]any) {
 	g.t.Helper()
 	eventually(g.t, "the access log has "+requestID, func() bool {
-		for line := range strings.Lines(g.logs.String()) {
+		for line := range strings.Lines(g.Logs.String()) {
 			if !strings.Contains(line, `"msg":"handled request"`) || !strings.Contains(line, requestID) {
 				continue
 			}

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
@@ -25,7 +25,7 @@ type operated struct {
 
 func newOperated(t *testing.T) *operated {
 	t.Helper()
-	return &operated{newGate(t), fmt.Sprintf("http://127.0.0.1:%d", freePort(t))}
+	return &operated{newGate(t), fmt.Sprintf("http://127.0.0.1:%d", gatetest.FreePort())}
 }
 
 // caddyfile is a whole one with both sites.
@@ -71,9 +71,10 @@ func state[T any](g *operated, path string) (told T) {
 // thePrompt is what nobody who operates a gate may be told.
 const thePrompt = "whatMyDoctorSaid"
 
-// pinegate runs a command of the binary.
-func pinegate(args ...string) (out, errOut string, code int) {
-	cmd := exec.Command(binary, append([]string{"pinegate"}, args...)...)
+// pinegate runs a subcommand of `caddy pinegate`.
+func pinegate(t *testing.T, args ...string) (out, errOut string, code int) {
+	t.Helper()
+	cmd := gatetest.Command(t, append([]string{"pinegate"}, args...)...)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // the code tells
@@ -116,7 +117,7 @@ func startOperated(t *testing.T, global string) (g *operated, end chan struct{})
 		}
 		backend dead 127.0.0.1:%d {
 			models gone
-		}`, b.URL, freePort(t))))
+		}`, b.URL, gatetest.FreePort())))
 	return g, end
 }
 
@@ -281,10 +282,10 @@ func TestTheStateTellsThatRedisIsAway(t *testing.T) {
 	if page := state[control.LimitPage](g, "limits"); !page.Stale || len(page.Data) != 1 || page.Data[0].Used != nil || page.Data[0].Remaining.String() != "4" {
 		t.Errorf("limits: %+v", page)
 	}
-	if out, errOut, code := pinegate("limits", "--address", g.admin); code != 0 || !strings.Contains(errOut, "away") || !strings.Contains(out, "5 requests/day") {
+	if out, errOut, code := pinegate(t, "limits", "--address", g.admin); code != 0 || !strings.Contains(errOut, "away") || !strings.Contains(out, "5 requests/day") {
 		t.Errorf("%d\n%s%s", code, out, errOut)
 	}
-	if out, errOut, code := pinegate("doctor", "--address", g.admin); code != 1 || !strings.Contains(out, "SERIOUS  the store of limits is away: until it is back limits go by `outage shadow`") {
+	if out, errOut, code := pinegate(t, "doctor", "--address", g.admin); code != 1 || !strings.Contains(out, "SERIOUS  the store of limits is away: until it is back limits go by `outage shadow`") {
 		t.Errorf("%d\n%s%s", code, out, errOut)
 	}
 }
@@ -295,7 +296,7 @@ func TestCommandsPrintLimitsAndBackends(t *testing.T) {
 	if a := g.chat(otherKey, "gone", "x"); a.status != http.StatusBadGateway {
 		t.Fatal(a.status, a.body)
 	}
-	out, errOut, code := pinegate("limits", "--address", g.admin)
+	out, errOut, code := pinegate(t, "limits", "--address", g.admin)
 	words := strings.Join(strings.Fields(out), " ")
 	for _, want := range []string{
 		"SCOPE ID LIMIT USED HELD LEFT RESETS", "key alice 60 requests/minute burst 10 - - ", "key alice 2 usd/month 0 0.00",
@@ -309,27 +310,27 @@ func TestCommandsPrintLimitsAndBackends(t *testing.T) {
 		t.Errorf("exit status %d\n%s%s", code, out, errOut)
 	}
 	var list struct{ Data []control.Limit }
-	out, errOut, code = pinegate("limits", "--address", g.admin, "--team", "red", "--backend", "gpu,dead", "--json")
+	out, errOut, code = pinegate(t, "limits", "--address", g.admin, "--team", "red", "--backend", "gpu,dead", "--json")
 	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list.Data) != 2 || list.Data[0].ID != "red" || list.Data[1].ID != "gpu" {
 		t.Errorf("exit status %d\n%s%s%v", code, out, errOut, err)
 	}
-	if out, _, code := pinegate("limits", "--address", g.admin, "--key", "nobody"); code != 0 || !strings.Contains(out, "No such limit is set") {
+	if out, _, code := pinegate(t, "limits", "--address", g.admin, "--key", "nobody"); code != 0 || !strings.Contains(out, "No such limit is set") {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
 
-	out, errOut, code = pinegate("backends", "--address", g.admin)
+	out, errOut, code = pinegate(t, "backends", "--address", g.admin)
 	if lines := strings.Split(out, "\n"); code != 0 || errOut != "" || len(lines) != 4 ||
 		!strings.HasPrefix(lines[1], "gpu   openai  ") || !strings.Contains(lines[1], "1/1") || !strings.Contains(lines[1], "0/3") || !strings.HasPrefix(lines[2], "dead  openai  down") {
 		t.Errorf("exit status %d\n%s%s", code, out, errOut)
 	}
 	var backends control.BackendList
-	out, _, code = pinegate("backends", "--address", g.admin, "--json")
+	out, _, code = pinegate(t, "backends", "--address", g.admin, "--json")
 	if err := json.Unmarshal([]byte(out), &backends); err != nil || code != 0 || len(backends.Data) != 2 {
 		t.Errorf("exit status %d\n%s%v", code, out, err)
 	}
 
 	for _, command := range []string{"limits", "backends", "doctor"} {
-		if out, errOut, code := pinegate(command, "--address", "127.0.0.1:1"); code != 1 || out != "" || !strings.Contains(errOut, "start Caddy, or say where its admin endpoint is") {
+		if out, errOut, code := pinegate(t, command, "--address", "127.0.0.1:1"); code != 1 || out != "" || !strings.Contains(errOut, "start Caddy, or say where its admin endpoint is") {
 			t.Errorf("%s: exit status %d\n%s%s", command, code, out, errOut)
 		}
 	}
@@ -340,7 +341,7 @@ func TestTheDoctorLooksAtWhatRunsElseAtTheFile(t *testing.T) {
 	healthy := strings.Replace(g.caddyfile("shutdown_delay 1s\nservers {\ntimeouts {\nread_header 10s\nread_body 2m\nidle 5m\n}\n}",
 		"key alice {env.CALLER_KEY}\nlimit 60 requests/minute\nbackend demo {\napi echo\n}"), "\tdebug\n", "", 1)
 	g.start(healthy)
-	if out, errOut, code := pinegate("doctor", "--address", g.admin); code != 0 || out != "The gate that runs is as it should be.\n" {
+	if out, errOut, code := pinegate(t, "doctor", "--address", g.admin); code != 0 || out != "The gate that runs is as it should be.\n" {
 		t.Errorf("exit status %d\n%s%s", code, out, errOut)
 	}
 	unfiltered := strings.Replace(healthy, "request>headers>Api-Key delete", "", 1)
@@ -354,13 +355,13 @@ func TestTheDoctorLooksAtWhatRunsElseAtTheFile(t *testing.T) {
 			What, Do string
 		}
 	}
-	out, errOut, code := pinegate("doctor", "--config", g.dir+"/Caddyfile", "--json")
+	out, errOut, code := pinegate(t, "doctor", "--config", g.dir+"/Caddyfile", "--json")
 	if err := json.Unmarshal([]byte(out), &found); err != nil || code != 1 || !found.Running || len(found.Findings) != 1 || !found.Findings[0].Serious ||
 		!strings.Contains(found.Findings[0].What, "Api-Key") || found.Findings[0].Do == "" || !strings.Contains(errOut, "one finding is serious") {
 		t.Errorf("exit status %d: %v\n%s%s", code, err, out, errOut)
 	}
-	g.stop(syscall.SIGTERM)
-	if out, errOut, code := pinegate("doctor", "--config", g.dir+"/Caddyfile"); code != 0 || out != "The configuration (no gate runs) is as it should be.\n" {
+	g.Stop(syscall.SIGTERM)
+	if out, errOut, code := pinegate(t, "doctor", "--config", g.dir+"/Caddyfile"); code != 0 || out != "The configuration (no gate runs) is as it should be.\n" {
 		t.Errorf("exit status %d\n%s%s", code, out, errOut)
 	}
 }

@@ -123,11 +123,11 @@ func TestSecretInAFileIsFollowed(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the missing file is told of", func() bool { return strings.Contains(g.logs.String(), "keys not changed") })
+	eventually(t, "the missing file is told of", func() bool { return strings.Contains(g.Logs.String(), "keys not changed") })
 	if a := g.chat(secretOf("second"), "m", "x"); a.status != 200 {
 		t.Errorf("with its file gone: %d", a.status)
 	}
-	if strings.Contains(g.logs.String(), "secret-of-") {
+	if strings.Contains(g.Logs.String(), "secret-of-") {
 		t.Error("a secret stands in the log")
 	}
 }
@@ -167,7 +167,7 @@ func TestOneKeyInTwoSitesIsOneKey(t *testing.T) {
 		}
 		want := name + ` is defined twice, and differently`
 		eventually(t, "the log tells that "+want, func() bool {
-			return strings.Contains(strings.ReplaceAll(g.logs.String(), `\\\"`, `\"`), want)
+			return strings.Contains(strings.ReplaceAll(g.Logs.String(), `\\\"`, `\"`), want)
 		})
 	}
 	if a := other.chat(secretOf("dave"), "m", "x"); a.status != 200 {

@@ -132,10 +132,10 @@ func TestCostsGoByTheModelBlockThenTheBackendThenThePriceFiles(t *testing.T) {
 	}
 
 	write(second, `{"overridden": {"input_cost_per_token": 1e-`) // half written
-	eventually(t, "the broken file is told of", func() bool { return strings.Contains(g.logs.String(), "prices were not changed") })
+	eventually(t, "the broken file is told of", func() bool { return strings.Contains(g.Logs.String(), "prices were not changed") })
 	sum("a broken file changes nothing", "overridden", "", "0.000002")
 	write(second, `{"overridden": {"input_cost_per_token": 1e-08}}`)
-	eventually(t, "the new prices are read", func() bool { return strings.Contains(g.logs.String(), "prices changed") })
+	eventually(t, "the new prices are read", func() bool { return strings.Contains(g.Logs.String(), "prices changed") })
 	sum("a new price counts from then on", "overridden", "", "0.000012")
 
 	write(first+".bad", `{"m": {"input_cost_per_token": "free"}}`)
@@ -143,7 +143,7 @@ func TestCostsGoByTheModelBlockThenTheBackendThenThePriceFiles(t *testing.T) {
 		t.Error("a price file with nonsense was taken over")
 	}
 	eventually(t, "the model and the field are named", func() bool {
-		return strings.Contains(g.logs.String(), `model \"m\": input_cost_per_token: \"free\"`)
+		return strings.Contains(g.Logs.String(), `model \"m\": input_cost_per_token: \"free\"`)
 	})
 }
 

@@ -149,7 +149,7 @@ func TestRequestsWaitForTheirTurnAtABackend(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		q.stop(syscall.SIGTERM)
+		q.Stop(syscall.SIGTERM)
 	}()
 	if got := <-late; got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("waiting when the process stops: %d %s", got.status, got.body)

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // What docs/quickstart.md says to type is typed, from its Caddyfile on, and does
@@ -24,11 +25,15 @@ func TestQuickStartDoesWhatItSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	binary, err := gatetest.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Symlink(binary, filepath.Join(dir, "caddy")); err != nil {
 		t.Fatal(err)
 	}
-	admin, port := fmt.Sprintf("127.0.0.1:%d", freePort(t)), strconv.Itoa(freePort(t))
-	here := strings.NewReplacer("8080", port, "9180", strconv.Itoa(freePort(t))).Replace(string(page))
+	admin, port := gatetest.FreeAddress(), strconv.Itoa(gatetest.FreePort())
+	here := strings.NewReplacer("8080", port, "9180", strconv.Itoa(gatetest.FreePort())).Replace(string(page))
 
 	var script strings.Builder
 	var request string

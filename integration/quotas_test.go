@@ -180,7 +180,7 @@ func TestBudgets(t *testing.T) {
 		}
 	})
 	t.Run("survive a restart", func(t *testing.T) {
-		g.stop(syscall.SIGTERM)
+		g.Stop(syscall.SIGTERM)
 		again := newGate(t)
 		again.dir = g.dir
 		again.start(again.caddyfile("", block))

@@ -239,7 +239,7 @@ func TestDenyRefusesWithoutRedis(t *testing.T) {
 	}
 	s.Restart()
 	all.waitForStore(t, true)
-	g.waitReady()
+	eventually(t, "the gate is ready", func() bool { return g.do("GET", "/readyz", "", "").status == 200 })
 	if a := g.chat(callerKey, "m", "x"); a.status != 200 || len(b.seen()) != 2 {
 		t.Errorf("got %d %s after %d", a.status, a.body, len(b.seen()))
 	}

@@ -83,14 +83,14 @@ func (g *gate) metrics() string {
 func (g *gate) tells(t *testing.T, message string, times int) {
 	t.Helper()
 	count := func() int {
-		logs := g.logs.String()
+		logs := g.Logs.String()
 		return strings.Count(logs, `"`+message+`"`) + strings.Count(logs, "\t"+message+"\t")
 	}
 	eventually(t, "the log tells: "+message, func() bool { return count() >= times })
 	if n := count(); n != times {
 		t.Errorf("%q stands %d times in the log, want %d", message, n, times)
 	}
-	if strings.Contains(g.logs.String(), redisPassword) {
+	if strings.Contains(g.Logs.String(), redisPassword) {
 		t.Error("the password of Redis stands in the log")
 	}
 }
@@ -239,7 +239,7 @@ func TestCountersSurviveReloadRestartAndFlush(t *testing.T) {
 		g.caddyfile(strings.Replace(global, "timeout 2s\n", "timeout 2s\noutage deny\n", 1), sites), // another mode
 	} {
 		if status := g.reload(config); (status == 200) == (i == 2) {
-			t.Fatalf("reload %d: %d\n%s", i, status, g.logs.String())
+			t.Fatalf("reload %d: %d\n%s", i, status, g.Logs.String())
 		}
 		left(g, float64(9-i), float64(6-i))
 		if i < 3 {
@@ -254,7 +254,7 @@ func TestCountersSurviveReloadRestartAndFlush(t *testing.T) {
 	if shown, _ := io.ReadAll(res.Body); !strings.Contains(string(shown), `"password":"{file.`) || strings.Contains(string(shown), redisPassword) {
 		t.Errorf("the config is shown as %s", shown)
 	}
-	g.stop(15)
+	g.Stop(15)
 	next := g.again(global, sites)
 	left(next, 6, 3)
 	s.Flush()
@@ -288,7 +288,7 @@ func TestPlacesOfAKilledGateComeFree(t *testing.T) {
 	eventually(t, "all streams are check-pointed", func() bool {
 		return dead.hasNoted(filepath.Join(dead.dir, "caddy", "pinegate"), open)
 	})
-	dead.stop(syscall.SIGKILL)
+	dead.Stop(syscall.SIGKILL)
 	for _, res := range open {
 		res.Body.Close()
 	}
@@ -323,7 +323,7 @@ func TestPlacesOfAGateThatEndsAreFreeAtOnce(t *testing.T) {
 	}
 	ending, other := all[0], all[1]
 	open := ending.openStreams(places)
-	if err := ending.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := ending.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the gate takes no more", func() bool {
@@ -337,7 +337,7 @@ func TestPlacesOfAGateThatEndsAreFreeAtOnce(t *testing.T) {
 	if whole := readAll(open); whole != places {
 		t.Errorf("%d of %d streams ended whole", whole, places)
 	}
-	ending.stop(syscall.SIGTERM)
+	ending.Stop(syscall.SIGTERM)
 	ended := time.Now()
 	eventually(t, "all places are free", func() bool { return other.keyInfo(callerKey).limit("concurrent", "").Remaining == places })
 	if took := time.Since(ended); took > 10*time.Second { // a lease that nobody frees lasts longer

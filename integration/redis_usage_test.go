@@ -61,7 +61,7 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 	all.tellAlike(t, "alice", 20)
 
 	ask(10)
-	all[0].stop(syscall.SIGKILL)
+	all[0].Stop(syscall.SIGKILL)
 	all[0] = all[0].again(global, sites)
 	ask(10)
 	all.tellAlike(t, "alice", 40)
@@ -78,7 +78,7 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 			t.Errorf("key without Redis: %d %s", a.status, a.body)
 		}
 	}
-	all[1].stop(syscall.SIGKILL)
+	all[1].Stop(syscall.SIGKILL)
 	all[1] = all[1].again(global, sites)
 	ask(10)
 	s.Restart()
@@ -92,7 +92,7 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 		if a := g.do("GET", "/v1/key", callerKey, ""); !strings.Contains(a.body, `"month":{"requests":70,`) {
 			t.Errorf("the key is told %s", a.body)
 		}
-		out, errOut, code := usageCommand("--address", g.admin, "--group-by", "key")
+		out, errOut, code := pinegate(t, "usage", "--address", g.admin, "--group-by", "key")
 		if code != 0 || !strings.Contains(out, "alice        70       0    490") {
 			t.Errorf("exit status %d\n%s%s", code, out, errOut)
 		}
@@ -101,7 +101,7 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 	all[0].tells(t, "shared usage store available again", 1)
 
 	// A new gate, and one that has ended, make no difference.
-	all[0].stop(syscall.SIGTERM)
+	all[0].Stop(syscall.SIGTERM)
 	late := gates{newGate(t), all[1]}
 	late[0].start(late[0].caddyfile(global, sites))
 	late.tellAlike(t, "alice", 70)

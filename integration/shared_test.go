@@ -38,7 +38,7 @@ func TestGatesOverOneRedisTellEachOtherOfResponsesAndOfBackendsThatCool(t *testi
 	eventually(t, "it is told", func() bool {
 		return s.Do("zcard", "pinegate:cooldowns").(int64) == 1 && s.Do("exists", "pinegate:response:resp_1").(int64) == 1
 	})
-	all[0].stop(syscall.SIGTERM)
+	all[0].Stop(syscall.SIGTERM)
 	looked := s.Calls("zrangebyscore")
 	eventually(t, "the other gate has looked", func() bool { return s.Calls("zrangebyscore") >= looked+3 })
 

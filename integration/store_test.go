@@ -8,11 +8,12 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
 // metric reads one line of the metrics on Caddy's admin endpoint.
@@ -64,9 +65,9 @@ func TestJournalThatCannotBeWrittenRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the journal works again", func() bool { return g.metric(up) == "1" })
-	eventually(t, "the log tells", func() bool { return strings.Contains(g.logs.String(), "works again") })
-	g.stop(syscall.SIGKILL)
-	if logs := g.logs.String(); strings.Count(logs, "fails, its records are kept in memory") != 1 || strings.Count(logs, "works again") != 1 {
+	eventually(t, "the log tells", func() bool { return strings.Contains(g.Logs.String(), "works again") })
+	g.Stop(syscall.SIGKILL)
+	if logs := g.Logs.String(); strings.Count(logs, "fails, its records are kept in memory") != 1 || strings.Count(logs, "works again") != 1 {
 		t.Errorf("want one line at each change\n%s", logs)
 	}
 	if got, want := g.again(store, block(b, "")).usageOf("alice"), (result{Requests: 5, Input: 20, Output: 15}); got != want {
@@ -81,8 +82,8 @@ func TestStoreBelongsToOneProcess(t *testing.T) {
 	store := fmt.Sprintf("pinegate {\nstore file %s {\nsync always\n}\n}", g.dir)
 	g.start(g.caddyfile(store, block(b, "")))
 	g.chat(callerKey, "m", "x")
-	env := g.cmd.Env
-	validate := exec.Command(g.binary, "validate", "--config", filepath.Join(g.dir, "Caddyfile"))
+	env := g.Cmd.Env
+	validate := gatetest.Command(t, "validate", "--config", filepath.Join(g.dir, "Caddyfile"))
 	validate.Env = env
 	if out, err := validate.CombinedOutput(); err != nil {
 		t.Errorf("validating beside a running gate: %v\n%s", err, out)
@@ -93,7 +94,7 @@ func TestStoreBelongsToOneProcess(t *testing.T) {
 	if err := os.WriteFile(config, []byte(second.caddyfile(store, block(b, ""))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := exec.Command(g.binary, "run", "--config", config)
+	run := gatetest.Command(t, "run", "--config", config)
 	run.Env = env
 	out, err := run.CombinedOutput()
 	if err == nil || !bytes.Contains(out, []byte("usage ledger is open in another process")) {
@@ -104,7 +105,7 @@ func TestStoreBelongsToOneProcess(t *testing.T) {
 	for _, settings := range []string{"sync 50ms", "retention 30d", "sync always\nretention 60d"} {
 		store := fmt.Sprintf("pinegate {\nstore file %s {\n%s\n}\n}", g.dir, settings)
 		if status := g.reload(g.caddyfile(store, block(b, ""))); status != 200 {
-			t.Errorf("reload with %q: %d\n%s", settings, status, g.logs.String())
+			t.Errorf("reload with %q: %d\n%s", settings, status, g.Logs.String())
 		}
 		g.chat(callerKey, "m", "x")
 	}
@@ -129,7 +130,7 @@ func TestUsageEventsGoWhereALogAsksForThem(t *testing.T) {
 				g.chat(callerKey, "m-1", "x")
 			}
 			g.do("POST", "/v1/chat/completions", "wrong", chatBody("m-1", "x")) // reached no backend
-			g.stop(syscall.SIGTERM)
+			g.Stop(syscall.SIGTERM)
 
 			text, err := os.ReadFile(file)
 			if err != nil {
@@ -157,7 +158,7 @@ func TestUsageEventsGoWhereALogAsksForThem(t *testing.T) {
 			if got := event["model"] == "m-1" && event["upstream_model"] == "m-1"; got == hidden || hidden && bytes.Contains(text, []byte("m-1")) {
 				t.Errorf("models with hide_models %v: %s", hidden, lines[0])
 			}
-			if strings.Contains(g.logs.String(), "pinegate.usage") {
+			if strings.Contains(g.Logs.String(), "pinegate.usage") {
 				t.Error("the default log is flooded")
 			}
 		})

@@ -123,7 +123,7 @@ func TestErrorsOfBackendsAreToldInTheCallersDialect(t *testing.T) {
 	if got := g.keyInfo(callerKey).limit("tokens", "hour"); got.Remaining != 10_000 {
 		t.Errorf("%v tokens are left of 10,000 after requests that all failed", got.Remaining)
 	}
-	if strings.Contains(g.logs.String(), backendKey) {
+	if strings.Contains(g.Logs.String(), backendKey) {
 		t.Error("the backend's credential stands in the log")
 	}
 }

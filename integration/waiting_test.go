@@ -148,7 +148,7 @@ func testABackendThatStallsMidwayIsCancelledAndItsStreamEnded(t *testing.T, way 
 	<-cancelled
 	g.placeIsFree()
 	eventually(t, "all are recorded as timeouts", func() bool {
-		return g.usageOf("alice").Errors == 5 && strings.Count(g.logs.String(), `"outcome":"timeout"`) >= 5
+		return g.usageOf("alice").Errors == 5 && strings.Count(g.Logs.String(), `"outcome":"timeout"`) >= 5
 	})
 }
 
@@ -159,7 +159,7 @@ func TestADrainedBackendThatStallsIsGivenUp(t *testing.T) {
 	leave(t, g)
 	<-s.gone
 	eventually(t, "the request is recorded as one whose caller left", func() bool {
-		return g.usageOf("alice").Requests == 1 && strings.Contains(g.logs.String(), `"outcome":"client_closed"`)
+		return g.usageOf("alice").Requests == 1 && strings.Contains(g.Logs.String(), `"outcome":"client_closed"`)
 	})
 	g.placeIsFree()
 }
