@@ -8,6 +8,14 @@ GO ?= go
 # What xcaddy leaves out too: the databases of Caddy's certificate authority.
 TAGS := nobadger,nomysql,nopgx
 
+# The flags of a release. All that does without the race detector is compiled with
+# them, so that Caddy is compiled twice for `make test` and `make lint`, and not
+# four times.
+RELEASE := CGO_ENABLED=0 GOFLAGS="$(shell $(GO) env GOFLAGS) -trimpath -tags=$(TAGS)"
+
+# Modules of their own: what they need is nobody's dependency who builds the gate.
+MODULES := bench browser conformance deployments
+
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
@@ -24,7 +32,7 @@ help:
 ## build: bin/caddy, which is Caddy with this module
 .PHONY: build
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o bin/caddy ./cmd/caddy
+	$(RELEASE) $(GO) build -o bin/caddy ./cmd/caddy
 
 ## run: start the gate on the echo backend, with keys in .env; Ctrl-C ends it
 .PHONY: run
@@ -32,28 +40,35 @@ run: build
 	@$(GO) build -o bin/run ./scripts/run
 	@exec bin/run
 
-# One package at a time: several start a gate, Redis servers and a storm of
-# callers each, and their bounds in time are about one such, not about all. What
-# a request may allocate and cost of CPU is tried without the race detector, which
-# takes of both itself.
+# All tests start the same binaries: bin/test/caddy, with the race detector, and
+# bin/caddy, where CPU time counts. Each package builds its own where
+# PINEGATE_TEST_BINARY is not set. -count=1 is for those that start a gate, since go
+# does not see that the binary has changed. A program with the race detector sleeps
+# for a second before it exits, unless GORACE says otherwise.
+TEST := GORACE=atexit_sleep_ms=50 PINEGATE_TEST_BINARY=$(CURDIR)/bin/test/caddy $(GO)
+
+# integration has the two cores for itself: it starts gates, Redis servers and storms
+# of callers. What a request allocates and what it takes of the CPU is tried without
+# the race detector, which takes of both itself.
 ## test: every test, with the race detector where there is a C compiler
 .PHONY: test
-test:
+test: build
 	@scripts/test-tools.sh
 	@if [ -z "$(race)" ]; then echo "make test: no C compiler, so WITHOUT the race detector"; fi
-	$(GO) test -p 1 -timeout 40m $(race) ./...
-	$(if $(race),$(GO) test -p 1 -run 'Allocate|CPU' . ./internal/backends ./bench)
-	cd conformance && $(GO) test -timeout 20m $(race) ./...
-	cd deployments && $(GO) test -timeout 20m ./...
-	cd browser && $(GO) test -timeout 20m ./...
+	$(GO) build $(race) -o bin/test/caddy ./cmd/caddy
+	$(TEST) test -timeout 20m $(race) $$($(GO) list ./... | grep -v /integration$$)
+	$(TEST) test -count=1 -timeout 20m $(race) ./integration
+	cd conformance && $(TEST) test -count=1 -timeout 10m $(race) ./...
+	cd browser && $(TEST) test -count=1 -timeout 10m $(race) ./...
+	cd deployments && $(RELEASE) $(TEST) test -count=1 -timeout 10m ./...
+	$(RELEASE) $(GO) test -run 'Allocate|CPU' . ./internal/backends
+	cd bench && $(RELEASE) PINEGATE_TEST_BINARY=$(CURDIR)/bin/caddy $(GO) test -count=1 -timeout 10m ./...
 
 ## lint: golangci-lint on all modules (its first build takes some minutes)
 .PHONY: lint
 lint: $(GOLANGCI_LINT)
-	$(GOLANGCI_LINT) run
-	cd conformance && ../$(GOLANGCI_LINT) run
-	cd deployments && ../$(GOLANGCI_LINT) run
-	cd browser && ../$(GOLANGCI_LINT) run
+	$(RELEASE) $(GOLANGCI_LINT) run
+	@for m in $(MODULES); do (cd $$m && $(RELEASE) ../$(GOLANGCI_LINT) run) || exit 1; done
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/bin/.install $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -62,16 +77,19 @@ $(GOLANGCI_LINT):
 ## bench: what requests and streams cost in the gate, next to Caddy's bare reverse_proxy
 .PHONY: bench
 bench: build
-	$(GO) run ./bench -caddy bin/caddy $(BENCH)
+	cd bench && $(GO) build -o ../bin/bench .
+	bin/bench -caddy bin/caddy $(BENCH)
 
 ## fmt: format the Go and the Caddyfiles
 .PHONY: fmt
 fmt: build
-	$(GO) fmt ./...
-	cd conformance && $(GO) fmt ./...
-	cd deployments && $(GO) fmt ./...
-	cd browser && $(GO) fmt ./...
+	@for m in . $(MODULES); do (cd $$m && $(GO) fmt ./...) || exit 1; done
 	@for f in Caddyfile examples/*/Caddyfile; do bin/caddy fmt --overwrite "$$f" || exit 1; done
+
+## tidy: go.mod and go.sum of all modules, after a change of a dependency
+.PHONY: tidy
+tidy:
+	@for m in . $(MODULES); do (cd $$m && $(GO) mod tidy) || exit 1; done
 
 ## clean: remove what was built; .env and the data in .run stay
 .PHONY: clean

@@ -6,30 +6,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"testing"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
-
-	_ "github.com/amanycodes/pine-gate"
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
-// asCaddy makes this test's binary a Caddy; where it says `contention`, one that
-// profiles locks and waits, which no Caddy does by itself (docs/performance.md).
-const asCaddy = "PINEGATE_BENCH_AS_CADDY"
-
-func TestMain(m *testing.M) {
-	switch os.Getenv(asCaddy) {
-	case "":
-		os.Exit(m.Run())
-	case "contention":
-		runtime.SetMutexProfileFraction(1)
-		runtime.SetBlockProfileRate(1000) // ns
-	}
-	caddycmd.Main()
-}
+func TestMain(m *testing.M) { os.Exit(gatetest.Main(m)) }
 
 // The gate with everything on must not take twice the CPU of bare reverse_proxy. Both
 // are sites of one process, of which only the CPU time is looked at, and take turns.
@@ -65,12 +48,11 @@ func TestTheGateTakesLittleMoreCPUThanTheBareProxy(t *testing.T) {
 		caddyfile += kinds[name].site(port, mock.Listener.Addr().String())
 		targets = append(targets, ownTarget(kinds[name], caddy))
 	}
-	self, err := os.Executable()
+	binary, err := gatetest.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(self)
-	command.Env = append(os.Environ(), asCaddy+"=1")
+	command := exec.Command(binary)
 	if err := startCaddy(command, caddy, t.TempDir(), caddyfile, targets[1]); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,9 @@ var built string
 // it. Main removes it.
 var Binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv(binaryVar); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("%s: %w", binaryVar, err)
+		}
 		return path, nil
 	}
 	dir, err := os.MkdirTemp("", "gatetest")
