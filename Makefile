@@ -37,8 +37,7 @@ build:
 ## run: start the gate on the echo backend, with keys in .env; Ctrl-C ends it
 .PHONY: run
 run: build
-	@$(GO) build -o bin/run ./scripts/run
-	@exec bin/run
+	@exec bin/caddy pinegate demo --config Caddyfile --env-file .env --dir .run
 
 # All tests start the same binaries: bin/test/caddy, with the race detector, and
 # bin/caddy, where CPU time counts. Each package builds its own where

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/amanycodes/pine-gate/internal/command"
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
@@ -27,7 +28,7 @@ the configuration holds no secret, tells what the gate of a running Caddy has
 recorded, what its limits have left and how its backends do, whether it is ready, and
 what is wrong with it.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand(), keyCommand(), teamCommand(), limitsCommand(time.Now), backendsCommand(time.Now), doctorCommand(time.Now))
+			cmd.AddCommand(command.Demo(), keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand(), keyCommand(), teamCommand(), limitsCommand(time.Now), backendsCommand(time.Now), doctorCommand(time.Now))
 		},
 	})
 }

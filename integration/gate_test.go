@@ -5,8 +5,10 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"strings"
@@ -118,10 +120,33 @@ func (g *gate) load(caddyfile string) (status int, text string) {
 		status, text = res.StatusCode, string(body)
 		return err == nil
 	})
-	// The servers of before close the connections that idle, and a POST on one
-	// that is closed just then has no answer and is not sent again.
+	// The servers of before close their listeners and the connections that idle in the
+	// background. A request on one that is closed just then is reset.
+	eventually(g.t, "the listeners of before are closed", func() bool { return listeners(g.t, g.port) <= 1 })
 	http.DefaultClient.CloseIdleConnections()
 	return status, text
+}
+
+// listeners returns how many sockets listen on a port; 0 where there is no /proc.
+func listeners(t *testing.T, port int) int {
+	t.Helper()
+	n := 0
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		table, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(table)) {
+			const listening = "0A"
+			if f := strings.Fields(line); len(f) > 3 && f[3] == listening && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // answer is a response that was read to its end.

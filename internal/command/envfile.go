@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"crypto/rand"
@@ -11,22 +11,22 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// secretNames are the variables that hold the gate's own keys.
+// secretNames are the variables with the keys of the demo.
 var secretNames = []string{"PINEGATE_KEY", "PINEGATE_ADMIN_KEY"}
 
-// environment is what the gate is started with.
+// environment is the environment that the gate is started with.
 type environment map[string]string
 
-// loadEnv returns the environment of this process with what .env says on top:
-// the lines that are printed to be pasted read the keys there, so what is there
-// must hold. It puts in the keys that are missing, and tells whether it did.
+// loadEnv returns the environment of this process with the variables of a file on top:
+// the lines that are printed to be pasted read the keys in the file. It adds the keys
+// that are missing to the file, and reports whether it did.
 func loadEnv(file string) (env environment, made bool, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, fmt.Errorf("reading the keys: %w", err)
 	}
 	if len(text) == 0 {
-		text = []byte("# The gate's keys, made by `make run`. git ignores this file; .env.example says what\n# else may stand here.\n")
+		text = []byte("# The keys of `caddy pinegate demo`. Other variables that the Caddyfile reads may be set\n# here too.\n")
 	}
 
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
@@ -42,7 +42,7 @@ func loadEnv(file string) (env environment, made bool, err error) {
 			return nil, false, err
 		}
 	} else if err := os.Chmod(file, 0o600); err != nil {
-		return nil, false, fmt.Errorf("keeping the keys private: %w", err)
+		return nil, false, fmt.Errorf("making the keys private: %w", err)
 	}
 
 	env = make(environment)
@@ -59,8 +59,8 @@ func loadEnv(file string) (env environment, made bool, err error) {
 	return env, made, nil
 }
 
-// ensureKey gives a key to the line that names it without one, or adds a line
-// where there is none. It tells whether it did.
+// ensureKey generates the key of a line that has none, or adds a line where there is
+// none. It reports whether it did.
 func ensureKey(lines *[]string, name string) (bool, error) {
 	at := -1
 	for i, line := range *lines {
@@ -73,7 +73,7 @@ func ensureKey(lines *[]string, name string) (bool, error) {
 	}
 	key, err := keys.Generate("test", rand.Reader)
 	if err != nil {
-		return false, fmt.Errorf("making a key: %w", err)
+		return false, fmt.Errorf("generating a key: %w", err)
 	}
 	line := name + "=" + key
 	if at < 0 {
@@ -84,37 +84,28 @@ func ensureKey(lines *[]string, name string) (bool, error) {
 	return true, nil
 }
 
-// assignment reads a line NAME=VALUE; comments and other lines are none.
+// assignment parses a line NAME=VALUE. ok is false for comments and other lines.
 func assignment(line string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(strings.TrimSpace(line), "=")
 	return name, value, ok && !strings.HasPrefix(name, "#")
 }
 
-// writePrivate replaces a file that only its owner may read, whole or not at all.
+// writePrivate replaces a file atomically by one that only its owner may read.
 func writePrivate(file, text string) error {
 	temporary := file + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keeping the keys: %w", err)
+		return fmt.Errorf("writing the keys: %w", err)
 	}
 	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("keeping the keys: %w", err)
+		return fmt.Errorf("writing the keys: %w", err)
 	}
 	if err := os.Rename(temporary, file); err != nil {
-		return fmt.Errorf("keeping the keys: %w", err)
+		return fmt.Errorf("writing the keys: %w", err)
 	}
 	return nil
 }
 
-// list is the environment as a process takes it.
-func (e environment) list() []string {
-	list := make([]string, 0, len(e))
-	for name, value := range e {
-		list = append(list, name+"="+value)
-	}
-	return list
-}
-
-// url is where the listener is whose port a variable holds.
+// url returns the address of the listener whose port a variable has.
 func (e environment) url(port string) string {
 	return "http://127.0.0.1:" + e[port]
 }

@@ -1,8 +1,9 @@
-package main
+//go:build unix
+
+package command
 
 import (
 	"bufio"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,16 +12,21 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/amanycodes/pine-gate/internal/gatetest"
 )
 
-// The lines that the first start prints work as they are, pasted into a shell in
-// another directory, whatever the checkout is called.
-func TestPrintedLinesWork(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "it's a checkout")
-	install(t, dir)
-	ports := []string{"PINEGATE_PORT=" + freePortForTest(t), "PINEGATE_ADMIN_PORT=" + freePortForTest(t), "CADDY_ADMIN=localhost:" + freePortForTest(t)}
+func TestMain(m *testing.M) { os.Exit(gatetest.Main(m)) }
 
-	first := start(t, dir, ports)
+// The lines that the first start prints work as they are, pasted into a shell in
+// another directory, whatever the directory is called.
+func TestPrintedLinesWork(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's a directory")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+
+	first := start(t, dir)
 	if len(first.lines) != 2 {
 		t.Fatalf("%d lines to paste, expected one for a chat and one for the usage:\n%s", len(first.lines), first.text)
 	}
@@ -33,6 +39,9 @@ func TestPrintedLinesWork(t *testing.T) {
 	if page := paste(t, "curl -fsS "+first.dashboard); !strings.Contains(page, "<title>pine-gate</title>") {
 		t.Errorf("at the address of the dashboard is %s", page)
 	}
+	if strings.Contains(first.text, "SERIOUS") {
+		t.Errorf("the doctor finds fault with the demo:\n%s", first.text)
+	}
 	info, err := os.Stat(filepath.Join(dir, ".env"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the keys' file: %v, %v", info, err)
@@ -40,9 +49,9 @@ func TestPrintedLinesWork(t *testing.T) {
 	first.stop(t)
 
 	// The second start has the same keys and still knows what was used.
-	second := start(t, dir, ports)
-	if strings.Contains(second.text, "Made keys") {
-		t.Error("the second start made keys")
+	second := start(t, dir)
+	if !strings.Contains(first.text, "Keys generated") || strings.Contains(second.text, "Keys generated") {
+		t.Error("not only the first start has generated keys")
 	}
 	if answer := paste(t, second.lines[1]); !strings.Contains(answer, `"requests":1,`) {
 		t.Errorf("after a restart the usage answered %s", answer)
@@ -60,50 +69,31 @@ func TestPrintedLinesWork(t *testing.T) {
 	}
 }
 
-// Who takes the filter of credentials out of the Caddyfile is told what that means.
+// The demo warns of a Caddyfile whose filter of credentials was taken out.
 func TestAnUnfilteredLogIsWarnedOf(t *testing.T) {
 	dir := t.TempDir()
-	install(t, dir)
-	ports := []string{"PINEGATE_PORT=" + freePortForTest(t), "PINEGATE_ADMIN_PORT=" + freePortForTest(t), "CADDY_ADMIN=localhost:" + freePortForTest(t)}
-	shipped := start(t, dir, ports)
-	shipped.stop(t)
 	file := filepath.Join(dir, "Caddyfile")
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile("../../Caddyfile")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), "import redacted", "")), 0o600); err != nil {
-		t.Fatal(err)
+	started := func(caddyfile string) *running {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, dir, "--config", file)
+		r.stop(t)
+		return r
 	}
-	changed := start(t, dir, ports)
-	changed.stop(t)
+	shipped := started(string(text))
+	changed := started(strings.ReplaceAll(string(text), "import redacted", ""))
 	if strings.Contains(shipped.text, "SERIOUS") || !strings.Contains(changed.text, "hides no request>headers>X-Api-Key") {
 		t.Errorf("with the filter: %s\nwithout: %s", shipped.text, changed.text)
 	}
 }
 
-// install puts into dir what `make run` has built and the shipped Caddyfile.
-func install(t *testing.T, dir string) {
-	t.Helper()
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bin")+string(filepath.Separator), "./cmd/caddy", "./scripts/run")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
-	caddyfile, err := os.ReadFile(filepath.Join(root, "Caddyfile"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), caddyfile, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// running is a started `make run`.
+// running is a demo that was started.
 type running struct {
 	process *exec.Cmd
 	text    string   // what it printed until it was ready
@@ -112,12 +102,13 @@ type running struct {
 	dashboard string // its address
 }
 
-// start starts bin/run and reads what it prints until it has said everything.
-func start(t *testing.T, dir string, env []string) *running {
+// start starts a demo with its directory in dir, and reads what it prints until it has
+// printed everything.
+func start(t *testing.T, dir string, args ...string) *running {
 	t.Helper()
-	r := &running{process: exec.Command(filepath.Join(dir, "bin", "run"))}
-	r.process.Dir = dir
-	r.process.Env = append(os.Environ(), env...)
+	r := &running{process: gatetest.Command(t, append([]string{"pinegate", "demo", "--dir", dir}, args...)...)}
+	r.process.Env = append(r.process.Env, "PINEGATE_PORT="+strconv.Itoa(gatetest.FreePort()),
+		"PINEGATE_ADMIN_PORT="+strconv.Itoa(gatetest.FreePort()), "CADDY_ADMIN="+gatetest.FreeAddress())
 	out, err := r.process.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +143,7 @@ func (r *running) stop(t *testing.T) {
 	if err := r.process.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	killed := time.AfterFunc(20*time.Second, func() { _ = r.process.Process.Kill() })
+	killed := time.AfterFunc(gatetest.Patience, func() { _ = r.process.Process.Kill() })
 	defer killed.Stop()
 	if err := r.process.Wait(); err != nil {
 		t.Errorf("it ended with %v", err)
@@ -169,14 +160,4 @@ func paste(t *testing.T, line string) string {
 		t.Fatalf("pasting %s: %v", line, err)
 	}
 	return string(out)
-}
-
-func freePortForTest(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
