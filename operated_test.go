@@ -70,11 +70,6 @@ func TestAKeyOfSeveralGatesHasTheLimitsOfAll(t *testing.T) {
 	if n := a.countKeys(); n != 3 {
 		t.Errorf("%d keys", n)
 	}
-	for rule := range a.Rules(limiter.ScopeKey, "west") {
-		if rule.Team != "red" {
-			t.Errorf("in a Cluster %s would be looked for where it is not", rule.Name())
-		}
-	}
 }
 
 func TestLimitsOfTeamsModelsAndBackendsComeInTheOrderOfTheirNames(t *testing.T) {

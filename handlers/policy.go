@@ -109,9 +109,7 @@ func (p *Policy) newGrants(ring *keys.Ring, key *keys.Key) *grants {
 // of the same unit and window.
 func (p *Policy) KeyRules(key *keys.Key) (rules []*limiter.Rule) {
 	add := func(limit limiter.Limit) {
-		rule := limiter.NewRule(limiter.ScopeKey, key.ID, limit)
-		rule.Team = key.Team // a team lies with its keys on one node of a Cluster
-		rules = append(rules, rule)
+		rules = append(rules, limiter.NewRule(limiter.ScopeKey, key.ID, limit))
 	}
 	for _, limit := range key.Limits {
 		add(limit)

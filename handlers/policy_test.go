@@ -54,11 +54,6 @@ func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
 	if len(g.rules) != 1 || g.rules[0] != rule {
 		t.Errorf("rules %v: the team's counter is not shared", g.rules)
 	}
-	p.Defaults = []limiter.Limit{limit(t, "5 requests/minute")}
-	if g := p.newGrants(new(keys.Ring), &keys.Key{ID: "a", Team: "red"}); g.rules[0].Team != "red" {
-		t.Errorf("the key's rule is of team %q", g.rules[0].Team)
-	}
-	p.Defaults = nil
 	if g := p.newGrants(new(keys.Ring), &keys.Key{ID: "b", Team: "undeclared"}); !g.allows("anything") || len(g.rules) != 0 {
 		t.Error("an undeclared team limits")
 	}

@@ -98,7 +98,7 @@ func (a *admission) move(rules []*Rule, at instant) (_ *Refusal, unseeded *Rule)
 	out := a.req.lowered(a.out, holds, old)
 	if v := a.req.judge(out, holds, old, at); v.refused() {
 		all := make([]State, 0, len(own)+len(holds))
-		return v.refusal(states(states(all, own, a.at), holds, at)), nil
+		return v.refusal(v.hold.rule, states(states(all, own, a.at), holds, at)), nil
 	}
 	for i := range old {
 		old[i].settle(at, failedAttempt)

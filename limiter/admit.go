@@ -42,7 +42,7 @@ func (a *admission) admit(at instant) (candidate int, _ *Refusal, unseeded *Rule
 		verdict = choice.verdict
 	}
 	if verdict.refused() {
-		return 0, verdict.refusal(states(make([]State, 0, len(a.holds)), a.holds, at)), nil
+		return 0, verdict.refusal(verdict.hold.rule, states(make([]State, 0, len(a.holds)), a.holds, at)), nil
 	}
 	a.out = choice.out
 	a.take(a.holds)
@@ -167,11 +167,11 @@ func (h *hold) roomBeside(old []hold) int64 {
 	return h.room
 }
 
-// refusal makes the error of a verdict.
-func (v verdict) refusal(all []State) *Refusal {
-	l := v.hold.rule.Limit
+// refusal returns the error of a verdict on a rule.
+func (v verdict) refusal(rule *Rule, all []State) *Refusal {
+	l := rule.Limit
 	r := &Refusal{
-		Rule: v.hold.rule, Limit: l.Amount, Requested: v.need,
+		Rule: rule, Limit: l.Amount, Requested: v.need,
 		Remaining: max(v.room, 0), RetryAfter: v.wait, Reserved: v.reserved, TooLarge: v.tooLarge, States: all,
 	}
 	// A bucket that is smaller than the limit is empty when all of the limit is used, and one that is

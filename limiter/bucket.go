@@ -76,7 +76,7 @@ func (b *bucket) trim() {
 func (b *bucket) room() (n, mark int64) { return b.level, b.fraction }
 
 func (b *bucket) wait(_ instant, n int64) (time.Duration, bool) {
-	return fillTime(n-b.level, b.fraction, Limit{Amount: b.amount, Window: b.window}), false
+	return min(fillTime(n-b.level, b.fraction, Limit{Amount: b.amount, Window: b.window}), longestWait), false
 }
 
 func (b *bucket) take(n int64) {
@@ -101,6 +101,10 @@ func (b *bucket) idle(now instant) bool {
 	b.fill(now)
 	return b.refs == 0 && b.level >= b.capacity
 }
+
+// longestWait is the longest that a refusal says to wait for a rate, which is all that a script of Redis can
+// count in nanoseconds. counter.lua has it too.
+const longestWait = 100 * 24 * time.Hour
 
 // fillTime is the time in which a limit's refill comes to missing units, of which it has a fraction
 // already, rounded up to the nanosecond; 0 where nothing is missing.

@@ -49,7 +49,7 @@ type RedisOptions struct {
 	Prefix string
 
 	// Timeout is the budget of one round trip, with the connection where there is none; an admission
-	// takes one, where no model or backend of a Cluster is limited and no quota must be seeded.
+	// takes one where no quota must be seeded.
 	// Default: 50 ms.
 	Timeout time.Duration
 
@@ -75,25 +75,25 @@ type RedisOptions struct {
 
 // redisTuning are the times of a store; tests have their own.
 type redisTuning struct {
-	// lease is how long what a reservation holds outlives its last renewal. A place in a concurrent
+	// lease is how long what a reservation holds outlives its last renewal. A permit of a concurrent
 	// limit is free that long after its gate died.
 	lease time.Duration
 
 	// renew is how often a reservation is renewed: twice may fail before the lease ends.
 	renew time.Duration
 
-	// beat is how often the gate is counted, and what is due to be renewed is looked for.
-	beat time.Duration
+	// heartbeat is how often the gate is counted, and what is due to be renewed is looked for.
+	heartbeat time.Duration
 
 	// keep is how long the record of a reservation is kept after its last renewal, so that a gate
-	// which was cut off can still settle, and a new one can lapse what a dead one held.
+	// which was cut off can still settle, and another one can reap what a dead one held.
 	keep time.Duration
 
-	// linger is how long a settlement may wait for others to share a call with.
-	linger time.Duration
+	// batchDelay is how long a settlement may wait for others to share a call with.
+	batchDelay time.Duration
 
-	// denied is how long a refusal is repeated without asking Redis, at most.
-	denied time.Duration
+	// overLimit is how long a refusal is repeated without asking Redis, at most.
+	overLimit time.Duration
 
 	// closing is how long Close waits for settlements to be delivered.
 	closing time.Duration
@@ -104,8 +104,8 @@ type redisTuning struct {
 }
 
 var defaultTuning = redisTuning{
-	lease: 30 * time.Second, renew: 10 * time.Second, beat: 5 * time.Second, keep: 48 * time.Hour,
-	linger: time.Millisecond, denied: 100 * time.Millisecond, closing: 2 * time.Second,
+	lease: 30 * time.Second, renew: 10 * time.Second, heartbeat: 5 * time.Second, keep: 48 * time.Hour,
+	batchDelay: time.Millisecond, overLimit: 100 * time.Millisecond, closing: 2 * time.Second,
 }
 
 // Redis is the Limiter of several gates that share a Redis or Valkey: standalone, behind Sentinel, or
@@ -113,14 +113,13 @@ var defaultTuning = redisTuning{
 // keys that begin with the prefix; a policy of maxmemory that evicts no counters (noeviction).
 //
 // An admission is one script, which is one round trip; admissions that come while some are on their
-// way share one. On a Cluster it is one for each node's share in turn: for the key and its team (see
-// [Rule.Team]), for each model and for the backend where they are limited; what was taken is given
-// back by id where a later one refuses.
+// way share one. On a Cluster all keys of a prefix have one hash tag and lie on one node, so that it is one
+// there, too: a Cluster is for availability, and several prefixes are for more than one node can do.
 //
 // Time is Redis's. Where its clock steps back, buckets do not fill until it is where it was (for at
 // most a day); where it steps forward, buckets fill and leases end as if that time had passed.
 //
-// What a gate holds when it dies, or is cut off from Redis for 30 seconds, lapses: its places in
+// What a gate holds when it dies, or is cut off from Redis for 30 seconds, is reaped: its permits of
 // concurrent limits become free and are not taken back; what it reserved of a quota counts as used,
 // and of a rate fills up again. If it settles after all, within 2 days, the quota is put right.
 //
@@ -128,19 +127,19 @@ var defaultTuning = redisTuning{
 // they may admit their burst once more. Quotas are seeded again, and what is settled afterwards is
 // charged although its reservation is lost.
 type Redis struct {
-	opts    RedisOptions
-	tuning  redisTuning
-	client  redis.UniversalClient
-	cluster bool
+	opts   RedisOptions
+	tuning redisTuning
+	client redis.UniversalClient
+	prefix string // of all keys; on a Cluster their hash tag, so that all lie on one node
 
-	seeding  [64]seedTurn
-	batcher  batcher
-	denied   denied
-	open     openReservations
-	settler  settler
-	replicas atomic.Int64
-	beating  sync.Mutex
-	owes     atomic.Bool // what was admitted while Redis was away: see Guarded
+	seeding   [64]seedTurn
+	batcher   batcher
+	overLimit overLimit
+	open      openReservations
+	settler   settler
+	replicas  atomic.Int64
+	beating   sync.Mutex
+	owes      atomic.Bool // what was admitted while Redis was away: see Guarded
 
 	closed   atomic.Bool
 	closing  sync.Once
@@ -177,31 +176,26 @@ func newRedis(opts RedisOptions, tuning redisTuning) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{opts: opts, tuning: tuning, client: client, cluster: cluster}
+	r := &Redis{opts: opts, tuning: tuning, client: client, prefix: opts.Prefix + ":"}
+	if cluster {
+		r.prefix = "{" + opts.Prefix + "}:"
+	}
 	for i := range r.seeding {
 		r.seeding[i] = newSeedTurn()
 	}
 	r.replicas.Store(1)
-	r.denied.start(tuning)
+	r.overLimit.start(tuning)
 	r.settler.start(r)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	r.keeping.Go(func() { r.keep(ctx) })
+	r.keeping.Go(func() { r.maintain(ctx) })
 	return r, nil
 }
 
-// Ping tells whether Redis can decide now: it makes the same kinds of calls as an admission, writes
-// included, within Timeout; of a Cluster all masters must answer. The error is ErrUnavailable.
+// Ping reports whether Redis can decide now: it makes the same kinds of calls as an admission, writes
+// included, within Timeout. The error is ErrUnavailable.
 func (r *Redis) Ping(ctx context.Context) error {
-	if c, ok := r.client.(*redis.ClusterClient); ok {
-		ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-		defer cancel()
-		err := c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return master.Ping(ctx).Err() })
-		if err != nil {
-			return r.failed(err)
-		}
-	}
-	return r.beat(ctx)
+	return r.heartbeat(ctx)
 }
 
 // Replicas is the number of gates that were seen last, this one included: at least 1. It does not
@@ -211,7 +205,7 @@ func (r *Redis) Replicas() int { return int(r.replicas.Load()) }
 // RedisStats are counts of what a store does in the background.
 type RedisStats struct {
 	Queued  int    // settlements that wait for Redis; at most 100,000
-	Dropped uint64 // settlements given up since the start: their reservations lapse, see Redis
+	Dropped uint64 // settlements given up since the start: their reservations are reaped, see Redis
 	Open    int    // reservations that hold something and are not settled
 }
 
@@ -222,7 +216,7 @@ func (r *Redis) Stats() RedisStats {
 }
 
 // Close delivers the settlements that wait, for as long as 2 seconds, and ends what the store does in
-// the background. A reservation that is settled after it lapses. It may be called more than once.
+// the background. A reservation that is settled after it is reaped. It may be called more than once.
 func (r *Redis) Close() error {
 	r.closing.Do(func() {
 		r.closed.Store(true)
@@ -237,36 +231,21 @@ func (r *Redis) Close() error {
 	return r.closeErr
 }
 
-// key is the name of a key with what stands for its node. A rule's counter has the rule's name.
-func (r *Redis) key(tag, name string) string {
-	if tag == "" {
-		return r.opts.Prefix + ":" + name
-	}
-	return r.opts.Prefix + ":{" + tag + "}:" + name
-}
+// key is the name of a key in Redis. A rule's counter has the rule's name.
+func (r *Redis) key(name string) string { return r.prefix + name }
+
+// recordKey is the key of a reservation's record.
+func (r *Redis) recordKey(id string) string { return r.key("r/" + id) }
 
 // counterKey is the key of a rule's counter. That of a quota has the epoch in its name: another one
 // has nothing of what was counted before, and is seeded.
-func (r *Redis) counterKey(tag string, rule *Rule) string {
+func (r *Redis) counterKey(rule *Rule) string {
 	if r.opts.Epoch != nil && rule.Limit.Window.Quota() {
 		if epoch := r.opts.Epoch(); epoch > 0 {
-			return r.key(tag, rule.name) + "@" + strconv.FormatUint(epoch, 10)
+			return r.key(rule.name) + "@" + strconv.FormatUint(epoch, 10)
 		}
 	}
-	return r.key(tag, rule.name)
-}
-
-// tag says which rules' counters lie together on a Cluster: those of a team and its keys, and those of
-// each model and each backend. All lie together on a single Redis.
-func (r *Redis) tag(rule *Rule) string {
-	switch {
-	case !r.cluster:
-		return ""
-	case rule.Kind == ScopeKey && rule.Team != "":
-		return ScopeTeam.String() + "/" + rule.Team
-	default:
-		return rule.Kind.String() + "/" + rule.ID
-	}
+	return r.key(rule.name)
 }
 
 // given is the time that scripts go by, if it is not Redis's.

@@ -20,7 +20,7 @@ type pending struct {
 	ask   *ask
 	seeds map[int]seed
 
-	answer *answer // when turn has told it
+	answer *answer // set before turn is sent to
 	err    error
 
 	// What follows is set where it had to wait, and guarded by the batcher.
@@ -96,61 +96,55 @@ type errQueued struct{ error }
 
 func (e errQueued) Unwrap() error { return e.error }
 
-// send makes the call for an admission, with what is known of seeds by the numbers of the rules.
+// send runs the script for an admission, with what is known of seeds by the numbers of the rules. A
+// reservation may share the call with others.
 func (r *Redis) send(ctx context.Context, a *ask, seeds map[int]seed) (*answer, error) {
 	p := &pending{ask: a, seeds: seeds}
-	if r.cluster || a.mode != luaReserve {
-		ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-		defer cancel()
-		r.sendAll(ctx, []*pending{p})
+	limited, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+	defer cancel()
+	if a.mode != luaReserve {
+		r.run(limited, []*pending{p})
 		return p.answer, p.err
 	}
 	batch := r.batcher.enter(p)
 	if batch == nil {
-		ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-		defer cancel()
 		select {
 		case <-p.turn:
 			batch = p.batch
-		case <-ctx.Done():
+		case <-limited.Done():
 			quit := false
 			if batch, quit = r.batcher.quit(p); quit {
-				return nil, errQueued{ctx.Err()}
+				return nil, errQueued{limited.Err()}
 			}
 			if batch == nil {
-				return nil, ctx.Err()
+				return nil, limited.Err()
 			}
 		}
 	}
 	if batch != nil {
-		r.lead(batch)
+		// Not the context of one of them: the others stay when it goes.
+		shared, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
+		defer cancel()
+		r.run(shared, batch)
+		r.batcher.leave()
+		for _, p := range batch[1:] {
+			p.turn <- struct{}{}
+		}
 	}
 	return p.answer, p.err
 }
 
-// lead sends a batch, and tells the others when it is answered.
-func (r *Redis) lead(batch []*pending) {
-	// Not the context of one of them: the others stay when it goes.
-	ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
-	defer cancel()
-	r.sendAll(ctx, batch)
-	r.batcher.leave()
-	for _, p := range batch[1:] {
-		p.turn <- struct{}{}
-	}
-}
-
-// sendAll makes one call of the script for admissions on one node.
-func (r *Redis) sendAll(ctx context.Context, batch []*pending) {
+// run makes one call of the script for admissions.
+func (r *Redis) run(ctx context.Context, batch []*pending) {
 	size := 0
 	for _, p := range batch {
 		size += p.ask.size()
 	}
 	keys := make([]string, 1, 1+size)
-	keys[0] = r.key(batch[0].ask.tag, "open")
-	args := make([]any, 1, 1+4*len(batch))
-	args[0] = []byte(make(packed, 0, (6+len(units))*8).numbers(
-		r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen(), float64(len(batch)), float64(len(units))).charges(failedAttempt))
+	keys[0] = r.key("open")
+	args := make([]any, 1, 1+2*len(batch))
+	args[0] = []byte(make(packed, 0, (6+len(units))*8).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep),
+		r.frozen(), float64(len(batch)), float64(len(units))).charges(failedAttempt))
 	for _, p := range batch {
 		keys, args = r.appendAsk(keys, args, p)
 	}
@@ -160,7 +154,7 @@ func (r *Redis) sendAll(ctx context.Context, batch []*pending) {
 	}
 	for i, p := range batch {
 		if p.err = err; err == nil {
-			p.answer = newAnswer(replies[i])
+			p.answer = p.ask.answer(replies[i])
 		}
 	}
 }
@@ -168,11 +162,15 @@ func (r *Redis) sendAll(ctx context.Context, batch []*pending) {
 // appendAsk appends the keys and arguments of an admission, as admit.lua describes them.
 func (r *Redis) appendAsk(keys []string, args []any, p *pending) ([]string, []any) {
 	a := p.ask
-	keys = append(keys, r.key(a.tag, "r/"+a.id))
 	n := a.size() - 1
-	asks := make(packed, 0, n*11*8)
+	numbers := make(packed, 0, 8*(8+len(a.candidates)+11*n)).numbers(a.mode, float64(a.out.total), float64(a.out.cap), float64(a.req.least()),
+		float64(a.req.N), float64(len(a.common)), float64(len(a.candidates)), float64(n))
+	for _, candidate := range a.candidates {
+		numbers = numbers.number(float64(len(candidate)))
+	}
+	keys = append(keys, r.recordKey(a.id))
 	a.rules(func(i int, rule *Rule) {
-		keys = append(keys, r.counterKey(a.tag, rule))
+		keys = append(keys, r.counterKey(rule))
 		s, known := p.seeds[i]
 		switch {
 		case r.opts.Seed == nil:
@@ -180,23 +178,7 @@ func (r *Redis) appendAsk(keys []string, args []any, p *pending) ([]string, []an
 		case !known:
 			s.used = -1
 		}
-		asks = asks.ask(a.req, rule.Limit, s.used, s.since)
+		numbers = numbers.ask(a.req, rule.Limit, s.used, s.since)
 	})
-	sizes := make(packed, 0, 8*len(a.candidates))
-	for _, candidate := range a.candidates {
-		sizes = sizes.number(float64(len(candidate)))
-	}
-	numbers := make(packed, 0, 8*8).numbers(a.mode, float64(a.out.total), float64(a.out.cap), float64(a.req.least()),
-		float64(a.req.N), float64(len(a.common)), float64(len(a.candidates)), float64(n))
-	return keys, append(args, a.id, []byte(numbers), []byte(asks), []byte(sizes))
-}
-
-func newAnswer(data string) *answer {
-	got := &answer{reply: reply{data: data}}
-	got.status, got.at = got.number(), got.instant()
-	if got.status == luaAdmitted {
-		got.candidate = int(got.number())
-		got.out = output{total: got.number(), cap: got.number()}
-	}
-	return got
+	return keys, append(args, a.id, []byte(numbers))
 }

@@ -16,7 +16,7 @@ import (
 
 func TestAnAdmissionIsOneCall(t *testing.T) {
 	tuning := calm()
-	tuning.linger = 20 * time.Millisecond
+	tuning.batchDelay = 20 * time.Millisecond
 	r, s := single(t, tuning)
 	rules := []*Rule{rule("a", "1M requests/minute"), rule("a", "1M tokens/minute"), rule("a", "1M tokens/month"), rule("a", "900 concurrent"),
 		NewRule(ScopeTeam, "crew", Limit{Unit: USD, Window: Month, Amount: 1000}), NewRule(ScopeModel, "m*", Limit{Unit: Requests, Window: Day, Amount: 500})}
@@ -68,16 +68,12 @@ func TestNoLimitsAreNoCall(t *testing.T) {
 	}
 }
 
-func TestOnAClusterATeamAndItsKeysAreOneCall(t *testing.T) {
+// On a Cluster all limits of a request are one call, too, and what one of them refuses takes nothing of the others.
+func TestOnAClusterAnAdmissionIsOneCall(t *testing.T) {
 	set := redistest.Cluster(t)
 	r := store(t, RedisOptions{URLs: set.URLs()}, calm())
-	of := func(words string) *Rule {
-		l := rule("alice", words)
-		l.Team = "crew"
-		return l
-	}
-	rules := []*Rule{of("1M requests/minute"), of("1M tokens/month"), NewRule(ScopeTeam, "crew", Limit{Unit: Concurrent, Amount: 500})}
-	model := NewRule(ScopeModel, "m*", Limit{Unit: Requests, Window: Day, Amount: 500})
+	rules := []*Rule{rule("alice", "9 concurrent"), NewRule(ScopeTeam, "crew", Limit{Unit: Tokens, Window: Month, Amount: 1000}),
+		NewRule(ScopeModel, "m*", Limit{Unit: Requests, Window: Day, Amount: 500})}
 	full, free := NewRule(ScopeBackend, "full", Limit{Unit: Concurrent, Amount: 1}), NewRule(ScopeBackend, "free", Limit{Unit: Concurrent, Amount: 900})
 	calls := func() (n int) {
 		for _, s := range set.Servers {
@@ -85,70 +81,43 @@ func TestOnAClusterATeamAndItsKeysAreOneCall(t *testing.T) {
 		}
 		return n
 	}
-	for _, c := range []struct {
-		name       string
-		rules      []*Rule
-		candidates [][]*Rule
-		want       int
-	}{
-		{"key and team", rules, nil, 1},
-		{"backends without limits", rules, [][]*Rule{{}, {free}}, 1},
-		{"a model", append(rules[:3:3], model), nil, 2},
-		{"a backend", rules, [][]*Rule{{free}}, 2},
-		{"the second of two backends", append(rules[:3:3], model), [][]*Rule{{full}, {free}}, 4},
-	} {
-		req := asking(1, c.rules...)
-		req.Candidates = c.candidates
-		if c.name == "the second of two backends" {
-			first := asking(1)
-			first.Candidates = [][]*Rule{{full}}
-			admit(t, r, first)
-		}
-		admit(t, r, req) // loads the scripts where they are not
-		req.ID += " again"
-		before := calls()
-		admit(t, r, req)
-		if n := calls() - before; n != c.want {
-			t.Errorf("%s: %d calls, want %d", c.name, n, c.want)
-		}
-	}
-}
-
-func TestOnAClusterARefusalByALaterNodeTakesNothing(t *testing.T) {
-	set := redistest.Cluster(t)
-	r := store(t, RedisOptions{URLs: set.URLs()}, calm())
-	key, team := rule("alice", "9 concurrent"), NewRule(ScopeTeam, "crew", Limit{Unit: Tokens, Window: Month, Amount: 1000})
-	model := NewRule(ScopeModel, "m*", Limit{Unit: Requests, Window: Day, Amount: 500})
-	full := NewRule(ScopeBackend, "full", Limit{Unit: Concurrent, Amount: 1})
-	ask := func(rules ...*Rule) Request {
+	ask := func(rules []*Rule, candidates ...[]*Rule) Request {
 		req := asking(10, rules...)
-		req.Candidates = [][]*Rule{{full}}
+		req.Candidates = candidates
 		return req
 	}
-	held := admit(t, r, ask())
+	held := admit(t, r, ask(nil, []*Rule{full})) // loads the script
+	before := calls()
 	for range 5 {
-		if got := refuse(t, r, ask(key, team, model)); got.Rule != full || len(got.States) != 4 {
+		if got := refuse(t, r, ask(rules, []*Rule{full})); got.Rule != full || len(got.States) != 4 {
 			t.Fatalf("got %v with %d states", got, len(got.States))
 		}
 	}
-	remains(t, r, key, 9)
-	remains(t, r, team, 1000)
-	remains(t, r, model, 500)
+	moving := admit(t, r, ask(rules, []*Rule{full}, []*Rule{free}, []*Rule{full, rules[2]}))
+	if n := calls() - before; n != 6 {
+		t.Errorf("six admissions were %d calls", n)
+	}
+	if moving.Candidate() != 1 {
+		t.Errorf("the candidate is %d", moving.Candidate())
+	}
+	remains(t, r, rules[1], 990)
 	held.Settle(context.Background(), all)
 	flushed(t, r)
-	admit(t, r, ask(key, team, model))
-	remains(t, r, team, 990)
-
-	req := asking(1)
-	req.Candidates = [][]*Rule{{full, model}}
-	if _, err := r.Reserve(context.Background(), req); err == nil || errors.Is(err, ErrUnavailable) {
-		t.Errorf("a candidate of two things: got %v", err)
+	if err := moving.Move(context.Background(), 2); err != nil {
+		t.Fatal(err)
 	}
+	remains(t, r, free, 900)
+	moving.Settle(context.Background(), Actual{})
+	flushed(t, r)
+	remains(t, r, rules[0], 9)
+	remains(t, r, rules[1], 1000)
+	remains(t, r, rules[2], 500)
+	remains(t, r, full, 1)
 }
 
 func TestRefusalsAreRememberedForAMoment(t *testing.T) {
 	tuning := calm()
-	tuning.denied = 100 * time.Millisecond
+	tuning.overLimit = 100 * time.Millisecond
 	r, s := single(t, tuning)
 	for _, words := range []string{"1 requests/hour", "100 tokens/hour", "100 tokens/month"} {
 		limit := rule("a", words)
@@ -172,7 +141,7 @@ func TestRefusalsAreRememberedForAMoment(t *testing.T) {
 
 func TestARefusalIsForgottenWhenSomethingComesBack(t *testing.T) {
 	tuning := calm()
-	tuning.denied = time.Hour
+	tuning.overLimit = time.Hour
 	r, _ := single(t, tuning)
 	limit := rule("a", "100 tokens/hour")
 	held := admit(t, r, asking(100, limit))

@@ -1,9 +1,6 @@
 package limiter
 
-import "time"
-
-// luaLapsed is a quota's hold that counts as used.
-const luaLapsed = 3
+import "slices"
 
 // charge charges Redis in the background with what a request has used that was admitted without it:
 // once for each id, however often that is told, and whatever room there is. The holds' amounts are
@@ -24,15 +21,9 @@ func (r *Redis) charge(id string, holds []hold, used Actual) {
 func (r *Redis) hold(id string, holds []hold) { r.queueCharge(id, holds, Actual{}, -1) }
 
 func (r *Redis) queueCharge(id string, holds []hold, used Actual, sign float64) {
-	byTag := map[string][]hold{}
-	for _, h := range holds {
-		if h.rule.Limit.Unit != Concurrent {
-			tag := r.tag(h.rule)
-			byTag[tag] = append(byTag[tag], h)
-		}
-	}
-	for tag, part := range byTag {
-		r.settler.add(settlement{tag: tag, id: id, used: used, charge: r.chargeRecord(tag, part, sign)})
+	holds = slices.DeleteFunc(slices.Clone(holds), func(h hold) bool { return h.rule.Limit.Unit == Concurrent })
+	if len(holds) > 0 {
+		r.settler.add(settlement{id: id, used: used, charge: r.chargeRecord(holds, sign)})
 	}
 }
 
@@ -46,17 +37,15 @@ func (r *Redis) epoch() uint64 {
 
 // chargeRecord is a record that nobody has stored, in the form that counter.lua describes: settling
 // it gives back the amounts, or takes them where sign is -1, and charges what was used.
-func (r *Redis) chargeRecord(tag string, holds []hold, sign float64) []byte {
-	p := packed(nil).numbers(0, 0, -1, 0, float64(len(holds)))
+func (r *Redis) chargeRecord(holds []hold, sign float64) []byte {
+	p := packed(nil).record(len(holds))
 	for i := range holds {
 		h := &holds[i]
-		l := h.rule.Limit
-		kind, mark := luaKind(l), 0.0
-		if l.Window.Quota() {
-			kind, mark = luaLapsed, float64(h.mark/int64(time.Microsecond))
+		kind := luaKind(h.rule.Limit)
+		if kind == luaQuota {
+			kind = luaReaped
 		}
-		p = p.numbers(kind, float64(l.Unit), sign*float64(h.amount), mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
-		p = p.text(r.counterKey(tag, h.rule))
+		p = p.hold(kind, h.rule, r.counterKey(h.rule), sign*float64(h.amount), h.mark)
 	}
 	return p
 }

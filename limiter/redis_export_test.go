@@ -15,12 +15,12 @@ type noLog struct{}
 func (noLog) Printf(context.Context, string, ...any) {}
 
 // NewFrozenRedis returns a store whose scripts go by now, and whose leases outlast what a test lets
-// pass. It remembers refusals for as long as denied.
-func NewFrozenRedis(opts RedisOptions, now func() time.Time, denied time.Duration) (*Redis, error) {
+// pass. It repeats refusals for as long as overLimit.
+func NewFrozenRedis(opts RedisOptions, now func() time.Time, overLimit time.Duration) (*Redis, error) {
 	tuning := defaultTuning
-	tuning.now, tuning.denied = now, denied
+	tuning.now, tuning.overLimit = now, overLimit
 	tuning.lease = 1000 * 24 * time.Hour
-	tuning.linger = 0
+	tuning.batchDelay = 0
 	opts.Timeout = 5 * time.Second // of a machine that tests share
 	return newRedis(opts, tuning)
 }

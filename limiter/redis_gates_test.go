@@ -15,7 +15,7 @@ import (
 func threeGates(t *testing.T, urls []string) (gates [3]*Redis) {
 	for i := range gates {
 		tuning := defaultTuning
-		tuning.denied = 20 * time.Millisecond
+		tuning.overLimit = 20 * time.Millisecond
 		gates[i] = store(t, RedisOptions{URLs: urls}, tuning)
 	}
 	return gates
@@ -47,7 +47,6 @@ func stormsAdmitTheLimit(t *testing.T, urls []string) {
 		"1000 tokens/hour burst 500": 10, "1000 tokens/day": 10,
 	} {
 		limit := rule("storm "+words, words)
-		limit.Team = "crew"
 		backend := NewRule(ScopeBackend, words, Limit{Unit: Concurrent, Amount: 10_000})
 		want := limit.Limit.Capacity()
 		if limit.Limit.Unit == Tokens {
@@ -132,7 +131,7 @@ func TestThreeGatesNeverHaveMoreInFlightThanPlaces(t *testing.T) {
 func TestGatesCountEachOther(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	tuning := calm()
-	tuning.beat = 100 * time.Millisecond
+	tuning.heartbeat = 100 * time.Millisecond
 	var gates []*Redis
 	for i := range 3 {
 		gates = append(gates, store(t, RedisOptions{URLs: []string{s.URL}, GateID: fmt.Sprint("gate-", i)}, tuning))

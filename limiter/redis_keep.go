@@ -14,38 +14,21 @@ const renewBatch = 128
 type openReservations struct {
 	mu  sync.Mutex
 	all map[*redisReservation]struct{}
-
-	// tags are the nodes' shares of keys on which something was held lately, and when.
-	tags map[string]time.Time
 }
 
-// add notes a reservation that was made now.
+// add adds a reservation that was made now, if it holds or may come to hold what ends at a deadline.
 func (o *openReservations) add(r *redisReservation) {
-	lapses := false
-	for i := range r.parts {
-		for j := range r.parts[i].holds {
-			if l := r.parts[i].holds[j].rule.Limit; !l.Window.Rate() {
-				lapses = true
-			}
-		}
-	}
-	if !lapses && !moves(r) {
+	expires := func(h hold) bool { return !h.rule.Limit.Window.Rate() }
+	if !slices.ContainsFunc(r.common, expires) && !slices.ContainsFunc(r.own, expires) && !moves(r) {
 		return
 	}
-	now := time.Now()
-	r.renewed = now
+	r.renewed = time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
 		o.all = make(map[*redisReservation]struct{})
 	}
-	if o.tags == nil {
-		o.tags = make(map[string]time.Time)
-	}
 	o.all[r] = struct{}{}
-	for i := range r.parts {
-		o.tags[r.parts[i].tag] = now
-	}
 }
 
 // moves reports whether a reservation may come to hold something else.
@@ -73,31 +56,17 @@ func (o *openReservations) list() []*redisReservation {
 	return list
 }
 
-// lately returns the tags that were used since a time, and forgets the others.
-func (o *openReservations) lately(since time.Time) (tags []string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for tag, used := range o.tags {
-		if used.Before(since) {
-			delete(o.tags, tag)
-		} else {
-			tags = append(tags, tag)
-		}
-	}
-	return tags
-}
-
-// keep counts the gate, renews what it holds and lapses what dead gates held, until ctx is done.
-func (r *Redis) keep(ctx context.Context) {
-	ticker := time.NewTicker(r.tuning.beat)
+// maintain registers the gate as alive, renews what it holds and reaps what dead gates held, until ctx is done.
+func (r *Redis) maintain(ctx context.Context) {
+	ticker := time.NewTicker(r.tuning.heartbeat)
 	defer ticker.Stop()
 	for {
-		for _, task := range []func(context.Context) error{r.beat, r.renew, r.lapse} {
+		for _, task := range []func(context.Context) error{r.heartbeat, r.renew, r.reap} {
 			if err := task(ctx); err != nil && ctx.Err() == nil {
 				r.opts.OnError(err)
 			}
 		}
-		r.denied.sweep()
+		r.overLimit.sweep()
 		select {
 		case <-ctx.Done():
 			return
@@ -106,9 +75,9 @@ func (r *Redis) keep(ctx context.Context) {
 	}
 }
 
-// beat counts this gate, and those that were seen lately: in the last three beats. A gate that has yet to
-// charge what it admitted is not counted: others wait for it.
-func (r *Redis) beat(ctx context.Context) error {
+// heartbeat registers this gate as alive, and counts those that were in the last three heartbeats. A gate that
+// has yet to charge what it admitted is not counted: others wait for it.
+func (r *Redis) heartbeat(ctx context.Context) error {
 	r.beating.Lock()
 	defer r.beating.Unlock()
 	owes := r.owes.Load()
@@ -125,8 +94,8 @@ func (r *Redis) beat(ctx context.Context) error {
 func (r *Redis) countGates(ctx context.Context, leave bool) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Timeout)
 	defer cancel()
-	numbers := packed(nil).numbers(r.given(), micros(3*r.tuning.beat)).truth(leave)
-	n, err := gatesScript.run(ctx, r.client, []string{r.key("", "gates")}, []byte(numbers), r.opts.GateID).Int64()
+	numbers := packed(nil).numbers(r.given(), micros(3*r.tuning.heartbeat)).truth(leave)
+	n, err := gatesScript.run(ctx, r.client, []string{r.key("gates")}, []byte(numbers), r.opts.GateID).Int64()
 	if err != nil {
 		return 0, r.failed(err)
 	}
@@ -141,22 +110,23 @@ func (r *Redis) leave() {
 // renew moves the deadlines on of what was not renewed lately.
 func (r *Redis) renew(ctx context.Context) error {
 	now := time.Now()
-	due := now.Add(r.tuning.beat/2 - r.tuning.renew)
-	ids := map[string][]string{} // by tag
+	due := now.Add(r.tuning.heartbeat/2 - r.tuning.renew)
 	var renewed []*redisReservation
 	for _, res := range r.open.list() {
 		res.mu.Lock()
 		if !res.settled && res.renewed.Before(due) {
 			renewed = append(renewed, res)
-			for _, p := range res.parts {
-				ids[p.tag] = append(ids[p.tag], p.id)
-			}
 		}
 		res.mu.Unlock()
 	}
+	header := []byte(packed(nil).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen()))
 	var calls []*call
-	for tag, all := range ids {
-		calls = append(calls, r.renewCalls(tag, all)...)
+	for some := range slices.Chunk(renewed, renewBatch) {
+		c := &call{script: renewScript, keys: []string{r.key("open")}, args: []any{header}}
+		for _, res := range some {
+			c.keys, c.args = append(c.keys, r.recordKey(res.req.ID)), append(c.args, res.req.ID)
+		}
+		calls = append(calls, c)
 	}
 	if err := r.runTask(ctx, calls); err != nil {
 		return err
@@ -166,39 +136,13 @@ func (r *Redis) renew(ctx context.Context) error {
 		res.renewed = now
 		res.mu.Unlock()
 	}
-	r.open.mu.Lock()
-	defer r.open.mu.Unlock()
-	for tag := range ids {
-		r.open.tags[tag] = now
-	}
 	return nil
 }
 
-// renewCalls are the calls that renew reservations on one node.
-func (r *Redis) renewCalls(tag string, ids []string) (calls []*call) {
-	header := []byte(packed(nil).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen()))
-	for some := range slices.Chunk(ids, renewBatch) {
-		c := &call{script: renewScript, keys: []string{r.key(tag, "open")}, args: []any{header}}
-		for _, id := range some {
-			c.keys, c.args = append(c.keys, r.key(tag, "r/"+id)), append(c.args, id)
-		}
-		calls = append(calls, c)
-	}
-	return calls
-}
-
-// lapse lapses what gates held that died, wherever this one had something to do in the last hour.
-func (r *Redis) lapse(ctx context.Context) error {
-	tags := r.open.lately(time.Now().Add(-time.Hour))
-	if !r.cluster {
-		tags = []string{""}
-	}
+// reap frees what gates held that died.
+func (r *Redis) reap(ctx context.Context) error {
 	header := []byte(packed(nil).numbers(r.given(), millis(r.tuning.keep), r.frozen()))
-	calls := make([]*call, len(tags))
-	for i, tag := range tags {
-		calls[i] = &call{script: lapseScript, keys: []string{r.key(tag, "open")}, args: []any{header, r.key(tag, "r/")}}
-	}
-	return r.runTask(ctx, calls)
+	return r.runTask(ctx, []*call{{script: reapScript, keys: []string{r.key("open")}, args: []any{header, r.recordKey("")}}})
 }
 
 // runTask makes the calls of a task, some in a round trip, and returns the first error.

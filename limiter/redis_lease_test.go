@@ -31,10 +31,10 @@ func renew(t *testing.T, r *Redis) {
 	}
 }
 
-func lapse(t *testing.T, r *Redis) {
+func reap(t *testing.T, r *Redis) {
 	t.Helper()
-	if err := r.lapse(context.Background()); err != nil {
-		t.Fatalf("lapsing: %v", err)
+	if err := r.reap(context.Background()); err != nil {
+		t.Fatalf("reaping: %v", err)
 	}
 }
 
@@ -45,7 +45,7 @@ func TestWhatADeadGateHeldLapses(t *testing.T) {
 		admit(t, dead, asking(20, places, quota, rate))
 	}
 	clock.pass(30*time.Second - time.Microsecond)
-	lapse(t, alive)
+	reap(t, alive)
 	remains(t, alive, places, 0)
 	if r := refuse(t, alive, asking(950, quota)); !r.Reserved {
 		t.Errorf("got %v, want a refusal for what is reserved", r)
@@ -53,8 +53,8 @@ func TestWhatADeadGateHeldLapses(t *testing.T) {
 	clock.pass(time.Microsecond)
 	remains(t, alive, places, 3)
 	admit(t, alive, asking(1, places)) // before anybody has cleared up
-	lapse(t, alive)
-	lapse(t, alive)
+	reap(t, alive)
+	reap(t, alive)
 	remains(t, alive, places, 2)
 	remains(t, alive, rate, 70) // what it took fills up again
 	remains(t, alive, quota, 940)
@@ -68,7 +68,7 @@ func TestAGateThatWasCutOffPutsItsQuotasRight(t *testing.T) {
 	places, quota := rule("a", "1 concurrent"), rule("a", "1000 tokens/month")
 	res := admit(t, cutOff, asking(100, places, quota))
 	clock.pass(time.Hour)
-	lapse(t, alive)
+	reap(t, alive)
 	other := admit(t, alive, asking(10, places, quota))
 	remains(t, alive, quota, 890)
 
@@ -91,7 +91,7 @@ func TestAnExpiredLeaseIsNotRenewed(t *testing.T) {
 	places := rule("a", "2 concurrent")
 	admit(t, late, asking(1, places))
 	clock.pass(30 * time.Second)
-	renew(t, late) // nobody has lapsed it yet
+	renew(t, late) // nobody has reaped it yet
 	remains(t, other, places, 2)
 	renew(t, late)
 	remains(t, other, places, 2)
@@ -109,7 +109,7 @@ func TestAStreamKeepsItsPlaceForAsLongAsItLasts(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	clock := newManual()
 	tuning := clock.by()
-	tuning.renew, tuning.beat = 0, 20*time.Millisecond // it renews with each beat
+	tuning.renew, tuning.heartbeat = 0, 20*time.Millisecond // it renews with each beat
 	opts := RedisOptions{URLs: []string{s.URL}}
 	gate, other := store(t, opts, tuning), store(t, opts, clock.by())
 	places := rule("a", "1 concurrent")
@@ -118,7 +118,7 @@ func TestAStreamKeepsItsPlaceForAsLongAsItLasts(t *testing.T) {
 	for range 5 {
 		clock.pass(tuning.lease - time.Second)
 		eventually(t, "a renewal", func() bool {
-			ends, err := s.Client().ZScore(context.Background(), gate.key("", places.name), req.ID).Result()
+			ends, err := s.Client().ZScore(context.Background(), gate.key(places.name), req.ID).Result()
 			return err == nil && ends >= micros(tuning.lease)+float64(clock.now().UnixMicro())
 		})
 		refuse(t, other, asking(1, places))
@@ -201,7 +201,7 @@ func TestALapsedReservationMayMove(t *testing.T) {
 	req.Candidates = [][]*Rule{{a}, {b}, {a}}
 	res := admit(t, cutOff, req)
 	clock.pass(time.Minute)
-	lapse(t, alive)
+	reap(t, alive)
 	other := asking(1)
 	other.Candidates = [][]*Rule{{a}}
 	taken := admit(t, alive, other)
@@ -254,7 +254,7 @@ func TestABucketThatIsFullVanishes(t *testing.T) {
 	r, s := single(t, calm())
 	full := rule("a", "10 requests/second")
 	admit(t, r, asking(1, full))
-	key := r.key("", full.name)
+	key := r.key(full.name)
 	eventually(t, "the end of the key", func() bool { return s.Do("exists", key).(int64) == 0 })
 	remains(t, r, full, 10)
 }

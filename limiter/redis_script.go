@@ -19,8 +19,8 @@ var (
 	settleLua string
 	//go:embed lua/renew.lua
 	renewLua string
-	//go:embed lua/lapse.lua
-	lapseLua string
+	//go:embed lua/reap.lua
+	reapLua string
 	//go:embed lua/gates.lua
 	gatesLua string
 )
@@ -29,7 +29,7 @@ var (
 	admitScript  = newScript(admitLua)
 	settleScript = newScript(settleLua)
 	renewScript  = newScript(renewLua)
-	lapseScript  = newScript(lapseLua)
+	reapScript   = newScript(reapLua)
 	gatesScript  = newScript(gatesLua)
 )
 
@@ -72,7 +72,7 @@ type call struct {
 	cmd    *redis.Cmd
 }
 
-// runAll runs scripts in one round trip for each node, and once more those that a node did not have.
+// runAll runs scripts in one round trip, and once more those that Redis did not have.
 // Their errors are those of their commands.
 func runAll(ctx context.Context, c redis.UniversalClient, calls []*call) {
 	if len(calls) == 1 {

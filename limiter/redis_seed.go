@@ -8,7 +8,7 @@ import (
 
 var errSeed = errors.New("a quota's window changed whenever it was seeded")
 
-// seed asks what was used of the quotas that Redis does not know, and makes the call again. Of many
+// seed asks Seed what was used of the quotas that Redis does not know, and runs the script again. Of many
 // requests for one quota that come at the same time to a gate, one asks; where it fails, nothing is
 // taken anywhere.
 func (r *Redis) seed(ctx context.Context, a *ask, got *answer) (*answer, error) {
@@ -36,14 +36,4 @@ func (r *Redis) seed(ctx context.Context, a *ask, got *answer) (*answer, error) 
 		}
 	}
 	return nil, errSeed
-}
-
-// rule returns the rule of a number.
-func (a *ask) rule(n int64) (rule *Rule) {
-	a.rules(func(i int, r *Rule) {
-		if int64(i) == n {
-			rule = r
-		}
-	})
-	return rule
 }

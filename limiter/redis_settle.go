@@ -17,7 +17,7 @@ const (
 	settleBatch = 64
 	settleCalls = 16
 
-	// settleQueue is how many settlements wait while Redis is away. Those that come on top lapse.
+	// settleQueue is how many settlements wait while Redis is away. The reservations of those that come on top are reaped.
 	settleQueue = 100_000
 
 	// settleTimeout is the budget of one round trip: no caller waits for it.
@@ -28,9 +28,9 @@ const (
 	settleTries = 5
 )
 
-// settlement is the end of what a reservation holds on one node.
+// settlement is the end of what a reservation holds.
 type settlement struct {
-	tag, id string
+	id      string
 	used    Actual
 	holds   []hold
 	givenUp bool   // the call that reserves it may yet come
@@ -40,7 +40,7 @@ type settlement struct {
 	order   uint64 // in which it was added
 }
 
-// settler tells Redis of settlements in the background: in order, in batches, and again until Redis
+// settler delivers settlements to Redis in the background: in order, in batches, and again until Redis
 // has answered, which is harmless because it goes by their ids.
 type settler struct {
 	store *Redis
@@ -178,7 +178,7 @@ func (s *settler) wait(backoff time.Duration) bool {
 	s.mu.Lock()
 	full := len(s.queue) >= settleBatch || len(s.waiting) > 0
 	s.mu.Unlock()
-	return full || s.sleep(s.store.tuning.linger, s.rushed)
+	return full || s.sleep(s.store.tuning.batchDelay, s.rushed)
 }
 
 // rushed reports whether somebody waits for the queue, or enough is in it.
@@ -266,7 +266,7 @@ func (s *settler) finish(again []settlement, err error) {
 func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
-	chunks := chunked(batch)
+	chunks := slices.Collect(slices.Chunk(batch, settleBatch))
 	calls := make([]*call, len(chunks))
 	for i, chunk := range chunks {
 		calls[i] = s.store.settleCall(chunk)
@@ -279,7 +279,7 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 			continue
 		}
 		for _, st := range chunk {
-			s.store.denied.forget(st.holds)
+			s.store.overLimit.forget(st.holds)
 		}
 		for missing.more() {
 			st := &chunk[missing.number()]
@@ -293,37 +293,21 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	return again, err
 }
 
-// chunked puts the settlements of one node together, at most settleBatch in one call.
-func chunked(batch []settlement) (chunks [][]settlement) {
-	last := map[string]int{} // tag → its last chunk
-	for _, st := range batch {
-		i, ok := last[st.tag]
-		if !ok || len(chunks[i]) == settleBatch {
-			i = len(chunks)
-			last[st.tag] = i
-			chunks = append(chunks, nil)
-		}
-		chunks[i] = append(chunks[i], st)
-	}
-	return chunks
-}
-
 // settleCall is the call of the script that settles a chunk.
 func (r *Redis) settleCall(chunk []settlement) *call {
-	tag := chunk[0].tag
 	keys := make([]string, 1, 1+len(chunk))
-	keys[0] = r.key(tag, "open")
+	keys[0] = r.key("open")
 	args := make([]any, 2, 2+2*len(chunk))
 	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), float64(len(units))))
 	used := make(packed, 0, len(chunk)*(1+len(units))*8)
 	for _, st := range chunk {
-		keys = append(keys, r.key(tag, "r/"+st.id))
+		keys = append(keys, r.recordKey(st.id))
 		substitute, how := []byte{}, luaKnown
 		switch {
 		case st.givenUp:
 			how = luaGiveUp
 		case st.lost:
-			substitute = r.emptyRecord(tag, st.holds)
+			substitute = r.emptyRecord(st.holds)
 		case st.charge != nil:
 			substitute, how = st.charge, luaOnce
 		}
@@ -335,36 +319,12 @@ func (r *Redis) settleCall(chunk []settlement) *call {
 }
 
 // emptyRecord is the record of a reservation that holds nothing of its counters, so that all that was
-// used is charged. It has the form that counter.lua describes.
-func (r *Redis) emptyRecord(tag string, holds []hold) []byte {
-	p := packed(nil).numbers(0, 0, -1, 0, float64(len(holds)))
+// used is charged.
+func (r *Redis) emptyRecord(holds []hold) []byte {
+	p := packed(nil).record(len(holds))
 	for i := range holds {
-		l, mark := holds[i].rule.Limit, 0.0
-		if l.Window.Quota() {
-			mark = float64(holds[i].mark / int64(time.Microsecond))
-		}
-		p = p.numbers(luaKind(l), float64(l.Unit), 0, mark, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
-		p = p.text(r.counterKey(tag, holds[i].rule))
+		rule := holds[i].rule
+		p = p.hold(luaKind(rule.Limit), rule, r.counterKey(rule), 0, holds[i].mark)
 	}
 	return p
-}
-
-// giveBack returns at once what a request took on some nodes of a Cluster before another refused it.
-// What can't be told now is told in the background.
-func (r *Redis) giveBack(parts []part) {
-	if len(parts) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
-	defer cancel()
-	calls := make([]*call, len(parts))
-	for i, p := range parts {
-		calls[i] = r.settleCall([]settlement{{tag: p.tag, id: p.id}})
-	}
-	runAll(ctx, r.client, calls)
-	for i, p := range parts {
-		if calls[i].cmd.Err() != nil {
-			r.settler.add(settlement{tag: p.tag, id: p.id, tries: 1})
-		}
-	}
 }

@@ -23,7 +23,7 @@ const (
 // calm is a tuning whose background does nothing unasked: what a test looks at is what it has done.
 func calm() redisTuning {
 	t := defaultTuning
-	t.beat, t.linger, t.denied = never, 0, 0
+	t.heartbeat, t.batchDelay, t.overLimit = never, 0, 0
 	return t
 }
 
@@ -42,7 +42,7 @@ func store(t testing.TB, opts RedisOptions, tuning redisTuning) *Redis {
 			t.Error(err)
 		}
 	})
-	if tuning.beat == never {
+	if tuning.heartbeat == never {
 		rest(r) // a first beat that is late would renew what a test lets lapse
 	}
 	return r

@@ -11,9 +11,12 @@ import (
 
 // The kinds of counters and the modes and outcomes of an admission, as the scripts number them.
 const (
-	luaBucket, luaQuota, luaLease                    = 0, 1, 2
-	luaReserve, luaPeek, luaMove, luaShrink          = 0, 1, 2, 3
-	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp = 0, 1, 2, 3
+	luaBucket, luaQuota, luaPermit                            = 0, 1, 2
+	luaReserve, luaPeek, luaMove                              = 0, 1, 2
+	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp, luaSeen = 0, 1, 2, 3, 4
+
+	// luaReaped is a quota's hold that counts as used.
+	luaReaped = 3
 
 	// How settle.lua treats what it has no record of.
 	luaKnown, luaGiveUp, luaOnce = 0.0, 1.0, 2.0
@@ -21,6 +24,108 @@ const (
 	// luaEverything is more output than any limit leaves room for.
 	luaEverything = float64(MaxAmount)
 )
+
+// ask is what an admission asks of the script: the rules whose counters it names, without two of one name.
+type ask struct {
+	mode       float64
+	id         string // of the reservation
+	req        *Request
+	out        output
+	common     []*Rule
+	candidates [][]*Rule
+}
+
+// answer is the script's verdict.
+type answer struct {
+	reply
+	status    int64
+	at        instant
+	candidate int
+	out       output
+	common    []hold // what was seen of the request's rules
+	own       []hold // and of the candidate's
+	refusal   *Refusal
+}
+
+// seed is what a quota has used since its window began, in microseconds.
+type seed struct{ used, since float64 }
+
+// rules calls f for each rule that is asked for, in order.
+func (a *ask) rules(f func(i int, rule *Rule)) {
+	i := 0
+	for _, rule := range a.common {
+		f(i, rule)
+		i++
+	}
+	for _, candidate := range a.candidates {
+		for _, rule := range candidate {
+			f(i, rule)
+			i++
+		}
+	}
+}
+
+// rule returns the rule of a number.
+func (a *ask) rule(n int64) (rule *Rule) {
+	a.rules(func(i int, r *Rule) {
+		if int64(i) == n {
+			rule = r
+		}
+	})
+	return rule
+}
+
+// size is how many keys an admission has, beside the index.
+func (a *ask) size() int {
+	n := 1 + len(a.common)
+	for _, rules := range a.candidates {
+		n += len(rules)
+	}
+	return n
+}
+
+// answer reads the script's reply.
+func (a *ask) answer(data string) *answer {
+	got := &answer{reply: reply{data: data}}
+	got.status, got.at = got.number(), got.instant()
+	switch got.status {
+	case luaAdmitted:
+		got.candidate = int(got.number())
+		got.out = output{total: got.number(), cap: got.number()}
+		a.states(got)
+	case luaRefused:
+		rule := a.rule(got.number())
+		v := verdict{need: got.number(), room: got.number(), wait: time.Duration(got.number())}
+		v.reserved, v.tooLarge = got.number() != 0, got.number() != 0
+		got.candidate = int(got.number())
+		a.states(got)
+		if got.bad || rule == nil {
+			got.bad = true
+			return got
+		}
+		got.refusal = v.refusal(rule, got.all())
+	case luaSeen:
+		a.states(got)
+	}
+	return got
+}
+
+// states reads what was seen of the request's rules and of those of the answer's candidate.
+func (a *ask) states(got *answer) {
+	got.common = got.holds(a.common)
+	switch {
+	case got.candidate < 0, got.candidate >= max(len(a.candidates), 1):
+		got.bad = true
+	case len(a.candidates) > 0:
+		got.own = got.holds(a.candidates[got.candidate])
+	}
+}
+
+// all returns the states that were seen.
+func (got *answer) all() []State {
+	all := make([]State, 0, len(got.common)+len(got.own))
+	return states(states(all, got.common, got.at), got.own, got.at)
+}
 
 // packed is numbers as the scripts unpack them: doubles, little-endian.
 type packed []byte
@@ -66,7 +171,7 @@ func luaWindow(w Window) float64 {
 func luaKind(l Limit) float64 {
 	switch {
 	case l.Unit == Concurrent:
-		return luaLease
+		return luaPermit
 	case l.Window.Quota():
 		return luaQuota
 	default:
@@ -91,6 +196,27 @@ func (p packed) ask(q *Request, l Limit, seed, since float64) packed {
 	return p.numbers(luaKind(l), luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()),
 		float64(base), most, clip, float64(price), float64(l.Unit), seed, since)
 }
+
+// charges appends what is charged of each unit.
+func (p packed) charges(used Actual) packed {
+	for u := range units {
+		p = p.number(float64(used.Charge(Unit(u))))
+	}
+	return p
+}
+
+// hold appends a hold on a rule's counter as records have it, see counter.lua.
+func (p packed) hold(kind float64, rule *Rule, key string, amount float64, mark int64) packed {
+	l, since := rule.Limit, 0.0
+	if l.Window.Quota() {
+		since = float64(mark / int64(time.Microsecond))
+	}
+	p = p.numbers(kind, float64(l.Unit), amount, since, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
+	return p.text(key)
+}
+
+// record appends the head of a record of n holds that no reservation has.
+func (p packed) record(n int) packed { return p.numbers(0, 0, -1, 0, float64(n)) }
 
 var errReply = errors.New("a script answered something else than expected")
 
@@ -129,44 +255,12 @@ func (r *reply) instant() instant {
 	return instant{mono: ns, wall: ns}
 }
 
-// hold reads the state of a rule's counter, with a counter that is as far as it is known.
-func (r *reply) hold(rule *Rule) hold {
-	room, mark, used := r.number(), r.number(), r.number()
-	l := rule.Limit
-	h := hold{rule: rule, room: room}
-	switch {
-	case l.Unit == Concurrent:
-		h.counter = &leases{named: named(rule.name), inUse: l.Amount - room, limit: l.Amount}
-	case l.Window.Quota():
-		h.mark, h.used = mark*int64(time.Microsecond), used
-		_, end := l.Window.Bounds(time.Unix(0, h.mark))
-		h.counter = &quota{
-			named: named(rule.name), window: l.Window, amount: l.Amount, used: used,
-			reserved: l.Amount - room - used, start: h.mark, end: end.UnixNano(), seeded: true,
-		}
-	default:
-		// A fraction is of the window, which the script has in microseconds.
-		h.mark = mark * int64(time.Microsecond)
-		h.counter = &bucket{
-			named: named(rule.name), window: l.Window, amount: l.Amount, capacity: l.Capacity(),
-			level: room, fraction: h.mark,
-		}
-	}
-	return h
-}
-
+// holds reads the states of rules' counters.
 func (r *reply) holds(rules []*Rule) []hold {
 	out := make([]hold, len(rules))
 	for i, rule := range rules {
-		out[i] = r.hold(rule)
+		// The mark is the start of a window or a fraction of one, both in microseconds in the script.
+		out[i] = hold{rule: rule, room: r.number(), mark: r.number() * int64(time.Microsecond), used: r.number()}
 	}
 	return out
-}
-
-// charges appends what is charged of each unit.
-func (p packed) charges(used Actual) packed {
-	for u := range units {
-		p = p.number(float64(used.Charge(Unit(u))))
-	}
-	return p
 }

@@ -34,12 +34,6 @@ type Rule struct {
 	ID    string // of the key, team or backend; the model's pattern
 	Limit Limit
 
-	// Team is the team of the key whose rule it is; "" for keys without one, and for all other rules.
-	// A store of several nodes keeps a team and its keys on one, so that their limits are one call.
-	// It decides nothing else. It is set before the rule is used, and is the same in all rules of a
-	// key: with another team, the key's counters begin anew in such a store.
-	Team string
-
 	name string
 	hash uint64 // of name
 }

@@ -1,18 +1,20 @@
--- Admits, peeks, moves or shrinks: all limits of a request on this node in one step, and several
--- requests one after the other, which share the counters that were read.
+-- Admits, peeks or moves: all limits of a request in one step, and several requests one after the other,
+-- which share the counters that were read.
 --
--- KEYS: the index of open reservations; then of each request the record of its reservation and the
--- counters, those of the request itself and those of each candidate. ARGV: numbers for all requests;
--- then of each request the reservation's id, its numbers, the numbers of each counter, and how many
--- counters each candidate has. What a failed attempt is charged of each unit follows the numbers for all.
+-- KEYS: the index of open reservations; then of each request the record of its reservation and its counters,
+-- those of the request itself and then those of each candidate. ARGV: numbers for all requests, with what a
+-- failed attempt is charged of each unit; then of each request the reservation's id and its numbers: eight of
+-- the request, how many counters each candidate has, and eleven of each counter.
 --
--- The replies begin with what came of it and the time. ADMITTED: candidate, total, cap, and of the
--- counters that were taken room, mark and used, after it. REFUSED: room, mark and used of all
--- counters, from which the gate tells who refused, and of PEEK too. UNSEEDED: number and start of
--- quotas for which the gate must ask. GIVEN_UP: the reservation was settled before it was made.
+-- Each reply begins with the outcome and the time. ADMITTED: candidate, total, cap; REFUSED: the counter that
+-- refuses, need, room, nanoseconds to wait, whether it is only reserved, whether it is too large, candidate.
+-- Then ADMITTED, REFUSED and SEEN have room, mark and used of the request's counters and of the candidate's.
+-- UNSEEDED: number and start of quotas for which the gate must ask. GIVEN_UP: the reservation was settled
+-- before it was made.
 
-local RESERVE, PEEK, MOVE, SHRINK = 0, 1, 2, 3
-local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP = 0, 1, 2, 3
+local RESERVE, PEEK, MOVE = 0, 1, 2
+local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP, SEEN = 0, 1, 2, 3, 4
+local IN_FLIGHT = 1e9 -- when to retry what requests in flight hold, in nanoseconds
 
 local given, lease, keep, frozen, requests, units = struct.unpack('<dddddd', ARGV[1])
 local now = clock(given)
@@ -21,11 +23,11 @@ local raw = redis.call('MGET', unpack(KEYS))
 local by_key = {} -- the counters
 local open = {} -- scores and members for the index
 
--- The request that is looked at.
+-- The request that is decided.
 local first -- its record's place in KEYS, before the counters
 local id, mode, total, cap, least, answers, commons, candidates, counters
 local numbers, record, asks, unseeded
-local ASK = 11 * 8
+local HEAD, ASK = 8 * 8, 11 * 8
 
 local function quota(raw, window)
   local c = raw and read_quota(raw) or
@@ -49,7 +51,7 @@ local function load(i, kind, window, amount, capacity)
     elseif kind == QUOTA then
       c = quota(raw[first + i], window)
     else
-      c = {kind = LEASE, amount = 0, taken = redis.call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
+      c = {kind = PERMIT, amount = 0, taken = redis.call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
     end
     by_key[key] = c
   end
@@ -67,7 +69,7 @@ local function look(i)
   local a = asks[i]
   if a then return a, a.c end
   local kind, window, amount, capacity, base, most, clip, price, unit, seed, since =
-    struct.unpack('<ddddddddddd', numbers, (i - 1) * ASK + 1)
+    struct.unpack('<ddddddddddd', numbers, HEAD + 8 * candidates + (i - 1) * ASK + 1)
   local c = load(i, kind, window, amount, capacity)
   if kind == QUOTA and c.seeded == 0 then
     if since < 0 then -- nobody knows of an earlier use
@@ -102,7 +104,7 @@ local function room_beside(i)
   if mode == MOVE and record then
     for j = record.commons + 1, #record do
       local h = record[j]
-      if h.key == KEYS[first + i] and (c.kind == LEASE and c.mine or c.kind == BUCKET or
+      if h.key == KEYS[first + i] and (c.kind == PERMIT and c.mine or c.kind == BUCKET or
         c.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
         return math.min(free + h.amount - failed_charge(h), c.kind == BUCKET and c.capacity or a.amount)
       end
@@ -111,7 +113,7 @@ local function room_beside(i)
   return free
 end
 
--- need, lower and fits are those of demand.go and admit.go.
+-- need and lower are those of demand.go.
 local function need(a, output)
   local n = a.most
   if output < n then n = output end
@@ -130,20 +132,63 @@ local function lower(i, a)
   total = cap * answers
 end
 
-local function fits(from, n)
+-- fill_time is in how many nanoseconds a bucket has n, rounded up.
+local function fill_time(c, n)
+  local missing, window = n - c.level, c.window * 1000
+  if missing * window > 2 * LONGEST * c.amount then return LONGEST end
+  -- (missing * window - fraction * 1000 + amount - 1) / amount, with a rest below the amount
+  local above = window - c.fraction * 1000 + c.amount - 1
+  local rest = math.fmod(above, c.amount)
+  local ns = mul_div(missing - 1, window, rest, c.amount) + (above - rest) / c.amount
+  return math.min(ns, LONGEST)
+end
+
+-- refusal is the verdict of counter i, which has not what is needed.
+local function refusal(i, a, c, needed, free)
+  local v = {rule = i - 1, need = needed, room = free, wait = 0, reserved = 0, large = 0}
+  if needed > (c.kind == BUCKET and c.capacity or a.amount) then
+    v.large = 1
+  elseif c.kind == BUCKET then
+    v.wait = fill_time(c, needed)
+  elseif c.kind == PERMIT then
+    v.wait = IN_FLIGHT
+  elseif needed <= a.amount - c.used then
+    v.wait, v.reserved = IN_FLIGHT, 1
+  else
+    v.wait = (c.finish - now) * 1000
+  end
+  return v
+end
+
+-- later reports whether verdict v stands in the way for longer than w; nil is that there is room.
+local function later(v, w)
+  if not v or not w then return v ~= nil end
+  if v.large ~= w.large then return v.large == 1 end
+  return v.large == 0 and v.wait > w.wait
+end
+
+-- judge lowers the cap to what n counters have left, and returns the verdict of the one that frees last, nil
+-- where all have room. What takes nothing passes whatever is owed.
+local function judge(from, n)
+  local worst
   for i = from, from + n - 1 do
     local a, c = look(i)
     if c.kind == QUOTA then lower(i, a) end
   end
-  local all = true
   for i = from, from + n - 1 do
     local a, c = look(i)
     local output = total
     if c.kind == QUOTA and least < output then output = least end
-    local n = need(a, output)
-    if n > 0 and n > room_beside(i) then all = false end
+    local needed = need(a, output)
+    if needed > 0 then
+      local free = room_beside(i)
+      if needed > free then
+        local v = refusal(i, a, c, needed, free)
+        if later(v, worst) then worst = v end
+      end
+    end
   end
-  return all
+  return worst
 end
 
 local function push(out, from, n)
@@ -159,73 +204,50 @@ local function push(out, from, n)
   end
 end
 
--- finish answers without having taken anything.
-local function finish()
-  local out = {struct.pack('<dd', REFUSED, now)}
-  push(out, 1, counters)
-  if #unseeded > 0 then return struct.pack('<dd', UNSEEDED, now) .. table.concat(unseeded) end
-  return table.concat(out)
-end
-
-local function admitted(chosen, from, n)
-  local out = {struct.pack('<ddddd', ADMITTED, now, chosen, total, cap)}
+-- answer is a reply with the states of the request's counters, and of those of a candidate.
+local function answer(head, from, n)
+  local out = {head}
   push(out, 1, commons)
   push(out, from, n)
   return table.concat(out)
 end
 
--- take takes what the request needs of counters, and notes it among the holds of the record. It
--- returns whether that includes what ends at the deadline.
+local function admitted(chosen, from, n)
+  return answer(struct.pack('<ddddd', ADMITTED, now, chosen, total, cap), from, n)
+end
+
+local function must_seed() return struct.pack('<dd', UNSEEDED, now) .. table.concat(unseeded) end
+
+-- take takes what the request needs of counters, and adds it to the holds of the record. It returns whether
+-- that includes what ends at the deadline.
 local function take(holds, from, n)
-  local lapses = false
+  local expires = false
   for i = from, from + n - 1 do
     local a, c = look(i)
     local amount, window, mark, capacity = need(a, total), 0, 0, a.amount
     if c.kind == BUCKET then
       window, capacity = c.window, c.capacity
-      if amount > 0 then
-        c.level, c.dirty = c.level - amount, true
-      end
+      if amount > 0 then c.level, c.dirty = c.level - amount, true end
     elseif c.kind == QUOTA then
       mark = c.start
       c.reserved, c.dirty = c.reserved + amount, true -- also of nothing: it is settled later
-      lapses = lapses or amount > 0
+      expires = expires or amount > 0
     else
       if not c.joined then c.joined = {} end
       c.joined[#c.joined + 1] = deadline
       c.joined[#c.joined + 1] = id
-      c.taken, lapses = c.taken + 1, true
+      c.taken, expires = c.taken + 1, true
     end
     holds[#holds + 1] = pack_hold(c.kind, a.unit, amount, mark, window, a.amount, capacity, KEYS[first + i])
   end
-  return lapses
+  return expires
 end
 
--- shrink gives back what was taken for more output than another node has left.
-local function shrink()
-  if not record then return finish() end
-  local holds = {}
-  for i = 1, #record do
-    local h = record[i]
-    if i <= commons then
-      local a, c = look(i)
-      local n = need(a, total)
-      if h.amount > n then
-        return_to(c, h.kind, h.amount - n, h.mark, 0, now)
-        h.amount, c.dirty = n, true
-      end
-    end
-    holds[i] = repack(h)
-  end
-  write_record(KEYS[first], 0, total, cap, commons, holds, keep)
-  return admitted(0, commons + 1, 0)
-end
-
--- own_leases notes which leases are the reservation's own and live: only those come back by a move.
-local function own_leases()
+-- own_permits finds which permits are the reservation's own and live: only those come back by a move.
+local function own_permits()
   for i = 1, counters do
     local _, c = look(i)
-    if c.kind == LEASE then
+    if c.kind == PERMIT then
       local score = redis.call('ZSCORE', KEYS[first + i], id)
       c.mine = score and tonumber(score) > now
     end
@@ -234,87 +256,104 @@ end
 
 -- give_up gives back what a candidate has that failed: its request counts.
 local function give_up(h)
-  if h.kind == LEASE then
+  if h.kind == PERMIT then
     local freed, c = redis.call('ZREM', h.key, id), by_key[h.key]
     if c and c.mine then c.taken = c.taken - freed end
   elseif h.kind ~= GONE then
-    settle_hold(by_key, now, failed_charge(h), h.kind, h.amount, h.mark, h.window, h.limit,
-      h.capacity, h.key)
+    settle_hold(by_key, now, failed_charge(h), h.kind, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
   end
 end
 
--- reserve reserves or moves.
-local function reserve(sizes)
-  local chosen, from = -1, commons + 1
-  if mode ~= MOVE and record then -- the same call again: its answer was lost
-    chosen, total, cap = record.candidate, record.total, record.cap
-    for i = 1, chosen do from = from + sizes[i] end
-    local n = sizes[chosen + 1] or -1
-    if #record ~= commons + n then return struct.pack('<dd', GIVEN_UP, now) end
-    return admitted(chosen, from, n)
-  end
-  if mode == MOVE then own_leases() end
+local function size(candidate)
+  return (struct.unpack('<d', numbers, HEAD + 8 * (candidate - 1) + 1))
+end
 
-  local ok = fits(1, commons)
-  local after_total, after_cap = total, cap
+-- repeated answers a call whose answer was lost.
+local function repeated()
+  local from, n = commons + 1, 0
+  for i = 1, record.candidate do from = from + size(i) end
+  if record.candidate < candidates then n = size(record.candidate + 1) end
+  if #record ~= commons + n then return struct.pack('<dd', GIVEN_UP, now) end
+  total, cap = record.total, record.cap
+  return admitted(record.candidate, from, n)
+end
+
+-- keep_or_give_up puts what the record of a move keeps into holds, and gives up its candidate. It returns how
+-- many are kept, and whether that includes what ends at the deadline.
+local function keep_or_give_up(holds)
+  local expires = false
+  for j, h in ipairs(record) do
+    if j <= record.commons then
+      holds[j] = repack(h)
+      expires = expires or h.kind == QUOTA or h.kind == PERMIT
+    else
+      give_up(h)
+    end
+  end
+  return record.commons, expires
+end
+
+-- reserve reserves or moves, as admission.admit does in memory: for the first candidate with room, else it
+-- answers with the verdict of the rule that frees last, of candidates the one that frees first.
+local function reserve()
+  if mode == MOVE then own_permits() elseif record then return repeated() end
+
+  local worst = judge(1, commons)
+  local chosen, best = -1
+  local from, n, at = commons + 1, 0, 0 -- of the candidate that is chosen, or frees first
+  local next_from, after_total, after_cap = from, total, cap
+  if candidates == 0 then chosen = 0 end
   for i = 1, candidates do
+    local many = size(i)
     total, cap = after_total, after_cap
-    if fits(from, sizes[i]) then
-      chosen = i - 1
+    local v = judge(next_from, many)
+    if not v or i == 1 or later(best, v) then best, from, n, at = v, next_from, many, i - 1 end
+    if not v then
+      chosen = at
       break
     end
-    from = from + sizes[i]
+    next_from = next_from + many
   end
-  if candidates == 0 then chosen = 0 end
-  if not ok or chosen < 0 or #unseeded > 0 then return finish() end
+  if #unseeded > 0 then return must_seed() end
+  if later(best, worst) then worst = best end
+  if worst then
+    return answer(struct.pack('<ddddddddd', REFUSED, now, worst.rule, worst.need, worst.room, worst.wait,
+      worst.reserved, worst.large, at), from, n)
+  end
 
-  local holds, kept, lapses = {}, commons, false
-  if mode == MOVE and record then
-    kept = record.commons
-    for j = 1, #record do
-      local h = record[j]
-      if j <= kept then
-        holds[j] = repack(h)
-        lapses = lapses or h.kind == QUOTA or h.kind == LEASE
-      else
-        give_up(h)
-      end
-    end
-  end
-  lapses = take(holds, 1, commons) or lapses
-  lapses = take(holds, from, sizes[chosen + 1]) or lapses
+  local holds, kept, expires = {}, commons, false
+  if mode == MOVE and record then kept, expires = keep_or_give_up(holds) end
+  expires = take(holds, 1, commons) or expires
+  expires = take(holds, from, n) or expires
   write_record(KEYS[first], chosen, total, cap, kept, holds, keep)
-  if lapses then
+  if expires then
     open[#open + 1] = deadline
     open[#open + 1] = id
   end
-  return admitted(chosen, from, sizes[chosen + 1])
+  return admitted(chosen, from, n)
 end
 
-local function decide(sizes)
+local function decide()
   record, asks, unseeded = nil, {}, {}
-  if mode == PEEK then return finish() end
+  if mode == PEEK then
+    local seen = answer(struct.pack('<dd', SEEN, now), 1, 0)
+    if #unseeded > 0 then return must_seed() end
+    return seen
+  end
   local value = raw[first]
   if value then
     if value == '' then return struct.pack('<dd', GIVEN_UP, now) end
     record = read_record(value)
   end
-  if mode == SHRINK then return shrink() end
-  if candidates == 0 then
-    sizes = {0}
-  else
-    sizes = {struct.unpack('<' .. string.rep('d', candidates), sizes)}
-  end
-  return reserve(sizes)
+  return reserve()
 end
 
 local replies = {}
 first = 2
 for i = 1, requests do
-  local arg = 4 * i - 2
-  id, numbers = ARGV[arg], ARGV[arg + 2]
-  mode, total, cap, least, answers, commons, candidates, counters = struct.unpack('<dddddddd', ARGV[arg + 1])
-  replies[i] = decide(ARGV[arg + 3])
+  id, numbers = ARGV[2 * i], ARGV[2 * i + 1]
+  mode, total, cap, least, answers, commons, candidates, counters = struct.unpack('<dddddddd', numbers)
+  replies[i] = decide()
   first = first + 1 + counters
 end
 

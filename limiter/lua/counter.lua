@@ -3,15 +3,15 @@
 -- above MAX, times are microseconds since 1970 (2^53 of them end in 2255), and products that may be
 -- larger go through mul_div. Replies and records are packed by Redis's struct library, little-endian.
 --
--- A bucket is stored as level, fraction, last, amount and capacity; a quota as used, reserved, start, finish, seeded; a lease as a member of a sorted set, whose
--- score is its deadline. All keys of a call are on one node: names that are not in KEYS come from a
--- record with the same hash tag.
+-- A bucket is stored as level, fraction, last, amount and capacity; a quota as used, reserved, start, finish, seeded; a permit is a member of a sorted set, whose
+-- score is its deadline. On a Cluster all keys have one hash tag: names that are not in KEYS come from records.
 
 local MAX = 9000000000000000
 local EXACT = 9007199254740992
 local DAY = 86400000000
 local ONE_TOKEN = 1000 -- the price of a token of output, in thousandths, where a unit counts tokens
-local BUCKET, QUOTA, LEASE, LAPSED, GONE = 0, 1, 2, 3, 4
+local LONGEST = 8640000000000000 -- that a refusal says to wait for a rate, in nanoseconds: see bucket.go
+local BUCKET, QUOTA, PERMIT, REAPED, GONE = 0, 1, 2, 3, 4
 
 -- clock is Redis's time, so that the clocks of the gates do not matter. Tests give another.
 local function clock(given)
@@ -146,7 +146,7 @@ local function return_to(c, kind, n, mark, used, now)
     c.level = math.max(c.level + n - used, -most)
     trim(c)
   elseif c.start == mark then
-    if kind == LAPSED then
+    if kind == REAPED then
       c.used = clamp(c.used - n + used)
     else
       c.reserved = c.reserved - n
@@ -158,7 +158,7 @@ end
 -- A record is what one reservation holds: candidate, total, cap, how many of the holds are not the
 -- candidate's, how many there are; then kind, unit, amount, mark, window, limit, capacity and key of
 -- each. An empty record is that of a reservation which was given up before it was made. A quota's
--- hold becomes LAPSED, and a lease's GONE, when the deadline has passed: see lapse.lua.
+-- hold becomes REAPED, and a permit's GONE, when the deadline has passed: see reap.lua.
 local HOLD = '<dddddddI4c0'
 
 local function read_record(raw)
@@ -187,14 +187,21 @@ local function write_record(key, candidate, total, cap, commons, holds, keep)
   redis.call('SET', key, head .. table.concat(holds), 'PX', keep)
 end
 
+-- changes reports whether a hold that ends changes its counter.
+local function changes(kind, amount, charge) return kind == QUOTA or amount ~= charge end
+
+-- fetched has the values of counters that a script has read in one call, by their keys.
+local fetched = {}
+
 -- settle_hold ends a hold on a bucket or a quota, of which charge was used. by_key has the counters
 -- that were read already, and false for a quota that is not in Redis any more: what comes next is
 -- seeded with what was used.
 local function settle_hold(by_key, now, charge, kind, amount, mark, window, limit, capacity, key)
-  if kind ~= QUOTA and amount == charge then return end
+  if not changes(kind, amount, charge) then return end
   local c = by_key[key]
   if c == nil then
-    local raw = redis.call('GET', key)
+    local raw = fetched[key]
+    if raw == nil then raw = redis.call('GET', key) end
     if kind == BUCKET then
       c = bucket(raw, window, limit, capacity, now)
     else

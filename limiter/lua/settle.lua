@@ -1,48 +1,64 @@
 -- Settles reservations by their ids, so that a repeated call does nothing.
 --
--- KEYS: the index of open reservations, then the records. ARGV: given time, frozen, how many units
--- there are; for each record how, and what is charged of each unit; then for each record the id and what
--- is to be settled where there is no record, mostly nothing. How is 1 for a reservation that was given up,
--- whose call may still be on its way, and 2 for what is settled without a record, once: a mark of it is
--- kept for a day. The reply has the numbers of the records that were not there.
+-- KEYS: the index of open reservations, then the records. ARGV: given time, frozen, how many units there are;
+-- for each record how, and what is charged of each unit; then for each record the id and what is to be settled
+-- where there is no record, mostly nothing. How is 1 for a reservation that was given up, whose call may still
+-- be on its way, and 2 for what is settled without a record, once: a mark of it is kept for a day. The reply
+-- has the numbers of the records that were not there.
+
+local GIVE_UP, ONCE = 1, 2
 
 local given, frozen, units = struct.unpack('<ddd', ARGV[1])
 local USED = '<' .. string.rep('d', units)
 local now = clock(given)
 local raw = redis.call('MGET', unpack(KEYS))
-local by_key, left, ids, records, missing = {}, {}, {}, {}, {}
+local left, ids, records, missing = {}, {}, {}, {}
 
-for i = 1, #KEYS - 1 do
-  local at = (i - 1) * 8 * (1 + units) + 1
-  local how = struct.unpack('<d', ARGV[2], at)
-  local used = {struct.unpack(USED, ARGV[2], at + 8)}
-  local id, value = ARGV[2 * i + 1], raw[i + 1]
-  if how == 2 then
-    local first = redis.call('SET', KEYS[i + 1], '', 'PX', 86400000, 'NX')
-    value = first and ARGV[2 * i + 2] or ''
-  elseif not value or value == '' then
-    missing[#missing + 1] = struct.pack('<d', i - 1)
-    value = ARGV[2 * i + 2]
-    if how == 1 then redis.call('SET', KEYS[i + 1], '', 'PX', 60000) end
-  else
-    ids[#ids + 1], records[#records + 1] = id, KEYS[i + 1]
-  end
-  if value ~= '' then
-    local _, _, _, _, holds, at = struct.unpack('<ddddd', value)
-    for _ = 1, holds do
-      local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack(HOLD, value, at)
-      at = next
-      if kind == LEASE then
-        if left[key] then left[key][#left[key] + 1] = id else left[key] = {id} end
-      elseif kind ~= GONE then
-        -- Of what is no unit, all that was reserved counts as used.
-        local charge = unit < units and used[unit + 1] or amount
-        settle_hold(by_key, now, charge, kind, amount, mark, window, limit, capacity, key)
+-- The holds to be ended, and the counters that they are on.
+local holds, keys, known = {}, {}, {}
+
+local function end_holds(id, value, used)
+  local _, _, _, _, n, at = struct.unpack('<ddddd', value)
+  for _ = 1, n do
+    local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack(HOLD, value, at)
+    at = next
+    if kind == PERMIT then
+      if left[key] then left[key][#left[key] + 1] = id else left[key] = {id} end
+    elseif kind ~= GONE then
+      -- Of what is no unit, all that was reserved counts as used.
+      local charge = unit < units and used[unit + 1] or amount
+      if changes(kind, amount, charge) then
+        holds[#holds + 1] = {charge, kind, amount, mark, window, limit, capacity, key}
+        if not known[key] then
+          keys[#keys + 1], known[key] = key, true
+        end
       end
     end
   end
 end
 
+for i = 1, #KEYS - 1 do
+  local at = (i - 1) * 8 * (1 + units) + 1
+  local how = struct.unpack('<d', ARGV[2], at)
+  local id, value = ARGV[2 * i + 1], raw[i + 1]
+  if how == ONCE then
+    local first = redis.call('SET', KEYS[i + 1], '', 'PX', 86400000, 'NX')
+    value = first and ARGV[2 * i + 2] or ''
+  elseif not value or value == '' then
+    missing[#missing + 1] = struct.pack('<d', i - 1)
+    value = ARGV[2 * i + 2]
+    if how == GIVE_UP then redis.call('SET', KEYS[i + 1], '', 'PX', 60000) end
+  else
+    ids[#ids + 1], records[#records + 1] = id, KEYS[i + 1]
+  end
+  if value ~= '' then end_holds(id, value, {struct.unpack(USED, ARGV[2], at + 8)}) end
+end
+
+if #keys > 0 then
+  for i, value in ipairs(redis.call('MGET', unpack(keys))) do fetched[keys[i]] = value end
+end
+local by_key = {}
+for _, h in ipairs(holds) do settle_hold(by_key, now, unpack(h)) end
 flush(by_key, now, frozen)
 for key, members in pairs(left) do redis.call('ZREM', key, unpack(members)) end
 if #ids > 0 then

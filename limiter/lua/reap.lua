@@ -1,5 +1,5 @@
--- Lapses reservations whose deadline has passed, at most a hundred: their gate is dead or cut off.
--- The leases go. What they reserved of a quota counts as used, for it may have been; if the gate
+-- Reaps reservations whose deadline has passed, at most a hundred: their gate is dead or cut off.
+-- The permits go. What they reserved of a quota counts as used, for it may have been; if the gate
 -- settles after all, the record tells what to give back. Buckets refill by themselves.
 --
 -- KEYS: the index of open reservations. ARGV: given time, keep, frozen; what the keys of records begin
@@ -19,8 +19,8 @@ for _, id in ipairs(ids) do
     for i, h in ipairs(record) do
       if h.kind == QUOTA then
         settle_hold(by_key, now, h.amount, QUOTA, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
-        h.kind = LAPSED
-      elseif h.kind == LEASE then
+        h.kind = REAPED
+      elseif h.kind == PERMIT then
         redis.call('ZREM', h.key, id)
         h.kind = GONE
       end
