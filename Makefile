@@ -63,6 +63,11 @@ test: build
 	$(RELEASE) $(GO) test -run 'Allocate|CPU' . ./internal/backends
 	cd bench && $(RELEASE) PINEGATE_TEST_BINARY=$(CURDIR)/bin/caddy $(GO) test -count=1 -timeout 10m ./...
 
+# Comments say what code returns, sets or reports, not what it "tells".
+.PHONY: language
+language:
+	@! git grep -nE '^[[:space:]]*//' -- '*.go' | grep -wE '[Tt]ells?|told'
+
 ## lint: golangci-lint on all modules (its first build takes some minutes)
 .PHONY: lint
 lint: $(GOLANGCI_LINT)

@@ -17,7 +17,7 @@ func TestSizeOfAStatus(t *testing.T) {
 		t.Errorf("%d, %v", got, err)
 	}
 	if _, err := statusSize(status, "VmSwap"); err == nil {
-		t.Error("what is not told is no size")
+		t.Error("a field that is missing has a size")
 	}
 }
 

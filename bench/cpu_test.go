@@ -103,7 +103,7 @@ func TestTheGateTakesLittleMoreCPUThanTheBareProxy(t *testing.T) {
 				defer target.hangUp()
 				cpu(target) // to warm up
 			}
-			// Where the machine does something else for a while, some more rounds tell.
+			// Where the machine does something else for a while, some more rounds count.
 			var ratios []float64
 			for len(ratios) < 11 || median(ratios) > most && len(ratios) < 41 {
 				bare := cpu(targets[0])

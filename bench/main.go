@@ -2,7 +2,7 @@
 // request and for each event of a stream, next to that of Caddy's bare
 // reverse_proxy out of the same binary, in the same run, and what callers wait and
 // the process holds meanwhile. The model server and the callers are its own, in its
-// own process. docs/performance.md tells how to read what it prints.
+// own process. docs/performance.md says how to read what it prints.
 //
 // It also checks that no event of a stream is held back.
 package main

@@ -54,7 +54,7 @@ func chatWork(callers, rounds int, turn time.Duration) work {
 }
 
 // ramp is the time over which streams begin: as many at once as never come would
-// tell how fast connections are made.
+// show how fast connections are made.
 const ramp = time.Second
 
 func streamWork(streams, rounds, events int, every time.Duration) work {
@@ -86,7 +86,7 @@ func fullRateWork(rounds int) work {
 	}
 }
 
-// measureMemory tells what a stream holds while it is open, by the difference to
+// measureMemory measures what a stream holds while it is open, by the difference to
 // when none is: with slow ones, all of which are open at once for certain.
 func (t *target) measureMemory(streams int) error {
 	const events, every = 50, 100 * time.Millisecond
@@ -190,7 +190,7 @@ func (w work) measure(ctx context.Context, targets []*target) error {
 	return nil
 }
 
-// takeTurn measures one turn, but for its CPU, which the next one tells.
+// takeTurn measures one turn, but for its CPU, which the next one adds.
 func (w work) takeTurn(t *target) error {
 	if err := t.charge(); err != nil {
 		return err
@@ -222,7 +222,7 @@ func (t *target) charge() error {
 	return nil
 }
 
-// progress tells the CPU of each target in the round, as far as it is known.
+// progress prints the CPU of each target in the round, as far as it is known.
 func (w work) progress(targets []*target) string {
 	var text strings.Builder
 	for _, t := range targets {

@@ -9,7 +9,7 @@ import (
 )
 
 // cpuTime is the CPU time that a process has used, to the nanosecond, those of its
-// threads that have ended included: /proc/<pid>/stat tells it in ticks of 10 ms, and
+// threads that have ended included: /proc/<pid>/stat has it in ticks of 10 ms, and
 // schedstat for each thread that still is.
 func cpuTime(pid int) (time.Duration, error) {
 	// clock_getcpuclockid(3): CPUCLOCK_SCHED of a process.
@@ -24,7 +24,7 @@ func cpuTime(pid int) (time.Duration, error) {
 // endWithBench makes a process end when this one does, however it ends.
 func endWithBench() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// checkFileLimit tells whether so many connections may be open. Go has raised the
+// checkFileLimit returns an error if so many connections may not be open. Go has raised the
 // limit of this process to the most that it may be; what it starts begins likewise.
 func checkFileLimit(connections int) error {
 	var limit unix.Rlimit

@@ -9,7 +9,7 @@ import (
 )
 
 func cpuTime(int) (time.Duration, error) {
-	return 0, errors.New("only Linux tells the CPU time of another process")
+	return 0, errors.New("only Linux has the CPU time of another process")
 }
 
 func endWithBench() *syscall.SysProcAttr { return nil }

@@ -80,7 +80,7 @@ type redisWork struct {
 	CPU      float64 `json:"cpu_ns"`
 }
 
-// done tells what the server has done since its start.
+// done returns what the server has done since its start.
 func (s *redisStore) done() (w redisWork, err error) {
 	if s == nil {
 		return w, nil
@@ -122,7 +122,7 @@ func parseRedisInfo(from io.Reader) (w redisWork, err error) {
 		}
 		n, err := strconv.ParseFloat(value, 64)
 		if err != nil {
-			return w, fmt.Errorf("reading what Redis tells of itself: %w", err)
+			return w, fmt.Errorf("reading INFO of Redis: %w", err)
 		}
 		*into += n
 	}

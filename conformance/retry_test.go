@@ -12,7 +12,7 @@ import (
 	openaioption "github.com/openai/openai-go/v3/option"
 )
 
-// What a rate refuses, the SDK tries again when it was told to, and succeeds.
+// What a rate refuses, the SDK tries again when it was asked to, and succeeds.
 func TestOpenAIWaitsForARate(t *testing.T) {
 	t.Parallel()
 	client, attempts := openAI(t, keySlow)

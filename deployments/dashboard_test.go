@@ -12,8 +12,8 @@ import (
 // grafanaVariables are what Grafana puts in before it asks Prometheus.
 var grafanaVariables = strings.NewReplacer("$__rate_interval", "5m", "$__range", "6h", "$__all", ".*", "$job", ".*", "$backend", ".*")
 
-// Every panel asks, in valid PromQL, for metrics that the gate tells, and every
-// metric that the gate tells has a panel.
+// Every panel asks, in valid PromQL, for metrics that the gate has, and every
+// metric of the gate has a panel.
 func TestDashboardShowsTheGatesMetrics(t *testing.T) {
 	dashboard := readDashboard(t)
 	known, shown, ids := gateMetrics(t), make(map[string]bool), make(map[int]bool)
@@ -35,7 +35,7 @@ func TestDashboardShowsTheGatesMetrics(t *testing.T) {
 			}
 			for _, name := range metricNames.FindAllString(target.Expr, -1) {
 				if !known[name] {
-					t.Errorf("panel %q asks for %s, which the gate does not tell", panel.Title, name)
+					t.Errorf("panel %q asks for %s, which the gate does not have", panel.Title, name)
 				}
 				shown[strings.TrimSuffix(name, "_bucket")] = true
 			}

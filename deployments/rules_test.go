@@ -47,7 +47,7 @@ func TestRulesAreValid(t *testing.T) {
 	for _, expr := range exprs {
 		for _, name := range metricNames.FindAllString(expr, -1) {
 			if !known[name] && !recorded[name] {
-				t.Errorf("no metric %s is told by the gate, nor recorded: %s", name, expr)
+				t.Errorf("the gate has no metric %s, nor recorded: %s", name, expr)
 			}
 		}
 	}
@@ -76,7 +76,7 @@ func TestChartCarriesTheRules(t *testing.T) {
 	}
 }
 
-// Each alert is told of what it is for, and not of its opposite.
+// Each alert fires for what it is for, and not of its opposite.
 func TestAlertsFire(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -184,7 +184,7 @@ var (
 	definitions = regexp.MustCompile(`(counter|gauge|histogram)\("([a-z_]+)"`)
 )
 
-// gateMetrics are the names of all series that the gate tells, from its source.
+// gateMetrics are the names of all series of the gate, from its source.
 func gateMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	source, err := os.ReadFile("../internal/metrics/metrics.go")

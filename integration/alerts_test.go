@@ -82,7 +82,7 @@ func (g *gate) alertLines() map[string]int {
 	return all
 }
 
-// A quota that passes 50 % and 80 % is told of once each, over a reload too: in
+// A quota that passes 50 % and 80 % is announced once each, over a reload too: in
 // the log, in the metrics and to the webhook.
 func TestAlertsAreToldOnceEach(t *testing.T) {
 	awayFromMidnight(t)
@@ -106,7 +106,7 @@ func TestAlertsAreToldOnceEach(t *testing.T) {
 	}
 	send("daily", "100 300") // and 309 were reserved before that
 	if got := g.alertLines(); len(got) != 0 {
-		t.Errorf("told %v at 40 %%", got)
+		t.Errorf("announced %v at 40 %%", got)
 	}
 	send("daily", "100 50") // 550
 	send("daily", "10 40")  // 600

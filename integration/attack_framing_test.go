@@ -157,7 +157,7 @@ func TestExpectContinue(t *testing.T) {
 				if got := refusal(t, v.rawOne(t, c.text)); got != c.want {
 					t.Error(got)
 				}
-				// A caller that means to use the connection again is told too,
+				// A caller that means to use the connection again is asked to, too,
 				// before its body has come, which net/http waits for.
 				conn := v.dial(t)
 				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))

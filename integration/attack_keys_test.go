@@ -14,7 +14,7 @@ const (
 	unknownURL = "404 invalid_request_error unknown_url null"
 )
 
-// without drops what may differ between two answers that tell the same.
+// without drops what may differ between two answers that mean the same.
 func without(header http.Header) string {
 	header = header.Clone()
 	for _, name := range []string{"X-Request-Id", "Request-Id", "Date"} {

@@ -14,7 +14,7 @@ func TestOnlyCanonicalPathsAreServed(t *testing.T) {
 	v := attack(t, setup{})
 	chat := chatBody("m", promptCanary)
 	refused := map[string]string{
-		// line → what the holder of a key is told, and who has none too
+		// line → what the holder of a key is answered, and who has none too
 		"POST //v1/chat/completions":                    unknownURL,
 		"POST /v1//chat/completions":                    unknownURL,
 		"POST /V1/chat/completions":                     unknownURL,

@@ -64,7 +64,7 @@ func (g *gate) live() (n int64) {
 	}
 	_, after, found := strings.Cut(string(text), "\n# HeapAlloc = ")
 	if _, err := fmt.Sscan(after, &n); err != nil || !found {
-		g.t.Fatalf("the profile tells nothing of the heap: %v", err)
+		g.t.Fatalf("the profile has nothing of the heap: %v", err)
 	}
 	return n
 }
@@ -103,7 +103,7 @@ func (v *target) speakH2(conn net.Conn) (*h2, error) {
 	return c, nil
 }
 
-// flush tells whether the gate still takes what is written.
+// flush reports whether the gate still takes what is written.
 func (c *h2) flush() bool {
 	select {
 	case <-c.ended:
@@ -154,7 +154,7 @@ func (v *target) answersWhile(t *testing.T, busy <-chan struct{}) {
 	t.Helper()
 	for n := 0; ; n++ {
 		if a := v.ask("POST", "/v1/chat/completions", callerKey, chatBody("m", promptCanary)); a.status != 200 {
-			t.Fatalf("a good caller is told %d %s after %d answers", a.status, a.body, n)
+			t.Fatalf("a good caller is answered %d %s after %d answers", a.status, a.body, n)
 		}
 		select {
 		case <-busy:
@@ -320,7 +320,7 @@ func TestHeadersWithoutEndAreCutOff(t *testing.T) {
 	v.quietAgain(t, goroutines)
 }
 
-// isClosed tells whether the other end closes a connection before its deadline.
+// isClosed reports whether the other end closes a connection before its deadline.
 func isClosed(conn net.Conn) bool {
 	_, err := io.Copy(io.Discard, conn)
 	return !isTimeout(err)

@@ -30,8 +30,8 @@ type target struct {
 	backend *backend
 	control string // the URL of its pinegate_admin listener
 
-	mu   sync.Mutex
-	told bytes.Buffer // what callers were answered
+	mu       sync.Mutex
+	answered bytes.Buffer // what callers were answered
 }
 
 // setup is what a target has beside the usual.
@@ -94,7 +94,7 @@ func (v *target) audit() {
 	logs := v.Logs.String()
 	search(v.t, "the log", logs, append(secrets, promptCanary))
 	search(v.t, "the metrics", metrics, append(secrets, promptCanary))
-	search(v.t, "an answer", v.told.String(), append(secrets, hashes(secrets)...))
+	search(v.t, "an answer", v.answered.String(), append(secrets, hashes(secrets)...))
 	for _, r := range v.backend.seen() {
 		text := fmt.Sprint(r.path, r.query, r.header, r.host, r.body)
 		search(v.t, "what the backend was sent", text, []string{callerKey, otherKey, adminKey, clearKey, clearAdminKey})
@@ -161,7 +161,7 @@ func (v *target) ask(method, path, key, body string, header ...string) answer {
 func (v *target) keep(a answer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	fmt.Fprintln(&v.told, a.status, a.header, a.body)
+	fmt.Fprintln(&v.answered, a.status, a.header, a.body)
 }
 
 // raw writes bytes to the gate as they are and reads answers until the gate
@@ -235,7 +235,7 @@ const (
 	bearerKey = "Authorization: Bearer " + callerKey
 )
 
-// refusal tells an error in short, as "401 invalid_request_error
+// refusal returns an error in short, as "401 invalid_request_error
 // invalid_api_key null": type, code and param, or the type of Anthropic's
 // dialect. What is no envelope is "<status> plain".
 func refusal(t *testing.T, a answer) string {

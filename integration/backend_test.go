@@ -26,7 +26,7 @@ type received struct {
 }
 
 // newBackend starts a model server that answers with the handler. It does not
-// tell its models, and questions for them are not kept: the gate asks by itself.
+// list its models, and questions for them are not kept: the gate asks by itself.
 func newBackend(t *testing.T, handler http.HandlerFunc) *backend {
 	t.Helper()
 	b := new(backend)

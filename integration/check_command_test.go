@@ -14,7 +14,7 @@ func TestCheckCommandAsksTheRunningGate(t *testing.T) {
 	check := func(address string) (out string, code int) {
 		t.Helper()
 		cmd := gatetest.Command(t, "pinegate", "check", "--address", address)
-		text, _ := cmd.CombinedOutput() // the code tells
+		text, _ := cmd.CombinedOutput() // the exit status is what counts
 		return string(text), cmd.ProcessState.ExitCode()
 	}
 	for _, address := range []string{g.admin, "http://" + g.admin, g.url + "/readyz"} {

@@ -77,7 +77,7 @@ func TestStoredResponseIsForItsMakerAndStaysAtItsBackend(t *testing.T) {
 	theirs := g.do("GET", "/v1/responses/resp_second", otherKey, "")
 	unknown := g.do("GET", "/v1/responses/resp_unknown", callerKey, "")
 	if theirs.status != 404 || theirs.body != unknown.body || unknown.status != 404 {
-		t.Errorf("another's is told apart from an unknown one: %d %s and %d %s", theirs.status, theirs.body, unknown.status, unknown.body)
+		t.Errorf("another's differs from an unknown one: %d %s and %d %s", theirs.status, theirs.body, unknown.status, unknown.body)
 	}
 	if len(second.seen()) != secondSaw || len(first.seen()) != firstSaw {
 		t.Error("a backend was asked for a response of another key")

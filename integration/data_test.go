@@ -226,7 +226,7 @@ func TestCallerWhoLeavesIsChargedWhatWasDelivered(t *testing.T) {
 	select {
 	case <-gone:
 	case <-time.After(5 * time.Second):
-		t.Fatal("the backend was not told that nobody listens any more")
+		t.Fatal("the request to the backend was not cancelled when nobody listened any more")
 	}
 	eventually(t, "the request is recorded", func() bool { return g.usageOf("alice").Requests == 1 })
 	if got := g.usageOf("alice"); got.Output != 30 || got.Input == 0 || got.Estimated != 1 || got.Errors != 0 {

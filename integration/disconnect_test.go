@@ -52,7 +52,7 @@ func newSlow(t *testing.T, chunks int) *slow {
 	return s
 }
 
-// wait waits, and tells whether the request still stands.
+// wait waits, and reports whether the request still stands.
 func wait(r *http.Request, d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -76,11 +76,11 @@ func leave(t *testing.T, g *gate) time.Time {
 	return time.Now()
 }
 
-// A hundred callers leave after ten chunks: each backend is told, each request is charged what was
+// A hundred callers leave after ten chunks: each request to a backend is cancelled, each request is charged what was
 // delivered, once, and no place stays taken.
 func TestAHundredCallersWhoLeaveAreEachChargedOnce(t *testing.T) {
 	const callers, chunks = 100, 10
-	var told atomic.Int64
+	var cancelled atomic.Int64
 	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for range chunks {
@@ -88,7 +88,7 @@ func TestAHundredCallersWhoLeaveAreEachChargedOnce(t *testing.T) {
 			w.(http.Flusher).Flush()
 		}
 		<-r.Context().Done()
-		told.Add(1)
+		cancelled.Add(1)
 	})
 	g := startGate(t, block(b, keyWith("carol", "limit 100 concurrent", "limit 1M tokens/day")))
 	storm(callers, func(i int) {
@@ -104,7 +104,7 @@ func TestAHundredCallersWhoLeaveAreEachChargedOnce(t *testing.T) {
 			}
 		}
 	})
-	eventually(t, "each backend is told", func() bool { return told.Load() == callers })
+	eventually(t, "each request to a backend is cancelled", func() bool { return cancelled.Load() == callers })
 	eventually(t, "all are recorded", func() bool { return g.usageOf("carol").Requests == callers })
 	used := g.usageByModel()
 	total := 0
@@ -160,7 +160,7 @@ func testDrainReadsOnToTheBackendsUsage(t *testing.T, way func(string) string) {
 	if got, want := g.usageOf("alice"), (result{Requests: 1, Input: 9, Output: 77}); got != want {
 		t.Errorf("usage %+v, want %+v", got, want)
 	}
-	eventually(t, "the log tells that the caller left", func() bool {
+	eventually(t, "the log has that the caller left", func() bool {
 		return strings.Contains(g.Logs.String(), `"outcome":"client_closed"`)
 	})
 	if a := g.chat(callerKey, "m-1", "late"); a.status != 200 {
@@ -244,7 +244,7 @@ func testCancelTellsTheBackendAtOnce(t *testing.T, way func(string) string) {
 	for i := range 5 {
 		left := leave(t, g)
 		if took := (<-s.gone).Sub(left); took > 20*time.Second { // long before any time-out
-			t.Errorf("the backend was told after %v", took)
+			t.Errorf("the request to the backend was cancelled after %v", took)
 		}
 		eventually(t, "the request is recorded", func() bool { return g.usageOf("alice").Requests == i+1 })
 	}

@@ -149,7 +149,7 @@ func TestModelsAreDiscovered(t *testing.T) {
 	// And what changes is seen.
 	changed := `[{"id":"org/new"}]`
 	vllm.list.Store(&changed)
-	eventually(t, "the new list is told", func() bool { return g.models(otherKey) == "org/new" })
+	eventually(t, "the new list is served", func() bool { return g.models(otherKey) == "org/new" })
 	if n := unasked.asked.Load(); n != 0 {
 		t.Errorf("the backend that is not to be asked was, %d times", n)
 	}

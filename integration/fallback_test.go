@@ -13,31 +13,31 @@ import (
 	"time"
 )
 
-// told is what a caller got of one request.
-type told struct {
+// outcome is what a caller got of one request.
+type outcome struct {
 	status int
 	began  bool // a byte of the answer came
 	whole  bool
 }
 
 // ask sends a chat that may stream and reads its answer.
-func (g *gate) ask(stream bool) told {
+func (g *gate) ask(stream bool) outcome {
 	body := chatBody("m", "hi")
 	if stream {
 		body = chatBody("m", "hi", `"stream":true`)
 	}
 	req, err := http.NewRequest("POST", g.url+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
-		return told{}
+		return outcome{}
 	}
 	req.Header.Set("Content-Type", jsonType)
 	req.Header.Set("Authorization", "Bearer "+callerKey)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return told{}
+		return outcome{}
 	}
 	defer res.Body.Close()
-	got := told{status: res.StatusCode, began: true}
+	got := outcome{status: res.StatusCode, began: true}
 	if !stream {
 		text, err := io.ReadAll(res.Body)
 		got.whole = err == nil && strings.Contains(string(text), `"total_tokens"`)
@@ -177,7 +177,7 @@ func TestABackendIsAskedAgainWhenItsTimeIsOver(t *testing.T) {
 	if waited := times[1].Sub(times[0]); waited < time.Second {
 		t.Errorf("it was asked again after %v", waited)
 	}
-	g.tells(t, "a backend is left alone", 1)
+	g.logsTimes(t, "a backend is left alone", 1)
 }
 
 // What a backend refuses counts as a request there, and costs nobody tokens.

@@ -96,12 +96,12 @@ func TestKeysHoldOnAllGatesOfARedisAndAreNotUnknownWhileItIsAway(t *testing.T) {
 	if a := all[0].chat(alice, "echo", "x"); a.status != http.StatusOK {
 		t.Errorf("a key that is known while Redis is away: %d %s", a.status, a.body)
 	}
-	eventually(t, "a stranger is not told that its key is wrong", func() bool {
+	eventually(t, "a stranger does not learn that its key is wrong", func() bool {
 		return all[0].chat("a-secret-that-nobody-has-made", "echo", "x").status == http.StatusServiceUnavailable
 	})
 	server.Restart()
 	all.waitForStore(t, true)
-	eventually(t, "a stranger is told", func() bool {
+	eventually(t, "a stranger learns it", func() bool {
 		return all[0].chat("a-secret-that-nobody-has-made", "echo", "x").status == http.StatusUnauthorized
 	})
 }

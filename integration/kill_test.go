@@ -75,8 +75,8 @@ func (g *gate) journal(dir string) string {
 	return all.String()
 }
 
-// hasNoted tells whether the journal has a checkpoint of each stream.
-func (g *gate) hasNoted(dir string, open []*http.Response) bool {
+// hasCheckpoints reports whether the journal has a checkpoint of each stream.
+func (g *gate) hasCheckpoints(dir string, open []*http.Response) bool {
 	journal := g.journal(dir)
 	for _, res := range open {
 		if !strings.Contains(journal, res.Header.Get("X-Request-Id")) {
@@ -187,7 +187,7 @@ func killOnce(t *testing.T, b *backend) {
 	}
 }
 
-// askNumbered sends a request, a stream every other time, and tells whether its
+// askNumbered sends a request, a stream every other time, and reports whether its
 // answer came whole.
 func askNumbered(client *http.Client, url string, n int) (whole bool, err error) {
 	body := chatBody(fmt.Sprint("model-", n), "x", fmt.Sprint(`"stream":`, n%2 == 0))
@@ -233,7 +233,7 @@ func TestKilledGatesStreamsAreSettledAtTheirLastCheckpoint(t *testing.T) {
 		}
 	}()
 	eventually(t, "all are check-pointed", func() bool {
-		return g.hasNoted(g.dir, open) && strings.Contains(g.journal(g.dir), "silent")
+		return g.hasCheckpoints(g.dir, open) && strings.Contains(g.journal(g.dir), "silent")
 	})
 	g.Stop(syscall.SIGKILL)
 	<-waiting

@@ -113,7 +113,7 @@ func (g *gate) goroutines() int {
 	_, after, found := strings.Cut(g.metrics(), "\ngo_goroutines ")
 	var n int
 	if _, err := fmt.Sscan(after, &n); !found || err != nil {
-		g.t.Fatalf("the gate does not tell its goroutines: %v", err)
+		g.t.Fatalf("the gate does not list its goroutines: %v", err)
 	}
 	return n
 }
@@ -190,7 +190,7 @@ func TestKeysFileIsFollowed(t *testing.T) {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}
 	write(`[{"id":"carol","secrets":["carols-secret-0000`) // torn
-	eventually(t, "the torn file is told of", func() bool { return strings.Contains(g.Logs.String(), "keys not changed") })
+	eventually(t, "the torn file is logged", func() bool { return strings.Contains(g.Logs.String(), "keys not changed") })
 	if a := g.chat("carols-secret-00000000001", "m", "x"); a.status != 200 {
 		t.Errorf("a broken file took the keys away: %d", a.status)
 	}

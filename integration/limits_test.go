@@ -170,7 +170,7 @@ func TestRates(t *testing.T) {
 	t.Run("a burst is the capacity", func(t *testing.T) {
 		isRate(t, atMost(t, 5, func(int) answer { return g.chat(secretOf("bursty"), "m", "x") }), "requests")
 	})
-	t.Run("headers tell what is left", func(t *testing.T) {
+	t.Run("headers have what is left", func(t *testing.T) {
 		a := g.chat(secretOf("headers"), "m", "x", `"max_tokens":992`)
 		for name, want := range map[string]string{
 			"X-Ratelimit-Limit-Requests": "100", "X-Ratelimit-Remaining-Requests": "99", "X-Ratelimit-Reset-Requests": "600ms",
@@ -212,7 +212,7 @@ func TestBackendsRateHeadersPassWhereTheGateHasNone(t *testing.T) {
 	for key, want := range map[string][2]string{"free": {"77", "7777"}, "bound": {"5", ""}} {
 		h := g.chat(secretOf(key), "m", "x").header
 		if got := [2]string{h.Get("X-Ratelimit-Limit-Requests"), h.Get("X-Ratelimit-Limit-Tokens")}; got != want {
-			t.Errorf("%s is told %q, want %q", key, got, want)
+			t.Errorf("%s is answered %q, want %q", key, got, want)
 		}
 	}
 }

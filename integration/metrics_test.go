@@ -37,7 +37,7 @@ func (g *gate) series() map[string]float64 {
 	return all
 }
 
-// counted are the series but for those that tell times.
+// counted are the series but for those of times.
 func (g *gate) counted() map[string]float64 {
 	all := g.series()
 	maps.DeleteFunc(all, func(name string, _ float64) bool {
@@ -67,7 +67,7 @@ func checkSeries(t *testing.T, got, want map[string]float64) {
 }
 
 // metricsBackend answers chats with parts of every kind, streams two words,
-// tells no usage of embeddings and fails where X-Title says so.
+// reports no usage of embeddings and fails where X-Title says so.
 func metricsBackend(t *testing.T) *backend {
 	plain := byPath(map[string]string{
 		"/v1/chat/completions": jsonEndpoints[0].answer[0], // 20 in, 8 of them cached; 10 out, 6 of them reasoning
@@ -203,7 +203,7 @@ func TestMetricsPerKeyAndWithoutModels(t *testing.T) {
 		return n == 3
 	})
 	if strings.Contains(g.Logs.String(), unseen) {
-		t.Error("the log tells the model's name")
+		t.Error("the log has the model's name")
 	}
 	if usage := g.usageBy("model"); usage[unseen].Requests != 2 {
 		t.Errorf("usage by model: %v", usage)

@@ -33,9 +33,9 @@ func (g *operated) caddyfile(global, block string) string {
 	return g.gate.caddyfile(global, block) + g.site + " {\nbind 127.0.0.1\npinegate_admin {\nadmin_key {env.ADMIN_KEY}\n}\n}\n"
 }
 
-// state asks both doors for a part of the gate's state, which must tell the same
+// state asks both doors for a part of the gate's state, which must answer the same
 // kind of answer and nothing secret, and returns what the site says.
-func state[T any](g *operated, path string) (told T) {
+func state[T any](g *operated, path string) (answer T) {
 	g.t.Helper()
 	texts := []string{g.keysAPI("GET", path, "", http.StatusOK)}
 	req, err := http.NewRequestWithContext(g.t.Context(), "GET", g.site+"/pinegate/"+path, nil)
@@ -55,20 +55,20 @@ func state[T any](g *operated, path string) (told T) {
 	for _, text := range append(texts, string(text)) {
 		for _, secret := range []string{callerKey, otherKey, adminKey, backendKey, "sha256", thePrompt} {
 			if strings.Contains(text, secret) {
-				g.t.Errorf("%s tells %q: %s", path, secret, text)
+				g.t.Errorf("%s has %q: %s", path, secret, text)
 			}
 		}
-		told = *new(T)
+		answer = *new(T)
 		decoder := json.NewDecoder(strings.NewReader(text))
 		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&told); err != nil {
+		if err := decoder.Decode(&answer); err != nil {
 			g.t.Fatalf("%s: %v: %s", path, err, text)
 		}
 	}
-	return told
+	return answer
 }
 
-// thePrompt is what nobody who operates a gate may be told.
+// thePrompt is what nobody who operates a gate may see.
 const thePrompt = "whatMyDoctorSaid"
 
 // pinegate runs a subcommand of `caddy pinegate`.
@@ -77,12 +77,12 @@ func pinegate(t *testing.T, args ...string) (out, errOut string, code int) {
 	cmd := gatetest.Command(t, append([]string{"pinegate"}, args...)...)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	_ = cmd.Run() // the code tells
+	_ = cmd.Run() // the exit status is what counts
 	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 }
 
 // startOperated runs a gate with a backend that takes one request at a time, whose
-// streams end when they are told to, and with one that is not there.
+// streams end when the returned channel is closed, and with one that is not there.
 func startOperated(t *testing.T, global string) (g *operated, end chan struct{}) {
 	t.Helper()
 	end = make(chan struct{})
@@ -222,7 +222,7 @@ backend gpu requests second 100 -`
 
 	g.do("GET", "/v1/key", callerKey, "", "X-Forwarded-For", "192.0.2.1")
 	if status := state[control.Status](g, "status"); !status.UntrustedProxy {
-		t.Error("a proxy that is not trusted is not told of")
+		t.Error("a proxy that is not trusted is not reported")
 	}
 	close(end)
 	eventually(t, "nothing is in flight", func() bool { return state[control.Status](g, "status").Inflight == 0 })
@@ -256,7 +256,7 @@ func TestHiddenModelsHaveNoNameInTheListOfRequests(t *testing.T) {
 		t.Errorf("requests: %+v", list)
 	}
 	if status := state[control.Status](g, "status"); !status.HideModels {
-		t.Error("the status does not tell that models are hidden")
+		t.Error("the status does not say that models are hidden")
 	}
 }
 

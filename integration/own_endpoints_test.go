@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// keyInfo is what `GET /v1/key` tells.
+// keyInfo is what `GET /v1/key` answers.
 type keyInfo struct {
 	ID     string   `json:"id"`
 	Team   *string  `json:"team"`

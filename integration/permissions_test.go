@@ -86,7 +86,7 @@ func TestKeysMayDoWhatTheirBlocksSay(t *testing.T) {
 			h.header.Del("Date")
 		}
 		if a.status != 401 || a.body != unknown.body || fmt.Sprint(a.header) != fmt.Sprint(unknown.header) {
-			t.Errorf("%s is told from an unknown one: %d %v %s", id, a.status, a.header, a.body)
+			t.Errorf("%s differs from an unknown one: %d %v %s", id, a.status, a.header, a.body)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func TestSecretInAFileIsFollowed(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the missing file is told of", func() bool { return strings.Contains(g.Logs.String(), "keys not changed") })
+	eventually(t, "the missing file is logged", func() bool { return strings.Contains(g.Logs.String(), "keys not changed") })
 	if a := g.chat(secretOf("second"), "m", "x"); a.status != 200 {
 		t.Errorf("with its file gone: %d", a.status)
 	}
@@ -166,7 +166,7 @@ func TestOneKeyInTwoSitesIsOneKey(t *testing.T) {
 			t.Errorf("%s, defined differently by two sites, loads: %d", name, status)
 		}
 		want := name + ` is defined twice, and differently`
-		eventually(t, "the log tells that "+want, func() bool {
+		eventually(t, "the log has "+want, func() bool {
 			return strings.Contains(strings.ReplaceAll(g.Logs.String(), `\\\"`, `\"`), want)
 		})
 	}

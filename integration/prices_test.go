@@ -132,7 +132,7 @@ func TestCostsGoByTheModelBlockThenTheBackendThenThePriceFiles(t *testing.T) {
 	}
 
 	write(second, `{"overridden": {"input_cost_per_token": 1e-`) // half written
-	eventually(t, "the broken file is told of", func() bool { return strings.Contains(g.Logs.String(), "prices were not changed") })
+	eventually(t, "the broken file is logged", func() bool { return strings.Contains(g.Logs.String(), "prices were not changed") })
 	sum("a broken file changes nothing", "overridden", "", "0.000002")
 	write(second, `{"overridden": {"input_cost_per_token": 1e-08}}`)
 	eventually(t, "the new prices are read", func() bool { return strings.Contains(g.Logs.String(), "prices changed") })

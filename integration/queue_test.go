@@ -13,7 +13,7 @@ import (
 )
 
 // turns is a gate before a backend that answers one chat at a time, each when it
-// is told to.
+// may.
 type turns struct {
 	*gate
 	arrived chan string // titles, as they come to the backend
@@ -49,15 +49,15 @@ func startTurns(t *testing.T, lines string) *turns {
 	return q
 }
 
-// asks sends a chat of a title, and returns what will tell its answer and how the
+// asks sends a chat of a title, and returns what receives its answer and how the
 // caller leaves before.
-func (q *turns) asks(key, title string) (told chan answer, leave func()) {
+func (q *turns) asks(key, title string) (answers chan answer, leave func()) {
 	return q.sends(key, title, chatBody("m", "hi"))
 }
 
 // sends is asks for a body.
-func (q *turns) sends(key, title, body string) (told chan answer, leave func()) {
-	told = make(chan answer, 1)
+func (q *turns) sends(key, title, body string) (answers chan answer, leave func()) {
+	answers = make(chan answer, 1)
 	ctx, leave := context.WithCancel(q.t.Context())
 	req, err := http.NewRequestWithContext(ctx, "POST", q.url+"/v1/chat/completions", strings.NewReader(body))
 	if err != nil {
@@ -69,24 +69,24 @@ func (q *turns) sends(key, title, body string) (told chan answer, leave func()) 
 	go func() {
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
-			told <- answer{}
+			answers <- answer{}
 			return
 		}
 		defer res.Body.Close()
 		body, _ := io.ReadAll(res.Body) // what is cut is no answer
-		told <- answer{res.StatusCode, res.Header, string(body)}
+		answers <- answer{res.StatusCode, res.Header, string(body)}
 	}()
-	return told, leave
+	return answers, leave
 }
 
-// hears waits for what a caller is told.
-func (q *turns) hears(told chan answer) answer {
+// hears waits for the answer of a caller.
+func (q *turns) hears(answers chan answer) answer {
 	q.t.Helper()
 	select {
-	case a := <-told:
+	case a := <-answers:
 		return a
 	case <-time.After(time.Minute):
-		q.t.Fatal("a caller is told nothing within a minute")
+		q.t.Fatal("a caller has no answer within a minute")
 		return answer{}
 	}
 }
@@ -127,11 +127,11 @@ func TestRequestsWaitForTheirTurnAtABackend(t *testing.T) {
 	q.waiting(3)
 
 	for _, next := range []struct {
-		told  chan answer
-		title string
+		answers chan answer
+		title   string
 	}{{first, "a2"}, {second, "b1"}, {light, "b2"}} {
 		q.answer <- true
-		if got := <-next.told; got.status != 200 {
+		if got := <-next.answers; got.status != 200 {
 			t.Errorf("before %s: %d %s", next.title, got.status, got.body)
 		}
 		if got := <-q.arrived; got != next.title {
@@ -140,7 +140,7 @@ func TestRequestsWaitForTheirTurnAtABackend(t *testing.T) {
 	}
 	q.waiting(0)
 	if got := q.metric(`pinegate_queue_wait_seconds_count{backend="gpu"}`); got != "5" {
-		t.Errorf("%s requests are told to have waited", got)
+		t.Errorf("%s requests are reported to have waited", got)
 	}
 
 	// The process stops while one is answered and one waits.
@@ -185,12 +185,12 @@ func TestBodiesThatWaitAreBounded(t *testing.T) {
 	q.waiting(2)
 	small, _ := q.asks(callerKey, "a4")
 	q.waiting(3)
-	for i, told := range []chan answer{first, second, light, small} {
+	for i, answers := range []chan answer{first, second, light, small} {
 		if i > 0 {
 			<-q.arrived
 		}
 		q.answer <- true
-		if got := q.hears(told); got.status != 200 {
+		if got := q.hears(answers); got.status != 200 {
 			t.Errorf("request %d: %d %s", i, got.status, got.body)
 		}
 	}

@@ -148,7 +148,7 @@ func TestBudgets(t *testing.T) {
 		}
 		info := g.keyInfo(secretOf("payer"))
 		if used := info.Usage["day"]; used.Cost == nil || *used.Cost != 0.991 || info.limit("usd", "day").Remaining != 0.009 {
-			t.Errorf("the key is told %+v", info)
+			t.Errorf("the key has %+v", info)
 		}
 	})
 	t.Run("in the Anthropic dialect", func(t *testing.T) {

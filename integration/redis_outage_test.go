@@ -12,7 +12,7 @@ import (
 )
 
 // load sends requests to all gates, one after the other from each of some callers,
-// until it is told to stop; it counts what comes back and notes how long each took.
+// until end is called; it counts what comes back and notes how long each took.
 type load struct {
 	counts
 	stop    chan struct{}
@@ -106,7 +106,7 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 		t.Errorf("readyz: %d %q", a.status, a.body)
 	}
 	if got := all[0].keyInfo(secretOf("carol")).limit("requests", "hour"); got.Limit != limit || got.Remaining > 2 {
-		t.Errorf("the key's limit is told as %+v", got)
+		t.Errorf("the key's limit is %+v", got)
 	}
 	a := all[0].chat(secretOf("carol"), "m", "x")
 	isRate(t, a, "requests")
@@ -129,8 +129,8 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d requests were answered, %d of them admitted: %d of the limit of %d within the hour", l.sent.Load()+spent.sent.Load(), len(b.seen()), admitted, limit)
 	for _, g := range all {
-		g.tells(t, "the store of limits is away", 1)
-		g.tells(t, "the store of limits is back", 1)
+		g.logsTimes(t, "the store of limits is away", 1)
+		g.logsTimes(t, "the store of limits is back", 1)
 		if a := g.do("GET", "/readyz", "", ""); a.status != 200 || a.body != "ok\n" {
 			t.Errorf("readyz: %d %q", a.status, a.body)
 		}
@@ -158,7 +158,7 @@ func (g *gate) usesUp(t *testing.T, key string) {
 }
 
 // Redis comes back empty, and the gate learns it later for usage than for limits: what quotas have used
-// can't be told yet. Nobody sees a 5xx, because limits wait for it.
+// can't be known yet. Nobody sees a 5xx, because limits wait for it.
 func TestLimitsWaitForUsageWhenRedisIsBack(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{
 		Password: redisPassword, User: "gate", UserPassword: redisPassword,
@@ -235,7 +235,7 @@ func TestDenyRefusesWithoutRedis(t *testing.T) {
 		t.Errorf("healthz: %d", a.status)
 	}
 	if got := g.keyInfo(callerKey).limit("requests", "hour"); got.Limit != 100 || got.Remaining != 99 {
-		t.Errorf("the key's limit is told as %+v", got)
+		t.Errorf("the key's limit is %+v", got)
 	}
 	s.Restart()
 	all.waitForStore(t, true)
@@ -243,7 +243,7 @@ func TestDenyRefusesWithoutRedis(t *testing.T) {
 	if a := g.chat(callerKey, "m", "x"); a.status != 200 || len(b.seen()) != 2 {
 		t.Errorf("got %d %s after %d", a.status, a.body, len(b.seen()))
 	}
-	g.tells(t, "the store of limits is away", 1)
+	g.logsTimes(t, "the store of limits is away", 1)
 }
 
 func TestAllowAdmitsWithoutRedis(t *testing.T) {

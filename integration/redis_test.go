@@ -54,7 +54,7 @@ func startGates(t *testing.T, n int, s *redistest.Server, global, block string) 
 	return all
 }
 
-// waitForStore waits until each gate tells that its store is up, or away.
+// waitForStore waits until the metrics of each gate have its store up, or down.
 func (all gates) waitForStore(t *testing.T, up bool) {
 	t.Helper()
 	for i, g := range all {
@@ -78,15 +78,15 @@ func (g *gate) metrics() string {
 	return string(text)
 }
 
-// tells looks for a message in the log, which must be there so often, and for the
+// logsTimes looks for a message in the log, which must be there so often, and for the
 // secret, which must not.
-func (g *gate) tells(t *testing.T, message string, times int) {
+func (g *gate) logsTimes(t *testing.T, message string, times int) {
 	t.Helper()
 	count := func() int {
 		logs := g.Logs.String()
 		return strings.Count(logs, `"`+message+`"`) + strings.Count(logs, "\t"+message+"\t")
 	}
-	eventually(t, "the log tells: "+message, func() bool { return count() >= times })
+	eventually(t, "the log has: "+message, func() bool { return count() >= times })
 	if n := count(); n != times {
 		t.Errorf("%q stands %d times in the log, want %d", message, n, times)
 	}
@@ -206,7 +206,7 @@ func TestThreeGatesOverOneRedisAdmitExactlyTheLimit(t *testing.T) {
 	}
 	for _, g := range all {
 		eventually(t, "all places are free", func() bool { return g.keyInfo(secretOf("places")).limit("concurrent", "").Remaining == 7 })
-		g.tells(t, "the store of limits is away", 0)
+		g.logsTimes(t, "the store of limits is away", 0)
 	}
 }
 
@@ -261,7 +261,7 @@ func TestCountersSurviveReloadRestartAndFlush(t *testing.T) {
 	left(next, 10, 3) // its own journal has it all
 	ask(next)
 	left(next, 9, 2)
-	next.tells(t, "the store of limits is away", 0)
+	next.logsTimes(t, "the store of limits is away", 0)
 }
 
 // A gate is killed while streams hold all places of a key. Others give none of them away while it may
@@ -286,7 +286,7 @@ func TestPlacesOfAKilledGateComeFree(t *testing.T) {
 		t.Fatalf("%v places are free of %d that are held", free(), places)
 	}
 	eventually(t, "all streams are check-pointed", func() bool {
-		return dead.hasNoted(filepath.Join(dead.dir, "caddy", "pinegate"), open)
+		return dead.hasCheckpoints(filepath.Join(dead.dir, "caddy", "pinegate"), open)
 	})
 	dead.Stop(syscall.SIGKILL)
 	for _, res := range open {
@@ -302,7 +302,7 @@ func TestPlacesOfAKilledGateComeFree(t *testing.T) {
 	}
 	eventually(t, "all places are free again", func() bool { return free() == places })
 	again := dead.again(global, sites)
-	eventually(t, "both gates' streams are told of, a record for each that the kill has interrupted among them", func() bool {
+	eventually(t, "both gates' streams are in the usage, a record for each that the kill has interrupted among them", func() bool {
 		got := again.usageOf("alice")
 		return got.Requests == 2*places && got.Estimated == places
 	})

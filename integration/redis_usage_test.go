@@ -16,7 +16,7 @@ func durableRedis(t *testing.T) *redistest.Server {
 	return redistest.Standalone(t, redistest.Options{Password: redisPassword, Config: []string{"appendonly yes", "appendfsync always"}})
 }
 
-// waitForUsage waits until each gate tells that the usage that they share is
+// waitForUsage waits until the metrics of each gate have the usage that they share
 // there, or away.
 func (all gates) waitForUsage(t *testing.T, up int) {
 	t.Helper()
@@ -26,11 +26,11 @@ func (all gates) waitForUsage(t *testing.T, up int) {
 	}
 }
 
-// tellAlike waits until all gates tell of so many requests of a key.
-func (all gates) tellAlike(t *testing.T, key string, want int) {
+// waitForRequests waits until all gates report so many requests of a key.
+func (all gates) waitForRequests(t *testing.T, key string, want int) {
 	t.Helper()
 	for i, g := range all {
-		eventually(t, fmt.Sprintf("gate %d tells of %d requests", i, want), func() bool {
+		eventually(t, fmt.Sprintf("gate %d reports %d requests", i, want), func() bool {
 			a := g.do("GET", "/v1/usage?keys[]="+key, adminKey, "")
 			return a.status == 200 && g.usageOf(key).Requests == want
 		})
@@ -58,13 +58,13 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 		callers.Wait()
 	}
 	ask(20)
-	all.tellAlike(t, "alice", 20)
+	all.waitForRequests(t, "alice", 20)
 
 	ask(10)
 	all[0].Stop(syscall.SIGKILL)
 	all[0] = all[0].again(global, sites)
 	ask(10)
-	all.tellAlike(t, "alice", 40)
+	all.waitForRequests(t, "alice", 40)
 
 	s.Kill()
 	ask(10)
@@ -84,32 +84,32 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 	s.Restart()
 	all.waitForUsage(t, 1)
 	ask(10)
-	all.tellAlike(t, "alice", 70)
+	all.waitForRequests(t, "alice", 70)
 	if got, want := all[1].usageOf("alice"), (result{Requests: 70, Input: 490, Output: 140}); got != want {
 		t.Errorf("usage %+v, want %+v", got, want)
 	}
 	for _, g := range all {
 		if a := g.do("GET", "/v1/key", callerKey, ""); !strings.Contains(a.body, `"month":{"requests":70,`) {
-			t.Errorf("the key is told %s", a.body)
+			t.Errorf("the key is answered %s", a.body)
 		}
 		out, errOut, code := pinegate(t, "usage", "--address", g.admin, "--group-by", "key")
 		if code != 0 || !strings.Contains(out, "alice        70       0    490") {
 			t.Errorf("exit status %d\n%s%s", code, out, errOut)
 		}
 	}
-	all[0].tells(t, "shared usage store unavailable: this gate keeps what it records, and does not know what other gates record", 1)
-	all[0].tells(t, "shared usage store available again", 1)
+	all[0].logsTimes(t, "shared usage store unavailable: this gate keeps what it records, and does not know what other gates record", 1)
+	all[0].logsTimes(t, "shared usage store available again", 1)
 
 	// A new gate, and one that has ended, make no difference.
 	all[0].Stop(syscall.SIGTERM)
 	late := gates{newGate(t), all[1]}
 	late[0].start(late[0].caddyfile(global, sites))
-	late.tellAlike(t, "alice", 70)
+	late.waitForRequests(t, "alice", 70)
 	// Nor does a reload that changes how Redis is reached.
 	if status := late[0].reload(late[0].caddyfile(strings.Replace(global, "timeout", "outage deny\ntimeout", 1), sites)); status != 200 {
 		t.Fatalf("reload: %d", status)
 	}
-	late.tellAlike(t, "alice", 70)
+	late.waitForRequests(t, "alice", 70)
 }
 
 // Quotas are rebuilt after FLUSHALL from what all gates hold.
@@ -122,16 +122,16 @@ func TestQuotasAreRebuiltFromAllGates(t *testing.T) {
 			t.Fatalf("got %d %s", a.status, a.body)
 		}
 	}
-	all.tellAlike(t, "carol", 30)
+	all.waitForRequests(t, "carol", 30)
 	s.Flush()
 	if a := all[1].chat(secretOf("carol"), "m", "x"); a.status != 200 {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}
 	for i, g := range all {
-		eventually(t, fmt.Sprintf("gate %d tells what is left", i), func() bool {
+		eventually(t, fmt.Sprintf("gate %d reports what is left", i), func() bool {
 			info := g.keyInfo(secretOf("carol"))
 			return info.limit("requests", "day").Remaining == 69 && info.limit("tokens", "month").Remaining == 1e6-62
 		})
 	}
-	all.tellAlike(t, "carol", 31)
+	all.waitForRequests(t, "carol", 31)
 }

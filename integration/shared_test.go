@@ -35,7 +35,7 @@ func TestGatesOverOneRedisTellEachOtherOfResponsesAndOfBackendsThatCool(t *testi
 	if a := all[0].do("POST", "/v1/responses", callerKey, first); a.status != 200 || asked.Load() != 1 {
 		t.Fatalf("%d %s, and the busy one was asked %d times", a.status, a.body, asked.Load())
 	}
-	eventually(t, "it is told", func() bool {
+	eventually(t, "it is reported", func() bool {
 		return s.Do("zcard", "pinegate:cooldowns").(int64) == 1 && s.Do("exists", "pinegate:response:resp_1").(int64) == 1
 	})
 	all[0].Stop(syscall.SIGTERM)

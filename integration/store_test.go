@@ -57,7 +57,7 @@ func TestJournalThatCannotBeWrittenRecovers(t *testing.T) {
 			t.Fatalf("got %d %s while there is room in memory", a.status, a.body)
 		}
 	}
-	eventually(t, "the metric tells", func() bool { return g.metric(up) == "0" })
+	eventually(t, "the metric is 0", func() bool { return g.metric(up) == "0" })
 	if got := g.usageOf("alice"); got.Requests != 5 {
 		t.Errorf("usage %+v while nothing can be written, want 5 requests", got)
 	}
@@ -65,7 +65,7 @@ func TestJournalThatCannotBeWrittenRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the journal works again", func() bool { return g.metric(up) == "1" })
-	eventually(t, "the log tells", func() bool { return strings.Contains(g.Logs.String(), "works again") })
+	eventually(t, "the log has it", func() bool { return strings.Contains(g.Logs.String(), "works again") })
 	g.Stop(syscall.SIGKILL)
 	if logs := g.Logs.String(); strings.Count(logs, "fails, its records are kept in memory") != 1 || strings.Count(logs, "works again") != 1 {
 		t.Errorf("want one line at each change\n%s", logs)

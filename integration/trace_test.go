@@ -25,7 +25,7 @@ type receiver struct {
 	raw   strings.Builder
 }
 
-// newReceiver starts one, and tells the gates that start after it where it is.
+// newReceiver starts one, and sets its address in the environment of the gates that start after it.
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	r := new(receiver)
@@ -160,7 +160,7 @@ func TestTracesTellWhatARequestUsedAndEachAttempt(t *testing.T) {
 	}
 	for _, secret := range []string{"PROMPT-TEXT", "ANSWER-TEXT", "SECRET-OF-THE-BACKEND", callerKey, backendKey} {
 		if strings.Contains(r.raw.String(), secret) {
-			t.Errorf("the traces tell %q", secret)
+			t.Errorf("the traces have %q", secret)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func TestHiddenModelsStandInNoTrace(t *testing.T) {
 	r.wait(t, 2)
 	for _, hidden := range []string{"HIDDEN-MODEL", "m-1"} {
 		if strings.Contains(r.raw.String(), hidden) {
-			t.Errorf("the traces tell the model %s", hidden)
+			t.Errorf("the traces have the model %s", hidden)
 		}
 	}
 }

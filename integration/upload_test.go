@@ -61,7 +61,7 @@ func (g *gate) heap() float64 {
 			return bytes
 		}
 	}
-	g.t.Fatal("the metrics tell nothing of the heap")
+	g.t.Fatal("the metrics have nothing of the heap")
 	return 0
 }
 

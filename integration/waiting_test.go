@@ -12,7 +12,7 @@ import (
 )
 
 // stalling is a backend that hangs where the request's title says, until it is
-// cancelled, and tells when that was.
+// cancelled, and returns when that was.
 func stalling(t *testing.T) (b *backend, cancelled chan struct{}) {
 	cancelled = make(chan struct{}, 100)
 	hang := func(r *http.Request) {

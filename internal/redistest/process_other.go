@@ -6,5 +6,5 @@ import "syscall"
 
 func endWithTest() *syscall.SysProcAttr { return nil }
 
-// stopped can't tell here: SIGSTOP is taken to be at once.
+// stopped always returns nil here: SIGSTOP is taken to be immediate.
 func stopped(int) error { return nil }

@@ -76,7 +76,7 @@ func (s *Server) replicates(ctx context.Context) error {
 	return err
 }
 
-// knows reports an error until a sentinel tells so of the master.
+// knows reports an error until a sentinel says so of the master.
 func knows(ctx context.Context, s *Server, want map[string]string) error {
 	flat, err := s.client.Do(ctx, "sentinel", "master", SentinelMaster).StringSlice()
 	if err != nil {
