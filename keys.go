@@ -36,13 +36,13 @@ func newKeyStore(logger *zap.Logger, app *App, c keys.StoreConfig) (*keys.Store,
 		logger.Error("keys not changed: invalid keys file or secret", zap.Error(err))
 	}
 	c.OnWarning = func(err error) { logger.Warn("keys file", zap.Error(err)) }
-	c.OnChange = func(ring *keys.Ring) { logger.Info("keys changed", zap.Int("keys", ring.Len())) }
+	c.OnChange = func(ring *keys.Set) { logger.Info("keys changed", zap.Int("keys", ring.Len())) }
 	store, err := keys.NewStore(c)
 	if err != nil {
 		return nil, err
 	}
 	for _, other := range app.keyStores {
-		if err := checkApart(store.Ring(), other.Ring()); err != nil {
+		if err := checkApart(store.Current(), other.Current()); err != nil {
 			return nil, err
 		}
 	}
@@ -53,7 +53,7 @@ func newKeyStore(logger *zap.Logger, app *App, c keys.StoreConfig) (*keys.Store,
 // checkApart returns an error if a caller's key in one set is an admin key in the
 // other. Within one set [keys.NewStore] refuses that; keys files that are reloaded
 // later are not compared with other sites.
-func checkApart(a, b *keys.Ring) error {
+func checkApart(a, b *keys.Set) error {
 	key := a.Opened(b)
 	if key == nil {
 		key = b.Opened(a)

@@ -71,7 +71,7 @@ func limitsFor(app *App) (*limits, error) {
 			Mode: mode, Replicas: c.Replicas, Seed: app.state.usedHere, Seedable: app.state.usageIsBack,
 			OnChange: l.changed, OnError: l.count,
 		}
-		l.registry = newRegistry(func() (registry.Backing, error) { return openRedisKeys(options) })
+		l.registry = newRegistry(func() (registry.Storage, error) { return openRedisKeys(options) })
 		return l, nil
 	})
 	if err != nil {

@@ -109,7 +109,7 @@ func (a operated) keys(from string) iter.Seq2[string, []gateKey] {
 	return func(yield func(string, []gateKey) bool) {
 		left := make([][]*keys.Key, len(a.gateways))
 		for i, g := range a.gateways {
-			left[i] = g.Keys.Ring().From(from)
+			left[i] = g.Keys.Current().From(from)
 		}
 		var same []gateKey
 		for {
@@ -160,7 +160,7 @@ func (a operated) runtimeTeams() []*registry.Team {
 	if err != nil {
 		return nil
 	}
-	return reg.Picture().Teams()
+	return reg.Snapshot().Teams()
 }
 
 // modelRules are the limits of the model blocks, by their patterns.
@@ -330,7 +330,7 @@ func (a operated) gates() int {
 
 func (a operated) countKeys() (n int) {
 	if len(a.gateways) == 1 {
-		return a.gateways[0].Keys.Ring().Len()
+		return a.gateways[0].Keys.Current().Len()
 	}
 	for range a.keys("") {
 		n++

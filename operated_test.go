@@ -57,8 +57,8 @@ func texts(rules iter.Seq[*limiter.Rule], n int) (all []string) {
 
 func TestAKeyOfSeveralGatesHasTheLimitsOfAll(t *testing.T) {
 	own := limitsOf(t, "5 requests/minute")
-	east := gatewayOf(t, []string{"60 requests/minute"}, keys.Config{ID: "both", Limits: own}, keys.Config{ID: "east"})
-	west := gatewayOf(t, []string{"9 requests/minute", "1 usd/day"}, keys.Config{ID: "both", Limits: own}, keys.Config{ID: "west", Team: "red"})
+	east := gatewayOf(t, []string{"60 requests/minute"}, keys.Config{ID: "both", Spec: keys.Spec{Limits: own}}, keys.Config{ID: "east"})
+	west := gatewayOf(t, []string{"9 requests/minute", "1 usd/day"}, keys.Config{ID: "both", Spec: keys.Spec{Limits: own}}, keys.Config{ID: "west", Spec: keys.Spec{Team: "red"}})
 	a := operating(east, west)
 	want := []string{"both 5 requests/minute", "both 1 usd/day", "east 60 requests/minute", "west 9 requests/minute", "west 1 usd/day"}
 	if got := texts(a.Rules(limiter.ScopeKey, ""), 99); !slices.Equal(got, want) {

@@ -25,17 +25,17 @@ const keysFileName = "keys.db"
 
 // newRegistry returns the keys that are made at runtime with a store. It opens
 // nothing yet.
-func newRegistry(open func() (registry.Backing, error)) *registry.Registry {
+func newRegistry(open func() (registry.Storage, error)) *registry.Registry {
 	logger := caddy.Log().Named("pinegate.keys")
 	return registry.New(open, registry.Options{
 		OnStatus: func(err error) {
 			if err != nil {
-				logger.Error("the store of keys is away: keys that are made at runtime can't be changed, and are refused once what is known of them is too old", zap.Error(err))
+				logger.Error("key store unavailable: runtime keys cannot be changed, and are refused once they are too old", zap.Error(err))
 				return
 			}
-			logger.Info("the store of keys is back")
+			logger.Info("key store available again")
 		},
-		OnError: func(err error) { logger.Error("an entry of the store of keys is left out", zap.Error(err)) },
+		OnError: func(err error) { logger.Error("ignoring an invalid entry of the key store", zap.Error(err)) },
 		Audit: func(a registry.Audit) {
 			logger.Info("audit", zap.String("action", a.Action), zap.String("kind", string(a.Kind)), zap.String("id", a.ID), zap.String("actor", a.Actor))
 		},
@@ -43,12 +43,12 @@ func newRegistry(open func() (registry.Backing, error)) *registry.Registry {
 }
 
 // registryOpener tells where the keys of an embedded store are kept.
-func registryOpener(store *config.Store) func() (registry.Backing, error) {
+func registryOpener(store *config.Store) func() (registry.Storage, error) {
 	if store != nil && store.Type == "memory" {
 		memory := registry.NewMemory()
-		return func() (registry.Backing, error) { return memory, nil }
+		return func() (registry.Storage, error) { return memory, nil }
 	}
-	return func() (registry.Backing, error) {
+	return func() (registry.Storage, error) {
 		dir, err := store.Path()
 		if err != nil {
 			return nil, err
@@ -66,7 +66,7 @@ type redisKeys struct {
 func (r redisKeys) Close() error { return r.client.Close() }
 
 // openRedisKeys opens the keys that all gates of a Redis share.
-func openRedisKeys(options limiter.RedisOptions) (registry.Backing, error) {
+func openRedisKeys(options limiter.RedisOptions) (registry.Storage, error) {
 	quietRedis()
 	client, err := limiter.NewClient(options)
 	if err != nil {
@@ -104,7 +104,7 @@ func (a operated) Configured() iter.Seq[*keys.Key] {
 	return func(yield func(*keys.Key) bool) {
 		seen := make(map[string]bool)
 		for _, store := range a.keyStores {
-			for key := range store.Ring().All() {
+			for key := range store.Current().All() {
 				if key.Runtime || seen[key.ID] {
 					continue
 				}

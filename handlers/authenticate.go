@@ -19,7 +19,7 @@ import (
 // are made at runtime can't be asked for, nobody is called unknown: a client that
 // is told 401 gives up for good.
 func (c *call) authenticate() *wire.Error {
-	ring := c.g.Keys.Ring()
+	ring := c.g.Keys.Current()
 	err := identify(c.g.Throttle, c.r, func(h keys.Hash) *wire.Error {
 		key := ring.Lookup(h)
 		switch {
@@ -48,7 +48,7 @@ func (c *call) authenticate() *wire.Error {
 // authenticateAdmin lets the holder of an admin key through. A caller's key is
 // known but not allowed; anything else is as unknown as anywhere.
 func authenticateAdmin(store *keys.Store, t *throttle.Throttle, r *http.Request, now time.Time) *wire.Error {
-	ring := store.Ring()
+	ring := store.Current()
 	if !ring.HasAdmin() {
 		return wire.Errorf(wire.KindUnknownURL, "")
 	}

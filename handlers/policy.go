@@ -70,12 +70,12 @@ type grants struct {
 // grantCache holds the grants of the keys in one ring, made when a key is first
 // seen. A new ring starts a new cache.
 type grantCache struct {
-	ring  *keys.Ring
+	ring  *keys.Set
 	byKey sync.Map // *keys.Key → *grants
 }
 
 // grants returns what a key of the ring may do.
-func (p *Policy) grants(ring *keys.Ring, key *keys.Key) *grants {
+func (p *Policy) grants(ring *keys.Set, key *keys.Key) *grants {
 	cache := p.cache.Load()
 	if cache == nil || cache.ring != ring {
 		cache = &grantCache{ring: ring}
@@ -88,7 +88,7 @@ func (p *Policy) grants(ring *keys.Ring, key *keys.Key) *grants {
 	return g.(*grants)
 }
 
-func (p *Policy) newGrants(ring *keys.Ring, key *keys.Key) *grants {
+func (p *Policy) newGrants(ring *keys.Set, key *keys.Key) *grants {
 	g := &grants{key: key, rules: p.KeyRules(key)}
 	if key.Team == "" {
 		return g

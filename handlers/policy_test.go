@@ -32,7 +32,7 @@ func patternOf(t *testing.T, text string) pattern.Pattern {
 func TestDefaultLimitsHoldForKeysWithoutOneOfTheSameKind(t *testing.T) {
 	p := &Policy{Defaults: []limiter.Limit{limit(t, "60 requests/minute"), limit(t, "8 concurrent")}}
 	own := limit(t, "5 requests/minute")
-	g := p.newGrants(new(keys.Ring), &keys.Key{ID: "a", Limits: []limiter.Limit{own}})
+	g := p.newGrants(new(keys.Set), &keys.Key{ID: "a", Limits: []limiter.Limit{own}})
 	var got []string
 	for _, rule := range g.rules {
 		got = append(got, rule.Limit.String())
@@ -45,7 +45,7 @@ func TestDefaultLimitsHoldForKeysWithoutOneOfTheSameKind(t *testing.T) {
 func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
 	rule := limiter.NewRule(limiter.ScopeTeam, "red", limit(t, "10 requests/minute"))
 	p := &Policy{Teams: map[string]*Team{"red": {Models: pattern.List{patternOf(t, "gpt-*")}, Rules: []*limiter.Rule{rule}}}}
-	g := p.newGrants(new(keys.Ring), &keys.Key{ID: "a", Team: "red", Models: pattern.List{patternOf(t, "*-mini")}})
+	g := p.newGrants(new(keys.Set), &keys.Key{ID: "a", Team: "red", Models: pattern.List{patternOf(t, "*-mini")}})
 	for model, want := range map[string]bool{"gpt-4o-mini": true, "gpt-4o": false, "llama-mini": false} {
 		if got := g.allows(model); got != want {
 			t.Errorf("allows(%q) = %t", model, got)
@@ -54,7 +54,7 @@ func TestTeamNarrowsModelsAndSharesItsRules(t *testing.T) {
 	if len(g.rules) != 1 || g.rules[0] != rule {
 		t.Errorf("rules %v: the team's counter is not shared", g.rules)
 	}
-	if g := p.newGrants(new(keys.Ring), &keys.Key{ID: "b", Team: "undeclared"}); !g.allows("anything") || len(g.rules) != 0 {
+	if g := p.newGrants(new(keys.Set), &keys.Key{ID: "b", Team: "undeclared"}); !g.allows("anything") || len(g.rules) != 0 {
 		t.Error("an undeclared team limits")
 	}
 }
@@ -101,11 +101,11 @@ func TestResetsReadAsOpenAIWritesThem(t *testing.T) {
 // withTeam is a runtime that holds a team.
 type withTeam struct{ team *keys.Team }
 
-func (r withTeam) Snapshot(time.Time) keys.RuntimeKeys {
+func (r withTeam) RuntimeKeys(time.Time) keys.RuntimeKeys {
 	return keys.RuntimeKeys{Teams: []*keys.Team{r.team}}
 }
 func (withTeam) Watch(func()) func() { return func() {} }
-func (withTeam) Current() bool       { return true }
+func (withTeam) UpToDate() bool      { return true }
 func (withTeam) Stale() bool         { return false }
 
 func TestATeamMadeAtRuntimeHoldsUnlessTheConfigurationHasOne(t *testing.T) {
@@ -115,12 +115,12 @@ func TestATeamMadeAtRuntimeHoldsUnlessTheConfigurationHasOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice := &keys.Key{ID: "alice", Team: "red"}
-	g := new(Policy).newGrants(store.Ring(), alice)
+	g := new(Policy).newGrants(store.Current(), alice)
 	if !g.allows("gpt-5") || g.allows("o3") || len(g.rules) != 1 || g.rules[0].Kind != limiter.ScopeTeam || g.rules[0].ID != "red" {
 		t.Errorf("grants %+v", g)
 	}
 	configured := &Policy{Teams: map[string]*Team{"red": {}}}
-	if g := configured.newGrants(store.Ring(), alice); !g.allows("o3") || len(g.rules) != 0 {
+	if g := configured.newGrants(store.Current(), alice); !g.allows("o3") || len(g.rules) != 0 {
 		t.Errorf("the configuration's team gives way: %+v", g)
 	}
 }

@@ -220,8 +220,8 @@ func (c *call) problem(err error) *Problem {
 	case errors.Is(err, registry.ErrChanged):
 		return problemf(http.StatusPreconditionFailed, "%v: read it again", err)
 	case errors.Is(err, registry.ErrUnavailable):
-		c.api.Logger.Error("the store of keys failed", zap.Error(err))
-		return problemf(http.StatusServiceUnavailable, "the store of keys is away: the gate's log says why; try again")
+		c.api.Logger.Error("key store failed", zap.Error(err))
+		return problemf(http.StatusServiceUnavailable, "the key store is unavailable: the gate's log says why; try again")
 	}
 	c.api.Logger.Error("a change of keys failed", zap.Error(err))
 	return problemf(http.StatusInternalServerError, "it failed: the gate's log says why")

@@ -58,7 +58,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{T: t}
 	memory := registry.NewMemory()
-	f.gate = &gate{registry: registry.New(func() (registry.Backing, error) { return memory, nil }, registry.Options{
+	f.gate = &gate{registry: registry.New(func() (registry.Storage, error) { return memory, nil }, registry.Options{
 		Audit: func(a registry.Audit) { f.audit = append(f.audit, a) },
 	})}
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "msg"}), zapcore.AddSync(&f.log), zapcore.DebugLevel)
@@ -183,7 +183,7 @@ func TestRefusalsAreProblems(t *testing.T) {
 		{"POST", "/pinegate/keys", strings.Repeat(" ", maxBody+1), 413, "larger"},
 		{"POST", "/pinegate/keys/alice/rotate", `{"grace":"soon"}`, 400, "grace"},
 		{"POST", "/pinegate/keys/alice/rotate", `{"grace":"-1h"}`, 400, "grace"},
-		{"POST", "/pinegate/keys/nobody/rotate", `{}`, 404, "none of this id"},
+		{"POST", "/pinegate/keys/nobody/rotate", `{}`, 404, "none with this id"},
 		{"PATCH", "/pinegate/keys/alice", `{"metadata":5}`, 400, "metadata"},
 		{"GET", "/pinegate/keys?limit=0", ``, 400, "limit"},
 		{"GET", "/pinegate/keys/nobody", ``, 404, "nobody"},
@@ -224,7 +224,7 @@ func TestWhatIsAwayIsSaid(t *testing.T) {
 	f.ask("GET", "/pinegate/teams", "", 200)
 
 	away := newFixture(t)
-	away.gate.registry = registry.New(func() (registry.Backing, error) { return nil, registry.ErrUnavailable }, registry.Options{})
+	away.gate.registry = registry.New(func() (registry.Storage, error) { return nil, registry.ErrUnavailable }, registry.Options{})
 	away.ask("POST", "/pinegate/keys", `{"id":"alice"}`, 503)
 	away.api.Gate = func() (Gate, error) { return nil, errors.New("nothing runs") }
 	away.ask("GET", "/pinegate/keys", "", 503)

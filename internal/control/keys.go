@@ -52,7 +52,7 @@ func (c *call) listKeys() *Problem {
 	}
 	var all []Key
 	if reg, err := c.gate.Registry(); err == nil {
-		for _, key := range reg.Picture().Keys() {
+		for _, key := range reg.Snapshot().Keys() {
 			all = append(all, Key{*key, sourceStore})
 		}
 	}
@@ -108,7 +108,7 @@ func patternTexts(list pattern.List) []string {
 // find returns the key that a path names.
 func (c *call) find(id string) (Key, *Problem) {
 	if reg, err := c.gate.Registry(); err == nil {
-		if key := reg.Picture().Key(id); key != nil {
+		if key := reg.Snapshot().Key(id); key != nil {
 			return Key{*key, sourceStore}, nil
 		}
 	}
@@ -175,7 +175,7 @@ func env(asked string) string {
 func (c *call) editable() (*registry.Registry, string, *Problem) {
 	id := c.r.PathValue("id")
 	reg, problem := c.registry()
-	if problem == nil && reg.Picture().Key(id) == nil && c.configuredKey(id) != nil {
+	if problem == nil && reg.Snapshot().Key(id) == nil && c.configuredKey(id) != nil {
 		problem = problemf(http.StatusConflict, "key %q is of the configuration: change it there", id)
 	}
 	return reg, id, problem

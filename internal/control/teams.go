@@ -20,7 +20,7 @@ type NewTeam struct {
 func (c *call) listTeams() *Problem {
 	list := TeamList{Data: []*registry.Team{}}
 	if reg, err := c.gate.Registry(); err == nil {
-		list.Data = append(list.Data, reg.Picture().Teams()...)
+		list.Data = append(list.Data, reg.Snapshot().Teams()...)
 	}
 	return c.answer(http.StatusOK, list)
 }
@@ -28,7 +28,7 @@ func (c *call) listTeams() *Problem {
 func (c *call) showTeam() *Problem {
 	id := c.r.PathValue("id")
 	if reg, err := c.gate.Registry(); err == nil {
-		if team := reg.Picture().Team(id); team != nil {
+		if team := reg.Snapshot().Team(id); team != nil {
 			return c.answer(http.StatusOK, team)
 		}
 	}

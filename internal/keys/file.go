@@ -15,25 +15,25 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// keySet is what one source holds.
-type keySet struct {
+// sourceSet is the content of one source.
+type sourceSet struct {
 	keys       []*Key
-	entries    []entry     // of secrets that are written as hashes, or in clear
-	references []reference // of secrets that stand elsewhere
-	clear      bool        // holds a clear secret
+	entries    []entry     // of secrets that are hashes, or clear
+	references []reference // of secrets that are placeholders
+	clear      bool        // there is a clear secret
 	teams      []*Team     // of the runtime only
 }
 
-// reference is a secret of a key that a placeholder stands for.
+// reference is a secret of a key that is a placeholder.
 type reference struct {
 	key         *Key // nil: an admin key
 	owner       string
-	placeholder spec
+	placeholder secretText
 }
 
-// add validates a key and its secrets and adds it. A secret is named by its
-// place in the list.
-func (set *keySet) add(c Config, clear bool) error {
+// add validates a key and its secrets and adds it. Errors name a secret by its
+// number in the list.
+func (set *sourceSet) add(c *Config, clear bool) error {
 	key, err := c.Key()
 	if err != nil {
 		return err
@@ -41,9 +41,9 @@ func (set *keySet) add(c Config, clear bool) error {
 	if len(c.Secrets) == 0 {
 		return c.wrap("secrets", errors.New("it has none"))
 	}
-	specs := make([]spec, 0, len(c.Secrets))
+	specs := make([]secretText, 0, len(c.Secrets))
 	for i, text := range c.Secrets {
-		parsed, err := parseSpec(text, clear)
+		parsed, err := parseSecret(text, clear)
 		if err == nil && slices.Contains(specs, parsed) {
 			err = errors.New("it is there twice")
 		}
@@ -62,19 +62,19 @@ func (set *keySet) add(c Config, clear bool) error {
 	return nil
 }
 
-// join adds what another part of the same source holds.
-func (set *keySet) join(part *keySet) {
+// join adds another part of the same source.
+func (set *sourceSet) join(part *sourceSet) {
 	set.keys = append(set.keys, part.keys...)
 	set.entries = append(set.entries, part.entries...)
 	set.references = append(set.references, part.references...)
 	set.clear = set.clear || part.clear
 }
 
-// parseFile reads a keys file. The error names the line, the field and the
-// key. It quotes nothing that could be a secret, wherever one was put.
-func parseFile(content []byte) (*keySet, error) {
+// parseFile parses a keys file. The error names the line, the field and the key.
+// It quotes nothing that could be a secret.
+func parseFile(content []byte) (*sourceSet, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(content))
-	set := new(keySet)
+	set := new(sourceSet)
 	var err error
 	switch d.PeekKind() {
 	case '[':
@@ -95,8 +95,8 @@ func parseFile(content []byte) (*keySet, error) {
 	return set, nil
 }
 
-// parseObject reads {"keys": […]}.
-func parseObject(d *jsontext.Decoder, content []byte, set *keySet) error {
+// parseObject parses {"keys": […]}.
+func parseObject(d *jsontext.Decoder, content []byte, set *sourceSet) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
@@ -123,9 +123,9 @@ func parseObject(d *jsontext.Decoder, content []byte, set *keySet) error {
 	return nil
 }
 
-// parseArray reads […]. It looks for the keys first, and has all processors decode
-// them: a start waits for that, and a file may have a million.
-func parseArray(d *jsontext.Decoder, content []byte, set *keySet) error {
+// parseArray parses […]. It finds the keys first, and then decodes them on all
+// processors: a start waits for that, and a file may have a million.
+func parseArray(d *jsontext.Decoder, content []byte, set *sourceSet) error {
 	if kind := d.PeekKind(); kind != '[' && kind != 0 {
 		return fmt.Errorf("line %d: expected an array of keys", line(content, d.InputOffset()))
 	}
@@ -152,19 +152,19 @@ func parseArray(d *jsontext.Decoder, content []byte, set *keySet) error {
 	}
 }
 
-// keyList is the keys of a file, of which each is an object of valid JSON.
+// keyList is the keys of a file, each an object of valid JSON.
 type keyList struct {
 	content []byte
 	at      jsontext.Pointer // the array
 	keys    []span
 }
 
-// span is where a key stands.
+// span is the position of a key.
 type span struct{ from, to int64 }
 
 // decode adds the keys to a set, or returns the error of the first that is wrong.
-func (l *keyList) decode(set *keySet) error {
-	parts := make([]keySet, min(runtime.GOMAXPROCS(0), len(l.keys)))
+func (l *keyList) decode(set *sourceSet) error {
+	parts := make([]sourceSet, min(runtime.GOMAXPROCS(0), len(l.keys)))
 	errs := make([]error, len(parts))
 	var decoding sync.WaitGroup
 	for i := range parts {
@@ -182,10 +182,10 @@ func (l *keyList) decode(set *keySet) error {
 	return nil
 }
 
-func (l *keyList) decodeSome(set *keySet, from, to int) error {
+func (l *keyList) decodeSome(set *sourceSet, from, to int) error {
 	set.keys, set.entries = make([]*Key, 0, to-from), make([]entry, 0, to-from)
 	for i, key := range l.keys[from:to] {
-		var c Config // not kept: all of them are as large again as what is made of them
+		var c Config // not kept: all of them take as much memory as the keys
 		if err := json.Unmarshal(l.content[key.from:key.to], &c, json.RejectUnknownMembers(true)); err != nil {
 			var semantic *json.SemanticError
 			if errors.As(err, &semantic) {
@@ -194,26 +194,26 @@ func (l *keyList) decodeSome(set *keySet, from, to int) error {
 			}
 			return err
 		}
-		if err := set.add(c, true); err != nil {
+		if err := set.add(&c, true); err != nil {
 			return fmt.Errorf("line %d: %w", line(l.content, key.from), err)
 		}
 	}
 	return nil
 }
 
-// start returns the offset of the value that is to be read next.
+// start returns the offset of the value that is read next.
 func start(d *jsontext.Decoder, content []byte) int64 {
 	offset := d.InputOffset()
 	return offset + int64(bytes.IndexFunc(content[offset:], func(r rune) bool { return !strings.ContainsRune(" \t\r\n,:", r) }))
 }
 
-// line returns the number of the line in which an offset lies.
+// line returns the number of the line of an offset.
 func line(content []byte, offset int64) int {
 	return 1 + bytes.Count(content[:min(int(offset), len(content))], []byte("\n"))
 }
 
 // quote quotes a name from a keys file, unless it is long enough to be a
-// secret that was put in the place of a name.
+// misplaced secret.
 func quote(name string) string {
 	if len(name) >= MinSecretLength {
 		return "(not shown: it is as long as a secret)"
@@ -221,8 +221,8 @@ func quote(name string) string {
 	return fmt.Sprintf("%q", name)
 }
 
-// locate says where in a file the decoder's error is, in words of our own:
-// the decoder's quote the value that they are about.
+// locate returns the decoder's error with its position in the file and a message
+// of our own: the decoder's quote the value.
 func locate(err error, content []byte) error {
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError

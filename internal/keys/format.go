@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// The layout of a key that pine-gate makes, 65 characters in all:
+// The layout of a key that pine-gate generates, 65 characters in all:
 //
 //	pg_live_  XXXXXXXX  YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY  ZZZZZZ
 //	prefix    id (8)    secret (43): 256 random bits                 checksum (6)
@@ -21,10 +21,10 @@ import (
 //
 // The fixed prefix, width and alphabet let secret scanners find a leaked key
 // with one regular expression, `pg_(live|test)_[0-9A-Za-z]{57}`, and the
-// checksum lets them, and the gate, tell a key from what merely looks like one
-// without asking anybody. The prefix tells a test key from a live one at a
-// glance. The id is random, not secret, and the part to name a key by in a
-// ticket. Base62 survives a double click, a URL and a shell.
+// checksum lets them, and the gate, recognize a key without a look-up. The prefix
+// distinguishes test keys from live ones. The id is random, not secret, and the
+// part to name a key by in a ticket. Base62 survives a double click, a URL and a
+// shell.
 const (
 	livePrefix = "pg_live_"
 	testPrefix = "pg_test_"
@@ -37,19 +37,19 @@ const (
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// ErrMalformed is what CheckFormat's errors wrap.
+// ErrMalformed is wrapped by the errors of CheckFormat.
 var ErrMalformed = errors.New("malformed key")
 
-// They are made once because callers present malformed keys at will.
+// Allocated once, because callers present malformed keys at will.
 var (
 	errLength   = fmt.Errorf("%w: wrong length", ErrMalformed)
 	errAlphabet = fmt.Errorf("%w: a character outside of base62", ErrMalformed)
 	errChecksum = fmt.Errorf("%w: wrong checksum", ErrMalformed)
 )
 
-// Generate makes a new key for an environment, `live` or `test`, out of the
-// randomness of r, which is crypto/rand.Reader but in tests. It fails for
-// another environment and where r does.
+// Generate returns a new key for an environment, `live` or `test`, from the
+// randomness of r, which is crypto/rand.Reader except in tests. It fails for
+// another environment, and if r does.
 func Generate(env string, r io.Reader) (string, error) {
 	if env != "live" && env != "test" {
 		return "", fmt.Errorf("environment %q: expected live or test", env)
@@ -58,18 +58,18 @@ func Generate(env string, r io.Reader) (string, error) {
 	if _, err := io.ReadFull(r, random[:]); err != nil {
 		return "", fmt.Errorf("reading randomness: %w", err)
 	}
-	// 2^64 is so much more than 62^8 that the remainder's bias is nothing, and
-	// the id is no secret.
+	// The bias of the remainder is negligible, since 2^64 is much more than 62^8,
+	// and the id is not secret.
 	id := new(big.Int).SetUint64(binary.BigEndian.Uint64(random[:8]))
 	id.Mod(id, new(big.Int).Exp(big.NewInt(62), big.NewInt(idWidth), nil))
 	key := "pg_" + env + "_" + encode(id, idWidth) + encode(new(big.Int).SetBytes(random[8:]), secretWidth)
 	return key + checksum(key), nil
 }
 
-// CheckFormat tells whether a secret that claims to be one of pine-gate's
-// own, by its prefix pg_live_ or pg_test_, has their length, alphabet and
-// checksum. It returns an ErrMalformed that says what is wrong, never the
-// secret. What claims nothing passes: people bring the keys that they have.
+// CheckFormat returns an error if a secret has the prefix of pine-gate's own keys,
+// pg_live_ or pg_test_, but not their length, alphabet and checksum. The error
+// wraps ErrMalformed and never contains the secret. A secret without the prefix
+// passes: keys of other origin are allowed.
 func CheckFormat(secret string) error {
 	if !strings.HasPrefix(secret, livePrefix) && !strings.HasPrefix(secret, testPrefix) {
 		return nil
@@ -88,8 +88,8 @@ func CheckFormat(secret string) error {
 	return nil
 }
 
-// PublicID returns the id within a key that Generate made: the part that may
-// be shown. It is empty for any other secret.
+// PublicID returns the id within a key that Generate returned, which may be shown.
+// It is empty for any other secret.
 func PublicID(secret string) string {
 	if len(secret) != keyLength || CheckFormat(secret) != nil {
 		return ""
@@ -100,7 +100,7 @@ func PublicID(secret string) string {
 	return secret[len(livePrefix) : len(livePrefix)+idWidth]
 }
 
-// checksum returns the checksum of what stands before it in a key.
+// checksum returns the checksum of the part of a key before it.
 func checksum(text string) string {
 	var digits [checksumWidth]byte
 	sum := crc32.ChecksumIEEE([]byte(text))
@@ -111,7 +111,7 @@ func checksum(text string) string {
 	return string(digits[:])
 }
 
-// encode writes a number, which must fit, in base62 of a fixed width.
+// encode returns a number, which must fit, in base62 with a fixed width.
 func encode(n *big.Int, width int) string {
 	digits := make([]byte, width)
 	radix, digit := big.NewInt(62), new(big.Int)

@@ -15,70 +15,76 @@ import (
 
 // Config is a key as configs and keys files hold it.
 type Config struct {
-	// Names the key in counters, usage, logs and metrics: 1 to 64 letters,
-	// digits, `.`, `_` and `-`. Whatever has the same id, in any site or
-	// replica, is the same key. Required.
+	// The name of the key in counters, usage, logs and metrics: 1 to 64 letters,
+	// digits, `.`, `_` and `-`. Keys with the same id, in any site or replica, are
+	// the same key. Required.
 	ID string `json:"id"`
 
 	// The secrets that callers present, all for one quota: several while
 	// rotating. Each is `sha256:` and 64 hexadecimal digits, or a placeholder,
 	// `{env.NAME}` or `{file./path}`, which stands for a hash or a clear secret.
-	// A keys file, which is shown nowhere, may hold clear secrets too: 20 to
-	// 512 printable ASCII characters. At least one.
+	// A keys file may hold clear secrets too, since it is never shown: 20 to 512
+	// printable ASCII characters. At least one.
 	Secrets []string `json:"secrets"`
 
+	Spec
+}
+
+// Spec is what a key may do. It is the same for keys of a config, of a keys file,
+// and those that are created at runtime.
+type Spec struct {
 	// The team whose limits the key shares, named as keys are. A team that is
-	// declared nowhere has no limits. Default: none.
+	// not declared has no limits. Default: none.
 	Team string `json:"team,omitempty"`
 
-	// Patterns of the models that it may use; `*` stands for any run of
-	// characters. `["none"]`: none at all. Default: every model configured.
+	// Patterns of the models that the key may use; `*` stands for any run of
+	// characters. `["none"]`: no model. Default: every configured model.
 	Models []string `json:"models,omitempty"`
 
-	// The endpoints that it may use: chat, completions, responses, embeddings,
+	// The endpoints that the key may use: chat, completions, responses, embeddings,
 	// messages, images, audio, moderations, rerank. Default: all.
 	Endpoints []string `json:"endpoints,omitempty"`
 
-	// Its limits, as in `60 requests/minute burst 10`; one for each unit and
-	// window. Default: those of the gate.
+	// The limits of the key, as in `60 requests/minute burst 10`; one for each
+	// unit and window. Default: those of the gate.
 	Limits []limiter.Limit `json:"limits,omitempty"`
 
-	// When it ends: an RFC 3339 time, from which on it is refused, or a date,
-	// which is the last day, in UTC, on which it works. Default: never.
+	// When the key expires: an RFC 3339 time, from which on it is refused, or a
+	// date, which is the last day, in UTC, on which it works. Default: never.
 	Expires string `json:"expires,omitempty"`
 
-	// The client addresses that it works from: networks (`10.0.0.0/8`) or single
-	// addresses. Default: any.
+	// The client addresses that the key works from: networks (`10.0.0.0/8`) or
+	// single addresses. Default: any.
 	AllowIP []string `json:"allow_ip,omitempty"`
 
-	// Refuses the key without forgetting it. Default: false.
+	// Refuses the key without deleting it. Default: false.
 	Disabled bool `json:"disabled,omitempty"`
 }
 
-// Key is what a caller who holds one of its secrets may do. It is immutable.
+// Key is what a caller with one of its secrets may do. It is immutable.
 type Key struct {
 	ID, Team  string
 	Models    pattern.List    // nil: every model; empty: none
 	Endpoints []string        // groups of endpoints; nil: all
-	Limits    []limiter.Limit // its own; the gate's defaults are not in it
+	Limits    []limiter.Limit // its own, without the gate's defaults
 	Expires   time.Time       // zero: never
 	AllowIP   []netip.Prefix  // nil: any address
 	Disabled  bool
-	Runtime   bool // made while the gate runs, by a [Runtime]
+	Runtime   bool // created at runtime, in a [Runtime]
 }
 
-// AllowsModel tells whether the key may use a model, by its public name.
+// AllowsModel reports whether the key may use a model, by its public name.
 func (k *Key) AllowsModel(name string) bool { return k.Models == nil || k.Models.Match(name) }
 
-// AllowsEndpoint tells whether the key may use a group of endpoints, which is
-// what wire.Endpoint.Group returns. The empty group, of what the gate answers
+// AllowsEndpoint reports whether the key may use a group of endpoints, as
+// wire.Endpoint.Group returns it. The empty group, for what the gate answers
 // itself, needs no permission.
 func (k *Key) AllowsEndpoint(group string) bool {
 	return group == "" || k.Endpoints == nil || slices.Contains(k.Endpoints, group)
 }
 
-// AllowsIP tells whether the key works from a client address. An IPv4 address
-// counts as itself when it comes mapped into IPv6; a zone is ignored.
+// AllowsIP reports whether the key works from a client address. It unmaps an IPv4
+// address that is mapped into IPv6, and ignores a zone.
 func (k *Key) AllowsIP(addr netip.Addr) bool {
 	if k.AllowIP == nil {
 		return true
@@ -87,21 +93,21 @@ func (k *Key) AllowsIP(addr netip.Addr) bool {
 	return slices.ContainsFunc(k.AllowIP, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// Expired tells whether the key has ended: it works until the instant before
+// Expired reports whether the key has expired: it works until the instant before
 // Expires.
 func (k *Key) Expired(now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
 
-// outsideID keeps ids free of what separates names in counters, metrics, URLs
-// and CSV files. (A regular expression is a sixth of the time in which a million
-// keys are read.)
+// outsideID reports whether a character is not allowed in ids: those that separate
+// names in counters, metrics, URLs and CSV files are not. (A regular expression
+// takes a sixth of the time in which a million keys are read.)
 func outsideID(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
 const maxIDLength = 64
 
-// CheckID tells whether a name can be the id of a key or team: 1 to 64 letters,
-// digits, `.`, `_` and `-`.
+// CheckID returns an error unless a name can be the id of a key or team: 1 to 64
+// letters, digits, `.`, `_` and `-`.
 func CheckID(id string) error {
 	switch {
 	case id == "":
@@ -115,43 +121,69 @@ func CheckID(id string) error {
 	return nil
 }
 
-// Key validates the config, all but its secrets, and returns the key that it
-// describes. The error names the key and the field.
-func (c Config) Key() (*Key, error) {
-	if err := CheckID(c.ID); err != nil {
-		return nil, fmt.Errorf("id of a key: %w", err)
+// Key validates the config, except for its secrets, and returns its key. The error
+// names the key and the field.
+func (c *Config) Key() (*Key, error) {
+	key, err := c.Spec.Key(c.ID)
+	var field *FieldError
+	if errors.As(err, &field) && field.Field != "id" {
+		return nil, c.wrap(field.Field, field.Err)
 	}
-	k := &Key{ID: c.ID, Team: c.Team, Disabled: c.Disabled}
+	return key, err
+}
+
+func (c *Config) wrap(field string, err error) error {
+	return fmt.Errorf("key %q: %s: %w", c.ID, field, err)
+}
+
+// FieldError is an invalid field of a spec.
+type FieldError struct {
+	Field string // its name in JSON
+	Err   error
+}
+
+func (e *FieldError) Error() string {
+	if e.Field == "id" {
+		return "id of a key: " + e.Err.Error()
+	}
+	return e.Field + ": " + e.Err.Error()
+}
+
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Key validates the spec and returns the key that it describes. The error is a
+// *FieldError.
+func (s *Spec) Key(id string) (*Key, error) {
+	if err := CheckID(id); err != nil {
+		return nil, &FieldError{"id", err}
+	}
+	k := &Key{ID: id, Team: s.Team, Disabled: s.Disabled}
 	var err error
-	if c.Team != "" {
-		if err := CheckID(c.Team); err != nil {
-			return nil, c.wrap("team", err)
+	if s.Team != "" {
+		if err := CheckID(s.Team); err != nil {
+			return nil, &FieldError{"team", err}
 		}
 	}
-	if k.Models, err = parseModels(c.Models); err != nil {
-		return nil, c.wrap("models", err)
+	if k.Models, err = parseModels(s.Models); err != nil {
+		return nil, &FieldError{"models", err}
 	}
-	if k.Endpoints, err = parseEndpoints(c.Endpoints); err != nil {
-		return nil, c.wrap("endpoints", err)
+	if k.Endpoints, err = parseEndpoints(s.Endpoints); err != nil {
+		return nil, &FieldError{"endpoints", err}
 	}
-	if k.Limits, err = checkLimits(c.Limits); err != nil {
-		return nil, c.wrap("limits", err)
+	if k.Limits, err = checkLimits(s.Limits); err != nil {
+		return nil, &FieldError{"limits", err}
 	}
-	if k.Expires, err = parseExpires(c.Expires); err != nil {
-		return nil, c.wrap("expires", err)
+	if k.Expires, err = parseExpires(s.Expires); err != nil {
+		return nil, &FieldError{"expires", err}
 	}
-	if k.AllowIP, err = parseNetworks(c.AllowIP); err != nil {
-		return nil, c.wrap("allow_ip", err)
+	if k.AllowIP, err = parseNetworks(s.AllowIP); err != nil {
+		return nil, &FieldError{"allow_ip", err}
 	}
 	return k, nil
 }
 
-func (c Config) wrap(field string, err error) error {
-	return fmt.Errorf("key %q: %s: %w", c.ID, field, err)
-}
-
-// errEmptyList guards against the list that a program has written without
-// putting anything in: whether that meant all or nothing can't be known.
+// errEmptyList refuses a list that a program wrote without entries: it could mean
+// all or nothing.
 var errEmptyList = errors.New("the list is empty: leave it out for all")
 
 func parseModels(texts []string) (pattern.List, error) {
@@ -184,7 +216,7 @@ func parseEndpoints(names []string) ([]string, error) {
 	return slices.Clone(names), nil
 }
 
-// checkLimits refuses two limits that would share a counter.
+// checkLimits returns an error for two limits that would share a counter.
 func checkLimits(limits []limiter.Limit) ([]limiter.Limit, error) {
 	for i, a := range limits {
 		for _, b := range limits[:i] {
@@ -201,7 +233,7 @@ func parseExpires(text string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		// Who writes "expires 2026-12-31" expects it to work on that day.
+		// "expires 2026-12-31" is expected to work on that day.
 		return day.AddDate(0, 0, 1), nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
@@ -244,7 +276,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, expected
 	}
 	if network.Addr().Is4In6() {
-		// Clients' addresses are unmapped, so the network must be too.
+		// Client addresses are unmapped, so the network must be too.
 		if network.Bits() < 96 {
 			return netip.Prefix{}, fmt.Errorf("%q: reaches beyond the mapped IPv4 addresses", text)
 		}

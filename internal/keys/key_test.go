@@ -69,22 +69,22 @@ func TestConfigIsRefused(t *testing.T) {
 		"id not ASCII":        {Config{ID: "é"}, []string{"letters"}},
 		"id of 65":            {Config{ID: strings.Repeat("a", 65)}, []string{"1 to 64"}},
 		"id that is a secret": {Config{ID: validKey[:64]}, []string{"looks like a secret"}},
-		"team":                {Config{Team: "a b"}, []string{`key "k"`, "team", "letters"}},
-		"models empty":        {Config{Models: []string{}}, []string{`key "k"`, "models", `["none"]`}},
-		"models none and one": {Config{Models: []string{"gpt", "none"}}, []string{"models", "none stands alone"}},
-		"models bad pattern":  {Config{Models: []string{"a b"}}, []string{"models", "white space"}},
-		"endpoints empty":     {Config{Endpoints: []string{}}, []string{"endpoints", "empty"}},
-		"endpoint unknown":    {Config{Endpoints: []string{"chat", "count_tokens"}}, []string{`"count_tokens"`, "chat, completions"}},
-		"expires":             {Config{Expires: "tomorrow"}, []string{"expires", `"tomorrow"`, "RFC 3339"}},
-		"expires no such day": {Config{Expires: "2030-02-30"}, []string{"expires"}},
-		"expires no zone":     {Config{Expires: "2030-02-03T10:00:00"}, []string{"expires"}},
-		"allow_ip empty":      {Config{AllowIP: []string{}}, []string{"allow_ip", "empty"}},
-		"allow_ip a name":     {Config{AllowIP: []string{"localhost"}}, []string{"allow_ip", `"localhost"`}},
-		"allow_ip octal":      {Config{AllowIP: []string{"010.0.0.1"}}, []string{"allow_ip"}},
-		"allow_ip bits":       {Config{AllowIP: []string{"10.0.0.0/33"}}, []string{"allow_ip"}},
-		"allow_ip zone":       {Config{AllowIP: []string{"fe80::1%eth0"}}, []string{"allow_ip"}},
-		"allow_ip mapped":     {Config{AllowIP: []string{"::ffff:0:0/90"}}, []string{"allow_ip", "beyond"}},
-		"limits twice":        {Config{Limits: limits(t, "5 requests/minute", "8 concurrent", "7 requests/minute")}, []string{"limits", "5 requests/minute", "7 requests/minute"}},
+		"team":                {Config{Spec: Spec{Team: "a b"}}, []string{`key "k"`, "team", "letters"}},
+		"models empty":        {Config{Spec: Spec{Models: []string{}}}, []string{`key "k"`, "models", `["none"]`}},
+		"models none and one": {Config{Spec: Spec{Models: []string{"gpt", "none"}}}, []string{"models", "none stands alone"}},
+		"models bad pattern":  {Config{Spec: Spec{Models: []string{"a b"}}}, []string{"models", "white space"}},
+		"endpoints empty":     {Config{Spec: Spec{Endpoints: []string{}}}, []string{"endpoints", "empty"}},
+		"endpoint unknown":    {Config{Spec: Spec{Endpoints: []string{"chat", "count_tokens"}}}, []string{`"count_tokens"`, "chat, completions"}},
+		"expires":             {Config{Spec: Spec{Expires: "tomorrow"}}, []string{"expires", `"tomorrow"`, "RFC 3339"}},
+		"expires no such day": {Config{Spec: Spec{Expires: "2030-02-30"}}, []string{"expires"}},
+		"expires no zone":     {Config{Spec: Spec{Expires: "2030-02-03T10:00:00"}}, []string{"expires"}},
+		"allow_ip empty":      {Config{Spec: Spec{AllowIP: []string{}}}, []string{"allow_ip", "empty"}},
+		"allow_ip a name":     {Config{Spec: Spec{AllowIP: []string{"localhost"}}}, []string{"allow_ip", `"localhost"`}},
+		"allow_ip octal":      {Config{Spec: Spec{AllowIP: []string{"010.0.0.1"}}}, []string{"allow_ip"}},
+		"allow_ip bits":       {Config{Spec: Spec{AllowIP: []string{"10.0.0.0/33"}}}, []string{"allow_ip"}},
+		"allow_ip zone":       {Config{Spec: Spec{AllowIP: []string{"fe80::1%eth0"}}}, []string{"allow_ip"}},
+		"allow_ip mapped":     {Config{Spec: Spec{AllowIP: []string{"::ffff:0:0/90"}}}, []string{"allow_ip", "beyond"}},
+		"limits twice":        {Config{Spec: Spec{Limits: limits(t, "5 requests/minute", "8 concurrent", "7 requests/minute")}}, []string{"limits", "5 requests/minute", "7 requests/minute"}},
 	} {
 		if c.config.ID == "" && name != "no id" {
 			c.config.ID = "k"
@@ -114,7 +114,7 @@ func TestIDs(t *testing.T) {
 }
 
 func TestSameUnitInAnotherWindowIsAnotherLimit(t *testing.T) {
-	k := keyOf(t, Config{Limits: limits(t, "5 requests/minute", "50 requests/hour", "5 tokens/minute")})
+	k := keyOf(t, Config{Spec: Spec{Limits: limits(t, "5 requests/minute", "50 requests/hour", "5 tokens/minute")}})
 	if len(k.Limits) != 3 {
 		t.Errorf("limits: %v", k.Limits)
 	}
@@ -135,14 +135,14 @@ func TestAllowsModel(t *testing.T) {
 		{[]string{"gpt-*", "o1"}, "o1-mini", false},
 		{[]string{"*"}, "anything", true},
 	} {
-		if got := keyOf(t, Config{Models: c.models}).AllowsModel(c.name); got != c.want {
+		if got := keyOf(t, Config{Spec: Spec{Models: c.models}}).AllowsModel(c.name); got != c.want {
 			t.Errorf("%q allows %s: %t", c.models, c.name, got)
 		}
 	}
 }
 
 func TestAllowsEndpoint(t *testing.T) {
-	open, chat := keyOf(t, Config{}), keyOf(t, Config{Endpoints: []string{"chat", "messages"}})
+	open, chat := keyOf(t, Config{}), keyOf(t, Config{Spec: Spec{Endpoints: []string{"chat", "messages"}}})
 	for _, group := range wire.Groups() {
 		if !open.AllowsEndpoint(group) {
 			t.Errorf("a key without endpoints may not use %s", group)
@@ -155,7 +155,7 @@ func TestAllowsEndpoint(t *testing.T) {
 		t.Error("the gate's own endpoints need a permission")
 	}
 	// Each word of the configuration is known.
-	keyOf(t, Config{Endpoints: []string{"chat", "completions", "responses", "embeddings", "messages", "images", "audio", "moderations", "rerank"}})
+	keyOf(t, Config{Spec: Spec{Endpoints: []string{"chat", "completions", "responses", "embeddings", "messages", "images", "audio", "moderations", "rerank"}}})
 }
 
 func TestAllowsIP(t *testing.T) {
@@ -181,11 +181,11 @@ func TestAllowsIP(t *testing.T) {
 		{[]string{"fe80::/10"}, "fe80::1%eth0", true},
 		{[]string{"2001:db8::1"}, "2001:db8::2", false},
 	} {
-		if got := keyOf(t, Config{AllowIP: c.networks}).AllowsIP(netip.MustParseAddr(c.addr)); got != c.want {
+		if got := keyOf(t, Config{Spec: Spec{AllowIP: c.networks}}).AllowsIP(netip.MustParseAddr(c.addr)); got != c.want {
 			t.Errorf("%q allows %s: %t", c.networks, c.addr, got)
 		}
 	}
-	if keyOf(t, Config{AllowIP: []string{"0.0.0.0/0", "::/0"}}).AllowsIP(netip.Addr{}) {
+	if keyOf(t, Config{Spec: Spec{AllowIP: []string{"0.0.0.0/0", "::/0"}}}).AllowsIP(netip.Addr{}) {
 		t.Error("an unknown address is in a network")
 	}
 }
@@ -202,7 +202,7 @@ func TestExpiryIsExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := keyOf(t, Config{Expires: c.expires})
+		k := keyOf(t, Config{Spec: Spec{Expires: c.expires}})
 		for offset, want := range map[time.Duration]bool{-time.Second: false, -1: false, 0: true, time.Second: true} {
 			if got := k.Expired(end.Add(offset)); got != want {
 				t.Errorf("%s: %v after %v expired: %t", c.expires, offset, end, got)

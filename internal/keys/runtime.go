@@ -10,31 +10,31 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Runtime is a source of keys that are made while the gate runs. Its methods may
-// be called by several goroutines and do not wait for anybody.
+// Runtime is a source of keys that are created while the gate runs. Its methods
+// are safe for concurrent use and do not block.
 type Runtime interface {
-	// Snapshot returns what there is at a time.
-	Snapshot(now time.Time) RuntimeKeys
+	// RuntimeKeys returns the keys and teams at a time.
+	RuntimeKeys(now time.Time) RuntimeKeys
 
-	// Watch has f called soon after each change, until stop is called. f does not
+	// Watch calls f soon after each change, until stop is called. f must not
 	// block.
 	Watch(f func()) (stop func())
 
-	// Current tells whether the last snapshot is up to date, so that a secret
-	// which is not in it is known to be none.
-	Current() bool
+	// UpToDate reports whether the last snapshot is up to date, so that a secret
+	// which is not in it is known to belong to no key.
+	UpToDate() bool
 
-	// Stale tells whether it is too old to accept a key by: what was revoked
-	// since is not known.
+	// Stale reports whether the last snapshot is too old to accept a key from it:
+	// the key may have been revoked since.
 	Stale() bool
 }
 
-// RuntimeKeys is a snapshot of a [Runtime]. It is not changed any more.
+// RuntimeKeys is a snapshot of a [Runtime]. It is immutable.
 type RuntimeKeys struct {
 	Keys  []RuntimeKey
 	Teams []*Team
-	// When it is to be asked for again though nothing was changed: a secret ends.
-	// Zero: not by itself.
+	// When the next snapshot differs without a change, because a secret expires.
+	// Zero: never.
 	Until time.Time
 }
 
@@ -44,8 +44,7 @@ type RuntimeKey struct {
 	Hashes []Hash
 }
 
-// Team is what the keys of a team that was made at runtime have in common. It is
-// immutable.
+// Team is what the keys of a runtime team have in common. It is immutable.
 type Team struct {
 	ID     string
 	Models pattern.List // nil: every model; empty: none
@@ -53,20 +52,20 @@ type Team struct {
 }
 
 // runtimeName names the source in messages.
-const runtimeName = "the store of keys"
+const runtimeName = "the key store"
 
-// readRuntime takes a new snapshot where the last one has come to its end.
+// readRuntime offers a new snapshot if the last one has expired.
 func (s *Store) readRuntime() {
 	if s.runtime != nil && !s.runtimeUntil.IsZero() && !s.config.Now().Before(s.runtimeUntil) {
 		s.runtime.offer(s.runtimeSet())
 	}
 }
 
-// runtimeSet makes a set of what the runtime holds now.
-func (s *Store) runtimeSet() *keySet {
-	snapshot := s.config.Runtime.Snapshot(s.config.Now())
+// runtimeSet returns the current keys of the runtime.
+func (s *Store) runtimeSet() *sourceSet {
+	snapshot := s.config.Runtime.RuntimeKeys(s.config.Now())
 	s.runtimeUntil = snapshot.Until
-	set := &keySet{keys: make([]*Key, 0, len(snapshot.Keys)), teams: snapshot.Teams}
+	set := &sourceSet{keys: make([]*Key, 0, len(snapshot.Keys)), teams: snapshot.Teams}
 	for _, k := range snapshot.Keys {
 		set.keys = append(set.keys, k.Key)
 		for _, h := range k.Hashes {
@@ -76,10 +75,10 @@ func (s *Store) runtimeSet() *keySet {
 	return set
 }
 
-// withoutConflicts returns what of the runtime's keys goes with those of config
-// and files, which win: a key that is made at runtime must not change what the
-// configuration says. Each that is left out is told of once.
-func (s *Store) withoutConflicts(set *keySet, others []*Key, entries []entry, admin []Hash) *keySet {
+// withoutConflicts returns the runtime's keys that do not conflict with those of
+// config and files, which take precedence: a runtime key must not change what the
+// configuration says. It reports each key that it leaves out once.
+func (s *Store) withoutConflicts(set *sourceSet, others []*Key, entries []entry, admin []Hash) *sourceSet {
 	ids := make(map[string]bool, len(others))
 	for _, k := range others {
 		ids[k.ID] = true
@@ -102,26 +101,26 @@ func (s *Store) withoutConflicts(set *keySet, others []*Key, entries []entry, ad
 			left[k] = true
 		}
 	}
-	s.tellLeftOut(left)
+	s.reportLeftOut(left)
 	if len(left) == 0 {
 		return set
 	}
-	return &keySet{
+	return &sourceSet{
 		keys:    slices.DeleteFunc(slices.Clone(set.keys), func(k *Key) bool { return left[k] }),
 		entries: slices.DeleteFunc(slices.Clone(set.entries), func(e entry) bool { return left[e.key] }),
 		teams:   set.teams,
 	}
 }
 
-func (s *Store) tellLeftOut(left map[*Key]bool) {
-	told := make(map[string]bool, len(left))
+func (s *Store) reportLeftOut(left map[*Key]bool) {
+	ids := make(map[string]bool, len(left))
 	for k := range left {
-		told[k.ID] = true
+		ids[k.ID] = true
 	}
-	for _, id := range slices.Sorted(maps.Keys(told)) {
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
 		if !s.leftOut[id] {
-			s.report(fmt.Errorf("key %q of %s is left out: the configuration has its id or its secret", id, runtimeName))
+			s.report(fmt.Errorf("key %q of %s is ignored: the configuration has its id or its secret", id, runtimeName))
 		}
 	}
-	s.leftOut = told
+	s.leftOut = ids
 }

@@ -14,7 +14,7 @@ type runtimeStub struct {
 	current, stale bool
 }
 
-func (r *runtimeStub) Snapshot(time.Time) RuntimeKeys {
+func (r *runtimeStub) RuntimeKeys(time.Time) RuntimeKeys {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.keys
@@ -35,8 +35,8 @@ func (r *runtimeStub) Watch(f func()) (stop func()) {
 	}
 }
 
-func (r *runtimeStub) Current() bool { return r.current }
-func (r *runtimeStub) Stale() bool   { return r.stale }
+func (r *runtimeStub) UpToDate() bool { return r.current }
+func (r *runtimeStub) Stale() bool    { return r.stale }
 
 // set replaces what it holds: pairs of an id and the name of a secret.
 func (r *runtimeStub) set(pairs ...string) {
@@ -60,7 +60,7 @@ func TestKeysMadeAtRuntimeJoinTheOthers(t *testing.T) {
 	c.Runtime = r
 	b.open(c)
 	b.want("a=alice", "b=bob")
-	if b.Ring().Team("search") == nil || b.Ring().Team("other") != nil {
+	if b.Current().Team("search") == nil || b.Current().Team("other") != nil {
 		t.Error("teams are not those of the runtime")
 	}
 }
@@ -72,7 +72,7 @@ func TestWhatTheConfigurationSaysWinsOverTheRuntime(t *testing.T) {
 	c.Runtime = r
 	b.open(c)
 	b.want("a=alice", "b=bob")
-	if b.Ring().Lookup(HashSecret(long("x"))) != nil {
+	if b.Current().Lookup(HashSecret(long("x"))) != nil {
 		t.Error("a secret that was made at runtime opens a key of the configuration")
 	}
 	b.wantErrors(`"bob"`, `"carol"`)
@@ -80,19 +80,19 @@ func TestWhatTheConfigurationSaysWinsOverTheRuntime(t *testing.T) {
 
 func TestARingFollowsItsRuntime(t *testing.T) {
 	b, r := newFixture(t), new(runtimeStub)
-	rings := make(chan *Ring, 10)
+	sets := make(chan *Set, 10)
 	c := b.config(nil)
-	c.Runtime, c.OnChange = r, func(ring *Ring) { rings <- ring }
+	c.Runtime, c.OnChange = r, func(set *Set) { sets <- set }
 	b.open(c)
 	b.Start()
 	defer b.Close()
 	r.set("alice", "a")
-	wait := func(what string, holds func(*Ring) bool) {
+	wait := func(what string, holds func(*Set) bool) {
 		t.Helper()
 		for deadline := time.After(20 * time.Second); ; {
 			select {
-			case ring := <-rings:
-				if holds(ring) {
+			case set := <-sets:
+				if holds(set) {
 					return
 				}
 			case <-deadline:
@@ -100,9 +100,9 @@ func TestARingFollowsItsRuntime(t *testing.T) {
 			}
 		}
 	}
-	wait("the key never came", func(ring *Ring) bool { return ring.ByID("alice") != nil })
+	wait("the key never came", func(set *Set) bool { return set.ByID("alice") != nil })
 	r.set()
-	wait("the key never went", func(ring *Ring) bool { return ring.Len() == 0 })
+	wait("the key never went", func(set *Set) bool { return set.Len() == 0 })
 	b.Close()
 	if len(r.watchers) != 0 {
 		t.Error("a closed store still watches")
@@ -130,7 +130,7 @@ func TestAnAwayRuntimeKnowsNoSecretToBeNone(t *testing.T) {
 	c := b.config([]Config{{ID: "bob", Secrets: []string{hashed("b")}}})
 	c.Runtime = r
 	b.open(c)
-	alice, bob := b.Ring().ByID("alice"), b.Ring().ByID("bob")
+	alice, bob := b.Current().ByID("alice"), b.Current().ByID("bob")
 	if !b.Known() || !b.Trusts(alice) || !b.Trusts(bob) {
 		t.Error("a current runtime is trusted")
 	}
@@ -142,7 +142,7 @@ func TestAnAwayRuntimeKnowsNoSecretToBeNone(t *testing.T) {
 	}
 	plain := newFixture(t)
 	plain.open(plain.config([]Config{{ID: "bob", Secrets: []string{hashed("b")}}}))
-	if !plain.Known() || !plain.Trusts(plain.Ring().ByID("bob")) {
+	if !plain.Known() || !plain.Trusts(plain.Current().ByID("bob")) {
 		t.Error("without a runtime all is known")
 	}
 }

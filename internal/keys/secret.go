@@ -22,14 +22,14 @@ const (
 	hashPrefix = "sha256:"
 )
 
-// Hash is the SHA-256 of a secret: all that the gate keeps of it.
+// Hash is the SHA-256 of a secret. The gate keeps nothing else of it.
 type Hash [sha256.Size]byte
 
 // HashSecret returns the hash of a clear secret.
 func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }
 
-// ParseHash parses `sha256:` and 64 hexadecimal digits, in either case. Its
-// error doesn't hold the text: a secret may have been put in the wrong place.
+// ParseHash parses `sha256:` and 64 hexadecimal digits, in either case. Its error
+// does not contain the text, which may be a secret.
 func ParseHash(text string) (Hash, error) {
 	var h Hash
 	if !looksHashed(text) {
@@ -50,25 +50,24 @@ func ParseHash(text string) (Hash, error) {
 
 var hashOfNothing = HashSecret("")
 
-// looksHashed tells whether a text claims to be a hash. The case of the prefix
-// is ignored: were SHA256:… taken for a clear secret, then whoever has seen
-// the hash could present it as the key.
+// looksHashed reports whether a text has the prefix of a hash, in any case: if
+// SHA256:… passed as a clear secret, the hash itself could be presented as the
+// key.
 func looksHashed(text string) bool {
 	return len(text) >= len(hashPrefix) && strings.EqualFold(text[:len(hashPrefix)], hashPrefix)
 }
 
-// String writes the hash as ParseHash reads it.
+// String returns the hash as ParseHash parses it.
 func (h Hash) String() string { return hashPrefix + hex.EncodeToString(h[:]) }
 
-// Equal compares in constant time.
+// Equal reports whether two hashes are equal, in constant time.
 func (h Hash) Equal(other Hash) bool { return subtle.ConstantTimeCompare(h[:], other[:]) == 1 }
 
-// SealSecret puts a secret as it stands in a Caddyfile into the form in which
-// a JSON config may hold it: hashes and placeholders stay as they are, a clear
-// secret becomes its hash. It fails for what a config would be refused for;
-// the error doesn't hold the secret.
+// SealSecret returns a secret of a Caddyfile in the form in which a JSON config may
+// hold it: hashes and placeholders stay as they are, a clear secret becomes its
+// hash. Its error does not contain the secret.
 func SealSecret(word string) (string, error) {
-	spec, err := parseSpec(word, true)
+	spec, err := parseSecret(word, true)
 	if err != nil {
 		return "", err
 	}
@@ -78,15 +77,15 @@ func SealSecret(word string) (string, error) {
 	return spec.hash.String(), nil
 }
 
-// spec is a parsed specification of a secret: a placeholder or a hash.
-type spec struct {
-	placeholder string // as written, with its braces; empty: hash holds
+// secretText is a parsed secret of a config: a placeholder or a hash.
+type secretText struct {
+	placeholder string // as written, with its braces; empty if hash is set
 	hash        Hash
 	clear       bool // hash was made of a clear secret
 }
 
 // file returns the path that a placeholder reads, or "".
-func (s spec) file() string {
+func (s secretText) file() string {
 	path, isFile := strings.CutPrefix(strings.Trim(s.placeholder, "{}"), "file.")
 	if !isFile {
 		return ""
@@ -94,38 +93,38 @@ func (s spec) file() string {
 	return path
 }
 
-// parseSpec parses what a config says of a secret. Clear secrets are taken
-// only where nobody is shown them.
-func parseSpec(text string, clear bool) (spec, error) {
+// parseSecret parses a secret of a config. A clear one is an error unless clear is
+// true.
+func parseSecret(text string, clear bool) (secretText, error) {
 	switch {
 	case looksHashed(text):
 		h, err := ParseHash(text)
-		return spec{hash: h}, err
+		return secretText{hash: h}, err
 	case strings.HasPrefix(text, "{"):
 		return parsePlaceholder(text)
 	case !clear:
-		return spec{}, errors.New("it is in clear: write its hash, sha256:<64 hex digits> (caddy pinegate hash makes it), or a placeholder, {env.NAME} or {file./path}")
+		return secretText{}, errors.New("it is in clear: write its hash, sha256:<64 hex digits> (caddy pinegate hash makes it), or a placeholder, {env.NAME} or {file./path}")
 	}
 	if err := checkClear(text); err != nil {
-		return spec{}, err
+		return secretText{}, err
 	}
-	return spec{hash: HashSecret(text), clear: true}, nil
+	return secretText{hash: HashSecret(text), clear: true}, nil
 }
 
-// parsePlaceholder takes {env.NAME} and {file./path}. Caddy knows others, but a
+// parsePlaceholder parses {env.NAME} and {file./path}. Caddy has others, but a
 // secret made of the time or of the host's name is a mistake.
-func parsePlaceholder(text string) (spec, error) {
+func parsePlaceholder(text string) (secretText, error) {
 	name := strings.TrimSuffix(text[1:], "}")
 	_, value, _ := strings.Cut(name, ".")
 	known := strings.HasPrefix(name, "env.") || strings.HasPrefix(name, "file.")
 	if !known || value == "" || len(name) != len(text)-2 || strings.ContainsAny(value, "{}\r\n\x00") {
 		// Not quoted: it may be a secret that begins with a brace.
-		return spec{}, errors.New("a placeholder is {env.NAME} or {file./path}")
+		return secretText{}, errors.New("a placeholder is {env.NAME} or {file./path}")
 	}
-	return spec{placeholder: text}, nil
+	return secretText{placeholder: text}, nil
 }
 
-// parseResolved parses what a placeholder stood for: a hash or a clear secret.
+// parseResolved parses the content of a placeholder: a hash or a clear secret.
 func parseResolved(text string) (Hash, error) {
 	// Editors and `kubectl create secret` end files with a newline.
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
@@ -138,8 +137,8 @@ func parseResolved(text string) (Hash, error) {
 	return HashSecret(text), nil
 }
 
-// checkClear refuses a clear secret that can be guessed, that no header can
-// carry, or that is a typing error. The error never holds the secret.
+// checkClear returns an error for a clear secret that can be guessed, does not fit
+// into a header, or is a typing error. The error never contains the secret.
 func checkClear(secret string) error {
 	switch {
 	case secret == "":

@@ -70,26 +70,26 @@ func TestParseSpec(t *testing.T) {
 	for _, c := range []struct {
 		text  string
 		clear bool
-		want  spec
+		want  secretText
 		err   string // a part of the message; empty: none
 	}{
-		{text: hash.String(), want: spec{hash: hash}},
-		{text: "{env.KEY}", want: spec{placeholder: "{env.KEY}"}},
-		{text: "{file./run/secrets/key}", want: spec{placeholder: "{file./run/secrets/key}"}},
-		{text: "{file.relative.txt}", want: spec{placeholder: "{file.relative.txt}"}},
-		{text: clearSecret, clear: true, want: spec{hash: hash, clear: true}},
+		{text: hash.String(), want: secretText{hash: hash}},
+		{text: "{env.KEY}", want: secretText{placeholder: "{env.KEY}"}},
+		{text: "{file./run/secrets/key}", want: secretText{placeholder: "{file./run/secrets/key}"}},
+		{text: "{file.relative.txt}", want: secretText{placeholder: "{file.relative.txt}"}},
+		{text: clearSecret, clear: true, want: secretText{hash: hash, clear: true}},
 		{text: clearSecret, err: "in clear"},
 		{text: "", err: "in clear"},
 		{text: "", clear: true, err: "empty"},
 		{text: "nineteen-characters", clear: true, err: "shorter than 20"},
-		{text: "twenty-characters-ok", clear: true, want: spec{hash: HashSecret("twenty-characters-ok"), clear: true}},
-		{text: strings.Repeat("x", 512), clear: true, want: spec{hash: HashSecret(strings.Repeat("x", 512)), clear: true}},
+		{text: "twenty-characters-ok", clear: true, want: secretText{hash: HashSecret("twenty-characters-ok"), clear: true}},
+		{text: strings.Repeat("x", 512), clear: true, want: secretText{hash: HashSecret(strings.Repeat("x", 512)), clear: true}},
 		{text: strings.Repeat("x", 513), clear: true, err: "longer than 512"},
 		{text: "canary canary canary canary", clear: true, err: "white space"},
 		{text: clearSecret + "\n", clear: true, err: "white space"},
 		{text: clearSecret + "\u00a0", clear: true, err: "ASCII"},
 		{text: clearSecret + "\x00", clear: true, err: "ASCII"},
-		{text: validKey, clear: true, want: spec{hash: HashSecret(validKey), clear: true}},
+		{text: validKey, clear: true, want: secretText{hash: HashSecret(validKey), clear: true}},
 		{text: validKey[:64] + "x", clear: true, err: "checksum"},
 		{text: "sha256:canary", clear: true, err: "64 hexadecimal"},
 		{text: "SHA256:canary-canary-canary", clear: true, err: "64 hexadecimal"},
@@ -104,14 +104,14 @@ func TestParseSpec(t *testing.T) {
 		{text: "{", err: "placeholder is"},
 		{text: "{}", err: "placeholder is"},
 	} {
-		got, err := parseSpec(c.text, c.clear)
+		got, err := parseSecret(c.text, c.clear)
 		switch {
 		case c.err == "" && (err != nil || got != c.want):
-			t.Errorf("parseSpec(%q) = %+v, %v; want %+v", c.text, got, err, c.want)
+			t.Errorf("parseSecret(%q) = %+v, %v; want %+v", c.text, got, err, c.want)
 		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
-			t.Errorf("parseSpec(%q): %v, want one with %q", c.text, err, c.err)
+			t.Errorf("parseSecret(%q): %v, want one with %q", c.text, err, c.err)
 		case err != nil && strings.Contains(err.Error(), "canary"):
-			t.Errorf("parseSpec(%q) tells the secret: %v", c.text, err)
+			t.Errorf("parseSecret(%q) tells the secret: %v", c.text, err)
 		}
 	}
 }
@@ -122,7 +122,7 @@ func TestPlaceholderNamesItsFile(t *testing.T) {
 		"{file.a.b}":            "a.b",
 		"{env.file./x}":         "",
 	} {
-		s, err := parseSpec(text, false)
+		s, err := parseSecret(text, false)
 		if err != nil || s.file() != want {
 			t.Errorf("file of %s = %q, %v; want %q", text, s.file(), err, want)
 		}

@@ -6,21 +6,21 @@ import (
 	"runtime"
 )
 
-// slot holds what a file stood for when it was last good, and what it stands
-// for now where that is not yet part of the ring: because other files have to
-// be read first, or because it is at odds with them.
+// slot holds the last accepted content of a file, and the new content while that
+// is not yet part of the set: because other files have to be read first, or
+// because it conflicts with them.
 type slot[T any] struct {
 	current, next T
-	pending       bool // next holds
+	pending       bool // next is set
 	trial         bool // build with next
-	fresh         bool // something changed since the last settling
+	fresh         bool // something has changed since the last rebuild
 }
 
 // change is a slot of either kind.
 type change interface {
 	fmt.Stringer
 	state() (pending, fresh bool)
-	settled()
+	handled()
 	try(on bool)
 	take()
 }
@@ -33,11 +33,11 @@ func (s *slot[T]) value() T {
 }
 
 func (s *slot[T]) state() (pending, fresh bool) { return s.pending, s.fresh }
-func (s *slot[T]) settled()                     { s.fresh = false }
+func (s *slot[T]) handled()                     { s.fresh = false }
 func (s *slot[T]) try(on bool)                  { s.trial = on }
 func (s *slot[T]) offer(next T)                 { s.next, s.pending, s.fresh = next, true, true }
 
-// withdraw forgets what was offered: the file has changed again since.
+// withdraw drops the new content: the file has changed again since.
 func (s *slot[T]) withdraw() {
 	if s.pending {
 		var none T
@@ -51,9 +51,9 @@ func (s *slot[T]) take() {
 	s.trial, s.fresh = false, false
 }
 
-// source is the keys of the config, or of a keys file.
+// source is the keys of the config, of a keys file, or of the runtime.
 type source struct {
-	slot[*keySet]
+	slot[*sourceSet]
 	name   string
 	watch  watch // path empty: the config, which never changes
 	warned bool
@@ -61,7 +61,7 @@ type source struct {
 
 func (s *source) String() string { return s.name }
 
-// secret is what a placeholder stands for. Several keys may name one.
+// secret is the content of a placeholder. Several keys may name one.
 type secret struct {
 	slot[Hash]
 	name        string
@@ -71,19 +71,19 @@ type secret struct {
 
 func (s *secret) String() string { return s.name }
 
-// readSource reads a keys file that has changed and offers what it holds now.
-// It returns an error once for each change.
+// readSource reads a keys file that has changed and offers its content. It returns
+// an error once for each change.
 func (s *Store) readSource(src *source) error {
 	if !src.watch.changed(s.config.Now()) {
 		return nil
 	}
 	content, err := readFile(src.watch.path)
 	if err != nil {
-		// What hides the file may lie above it, where no look would find a
-		// change.
+		// The cause may be a directory above the file, where a change is not
+		// visible.
 		src.watch.unsure = true
 		src.withdraw()
-		if src.watch.note([]byte(err.Error())) {
+		if src.watch.remember([]byte(err.Error())) {
 			return nil
 		}
 		return fmt.Errorf("reading %s: %w", src, err)
@@ -94,27 +94,27 @@ func (s *Store) readSource(src *source) error {
 	set, err := parseFile(content)
 	if err != nil {
 		src.withdraw()
-		src.watch.note(content)
+		src.watch.remember(content)
 		return fmt.Errorf("reading %s: %w", src, err)
 	}
 	s.warnReadable(src, set)
 	if err := s.resolve(set.references); err != nil {
-		// The file itself is good, so it may become usable without a change.
+		// The file itself is valid, so it may become usable without a change.
 		src.watch.unsure = true
 		src.withdraw()
-		if src.watch.note(append(content, err.Error()...)) {
+		if src.watch.remember(append(content, err.Error()...)) {
 			return nil
 		}
 		return fmt.Errorf("reading %s: %w", src, err)
 	}
-	src.watch.note(content)
+	src.watch.remember(content)
 	src.offer(set)
 	return nil
 }
 
-// warnReadable warns of clear secrets that others on the machine can read.
-// Hashes may be read: nobody can turn one back into its secret.
-func (s *Store) warnReadable(src *source, set *keySet) {
+// warnReadable warns of clear secrets that others on the machine can read. Hashes
+// may be read: nobody can turn one back into its secret.
+func (s *Store) warnReadable(src *source, set *sourceSet) {
 	if src.warned || !set.clear || s.config.OnWarning == nil || runtime.GOOS == "windows" {
 		return
 	}
@@ -124,7 +124,7 @@ func (s *Store) warnReadable(src *source, set *keySet) {
 	}
 }
 
-// resolve learns what placeholders stand for that were not used before.
+// resolve resolves the placeholders that were not used before.
 func (s *Store) resolve(references []reference) error {
 	for _, ref := range references {
 		placeholder := ref.placeholder.placeholder
@@ -144,36 +144,36 @@ func (s *Store) resolve(references []reference) error {
 			return fmt.Errorf("%s: %w", sec, err)
 		}
 		sec.current = h
-		sec.watch.note(h[:])
+		sec.watch.remember(h[:])
 		s.secrets[placeholder] = sec
 	}
 	return nil
 }
 
-// readSecret asks again what a placeholder stands for whose file has changed,
-// and offers it. It returns an error once for each change.
+// readSecret resolves a placeholder again whose file has changed, and offers its
+// content. It returns an error once for each change.
 func (s *Store) readSecret(sec *secret) error {
 	if sec.watch.path == "" || !sec.watch.changed(s.config.Now()) {
 		return nil
 	}
 	h, err := s.lookUp(sec)
 	if err != nil {
-		// Not where there is no file: its coming is seen without reading, and
-		// each try may be logged by the resolver.
+		// A missing file is not read again until it appears: the resolver may log
+		// each attempt.
 		sec.watch.unsure = sec.watch.info != nil
 		sec.withdraw()
-		if sec.watch.note([]byte(err.Error())) {
+		if sec.watch.remember([]byte(err.Error())) {
 			return nil
 		}
 		return fmt.Errorf("%s: %w", sec, err)
 	}
-	if !sec.watch.note(h[:]) {
+	if !sec.watch.remember(h[:]) {
 		sec.offer(h)
 	}
 	return nil
 }
 
-// lookUp returns the hash of what a placeholder stands for.
+// lookUp returns the hash of the content of a placeholder.
 func (s *Store) lookUp(sec *secret) (Hash, error) {
 	if s.config.Resolve == nil {
 		return Hash{}, errors.New("placeholders can't be resolved here")

@@ -9,77 +9,76 @@ import (
 	"time"
 )
 
-// StoreConfig says where keys come from.
+// StoreConfig configures the sources of keys.
 type StoreConfig struct {
 	// Keys of the config itself. Their secrets are hashes and placeholders: a
-	// clear one is an error, since configs are shown.
+	// clear secret is an error, since configs are shown.
 	Keys []Config
 
 	// Paths of keys files; see the documentation of Store.
 	Files []string
 
-	// Keys that are made while the gate runs. Those of Keys and Files win over
-	// them where both have an id or a secret. Default: none.
+	// Keys that are created at runtime. Those of Keys and Files take precedence if
+	// both have an id or a secret. Default: none.
 	Runtime Runtime
 
-	// Secrets of the admin keys: hashes and placeholders. They open what no
-	// caller's key opens, and nothing else. Default: none.
+	// Secrets of the admin keys: hashes and placeholders. They give access to
+	// administration, and to nothing else. Default: none.
 	Admin []string
 
-	// Allows a store without Keys, Files and Runtime. Default: false, an error: nobody
-	// could use the gate, which is hardly meant.
+	// Allows a store without Keys, Files and Runtime. Default: false, an error:
+	// nobody could use the gate, which is hardly intended.
 	AllowEmpty bool
 
-	// Resolves a placeholder, which is given with its braces: {env.NAME} or
-	// {file./path}. It is called again for a file that has changed. Its error
-	// must not hold the value. Required where placeholders are used.
+	// Resolves a placeholder, given with its braces: {env.NAME} or {file./path}.
+	// It is called again for a file that has changed. Its error must not contain
+	// the value. Required if placeholders are used.
 	Resolve func(placeholder string) (string, error)
 
-	// How often files are looked at. Default: 1s. Zero means the default.
+	// How often files are checked. Default: 1s.
 	Poll time.Duration
 
-	// Is told why something that changed could not be taken over, once for each
-	// change: the keys that were there stay. The error names the file, line and
-	// key, never a secret. Called one at a time; must not call Close.
+	// Called with the reason why a change was refused, once for each change: the
+	// previous keys stay. The error names the file, line and key, never a secret.
+	// Calls do not overlap; they must not call Close.
 	OnError func(error)
 
-	// Is told, once for each keys file, that others on this machine can read
-	// the clear secrets in it; already by NewStore.
+	// Called once for each keys file whose clear secrets others on this machine
+	// can read, by NewStore too.
 	OnWarning func(error)
 
-	// Is told of each new ring, but not of the first. Called one at a time;
-	// must not call Close.
-	OnChange func(*Ring)
+	// Called with each new set, except the first. Calls do not overlap; they must
+	// not call Close.
+	OnChange func(*Set)
 
-	// The wall clock, by which files that have just been written are read once
-	// more. Default: time.Now.
+	// The wall clock: files that have just been written are read once more.
+	// Default: time.Now.
 	Now func() time.Time
 }
 
-// Store is the live set of keys. Its ring follows the keys files and the files
-// that placeholders name, each looked at every Poll once Start was called: so
-// a key that was taken out of a file is refused within Poll and the time it
-// takes to read the file.
+// Store is the live set of keys. After Start, it follows the keys files and the
+// files that placeholders name, and checks each every Poll: a key that is removed
+// from a file is refused within Poll and the time it takes to read the file.
 //
-// A keys file is a JSON array of Config objects, or an object whose field
-// `keys` is one. Unknown and repeated fields are errors. Files are best replaced by
-// renaming a new one over them, as Kubernetes does in effect: a file caught
-// half written is broken until the next look.
+// A keys file is a JSON array of Config objects, or an object whose field `keys`
+// is one. Unknown and repeated fields are errors. Files are best replaced by
+// renaming a new one over them, as Kubernetes does in effect: a file that is read
+// half written is invalid until the next check.
 //
-// What is broken at the start is an error. Later, each source that breaks or
-// vanishes keeps what it held last, and others still change.
+// An invalid source is an error of NewStore. Later, a source that becomes invalid
+// or vanishes keeps its last keys, and the others still change.
 type Store struct {
-	config StoreConfig
-	ring   atomic.Pointer[Ring]
+	config  StoreConfig
+	current atomic.Pointer[Set]
 
-	// What follows belongs to NewStore and then to the poller alone.
-	sources []*source          // the config's keys first, then the files'; the runtime's are not among them
+	// The rest belongs to NewStore and then to the poller alone.
+	sources []*source          // the config's keys first, then the files'; without the runtime's
 	secrets map[string]*secret // by placeholder
-	admin   []spec
+	admin   []secretText
 
-	runtime      *source         // nil: there is none
+	runtime      *source         // nil if there is none
 	runtimeUntil time.Time       // when it changes by itself; zero: never
-	leftOut      map[string]bool // ids of its keys that the others don't admit
+	leftOut      map[string]bool // ids of its keys that conflict with the others
 	wake         chan struct{}   // holds a token when the runtime has changed
 	unwatch      func()
 
@@ -88,8 +87,8 @@ type Store struct {
 	poller      sync.WaitGroup
 }
 
-// NewStore reads all keys. It starts nothing that must be closed, so a config
-// can be validated with it. The error names what is wrong and the key or file.
+// NewStore returns a store that has read all keys. It starts nothing that must be
+// closed, so a config can be validated with it. The error names the key or file.
 func NewStore(config StoreConfig) (*Store, error) {
 	if len(config.Keys) == 0 && len(config.Files) == 0 && config.Runtime == nil && !config.AllowEmpty {
 		return nil, errors.New("no source of keys: add a key or a keys file")
@@ -107,26 +106,26 @@ func NewStore(config StoreConfig) (*Store, error) {
 	return s, nil
 }
 
-// wakeUp tells the poller that the runtime has changed.
+// wakeUp makes the poller read the runtime, which has changed.
 func (s *Store) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it knows
+	default: // it will
 	}
 }
 
-// Known tells whether a secret that is not in the ring is known to belong to no
-// key: not while keys that are made at runtime can't be asked for.
-func (s *Store) Known() bool { return s.config.Runtime == nil || s.config.Runtime.Current() }
+// Known reports whether a secret that is not in the set is known to belong to no
+// key. It is false while the runtime's keys are not up to date.
+func (s *Store) Known() bool { return s.config.Runtime == nil || s.config.Runtime.UpToDate() }
 
-// Trusts tells whether a key of the ring may be accepted: one that was made at
-// runtime may not when it could have been revoked long ago, unseen.
+// Trusts reports whether a key of the set may be accepted: a runtime key may not
+// be if it could have been revoked long ago.
 func (s *Store) Trusts(key *Key) bool { return !key.Runtime || !s.config.Runtime.Stale() }
 
-// Ring returns the keys as they are now.
-func (s *Store) Ring() *Ring { return s.ring.Load() }
+// Current returns the current set.
+func (s *Store) Current() *Set { return s.current.Load() }
 
-// Start begins to follow the files. Calling it again, or after Close, does
+// Start starts to follow the files. Calling it again, or after Close, does
 // nothing.
 func (s *Store) Start() {
 	s.start.Do(func() {
@@ -146,7 +145,7 @@ func (s *Store) Start() {
 					return
 				case <-s.wake:
 					s.runtime.offer(s.runtimeSet())
-					s.settle()
+					s.rebuild()
 				case <-tick.C:
 					s.poll()
 				}
@@ -155,8 +154,8 @@ func (s *Store) Start() {
 	})
 }
 
-// Close ends following the files and waits until a look at them that is under
-// way has ended. The last ring stays. Calling it again does nothing.
+// Close stops following the files and waits until a check of them that is under
+// way has ended. The last set stays. Calling it again does nothing.
 func (s *Store) Close() {
 	s.stop.Do(func() {
 		close(s.done)
@@ -167,21 +166,21 @@ func (s *Store) Close() {
 	s.poller.Wait()
 }
 
-// load reads everything for the first time.
+// load reads all sources for the first time.
 func (s *Store) load() error {
-	set := new(keySet)
+	set := new(sourceSet)
 	for _, c := range s.config.Keys {
-		if err := set.add(c, false); err != nil {
+		if err := set.add(&c, false); err != nil {
 			return err
 		}
 	}
 	if err := s.resolve(set.references); err != nil {
 		return err
 	}
-	s.sources = []*source{{name: "config", slot: slot[*keySet]{current: set}}}
+	s.sources = []*source{{name: "config", slot: slot[*sourceSet]{current: set}}}
 
 	for i, text := range s.config.Admin {
-		parsed, err := parseSpec(text, false)
+		parsed, err := parseSecret(text, false)
 		if err != nil {
 			return fmt.Errorf("admin key: secret %d of %d: %w", i+1, len(s.config.Admin), err)
 		}
@@ -200,7 +199,7 @@ func (s *Store) load() error {
 		if slices.ContainsFunc(s.sources, func(o *source) bool { return o.watch.path == path }) {
 			return fmt.Errorf("keys file %s is there twice", path)
 		}
-		src := &source{name: "keys file " + path, slot: slot[*keySet]{current: new(keySet)}, watch: watch{path: path, unsure: true}}
+		src := &source{name: "keys file " + path, slot: slot[*sourceSet]{current: new(sourceSet)}, watch: watch{path: path, unsure: true}}
 		s.sources = append(s.sources, src)
 		if err := s.readSource(src); err != nil {
 			return err
@@ -211,18 +210,18 @@ func (s *Store) load() error {
 		s.runtime = &source{name: runtimeName}
 		s.runtime.current = s.runtimeSet()
 	}
-	ring, err := s.build()
+	current, err := s.build()
 	if err != nil {
 		return err
 	}
-	s.ring.Store(ring)
+	s.current.Store(current)
 	for _, src := range s.sources {
-		src.settled()
+		src.handled()
 	}
 	return nil
 }
 
-// watches tells whether there is any file to follow.
+// watches reports whether there is anything to follow.
 func (s *Store) watches() bool {
 	if len(s.config.Files) > 0 || s.config.Runtime != nil {
 		return true

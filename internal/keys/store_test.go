@@ -44,7 +44,7 @@ func (b *fixture) config(keys []Config, files ...string) StoreConfig {
 		Keys: keys, Files: files, Resolve: b.resolvePlaceholder,
 		OnError:   func(err error) { b.errors = append(b.errors, err.Error()) },
 		OnWarning: func(err error) { b.warnings = append(b.warnings, err.Error()) },
-		OnChange:  func(*Ring) { b.changes++ },
+		OnChange:  func(*Set) { b.changes++ },
 		Now:       func() time.Time { return b.now },
 	}
 }
@@ -99,7 +99,7 @@ func (b *fixture) want(pairs ...string) {
 	for _, pair := range pairs {
 		secret, id, _ := strings.Cut(pair, "=")
 		got := ""
-		if k := b.Ring().Lookup(HashSecret(long(secret))); k != nil {
+		if k := b.Current().Lookup(HashSecret(long(secret))); k != nil {
 			got = k.ID
 		}
 		if got != id {
@@ -161,7 +161,7 @@ func TestStoreJoinsItsSources(t *testing.T) {
 	c.Admin = []string{"{env.ADMIN}", hashed("admin2")}
 	b.open(c)
 	b.want("1=x", "2=x", "3=y", "4=static", "ci=static", "mounted=mounted", "admin=", "5=")
-	r := b.Ring()
+	r := b.Current()
 	for name, want := range map[string]bool{"admin": true, "admin2": true, "1": false} {
 		if r.Admin(HashSecret(long(name))) != want {
 			t.Errorf("admin %s: %t", name, !want)
@@ -183,7 +183,7 @@ func TestStoreIsRefused(t *testing.T) {
 		"admin alone":        {admin: []string{hashed("a")}, want: []string{"no source of keys"}},
 		"clear":              {keys: []Config{{ID: "k", Secrets: []string{long("clear")}}}, want: []string{`key "k"`, "secret 1 of 1", "in clear", "{env.NAME}"}},
 		"no secret":          {keys: []Config{{ID: "k"}}, want: []string{`key "k"`, "none"}},
-		"bad key":            {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}, Expires: "x"}}, want: []string{`key "k"`, "expires"}},
+		"bad key":            {keys: []Config{{ID: "k", Secrets: []string{hashed("1")}, Spec: Spec{Expires: "x"}}}, want: []string{`key "k"`, "expires"}},
 		"unset":              {keys: []Config{{ID: "k", Secrets: []string{"{env.UNSET}"}}}, want: []string{`key "k"`, "{env.UNSET}", "unset"}},
 		"short":              {keys: []Config{{ID: "k", Secrets: []string{"{env.SHORT}"}}}, want: []string{`key "k"`, "{env.SHORT}", "shorter than 20"}},
 		"empty":              {keys: []Config{{ID: "k", Secrets: []string{"{env.EMPTY}"}}}, want: []string{`key "k"`, "{env.EMPTY}", "empty"}},
@@ -243,7 +243,7 @@ func TestFilesThatAreNoneAreRefused(t *testing.T) {
 
 func TestStoreMayBeEmptyWhereThatIsAllowed(t *testing.T) {
 	s, err := NewStore(StoreConfig{AllowEmpty: true, Admin: []string{hashed("a")}})
-	if err != nil || !s.Ring().Admin(HashSecret(long("a"))) {
+	if err != nil || !s.Current().Admin(HashSecret(long("a"))) {
 		t.Errorf("admin keys alone: %v", err)
 	}
 	b := newFixture(t)
@@ -258,8 +258,8 @@ func TestStartFollowsFiles(t *testing.T) {
 	b.write("keys", keysFile("a=1"))
 	c := b.config(nil, "keys")
 	c.Poll = time.Millisecond
-	changed := make(chan *Ring)
-	c.OnChange = func(r *Ring) { changed <- r }
+	changed := make(chan *Set)
+	c.OnChange = func(r *Set) { changed <- r }
 	b.open(c)
 	b.Start()
 	b.Start()
@@ -267,7 +267,7 @@ func TestStartFollowsFiles(t *testing.T) {
 	select {
 	case r := <-changed:
 		if r.Lookup(HashSecret(long("2"))) == nil {
-			t.Error("told of a ring without the change")
+			t.Error("told of a set without the change")
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the change was not seen")
@@ -285,7 +285,7 @@ func TestCloseWaitsForALookUnderWay(t *testing.T) {
 	c.Poll = time.Millisecond
 	looking := make(chan struct{})
 	var ended atomic.Bool
-	c.OnChange = func(*Ring) {
+	c.OnChange = func(*Set) {
 		close(looking)
 		<-b.done
 		ended.Store(true)
@@ -311,7 +311,7 @@ func TestNewStoreStartsNothing(t *testing.T) {
 	goleak.VerifyNone(t, none)
 }
 
-func TestRingsAreWholeWhileTheyChange(t *testing.T) {
+func TestSetsAreWholeWhileTheyChange(t *testing.T) {
 	b := newFixture(t)
 	// Both keys always change together.
 	states := []string{keysFile("a=1", "b=2"), keysFile("a=2", "b=1")}
@@ -327,10 +327,10 @@ func TestRingsAreWholeWhileTheyChange(t *testing.T) {
 					return
 				default:
 				}
-				r := b.Ring()
+				r := b.Current()
 				one, two := r.Lookup(HashSecret(long("1"))), r.Lookup(HashSecret(long("2")))
 				if one == nil || two == nil || one == two {
-					t.Error("a ring of two states")
+					t.Error("a set of two states")
 					return
 				}
 			}

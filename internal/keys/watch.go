@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// settleTime is how long after its time stamp a file may still be written to
-// without the stamp changing: file systems count in steps of up to 2 s.
+// settleTime is how long after its time stamp a file may be written to without a
+// change of the stamp: file systems have a resolution of up to 2 s.
 const settleTime = 2 * time.Second
 
-// watch tells whether a file is worth reading again. Paths are followed through
-// symbolic links, which is how Kubernetes exchanges mounted files.
+// watch finds out whether a file has to be read again. It follows symbolic links,
+// by which Kubernetes replaces mounted files.
 type watch struct {
 	path    string
-	info    os.FileInfo       // when it was read last; nil: it wasn't there
-	unsure  bool              // read again, whatever it looks like
-	outcome [sha256.Size]byte // of what was read last, or of why it could not be
+	info    os.FileInfo       // as of the last check; nil if there was no file
+	unsure  bool              // read it again in any case
+	outcome [sha256.Size]byte // hash of the last content, or of the last error
 }
 
-// changed tells whether to read the file. It must be called before reading, so
-// that what is written meanwhile is found by the next call.
+// changed reports whether to read the file. It must be called before reading, so
+// that the next call finds what is written meanwhile.
 func (w *watch) changed(now time.Time) bool {
 	info, err := os.Stat(w.path)
 	if err != nil {
@@ -33,19 +33,19 @@ func (w *watch) changed(now time.Time) bool {
 	return changed
 }
 
-// is tells whether what was read is what was read last.
+// is reports whether the content is the last one.
 func (w *watch) is(content []byte) bool { return sha256.Sum256(content) == w.outcome }
 
-// note keeps what reading led to and tells whether it did so the last time
-// too: then an error has been reported already.
-func (w *watch) note(outcome []byte) (again bool) {
+// remember keeps the outcome of reading, and reports whether it is the same as the
+// last one: then an error has been reported already.
+func (w *watch) remember(outcome []byte) (again bool) {
 	again = w.is(outcome)
 	w.outcome = sha256.Sum256(outcome)
 	return again
 }
 
-// sameFile tells whether two looks at a path saw the same. The mode counts,
-// since it may be what kept the file from being read.
+// sameFile reports whether two checks of a path found the same file. The mode
+// counts, since it may have kept the file from being read.
 func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil

@@ -15,11 +15,11 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Bolt is a backing in a file, which belongs to one process at a time. Each
-// change is on the disk before it is acknowledged.
+// Bolt is a storage in a file, which one process at a time may have open. Each
+// change is on the disk before Update returns.
 type Bolt struct{ db *bbolt.DB }
 
-// lockWait is how long the file of another process is waited for.
+// lockWait is how long OpenBolt waits for another process to close the file.
 const lockWait = time.Second
 
 var (
@@ -28,12 +28,12 @@ var (
 	epochName   = []byte("epoch")
 )
 
-// OpenBolt opens a file, made with its directory where there is none. It fails
-// with [ErrUnavailable] where another process holds it, and for a file that is
-// something else.
+// OpenBolt opens a file, or creates it with its directory. It fails with
+// [ErrUnavailable] if another process has the file open, or if it has other
+// content.
 func OpenBolt(path string) (*Bolt, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("%w: making its directory: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: creating its directory: %w", ErrUnavailable, err)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait})
 	if errors.Is(err, bolterrors.ErrTimeout) {
@@ -60,16 +60,16 @@ func OpenBolt(path string) (*Bolt, error) {
 	return &Bolt{db}, nil
 }
 
-// Changes implements [Backing].
-func (b *Bolt) Changes(_ context.Context, since Place) (changes Changes, err error) {
+// Changes implements [Storage].
+func (b *Bolt) Changes(_ context.Context, since Revision) (changes Changes, err error) {
 	err = b.db.View(func(tx *bbolt.Tx) error {
 		log := tx.Bucket(boltChanges)
-		changes.Place = Place{string(tx.Bucket(boltMeta).Get(epochName)), log.Sequence()}
-		if changes.Place == since {
+		changes.Revision = Revision{string(tx.Bucket(boltMeta).Get(epochName)), log.Sequence()}
+		if changes.Revision == since {
 			return nil
 		}
-		if since.Epoch != changes.Place.Epoch {
-			changes.Whole = true
+		if since.Epoch != changes.Revision.Epoch {
+			changes.Complete = true
 			for _, kind := range []Kind{KindKey, KindTeam} {
 				err := tx.Bucket([]byte(kind)).ForEach(func(id, value []byte) error {
 					changes.Entries = append(changes.Entries, Entry{kind, string(id), bytes.Clone(value)})
@@ -95,7 +95,7 @@ func (b *Bolt) Changes(_ context.Context, since Place) (changes Changes, err err
 	return changes, nil
 }
 
-// Update implements [Backing].
+// Update implements [Storage].
 func (b *Bolt) Update(_ context.Context, kind Kind, id string, change func([]byte) ([]byte, error)) error {
 	var refused error
 	err := b.db.Update(func(tx *bbolt.Tx) error {
@@ -135,12 +135,12 @@ func (b *Bolt) Update(_ context.Context, kind Kind, id string, change func([]byt
 	return nil
 }
 
-// changesKept bounds the list of changes. Only this process reads it, and reads
-// it after each change: it is never further behind.
+// changesKept bounds the list of changes. Only this process reads it, after each
+// change, and is never further behind.
 const changesKept = 1000
 
-// Close implements [Backing].
+// Close implements [Storage].
 func (b *Bolt) Close() error { return b.db.Close() }
 
-// version is a version as a key that sorts by it.
+// version returns a version as a key that sorts by it.
 func version(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

@@ -1,12 +1,11 @@
-// Package registry holds the keys and teams that are made while the gate runs,
-// as against those of its configuration.
+// Package registry holds the keys and teams that are created while the gate runs,
+// unlike those of its configuration.
 //
-// A [Registry] is a picture of them in memory, kept over a [Backing]: a file, or
-// a Redis that several gates share. Each change is made in the backing first,
-// atomically, and then taken into the picture; changes that others have made
-// are fetched twice a second. Callers are judged by the picture alone, so that a
-// request costs the backing nothing. How old it may be before it judges nobody
-// any more is [Options.Stale].
+// A [Registry] has a snapshot of them in memory, over a [Storage]: a file, or a
+// Redis that several gates share. It makes each change in the storage first,
+// atomically, and then in the snapshot. It fetches the changes of others twice a
+// second. Requests use the snapshot alone, and cost the storage nothing. How old
+// the snapshot may become before no key of it is accepted is [Options.Stale].
 //
 // Of a secret the registry keeps the SHA-256 and the last four characters.
 package registry

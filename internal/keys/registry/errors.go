@@ -2,18 +2,18 @@ package registry
 
 import "errors"
 
-// What can be wrong with a question to the registry.
+// Errors of a registry.
 var (
-	ErrNotFound = errors.New("there is none of this id")
-	ErrExists   = errors.New("there is one of this id already")
-	// ErrChanged tells that somebody else has made a change meanwhile.
+	ErrNotFound = errors.New("there is none with this id")
+	ErrExists   = errors.New("there is one with this id already")
+	// ErrChanged is returned if the entry has another version than was expected.
 	ErrChanged = errors.New("it has been changed since it was read")
 	ErrRevoked = errors.New("the key is revoked, which can't be undone")
-	// ErrUnavailable tells that the backing can't be reached, or that it fails.
-	ErrUnavailable = errors.New("the store of keys is away")
+	// ErrUnavailable is returned if the storage is unreachable or fails.
+	ErrUnavailable = errors.New("the key store is unavailable")
 )
 
-// InvalidError says which field makes no sense. It never holds a secret.
+// InvalidError names an invalid field. It never contains a secret.
 type InvalidError struct{ Message string }
 
 func (e *InvalidError) Error() string { return e.Message }

@@ -38,7 +38,7 @@ func eventually(t *testing.T, r *Registry, what string, holds func() bool) {
 
 func TestAnotherGateLearnsOfChangesAndOfARevocation(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
-	open := func() (Backing, error) { return NewRedis(server.Client(), "pinegate"), nil }
+	open := func() (Storage, error) { return NewRedis(server.Client(), "pinegate"), nil }
 	here, there := New(open, Options{}), New(open, Options{Poll: 20 * time.Millisecond})
 	there.Start()
 	defer here.Close()
@@ -48,7 +48,7 @@ func TestAnotherGateLearnsOfChangesAndOfARevocation(t *testing.T) {
 	hash := keys.HashSecret(secret)
 	open4 := func() int {
 		n := 0
-		for _, k := range there.Snapshot(time.Now()).Keys {
+		for _, k := range there.RuntimeKeys(time.Now()).Keys {
 			n += len(k.Hashes)
 			if len(k.Hashes) == 1 && !k.Hashes[0].Equal(hash) {
 				t.Error("another hash")
@@ -64,29 +64,29 @@ func TestAnotherGateLearnsOfChangesAndOfARevocation(t *testing.T) {
 	if err := here.DeleteKey(context.Background(), "test", "alice"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, there, "the key is gone", func() bool { return there.Picture().Key("alice") == nil })
+	eventually(t, there, "the key is gone", func() bool { return there.Snapshot().Key("alice") == nil })
 
 	create(t, here, "bob", KeySpec{})
-	eventually(t, there, "the second key is there", func() bool { return there.Picture().Key("bob") != nil })
+	eventually(t, there, "the second key is there", func() bool { return there.Snapshot().Key("bob") != nil })
 	server.Flush()
-	eventually(t, there, "what Redis has lost is gone", func() bool { return there.Picture().Key("bob") == nil })
+	eventually(t, there, "what Redis has lost is gone", func() bool { return there.Snapshot().Key("bob") == nil })
 	create(t, here, "carol", KeySpec{})
-	eventually(t, there, "a new history is followed", func() bool { return there.Picture().Key("carol") != nil })
+	eventually(t, there, "a new history is followed", func() bool { return there.Snapshot().Key("carol") != nil })
 }
 
 func TestABackingThatIsAwayIsToldOnceAndLeavesThePictureStale(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
 	c := newClock()
 	var told []error
-	r := New(func() (Backing, error) { return NewRedis(server.Client(), "pinegate"), nil },
+	r := New(func() (Storage, error) { return NewRedis(server.Client(), "pinegate"), nil },
 		Options{Now: c.Now, Stale: time.Minute, OnStatus: func(err error) { told = append(told, err) }})
 	defer r.Close()
 	ctx := context.Background()
-	if r.Current() || !r.Stale() {
+	if r.UpToDate() || !r.Stale() {
 		t.Error("what was never fetched is neither current nor good")
 	}
 	create(t, r, "alice", KeySpec{})
-	if !r.Current() || r.Stale() {
+	if !r.UpToDate() || r.Stale() {
 		t.Error("what was just fetched is both")
 	}
 	server.Kill()
@@ -99,15 +99,15 @@ func TestABackingThatIsAwayIsToldOnceAndLeavesThePictureStale(t *testing.T) {
 		t.Errorf("creating without Redis: %v", err)
 	}
 	c.Add(30 * time.Second)
-	if r.Current() || r.Stale() || r.Picture().Key("alice") == nil {
-		t.Error("after half the time the picture is not current, but good")
+	if r.UpToDate() || r.Stale() || r.Snapshot().Key("alice") == nil {
+		t.Error("after half the time the snapshot is not current, but good")
 	}
 	c.Add(31 * time.Second)
 	if !r.Stale() {
 		t.Error("after the time it is stale")
 	}
 	server.Restart()
-	if err := r.Refresh(ctx); err != nil || r.Stale() || !r.Current() {
+	if err := r.Refresh(ctx); err != nil || r.Stale() || !r.UpToDate() {
 		t.Errorf("after Redis is back: %v", err)
 	}
 	if len(told) != 2 || told[0] == nil || told[1] != nil {
@@ -122,7 +122,7 @@ func TestAFileBelongsToOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	r := New(func() (Backing, error) { return OpenBolt(path) }, Options{})
+	r := New(func() (Storage, error) { return OpenBolt(path) }, Options{})
 	defer r.Close()
 	if err := r.Refresh(context.Background()); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("opening a file that is open: %v", err)
@@ -135,7 +135,7 @@ func TestAFileBelongsToOneProcess(t *testing.T) {
 func TestFollowingEndsWithClose(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	m := NewMemory()
-	r := New(func() (Backing, error) { return m, nil }, Options{Poll: time.Millisecond})
+	r := New(func() (Storage, error) { return m, nil }, Options{Poll: time.Millisecond})
 	r.Start()
 	r.Start()
 	create(t, r, "alice", KeySpec{})
@@ -152,7 +152,7 @@ func TestFollowingEndsWithClose(t *testing.T) {
 func TestACallerWhoLeavesSaysNothingOfTheBacking(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
 	var told []error
-	r := New(func() (Backing, error) { return NewRedis(server.Client(), "pinegate"), nil },
+	r := New(func() (Storage, error) { return NewRedis(server.Client(), "pinegate"), nil },
 		Options{OnStatus: func(err error) { told = append(told, err) }})
 	defer r.Close()
 	create(t, r, "alice", KeySpec{})
@@ -162,6 +162,6 @@ func TestACallerWhoLeavesSaysNothingOfTheBacking(t *testing.T) {
 		t.Errorf("a question whose asker has left: %v", err)
 	}
 	if len(told) != 0 {
-		t.Errorf("the backing was taken for away: %v", told)
+		t.Errorf("the storage was taken for away: %v", told)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// maxSecrets bounds how many secrets of a key work at the same time.
+// maxSecrets bounds the valid secrets of a key.
 const maxSecrets = 8
 
-// CreateKey makes a key with a secret for an environment, `live` or `test`, and
+// CreateKey creates a key with a secret for an environment, `live` or `test`, and
 // returns both; the secret can't be shown again. It fails with [ErrExists],
 // [*InvalidError] or [ErrUnavailable].
 func (r *Registry) CreateKey(ctx context.Context, actor, id, env string, spec KeySpec) (*Key, string, error) {
@@ -38,9 +38,9 @@ func (r *Registry) CreateKey(ctx context.Context, actor, id, env string, spec Ke
 	return key, secret, nil
 }
 
-// UpdateKey changes what is said of a key by a JSON merge patch (RFC 7396) of its
-// [KeySpec]: a field that is null goes back to its default. version binds the
-// change to the version that its author has seen; 0: to none. It fails with
+// UpdateKey changes the [KeySpec] of a key by a JSON merge patch (RFC 7396): a
+// field that is null is reset to its default. A version other than 0 makes the
+// change conditional on the version that its author has seen. It fails with
 // [ErrNotFound], [ErrChanged], [ErrRevoked], [*InvalidError] or [ErrUnavailable].
 func (r *Registry) UpdateKey(ctx context.Context, actor, id string, patch []byte, version int64) (*Key, error) {
 	return r.editKey(ctx, actor, id, "update", version, func(key *Key) error {
@@ -51,9 +51,8 @@ func (r *Registry) UpdateKey(ctx context.Context, actor, id string, patch []byte
 	})
 }
 
-// RotateKey gives a key a new secret, which it returns. The old ones work for the
-// time of grace from now on, none where that is zero, and none longer than
-// before. It fails as UpdateKey does.
+// RotateKey adds a new secret to a key and returns it. The old ones expire after
+// the grace period, but none later than before. It fails as UpdateKey does.
 func (r *Registry) RotateKey(ctx context.Context, actor, id, env string, grace time.Duration) (*Key, string, error) {
 	secret, err := keys.Generate(env, rand.Reader)
 	if err != nil {
@@ -86,8 +85,8 @@ func (r *Registry) RotateKey(ctx context.Context, actor, id, env string, grace t
 	return key, secret, nil
 }
 
-// RevokeKey takes all secrets of a key away for good. What is said of it stays,
-// so that its usage still has a name. Revoking it again does nothing.
+// RevokeKey removes all secrets of a key for good. Its spec stays, so that its
+// usage still has a name. Revoking it again does nothing.
 func (r *Registry) RevokeKey(ctx context.Context, actor, id string) (*Key, error) {
 	return r.editKey(ctx, actor, id, "revoke", 0, func(key *Key) error {
 		if key.Revoked == nil {
@@ -98,7 +97,7 @@ func (r *Registry) RevokeKey(ctx context.Context, actor, id string) (*Key, error
 	})
 }
 
-// DeleteKey forgets a key. Its usage stays in the ledger, and its id can be used
+// DeleteKey deletes a key. Its usage stays in the ledger, and its id can be used
 // again. It fails with [ErrNotFound] or [ErrUnavailable].
 func (r *Registry) DeleteKey(ctx context.Context, actor, id string) error {
 	err := r.change(ctx, KindKey, id, func(old []byte) ([]byte, error) {
@@ -144,12 +143,12 @@ func (r *Registry) editKey(ctx context.Context, actor, id, action string, versio
 	return key, nil
 }
 
-// newSecret keeps of a secret what may be kept.
+// newSecret returns what may be kept of a secret.
 func newSecret(secret string, now time.Time) Secret {
 	return Secret{Hash: keys.HashSecret(secret), Last4: secret[len(secret)-4:], Created: now}
 }
 
-// now is the time to the second, as it is shown.
+// now returns the time to the second, as it is shown.
 func (r *Registry) now() time.Time { return r.options.Now().UTC().Truncate(time.Second) }
 
 func (r *Registry) audit(kind Kind, id, action, actor string) {

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// Memory is a backing that ends with the process.
+// Memory is a storage that does not outlive the process.
 type Memory struct {
 	mu      sync.Mutex
 	epoch   string
@@ -17,7 +17,7 @@ type Memory struct {
 
 var memoryEpochs atomic.Int64
 
-// NewMemory returns an empty backing.
+// NewMemory returns an empty storage.
 func NewMemory() *Memory {
 	return &Memory{
 		epoch:   strconv.FormatInt(memoryEpochs.Add(1), 10),
@@ -25,11 +25,11 @@ func NewMemory() *Memory {
 	}
 }
 
-// Changes implements [Backing].
-func (m *Memory) Changes(_ context.Context, since Place) (Changes, error) {
+// Changes implements [Storage].
+func (m *Memory) Changes(_ context.Context, since Revision) (Changes, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	changes := Changes{Place: Place{m.epoch, uint64(len(m.log))}}
+	changes := Changes{Revision: Revision{m.epoch, uint64(len(m.log))}}
 	if since.Epoch == m.epoch {
 		for _, e := range m.log[since.Version:] {
 			e.Value = m.entries[e.Kind][e.ID]
@@ -37,7 +37,7 @@ func (m *Memory) Changes(_ context.Context, since Place) (Changes, error) {
 		}
 		return changes, nil
 	}
-	changes.Whole = true
+	changes.Complete = true
 	for kind, entries := range m.entries {
 		for id, value := range entries {
 			changes.Entries = append(changes.Entries, Entry{kind, id, value})
@@ -46,7 +46,7 @@ func (m *Memory) Changes(_ context.Context, since Place) (Changes, error) {
 	return changes, nil
 }
 
-// Update implements [Backing].
+// Update implements [Storage].
 func (m *Memory) Update(_ context.Context, kind Kind, id string, change func([]byte) ([]byte, error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -63,5 +63,5 @@ func (m *Memory) Update(_ context.Context, kind Kind, id string, change func([]b
 	return nil
 }
 
-// Close implements [Backing].
+// Close implements [Storage].
 func (m *Memory) Close() error { return nil }

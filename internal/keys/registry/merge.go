@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// merge applies a JSON merge patch (RFC 7396) to a spec. Fields that it does not
-// know, and repeated ones, are errors; of objects within, each entry is merged.
+// merge applies a JSON merge patch (RFC 7396) to a spec. Unknown and repeated
+// fields are errors. Objects within are merged by entry.
 func merge[T any](spec *T, patch []byte) error {
 	present, err := json.Marshal(spec)
 	if err != nil {
@@ -32,7 +32,7 @@ func merge[T any](spec *T, patch []byte) error {
 func mergeObjects(target, patch []byte) ([]byte, error) {
 	var into, from map[string]json.RawMessage
 	if err := strict.Unmarshal(patch, &from); err != nil || from == nil {
-		return nil, invalid("expected a JSON object whose names are there once")
+		return nil, invalid("expected a JSON object without repeated names")
 	}
 	if json.Unmarshal(target, &into) != nil || into == nil {
 		into = make(map[string]json.RawMessage)
@@ -54,7 +54,7 @@ func mergeObjects(target, patch []byte) ([]byte, error) {
 	return json.Marshal(maps.Clone(into))
 }
 
-// Decode reads a spec strictly: an unknown or repeated field, or one of the wrong
+// Decode parses a spec strictly: an unknown or repeated field, or one of the wrong
 // type, is an [*InvalidError] that names it.
 func Decode[T any](text []byte) (spec T, err error) {
 	err = strict.Unmarshal(text, &spec, strict.RejectUnknownMembers(true))
@@ -78,13 +78,13 @@ func Decode[T any](text []byte) (spec T, err error) {
 	}
 }
 
-// field names the place of an error, without the slash that begins a pointer.
+// field returns the field of an error, without the slash that begins a pointer.
 func field(pointer jsontext.Pointer) string {
 	name := string(pointer)
 	if len(name) > 1 {
 		name = name[1:]
 	}
-	if len(name) > maxMetadataName { // whoever put a secret there shall not see it in a log
+	if len(name) > maxMetadataName { // it may be a misplaced secret
 		name = name[:maxMetadataName] + "…"
 	}
 	return name

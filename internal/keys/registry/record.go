@@ -4,66 +4,43 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Key is a key as the registry shows it: all but its secrets.
+// Key is a key as the registry shows it: without its secrets.
 type Key struct {
-	// Names the key for good: see keys.Config.
+	// Its name, which does not change: see keys.Config.
 	ID string `json:"id"`
 
 	KeySpec
 
-	// Its secrets, the newest first: one, or several while rotating; none once it
-	// is revoked.
+	// Its secrets, the newest first: one, or several while rotating; none after
+	// it was revoked.
 	Secrets []Secret `json:"secrets"`
 
 	Created time.Time `json:"created_at"`
 	Updated time.Time `json:"updated_at"`
 
-	// When it was revoked, which can't be undone; null: it was not.
+	// When it was revoked, which can't be undone; null if it was not.
 	Revoked *time.Time `json:"revoked_at"`
 
-	// Counts the changes of this key, from 1. A change can be bound to the
-	// version that its author has seen.
+	// The number of changes of this key, from 1. A change can be made on condition
+	// of the version that its author has seen.
 	Version int64 `json:"version"`
 
-	parsed *keys.Key // as callers are judged by it; set by check
+	parsed *keys.Key // set by check
 }
 
-// KeySpec is what may be said of a key and changed later.
+// KeySpec is what may be set of a key, and changed later.
 type KeySpec struct {
-	// The team whose limits it shares. Default: none.
-	Team string `json:"team,omitempty"`
+	keys.Spec
 
-	// Patterns of the models that it may use; ["none"]: none. Default: every
-	// model that is configured.
-	Models []string `json:"models,omitempty"`
-
-	// The groups of endpoints that it may use. Default: all.
-	Endpoints []string `json:"endpoints,omitempty"`
-
-	// Its limits, as in "60 requests/minute burst 10". Default: those of the gate.
-	Limits []limiter.Limit `json:"limits,omitempty"`
-
-	// An RFC 3339 time from which on it is refused, or a date, which is the last
-	// day in UTC on which it works. Default: never.
-	Expires string `json:"expires,omitempty"`
-
-	// The client addresses that it works from: networks, or single addresses.
-	// Default: any.
-	AllowIP []string `json:"allow_ip,omitempty"`
-
-	// Refuses it without forgetting it. Default: false.
-	Disabled bool `json:"disabled,omitempty"`
-
-	// Whatever its owner wants to remember of it: at most 16 entries of up to 64
-	// and 256 characters. It is shown to whoever has the admin key, and goes into
-	// no log and no metric.
+	// What its owner wants to remember of it: at most 16 entries of up to 64 and
+	// 256 characters. It is shown to whoever has the admin key, and is in no log
+	// and no metric.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
@@ -72,7 +49,7 @@ type Secret struct {
 	Hash    keys.Hash  `json:"-"`
 	Last4   string     `json:"last4"`
 	Created time.Time  `json:"created_at"`
-	Expires *time.Time `json:"expires_at"` // null: with the key; else it was rotated out
+	Expires *time.Time `json:"expires_at"` // of a secret that was rotated out; null: with the key
 }
 
 // Team is a team as the registry shows it.
@@ -86,32 +63,25 @@ type Team struct {
 	parsed *keys.Team
 }
 
-// TeamSpec is what may be said of a team and changed later.
+// TeamSpec is what may be set of a team, and changed later.
 type TeamSpec struct {
-	// Patterns of the models that its keys may use; theirs narrow them further.
-	// Default: every model that is configured.
+	// Patterns of the models that its keys may use; those of a key restrict them
+	// further. Default: every configured model.
 	Models []string `json:"models,omitempty"`
 
 	// Limits that all keys of the team share.
 	Limits []limiter.Limit `json:"limits,omitempty"`
 
-	// As a key's.
+	// As of a key.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-// config is the key without its secrets.
-func (k *Key) config() keys.Config {
-	return keys.Config{
-		ID: k.ID, Team: k.Team, Models: k.Models, Endpoints: k.Endpoints, Limits: k.Limits,
-		Expires: k.Expires, AllowIP: k.AllowIP, Disabled: k.Disabled,
-	}
-}
-
-// check validates a key by the rules of a configured one.
+// check validates a key by the rules of a configured one, and sets its parsed
+// form.
 func (k *Key) check() error {
-	parsed, err := k.config().Key()
+	parsed, err := k.Spec.Key(k.ID)
 	if err != nil {
-		return invalid(strings.TrimPrefix(err.Error(), fmt.Sprintf("key %q: ", k.ID)))
+		return invalid(err.Error())
 	}
 	parsed.Runtime, k.parsed = true, parsed
 	for _, limit := range k.Limits {
@@ -126,8 +96,8 @@ func (t *Team) check() error {
 	if err := keys.CheckID(t.ID); err != nil {
 		return invalid("id of a team: " + err.Error())
 	}
-	// What a team has in common with a key goes by the same rules.
-	like := &Key{ID: t.ID, KeySpec: KeySpec{Models: t.Models, Limits: t.Limits, Metadata: t.Metadata}}
+	// The fields that a team has in common with a key have the same rules.
+	like := &Key{ID: t.ID, KeySpec: KeySpec{Spec: keys.Spec{Models: t.Models, Limits: t.Limits}, Metadata: t.Metadata}}
 	if err := like.check(); err != nil {
 		return err
 	}
@@ -156,8 +126,8 @@ func checkMetadata(metadata map[string]string) error {
 	return nil
 }
 
-// live returns the secrets that open the key at a time, and when that changes
-// next; zero: never by itself.
+// live returns the secrets of the key that are valid at a time, and when the next
+// of them expires; zero if none does.
 func (k *Key) live(now time.Time) (open []keys.Hash, next time.Time) {
 	for _, s := range k.Secrets {
 		if s.Expires == nil {

@@ -12,15 +12,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Redis is a backing that several gates share. All of it lies under one hash tag,
-// so on one node of a Cluster. It must not evict and should persist: keys that it
-// loses are refused.
+// Redis is a storage that several gates share. It uses one hash tag, and so one
+// node of a Cluster. Redis must not evict and should persist: keys that it loses
+// are refused.
 type Redis struct {
 	client redis.UniversalClient
 	prefix string
 }
 
-// NewRedis returns the backing under a prefix, whose client stays the caller's.
+// NewRedis returns the storage under a prefix. Close does not close the client.
 func NewRedis(client redis.UniversalClient, prefix string) *Redis {
 	return &Redis{client, prefix + ":{registry}:"}
 }
@@ -28,25 +28,25 @@ func NewRedis(client redis.UniversalClient, prefix string) *Redis {
 //go:embed lua/update.lua
 var updateSource string
 
-// update replaces an entry if it still is what it was read as.
+// update replaces an entry if it has not changed since it was read.
 var update = redis.NewScript(updateSource)
 
-// The parts of the backing in Redis. Entries of a kind are a hash of its name;
+// The parts of the storage in Redis. Entries of a kind are a hash of its name;
 // changes is a sorted set of kind/id by the version of their last change.
 func (r *Redis) meta() string          { return r.prefix + "meta" }
 func (r *Redis) changes() string       { return r.prefix + "changes" }
 func (r *Redis) entries(k Kind) string { return r.prefix + string(k) }
 
-// Changes implements [Backing]. The place is read first: what changes while the
-// rest is read has a later one.
-func (r *Redis) Changes(ctx context.Context, since Place) (Changes, error) {
-	place, err := r.place(ctx)
-	if err != nil || place == since {
-		return Changes{Place: place}, err
+// Changes implements [Storage]. It reads the revision first: what changes
+// while the rest is read has a later one.
+func (r *Redis) Changes(ctx context.Context, since Revision) (Changes, error) {
+	revision, err := r.revision(ctx)
+	if err != nil || revision == since {
+		return Changes{Revision: revision}, err
 	}
-	changes := Changes{Place: place}
-	if place.Epoch != since.Epoch || place.Version < since.Version {
-		changes.Whole = true
+	changes := Changes{Revision: revision}
+	if revision.Epoch != since.Epoch || revision.Version < since.Version {
+		changes.Complete = true
 		for _, kind := range []Kind{KindKey, KindTeam} {
 			if err := r.all(ctx, kind, &changes); err != nil {
 				return Changes{}, err
@@ -58,7 +58,7 @@ func (r *Redis) Changes(ctx context.Context, since Place) (Changes, error) {
 		Min: "(" + strconv.FormatUint(since.Version, 10), Max: "+inf",
 	}).Result()
 	if err != nil {
-		return Changes{}, away("reading what has changed", err)
+		return Changes{}, unavailable("reading what has changed", err)
 	}
 	changed := make(map[Kind][]string)
 	for _, name := range names {
@@ -68,7 +68,7 @@ func (r *Redis) Changes(ctx context.Context, since Place) (Changes, error) {
 	for kind, ids := range changed {
 		values, err := r.client.HMGet(ctx, r.entries(kind), ids...).Result()
 		if err != nil {
-			return Changes{}, away("reading what has changed", err)
+			return Changes{}, unavailable("reading what has changed", err)
 		}
 		for i, value := range values {
 			entry := Entry{Kind: kind, ID: ids[i]}
@@ -81,26 +81,27 @@ func (r *Redis) Changes(ctx context.Context, since Place) (Changes, error) {
 	return changes, nil
 }
 
-// place is where the history is now. A Redis in which nothing was ever written
+// revision returns the current revision. A Redis in which nothing was ever written
 // has the epoch "none".
-func (r *Redis) place(ctx context.Context) (Place, error) {
+func (r *Redis) revision(ctx context.Context) (Revision, error) {
 	values, err := r.client.HMGet(ctx, r.meta(), "epoch", "version").Result()
 	if err != nil {
-		return Place{}, away("reading the version", err)
+		return Revision{}, unavailable("reading the version", err)
 	}
 	epoch, _ := values[0].(string)
 	text, _ := values[1].(string)
 	if epoch == "" {
-		return Place{Epoch: "none"}, nil
+		return Revision{Epoch: "none"}, nil
 	}
 	version, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return Place{}, fmt.Errorf("%w: its version is no number", ErrUnavailable)
+		return Revision{}, fmt.Errorf("%w: its version is not a number", ErrUnavailable)
 	}
-	return Place{epoch, version}, nil
+	return Revision{epoch, version}, nil
 }
 
-// all reads the entries of a kind, in pieces: Redis serves nobody else meanwhile.
+// all reads the entries of a kind, in pieces, so that Redis serves others between
+// them.
 func (r *Redis) all(ctx context.Context, kind Kind, changes *Changes) error {
 	const piece = 1000
 	for cursor := uint64(0); ; {
@@ -108,7 +109,7 @@ func (r *Redis) all(ctx context.Context, kind Kind, changes *Changes) error {
 		var err error
 		pairs, cursor, err = r.client.HScan(ctx, r.entries(kind), cursor, "", piece).Result()
 		if err != nil {
-			return away("reading all "+string(kind)+"s", err)
+			return unavailable("reading all "+string(kind)+"s", err)
 		}
 		for i := 0; i+1 < len(pairs); i += 2 {
 			changes.Entries = append(changes.Entries, Entry{kind, pairs[i], []byte(pairs[i+1])})
@@ -119,16 +120,16 @@ func (r *Redis) all(ctx context.Context, kind Kind, changes *Changes) error {
 	}
 }
 
-// updateTries bounds how often an update begins anew because somebody else was
-// faster.
+// updateTries bounds how often an update is repeated because the entry has changed
+// meanwhile.
 const updateTries = 20
 
-// Update implements [Backing].
+// Update implements [Storage].
 func (r *Redis) Update(ctx context.Context, kind Kind, id string, change func([]byte) ([]byte, error)) error {
 	for range updateTries {
 		text, err := r.client.HGet(ctx, r.entries(kind), id).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return away("reading "+string(kind), err)
+			return unavailable("reading "+string(kind), err)
 		}
 		var old []byte
 		if text != "" {
@@ -142,17 +143,17 @@ func (r *Redis) Update(ctx context.Context, kind Kind, id string, change func([]
 			id, text, string(value), string(kind)+"/"+id, rand.Text()).Bool()
 		switch {
 		case err != nil:
-			return away("writing "+string(kind), err)
+			return unavailable("writing "+string(kind), err)
 		case done:
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: others change %s %q all the time", ErrUnavailable, kind, id)
+	return fmt.Errorf("%w: %s %q changes all the time", ErrUnavailable, kind, id)
 }
 
-// Close implements [Backing]: the client is the caller's.
+// Close implements [Storage]. It does not close the client.
 func (r *Redis) Close() error { return nil }
 
-func away(doing string, err error) error {
+func unavailable(doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }

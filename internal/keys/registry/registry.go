@@ -10,24 +10,24 @@ import (
 
 // Options of a registry. All are optional.
 type Options struct {
-	// How often the backing is asked what others have changed. Default: 500ms.
+	// How often the changes of others are fetched from the storage. Default: 500ms.
 	Poll time.Duration
 
-	// How long one question to the backing may take. Default: 5s.
+	// How long one call to the storage may take. Default: 5s.
 	Timeout time.Duration
 
-	// How old the picture may become while the backing is away. Then no key of it
-	// is accepted any more: it may have been revoked meanwhile. Default: 5m.
+	// How old the snapshot may become while the storage is unavailable. After that,
+	// no key of it is accepted: it may have been revoked meanwhile. Default: 5m.
 	Stale time.Duration
 
-	// Is told when the backing goes away, with the reason, and by nil when it is
-	// back: once for each change.
+	// Called with the reason when the storage becomes unavailable, and with nil
+	// when it is available again: once for each change.
 	OnStatus func(error)
 
-	// Is told of entries that can't be read, which are left out.
+	// Called for each invalid entry, which is left out.
 	OnError func(error)
 
-	// Is told of each change that this registry has made.
+	// Called for each change that this registry has made.
 	Audit func(Audit)
 
 	// The wall clock. Default: time.Now.
@@ -45,34 +45,33 @@ type Audit struct {
 	Kind   Kind
 	ID     string
 	Action string // create, update, rotate, revoke, delete
-	Actor  string // who asked for it, as the door knows it
+	Actor  string // who asked for it
 }
 
-// Registry is a live set of keys and teams. Its methods may be called by several
-// goroutines.
+// Registry is a live set of keys and teams. It is safe for concurrent use.
 type Registry struct {
-	open    func() (Backing, error)
+	open    func() (Storage, error)
 	options Options
 
-	picture atomic.Pointer[Picture]
-	fetched atomic.Int64 // when the picture was known to be right, in Unix nanoseconds; 0: never
+	snapshot atomic.Pointer[Snapshot]
+	fetched  atomic.Int64 // when the snapshot was up to date, in Unix nanoseconds; 0: never
 
-	mu      sync.Mutex // of what follows, and of making pictures
-	backing Backing    // nil: not opened yet
-	away    bool
+	mu      sync.Mutex // guards what follows, and is held to make a snapshot
+	storage Storage    // nil until it is opened
+	down    bool       // the storage is unavailable
 	closed  bool
 
-	watchers sync.Map // *func() → struct{}: who is told of each new picture
+	watchers sync.Map // *func() → struct{}: called after each new snapshot
 
 	start, stop sync.Once
-	closing     context.Context // ends with Close, and with it what the poller waits for
+	closing     context.Context // canceled by Close
 	end         context.CancelFunc
 	poller      sync.WaitGroup
 }
 
-// New returns a registry whose backing is opened at the first use, and again
-// where that fails. Nothing runs until Start.
-func New(open func() (Backing, error), options Options) *Registry {
+// New returns a registry that calls open at the first use, and again if that
+// fails. Nothing runs until Start.
+func New(open func() (Storage, error), options Options) *Registry {
 	if options.Poll <= 0 {
 		options.Poll = defaultPoll
 	}
@@ -87,11 +86,11 @@ func New(open func() (Backing, error), options Options) *Registry {
 	}
 	r := &Registry{open: open, options: options}
 	r.closing, r.end = context.WithCancel(context.Background())
-	r.picture.Store(newPicture())
+	r.snapshot.Store(newSnapshot())
 	return r
 }
 
-// Start fetches what there is, and then follows what others change, until Close.
+// Start starts to fetch the entries, and then the changes of others, until Close.
 // Calling it again does nothing.
 func (r *Registry) Start() {
 	r.start.Do(func() {
@@ -99,7 +98,7 @@ func (r *Registry) Start() {
 			tick := time.NewTicker(r.options.Poll)
 			defer tick.Stop()
 			for {
-				_ = r.Refresh(r.closing) // OnStatus is told
+				_ = r.Refresh(r.closing) // which calls OnStatus
 				select {
 				case <-r.closing.Done():
 					return
@@ -110,7 +109,7 @@ func (r *Registry) Start() {
 	})
 }
 
-// Close ends following and closes the backing. Calling it again does nothing.
+// Close stops fetching and closes the storage. Calling it again does nothing.
 func (r *Registry) Close() error {
 	var err error
 	r.stop.Do(func() {
@@ -119,21 +118,21 @@ func (r *Registry) Close() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.closed = true
-		if r.backing != nil {
-			err = r.backing.Close()
+		if r.storage != nil {
+			err = r.storage.Close()
 		}
 	})
 	return err
 }
 
-// Refresh takes over what has changed in the backing.
+// Refresh fetches what has changed in the storage.
 func (r *Registry) Refresh(asked context.Context) error {
 	ctx, cancel := context.WithTimeout(asked, r.options.Timeout)
 	defer cancel()
 	r.mu.Lock()
 	changed, err := r.fetch(ctx)
 	status := false
-	if asked.Err() == nil { // else it says nothing about the backing
+	if asked.Err() == nil { // else the error is not one of the storage
 		status = r.status(err)
 	}
 	r.mu.Unlock()
@@ -149,65 +148,65 @@ func (r *Registry) Refresh(asked context.Context) error {
 	return err
 }
 
-// fetch makes a new picture, with r.mu held.
+// fetch makes a new snapshot. r.mu must be held.
 func (r *Registry) fetch(ctx context.Context) (changed bool, err error) {
-	backing, err := r.opened()
+	storage, err := r.opened()
 	if err != nil {
 		return false, err
 	}
 	before := r.options.Now()
-	picture := r.picture.Load()
-	changes, err := backing.Changes(ctx, picture.place)
+	snapshot := r.snapshot.Load()
+	changes, err := storage.Changes(ctx, snapshot.revision)
 	if err != nil {
 		return false, err
 	}
-	if changes.Place != picture.place || changes.Whole {
-		r.picture.Store(picture.with(changes, r.options.OnError))
+	if changes.Revision != snapshot.revision || changes.Complete {
+		r.snapshot.Store(snapshot.with(changes, r.options.OnError))
 		changed = true
 	}
 	r.fetched.Store(before.UnixNano())
 	return changed, nil
 }
 
-// opened returns the backing, with r.mu held.
-func (r *Registry) opened() (Backing, error) {
+// opened returns the storage, and opens it first if needed. r.mu must be held.
+func (r *Registry) opened() (Storage, error) {
 	switch {
 	case r.closed:
 		return nil, ErrUnavailable
-	case r.backing != nil:
-		return r.backing, nil
+	case r.storage != nil:
+		return r.storage, nil
 	}
-	backing, err := r.open()
+	storage, err := r.open()
 	if err == nil {
-		r.backing = backing
+		r.storage = storage
 	}
-	return backing, err
+	return storage, err
 }
 
-// status notes whether the backing is away, and tells whether that is new, with
-// r.mu held.
+// status sets whether the storage is unavailable, and reports whether that has
+// changed. r.mu must be held.
 func (r *Registry) status(err error) (changed bool) {
-	away := err != nil
-	changed = away != r.away
-	r.away = away
+	down := err != nil
+	changed = down != r.down
+	r.down = down
 	return changed
 }
 
-// Watch has f called after each new picture, soon and on another goroutine, until
-// the returned function is called. f must not block.
+// Watch calls f soon after each new snapshot, on another goroutine, until stop is
+// called. f must not block.
 func (r *Registry) Watch(f func()) (stop func()) {
 	r.watchers.Store(&f, struct{}{})
 	return func() { r.watchers.Delete(&f) }
 }
 
-// Picture returns the keys and teams as they are known to be.
-func (r *Registry) Picture() *Picture { return r.picture.Load() }
+// Snapshot returns the current snapshot.
+func (r *Registry) Snapshot() *Snapshot { return r.snapshot.Load() }
 
-// Current tells whether the picture is up to date, but for what has changed
-// within the last moments: only then is an unknown secret known to be none.
-func (r *Registry) Current() bool { return r.age() <= 3*r.options.Poll+r.options.Timeout/2 }
+// UpToDate reports whether the snapshot is up to date, except for the changes of
+// the last moments: only then is an unknown secret known to belong to no key.
+func (r *Registry) UpToDate() bool { return r.age() <= 3*r.options.Poll+r.options.Timeout/2 }
 
-// Stale tells whether the picture is too old to accept a key by.
+// Stale reports whether the snapshot is too old to accept a key from it.
 func (r *Registry) Stale() bool { return r.age() > r.options.Stale }
 
 func (r *Registry) age() time.Duration {
@@ -218,20 +217,20 @@ func (r *Registry) age() time.Duration {
 	return r.options.Now().Sub(time.Unix(0, fetched))
 }
 
-// change updates one entry in the backing, and takes it into the picture.
+// change updates one entry in the storage, and then the snapshot.
 func (r *Registry) change(ctx context.Context, kind Kind, id string, change func(old []byte) ([]byte, error)) error {
 	r.mu.Lock()
-	backing, err := r.opened()
+	storage, err := r.opened()
 	r.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, r.options.Timeout)
 	defer cancel()
-	if err := backing.Update(bounded, kind, id, change); err != nil {
+	if err := storage.Update(bounded, kind, id, change); err != nil {
 		return err
 	}
-	// The change is made. Where it can't be read back now, it will be by itself.
+	// The change is made. If reading it back fails, the poller does it later.
 	if err := r.Refresh(ctx); err != nil && !errors.Is(err, ErrUnavailable) {
 		return err
 	}

@@ -20,21 +20,21 @@ import (
 )
 
 // backings are what the registry is tested over.
-var backings = map[string]func(t *testing.T) func() (Backing, error){
-	"memory": func(*testing.T) func() (Backing, error) {
+var backings = map[string]func(t *testing.T) func() (Storage, error){
+	"memory": func(*testing.T) func() (Storage, error) {
 		m := NewMemory()
-		return func() (Backing, error) { return m, nil }
+		return func() (Storage, error) { return m, nil }
 	},
-	"bolt": func(t *testing.T) func() (Backing, error) {
+	"bolt": func(t *testing.T) func() (Storage, error) {
 		path := filepath.Join(t.TempDir(), "new", "keys.db")
-		return func() (Backing, error) { return OpenBolt(path) }
+		return func() (Storage, error) { return OpenBolt(path) }
 	},
-	"redis": func(t *testing.T) func() (Backing, error) {
+	"redis": func(t *testing.T) func() (Storage, error) {
 		// A user who may touch keys with the prefix only, as the docs advise.
 		server := redistest.Standalone(t, redistest.Options{User: "gate", UserPassword: "hush", UserRules: "~pinegate:* +@all"})
 		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "gate", Password: "hush"})
 		t.Cleanup(func() { _ = client.Close() })
-		return func() (Backing, error) { return NewRedis(client, "pinegate"), nil }
+		return func() (Storage, error) { return NewRedis(client, "pinegate"), nil }
 	},
 }
 
@@ -58,7 +58,7 @@ func (c *clock) Add(d time.Duration) {
 
 func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
 
-// over runs a test over each backing.
+// over runs a test over each storage.
 func over(t *testing.T, test func(t *testing.T, r *Registry, c *clock)) {
 	for name, open := range backings {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func over(t *testing.T, test func(t *testing.T, r *Registry, c *clock)) {
 
 // opened returns the ids of the keys that a secret opens.
 func opened(r *Registry, c *clock, secret string) (ids []string) {
-	for _, k := range r.Snapshot(c.Now()).Keys {
+	for _, k := range r.RuntimeKeys(c.Now()).Keys {
 		for _, h := range k.Hashes {
 			if h.Equal(keys.HashSecret(secret)) {
 				ids = append(ids, k.Key.ID)
@@ -99,11 +99,11 @@ func create(t *testing.T, r *Registry, id string, spec KeySpec) string {
 func TestAKeyOpensUntilItIsRevokedOrDeleted(t *testing.T) {
 	over(t, func(t *testing.T, r *Registry, c *clock) {
 		ctx := context.Background()
-		a, b := create(t, r, "alice", KeySpec{Team: "search"}), create(t, r, "bob", KeySpec{})
+		a, b := create(t, r, "alice", KeySpec{Spec: keys.Spec{Team: "search"}}), create(t, r, "bob", KeySpec{})
 		if got := opened(r, c, a); len(got) != 1 || got[0] != "alice" {
 			t.Errorf("alice's secret opens %q", got)
 		}
-		if shown, err := json.Marshal(r.Picture().Key("alice")); err != nil || strings.Contains(string(shown), a) ||
+		if shown, err := json.Marshal(r.Snapshot().Key("alice")); err != nil || strings.Contains(string(shown), a) ||
 			strings.Contains(string(shown), keys.HashSecret(a).String()[7:]) || !strings.Contains(string(shown), a[len(a)-4:]) {
 			t.Errorf("the key is shown as %s (%v)", shown, err)
 		}
@@ -119,7 +119,7 @@ func TestAKeyOpensUntilItIsRevokedOrDeleted(t *testing.T) {
 		if _, _, err := r.RotateKey(ctx, "test", "alice", "live", 0); !errors.Is(err, ErrRevoked) {
 			t.Errorf("rotating a revoked key: %v", err)
 		}
-		if err := r.DeleteKey(ctx, "test", "bob"); err != nil || len(opened(r, c, b)) != 0 || r.Picture().Key("bob") != nil {
+		if err := r.DeleteKey(ctx, "test", "bob"); err != nil || len(opened(r, c, b)) != 0 || r.Snapshot().Key("bob") != nil {
 			t.Errorf("deleted: %v", err)
 		}
 		if err := r.DeleteKey(ctx, "test", "bob"); !errors.Is(err, ErrNotFound) {
@@ -144,7 +144,7 @@ func TestRotationKeepsTheOldSecretForItsGrace(t *testing.T) {
 		if err != nil || !strings.HasPrefix(third, "pg_test_") {
 			t.Fatalf("%.8s, %v", third, err)
 		}
-		if until := r.Snapshot(c.Now()).Until; !until.Equal(c.Now().Add(time.Hour)) {
+		if until := r.RuntimeKeys(c.Now()).Until; !until.Equal(c.Now().Add(time.Hour)) {
 			t.Errorf("it changes by itself at %v", until)
 		}
 		c.Add(time.Hour)
@@ -166,7 +166,7 @@ func TestRotationKeepsTheOldSecretForItsGrace(t *testing.T) {
 func TestAChangeIsAMergePatch(t *testing.T) {
 	over(t, func(t *testing.T, r *Registry, _ *clock) {
 		ctx := context.Background()
-		create(t, r, "alice", KeySpec{Team: "search", Models: []string{"gpt-*"}, Metadata: map[string]string{"owner": "a", "room": "1"}})
+		create(t, r, "alice", KeySpec{Metadata: map[string]string{"owner": "a", "room": "1"}, Spec: keys.Spec{Team: "search", Models: []string{"gpt-*"}}})
 		key, err := r.UpdateKey(ctx, "test", "alice", []byte(`{"models":null,"limits":["3 requests/hour"],"metadata":{"owner":"b"}}`), 1)
 		if err != nil {
 			t.Fatal(err)
@@ -174,8 +174,8 @@ func TestAChangeIsAMergePatch(t *testing.T) {
 		if key.Team != "search" || key.Models != nil || len(key.Limits) != 1 || key.Metadata["owner"] != "b" || key.Metadata["room"] != "1" || key.Version != 2 {
 			t.Errorf("%+v", key)
 		}
-		if got := r.Picture().Key("alice"); got.Version != 2 || len(got.parsed.Limits) != 1 {
-			t.Errorf("the picture has %+v", got)
+		if got := r.Snapshot().Key("alice"); got.Version != 2 || len(got.parsed.Limits) != 1 {
+			t.Errorf("the snapshot has %+v", got)
 		}
 		if _, err := r.UpdateKey(ctx, "test", "alice", []byte(`{"disabled":true}`), 1); !errors.Is(err, ErrChanged) {
 			t.Errorf("a change of an old version: %v", err)
@@ -189,7 +189,7 @@ func TestAChangeIsAMergePatch(t *testing.T) {
 			`{"allow_ip":["1.2.3"]}`:      "allow_ip",
 			`{"disabled":"yes"}`:          "disabled",
 			`{"team":"a b"}`:              "team",
-			`{"team":"a","team":"b"}`:     "once",
+			`{"team":"a","team":"b"}`:     "repeated",
 			`{"metadata":{"":"x"}}`:       "metadata",
 			`[]`:                          "object",
 			`null`:                        "object",
@@ -199,7 +199,7 @@ func TestAChangeIsAMergePatch(t *testing.T) {
 				t.Errorf("%s: %v", patch, err)
 			}
 		}
-		if got := r.Picture().Key("alice").Version; got != 2 {
+		if got := r.Snapshot().Key("alice").Version; got != 2 {
 			t.Errorf("refused changes made version %d", got)
 		}
 	})
@@ -215,8 +215,8 @@ func TestATeamIsKeptWhileKeysAreOfIt(t *testing.T) {
 		if _, err := r.CreateTeam(ctx, "test", "search", spec); err != nil {
 			t.Fatal(err)
 		}
-		create(t, r, "alice", KeySpec{Team: "search"})
-		if teams := r.Snapshot(c.Now()).Teams; len(teams) != 1 || len(teams[0].Limits) != 1 || !teams[0].Models.Match("gpt-5") {
+		create(t, r, "alice", KeySpec{Spec: keys.Spec{Team: "search"}})
+		if teams := r.RuntimeKeys(c.Now()).Teams; len(teams) != 1 || len(teams[0].Limits) != 1 || !teams[0].Models.Match("gpt-5") {
 			t.Errorf("teams: %+v", teams)
 		}
 		var bad *InvalidError
@@ -266,7 +266,7 @@ func TestConcurrentChangesAreAllMade(t *testing.T) {
 			})
 		}
 		done.Wait()
-		if key := r.Picture().Key("alice"); len(key.Metadata) != 8 || key.Version != 9 {
+		if key := r.Snapshot().Key("alice"); len(key.Metadata) != 8 || key.Version != 9 {
 			t.Errorf("%+v", key)
 		}
 	})
@@ -275,22 +275,22 @@ func TestConcurrentChangesAreAllMade(t *testing.T) {
 func TestAnEntryThatCannotBeReadIsLeftOut(t *testing.T) {
 	m := NewMemory()
 	var told []string
-	r := New(func() (Backing, error) { return m, nil }, Options{OnError: func(err error) { told = append(told, err.Error()) }})
+	r := New(func() (Storage, error) { return m, nil }, Options{OnError: func(err error) { told = append(told, err.Error()) }})
 	create(t, r, "alice", KeySpec{})
 	for id, value := range map[string]string{"b": `{"id":"b"`, "c": `{"id":"d"}`, "e": `{"id":"e","secrets":[{"last4":"x"}]}`} {
 		if err := m.Update(context.Background(), KindKey, id, func([]byte) ([]byte, error) { return []byte(value), nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := r.Refresh(context.Background()); err != nil || len(r.Picture().Keys()) != 1 || len(told) != 3 {
-		t.Errorf("%v, %d keys, told %q", err, len(r.Picture().Keys()), told)
+	if err := r.Refresh(context.Background()); err != nil || len(r.Snapshot().Keys()) != 1 || len(told) != 3 {
+		t.Errorf("%v, %d keys, told %q", err, len(r.Snapshot().Keys()), told)
 	}
 }
 
 func TestAuditTellsWhoChangedWhat(t *testing.T) {
 	var told []Audit
 	m := NewMemory()
-	r := New(func() (Backing, error) { return m, nil }, Options{Audit: func(a Audit) { told = append(told, a) }})
+	r := New(func() (Storage, error) { return m, nil }, Options{Audit: func(a Audit) { told = append(told, a) }})
 	create(t, r, "alice", KeySpec{})
 	if _, err := r.RevokeKey(context.Background(), "ops", "alice"); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// CreateTeam makes a team. It fails as CreateKey does.
+// CreateTeam creates a team. It fails as CreateKey does.
 func (r *Registry) CreateTeam(ctx context.Context, actor, id string, spec TeamSpec) (*Team, error) {
 	now := r.now()
 	team := &Team{ID: id, TeamSpec: spec, Created: now, Updated: now, Version: 1}
@@ -26,8 +26,7 @@ func (r *Registry) CreateTeam(ctx context.Context, actor, id string, spec TeamSp
 	return team, nil
 }
 
-// UpdateTeam changes a team by a JSON merge patch of its [TeamSpec], as UpdateKey
-// does a key.
+// UpdateTeam changes the [TeamSpec] of a team, as UpdateKey does with a key.
 func (r *Registry) UpdateTeam(ctx context.Context, actor, id string, patch []byte, version int64) (*Team, error) {
 	var team *Team
 	err := r.change(ctx, KindTeam, id, func(old []byte) ([]byte, error) {
@@ -58,13 +57,12 @@ func (r *Registry) UpdateTeam(ctx context.Context, actor, id string, patch []byt
 	return team, nil
 }
 
-// DeleteTeam forgets a team. Keys that name it have its limits no more: delete or
-// move them first. It fails with [ErrNotFound], [*InvalidError] where keys name
-// it, or [ErrUnavailable].
+// DeleteTeam deletes a team. It fails with [ErrNotFound], [*InvalidError] if keys
+// belong to the team, or [ErrUnavailable].
 func (r *Registry) DeleteTeam(ctx context.Context, actor, id string) error {
-	for _, key := range r.Picture().keys {
+	for _, key := range r.Snapshot().keys {
 		if key.Team == id {
-			return invalid(fmt.Sprintf("key %q is of team %q: move or delete it first", key.ID, id))
+			return invalid(fmt.Sprintf("key %q belongs to team %q: move or delete it first", key.ID, id))
 		}
 	}
 	err := r.change(ctx, KindTeam, id, func(old []byte) ([]byte, error) {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// poll looks at all files once and takes over what has changed.
+// poll checks all files once and rebuilds the set if any has changed.
 func (s *Store) poll() {
 	for _, sec := range s.secrets {
 		s.report(s.readSecret(sec))
@@ -16,7 +16,7 @@ func (s *Store) poll() {
 		}
 	}
 	s.readRuntime()
-	s.settle()
+	s.rebuild()
 }
 
 func (s *Store) report(err error) {
@@ -25,11 +25,11 @@ func (s *Store) report(err error) {
 	}
 }
 
-// settle makes a new ring of what has changed. All changes are tried at once,
-// since a key may have moved from one file to another. Where that is at odds,
-// they are tried one by one, so that one mistake doesn't hold up the others:
-// what can't be taken stays pending, for a later change may make room for it.
-func (s *Store) settle() {
+// rebuild makes a new set with what has changed. It tries all changes at once,
+// since a key may have moved from one file to another. If they conflict, it tries
+// them one by one, so that one mistake does not hold up the others. A change that
+// is refused stays pending: a later one may resolve the conflict.
+func (s *Store) rebuild() {
 	pending, fresh := s.changes()
 	if len(fresh) == 0 {
 		return
@@ -37,12 +37,12 @@ func (s *Store) settle() {
 	for _, c := range pending {
 		c.try(true)
 	}
-	var ring *Ring
+	var set *Set
 	refused := make(map[change]error)
-	if len(pending) > 0 { // else the ring is what it was
+	if len(pending) > 0 { // else the set is what it was
 		var err error
-		if ring, err = s.build(); err != nil {
-			ring = s.settleEach(pending, refused)
+		if set, err = s.build(); err != nil {
+			set = s.rebuildEach(pending, refused)
 		} else {
 			for _, c := range pending {
 				c.take()
@@ -50,22 +50,22 @@ func (s *Store) settle() {
 		}
 	}
 	for c := range fresh {
-		c.settled()
+		c.handled()
 		if err := refused[c]; err != nil {
 			s.report(fmt.Errorf("taking over the change of %s: %w", c, err))
 		}
 	}
-	if ring == nil {
+	if set == nil {
 		return
 	}
 	s.forgetSecrets()
-	s.ring.Store(ring)
+	s.current.Store(set)
 	if s.config.OnChange != nil {
-		s.config.OnChange(ring)
+		s.config.OnChange(set)
 	}
 }
 
-// changes lists what is pending and what is new since the last settling.
+// changes returns the pending changes, and those since the last rebuild.
 func (s *Store) changes() (pending []change, fresh map[change]bool) {
 	fresh = make(map[change]bool)
 	add := func(c change) {
@@ -89,13 +89,13 @@ func (s *Store) changes() (pending []change, fresh map[change]bool) {
 	return pending, fresh
 }
 
-// settleEach takes each change that goes with what is there, until none does,
-// and notes why the others don't. It returns the last ring made, if any.
-func (s *Store) settleEach(pending []change, refused map[change]error) *Ring {
+// rebuildEach takes each change that conflicts with nothing, until none is left,
+// and records why the others don't. It returns the last set made, or nil.
+func (s *Store) rebuildEach(pending []change, refused map[change]error) *Set {
 	for _, c := range pending {
 		c.try(false)
 	}
-	var last *Ring
+	var last *Set
 	for progress := true; progress; {
 		progress = false
 		for _, c := range pending {
@@ -103,7 +103,7 @@ func (s *Store) settleEach(pending []change, refused map[change]error) *Ring {
 				continue
 			}
 			c.try(true)
-			ring, err := s.build()
+			set, err := s.build()
 			if err != nil {
 				c.try(false)
 				refused[c] = err
@@ -111,14 +111,14 @@ func (s *Store) settleEach(pending []change, refused map[change]error) *Ring {
 			}
 			c.take()
 			delete(refused, c)
-			last, progress = ring, true
+			last, progress = set, true
 		}
 	}
 	return last
 }
 
-// build makes a ring of what all slots hold.
-func (s *Store) build() (*Ring, error) {
+// build makes a set of what all slots hold.
+func (s *Store) build() (*Set, error) {
 	var keyCount, entryCount int
 	for _, src := range s.sources {
 		set := src.value()
@@ -146,18 +146,18 @@ func (s *Store) build() (*Ring, error) {
 		set := s.withoutConflicts(s.runtime.value(), keys, entries, admin)
 		keys, entries, teams = append(keys, set.keys...), append(entries, set.entries...), set.teams
 	}
-	ring, err := newRing(keys, entries, admin)
+	all, err := newSet(keys, entries, admin)
 	if err == nil {
-		ring.setTeams(teams)
+		all.setTeams(teams)
 	}
 	var duplicate *duplicateError
 	if errors.As(err, &duplicate) {
 		s.nameSources(duplicate)
 	}
-	return ring, err
+	return all, err
 }
 
-// nameSources adds to a duplicate id where it stands.
+// nameSources adds the sources of a duplicate id.
 func (s *Store) nameSources(duplicate *duplicateError) {
 	for _, src := range s.sources {
 		for _, key := range src.value().keys {
@@ -168,7 +168,7 @@ func (s *Store) nameSources(duplicate *duplicateError) {
 	}
 }
 
-// forgetSecrets drops the placeholders that nothing refers to any more.
+// forgetSecrets drops the placeholders that nothing refers to any longer.
 func (s *Store) forgetSecrets() {
 	used := make(map[string]bool)
 	for _, a := range s.admin {

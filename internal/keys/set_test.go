@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// ringOf makes a ring of keys with one secret each, whose ids they are.
-func ringOf(t testing.TB, ids ...string) *Ring {
+// setOf makes a set of keys with one secret each, whose ids they are.
+func setOf(t testing.TB, ids ...string) *Set {
 	t.Helper()
 	var keys []*Key
 	var entries []entry
@@ -23,7 +23,7 @@ func ringOf(t testing.TB, ids ...string) *Ring {
 		keys = append(keys, k)
 		entries = append(entries, entry{HashSecret(id), k})
 	}
-	r, err := newRing(keys, entries, nil)
+	r, err := newSet(keys, entries, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,18 +31,18 @@ func ringOf(t testing.TB, ids ...string) *Ring {
 }
 
 func TestEmptyRingKnowsNobody(t *testing.T) {
-	r := ringOf(t)
+	r := setOf(t)
 	for _, h := range []Hash{{}, {0xff, 0xff, 0xff, 0xff}, HashSecret("x")} {
 		if r.Lookup(h) != nil || r.Admin(h) {
 			t.Errorf("%v is known", h)
 		}
 	}
 	if r.ByID("") != nil || r.Len() != 0 || r.HasAdmin() {
-		t.Error("an empty ring holds something")
+		t.Error("an empty set holds something")
 	}
 }
 
-func TestRingAgreesWithAMap(t *testing.T) {
+func TestSetAgreesWithAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		// Few leading bits, so that hashes are in each other's way, also at
 		// the end of the table.
@@ -63,7 +63,7 @@ func TestRingAgreesWithAMap(t *testing.T) {
 			entries = append(entries, entry{h, keys[len(keys)-1]})
 		}
 		ids := slices.Clone(keys)
-		r, err := newRing(keys, entries, nil)
+		r, err := newSet(keys, entries, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,13 +81,13 @@ func TestRingAgreesWithAMap(t *testing.T) {
 			}
 		}
 		if r.ByID("key") != nil || r.ByID("zzz") != nil || r.Len() != len(ids) {
-			t.Fatal("the ring holds what it was not given")
+			t.Fatal("the set holds what it was not given")
 		}
 	})
 }
 
 func TestAllIsInTheOrderOfIDs(t *testing.T) {
-	r := ringOf(t, "b", "a", "C")
+	r := setOf(t, "b", "a", "C")
 	var ids []string
 	for k := range r.All() {
 		ids = append(ids, k.ID)
@@ -97,7 +97,7 @@ func TestAllIsInTheOrderOfIDs(t *testing.T) {
 	}
 }
 
-func TestRingRefusesWhatIsAmbiguous(t *testing.T) {
+func TestSetRefusesWhatIsAmbiguous(t *testing.T) {
 	a, b, again := &Key{ID: "a"}, &Key{ID: "b"}, &Key{ID: "a"}
 	one, two := HashSecret("1"), HashSecret("2")
 	for name, c := range map[string]struct {
@@ -110,11 +110,11 @@ func TestRingRefusesWhatIsAmbiguous(t *testing.T) {
 		"secret of two":      {[]*Key{a, b}, []entry{{one, a}, {two, a}, {one, b}}, nil, `keys "a" and "b" have a secret in common`},
 		"secret of an admin": {[]*Key{a, b}, []entry{{one, a}, {two, b}}, []Hash{HashSecret("3"), two}, `key "b" has a secret in common with an admin key`},
 	} {
-		if _, err := newRing(c.keys, c.entries, c.admin); err == nil || err.Error() != c.want {
+		if _, err := newSet(c.keys, c.entries, c.admin); err == nil || err.Error() != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
 	}
-	r, err := newRing([]*Key{a}, []entry{{one, a}, {one, a}, {two, a}}, nil)
+	r, err := newSet([]*Key{a}, []entry{{one, a}, {one, a}, {two, a}}, nil)
 	if err != nil || r.Lookup(one) != a || r.Lookup(two) != a {
 		t.Errorf("one secret twice in a key: %v", err)
 	}
@@ -122,7 +122,7 @@ func TestRingRefusesWhatIsAmbiguous(t *testing.T) {
 
 func TestAdminKnowsItsSecretsOnly(t *testing.T) {
 	k := &Key{ID: "k"}
-	r, err := newRing([]*Key{k}, []entry{{HashSecret("k"), k}}, []Hash{HashSecret("1"), HashSecret("2")})
+	r, err := newSet([]*Key{k}, []entry{{HashSecret("k"), k}}, []Hash{HashSecret("1"), HashSecret("2")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestAdminKnowsItsSecretsOnly(t *testing.T) {
 }
 
 func TestTheStoredHashIsNoKey(t *testing.T) {
-	r := ringOf(t, clearSecret)
+	r := setOf(t, clearSecret)
 	stored := HashSecret(clearSecret)
 	for _, presented := range []string{stored.String(), strings.TrimPrefix(stored.String(), "sha256:"), string(stored[:])} {
 		if r.Lookup(HashSecret(presented)) != nil {
@@ -164,7 +164,7 @@ func benchHash(i int) Hash {
 	return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
 }
 
-// BenchmarkMillionKeys looks up keys of a ring of a million, of which 10,000 are in
+// BenchmarkMillionKeys looks up keys of a set of a million, of which 10,000 are in
 // use. It reports how long a start takes to read them, and the memory that an idle
 // key takes, with what the store keeps of it for the next reading.
 func BenchmarkMillionKeys(b *testing.B) {
@@ -179,8 +179,8 @@ func BenchmarkMillionKeys(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s.sources = []*source{{slot: slot[*keySet]{current: set}}}
-	ring, err := s.build()
+	s.sources = []*source{{slot: slot[*sourceSet]{current: set}}}
+	built, err := s.build()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func BenchmarkMillionKeys(b *testing.B) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		if ring.Lookup(hashes[i]) == nil {
+		if built.Lookup(hashes[i]) == nil {
 			b.Fatal("not found")
 		}
 		if i++; i == len(hashes) {
@@ -213,7 +213,7 @@ func BenchmarkByID(b *testing.B) {
 	for i := range ids {
 		ids[i] = fmt.Sprintf("key-%07d", i)
 	}
-	r := ringOf(b, ids...)
+	r := setOf(b, ids...)
 	for b.Loop() {
 		r.ByID("key-0007777")
 	}

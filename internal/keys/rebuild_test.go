@@ -11,10 +11,10 @@ func TestChangedFileIsTakenOver(t *testing.T) {
 	b := newFixture(t)
 	b.write("keys", keysFile("a=1", "b=2"))
 	b.open(b.config([]Config{{ID: "static", Secrets: []string{hashed("0")}}}, "keys"))
-	before := b.Ring()
+	before := b.Current()
 	b.poll()
-	if b.Ring() != before {
-		t.Error("a new ring without a change")
+	if b.Current() != before {
+		t.Error("a new set without a change")
 	}
 	b.write("keys", keysFile("b=2,3", "c=4"))
 	b.poll()
@@ -23,7 +23,7 @@ func TestChangedFileIsTakenOver(t *testing.T) {
 		t.Errorf("%d changes told", b.changes)
 	}
 	if before.Lookup(HashSecret(long("1"))) == nil {
-		t.Error("the old ring has changed")
+		t.Error("the old set has changed")
 	}
 	b.wantErrors()
 }
@@ -80,7 +80,7 @@ func TestTouchedFileChangesNothing(t *testing.T) {
 	b.write("keys", keysFile("a=1"))
 	b.poll()
 	if b.changes != 0 {
-		t.Error("a new ring of the same content")
+		t.Error("a new set of the same content")
 	}
 }
 
@@ -160,7 +160,7 @@ func TestSecretFilesAreReadAgain(t *testing.T) {
 	b.write("admin", long("a2"))
 	b.poll()
 	b.want("1=", "2=k", "fixed=k")
-	if r := b.Ring(); r.Admin(HashSecret(long("a1"))) || !r.Admin(HashSecret(long("a2"))) {
+	if r := b.Current(); r.Admin(HashSecret(long("a1"))) || !r.Admin(HashSecret(long("a2"))) {
 		t.Error("the admin key was not exchanged")
 	}
 
