@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
@@ -32,7 +33,7 @@ func (*AdminAPI) Routes() []caddy.AdminRoute {
 		caddy.Log().Named("admin.api.pinegate"),
 	)
 	return []caddy.AdminRoute{
-		{Pattern: readyRoute, Handler: caddy.AdminHandlerFunc(adminReady)},
+		{Pattern: control.ReadyPath, Handler: caddy.AdminHandlerFunc(adminReady)},
 		{Pattern: control.Base, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			api.ServeHTTP(w, r)
 			return nil
@@ -40,7 +41,24 @@ func (*AdminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-const usageRoute = control.Base + "usage"
+// adminReady answers `GET /pinegate/ready` as /readyz does, for health checks that
+// don't know the gate's port, such as that of an image.
+func adminReady(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
+	}
+	app, err := runningApp()
+	if err != nil {
+		w.Header().Set("Retry-After", "1")
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
+	shared := app.shared()
+	if !handlers.StoresReady(shared) {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("a store is unavailable")}
+	}
+	handlers.WriteReady(w, shared)
+	return nil
+}
 
 // runningApp returns the app of the configuration that runs now. Modules of the
 // admin API are made before any app is, and outlive them. The error is

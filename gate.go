@@ -126,7 +126,7 @@ func (h *Handler) policy(app *App) (*handlers.Policy, error) {
 		}
 		team := new(handlers.Team)
 		var err error
-		if team.Models, err = patterns(c.Models); err != nil {
+		if team.Models, err = config.ModelPatterns(c.Models); err != nil {
 			return nil, fmt.Errorf("team %q: %w", c.ID, err)
 		}
 		if team.Rules, err = rules(limiter.ScopeTeam, c.ID, c.Limits); err != nil {
@@ -161,18 +161,6 @@ func rules(kind limiter.ScopeKind, id string, limits []limiter.Limit) ([]*limite
 		made = append(made, limiter.NewRule(kind, id, limit))
 	}
 	return made, nil
-}
-
-// patterns parses model patterns: nil, for every model, where there are none,
-// and a list that matches nothing for `none`.
-func patterns(texts []string) (pattern.List, error) {
-	switch {
-	case len(texts) == 0:
-		return nil, nil
-	case len(texts) == 1 && texts[0] == "none":
-		return pattern.List{}, nil
-	}
-	return pattern.ParseList(texts)
 }
 
 func orDefault[T int64 | time.Duration](value, def T) T {

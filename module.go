@@ -10,9 +10,10 @@ package pinegate
 
 import (
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
-	// The transport that every backend's reverse_proxy uses.
-	_ "github.com/amanycodes/pine-gate/internal/backends"
+	_ "github.com/amanycodes/pine-gate/internal/backends" // the transport of every backend
+	"github.com/amanycodes/pine-gate/internal/command"
 )
 
 func init() {
@@ -20,4 +21,5 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 	caddy.RegisterModule(new(AdminHandler))
 	caddy.RegisterModule(new(AdminAPI))
+	caddycmd.RegisterCommand(command.Command())
 }

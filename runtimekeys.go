@@ -5,23 +5,17 @@ import (
 	"errors"
 	"iter"
 	"net/http"
-	"path/filepath"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/handlers"
-	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/control"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/limiter"
 )
-
-// keysFileName is the file of the keys that are made at runtime, in the store's
-// directory.
-const keysFileName = "keys.db"
 
 // newRegistry returns the keys that are made at runtime with a store. It opens
 // nothing yet.
@@ -42,22 +36,7 @@ func newRegistry(open func() (registry.Storage, error)) *registry.Registry {
 	})
 }
 
-// registryOpener tells where the keys of an embedded store are kept.
-func registryOpener(store *config.Store) func() (registry.Storage, error) {
-	if store != nil && store.Type == "memory" {
-		memory := registry.NewMemory()
-		return func() (registry.Storage, error) { return memory, nil }
-	}
-	return func() (registry.Storage, error) {
-		dir, err := store.Path()
-		if err != nil {
-			return nil, err
-		}
-		return registry.OpenBolt(filepath.Join(dir, keysFileName))
-	}
-}
-
-// redisKeys is a backing with a client of its own.
+// redisKeys is a storage with a client of its own.
 type redisKeys struct {
 	*registry.Redis
 	client redis.UniversalClient

@@ -17,6 +17,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/internal/metrics"
+	"github.com/amanycodes/pine-gate/internal/store"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/replica"
@@ -85,7 +86,7 @@ func stateFor(app *App) (*state, error) {
 			works: "what quotas have used can be read again",
 		}
 		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
-		s.registry = newRegistry(registryOpener(app.Store))
+		s.registry = newRegistry(store.KeysOpener(app.Store))
 		s.webhook = alerts.NewWebhook(alerts.WebhookOptions{Report: s.reportAlert})
 		return s, nil
 	})

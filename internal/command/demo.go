@@ -31,8 +31,8 @@ var demoCaddyfile []byte
 // readyWait bounds how long the gate may take until it is ready.
 const readyWait = time.Minute
 
-// Demo returns the command that starts a gate to try it out.
-func Demo() *cobra.Command {
+// demoCommand returns the command that starts a gate to try it out.
+func demoCommand() *cobra.Command {
 	var d demo
 	cmd := &cobra.Command{
 		Use:   "demo [--dir <dir>] [--config <Caddyfile>] [--env-file <file>]",

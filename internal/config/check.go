@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/amanycodes/pine-gate/internal/pattern"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
@@ -116,4 +117,16 @@ func (c *Throttle) Check() error {
 		return errors.New("throttle: expected positive numbers and a window of a second, minute or hour")
 	}
 	return nil
+}
+
+// ModelPatterns parses patterns of models. It returns nil, which matches every model,
+// if there are none, and a list that matches nothing for `none`.
+func ModelPatterns(texts []string) (pattern.List, error) {
+	switch {
+	case len(texts) == 0:
+		return nil, nil
+	case len(texts) == 1 && texts[0] == "none":
+		return pattern.List{}, nil
+	}
+	return pattern.ParseList(texts)
 }

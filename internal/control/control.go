@@ -24,6 +24,9 @@ import (
 // Base is what all paths of the API begin with.
 const Base = "/pinegate/"
 
+// ReadyPath is the path at which Caddy's admin endpoint answers as `/readyz` does.
+const ReadyPath = Base + "ready"
+
 // ErrStarting is why a gate can't be operated yet.
 var ErrStarting = errors.New("starting: no configuration runs yet; try again in a second")
 

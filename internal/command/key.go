@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"encoding/json"
@@ -18,9 +18,9 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 )
 
-// keyCommand is `caddy pinegate key …`.
+// keyCommand returns `caddy pinegate key …`.
 func keyCommand() *cobra.Command {
-	var d doorFlags
+	var flags clientFlags
 	cmd := &cobra.Command{
 		Use:   "key <command>",
 		Short: "Makes, shows and revokes keys while the gate runs",
@@ -36,10 +36,10 @@ not given have the gate's defaults.`,
   caddy pinegate key rotate alice --grace 24h
   caddy pinegate key revoke alice`,
 	}
-	d.add(cmd)
-	keys := resource{&d, "key", "keys"}
-	cmd.AddCommand(
-		keyCreateCommand(&d), keyListCommand(&d), showCommand(keys, "Shows what is said of a key", printKey), keyUpdateCommand(keys), keyRotateCommand(keys),
+	flags.add(cmd)
+	keys := resource{&flags, "key", "keys"}
+	asGroup(cmd,
+		keyCreateCommand(&flags), keyListCommand(&flags), showCommand(keys, "Shows a key", printKey), keyUpdateCommand(keys), keyRotateCommand(keys),
 		keys.act("disable", "Refuses a key without forgetting it", http.MethodPatch, "", map[string]any{"disabled": true}, "disabled"),
 		keys.act("enable", "Lets a disabled key in again", http.MethodPatch, "", map[string]any{"disabled": false}, "enabled"),
 		keys.act("revoke", "Takes all secrets of a key away, for good; its usage keeps its name", http.MethodPost, "/revoke", map[string]any{}, "revoked"),
@@ -48,19 +48,19 @@ not given have the gate's defaults.`,
 	return cmd
 }
 
-// asking makes a command's function out of one that asks through the door.
-func asking(d *doorFlags, run func(cmd *cobra.Command, args []string, door door) error) func(*cobra.Command, []string) error {
+// withClient returns a RunE function that opens a client and passes it to run.
+func withClient(flags *clientFlags, run func(cmd *cobra.Command, args []string, c client) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cmd.SilenceUsage = true // a page of flags would hide the error
-		door, err := d.open()
+		c, err := flags.open()
 		if err != nil {
 			return err
 		}
-		return errors.Join(run(cmd, args, door), door.Close())
+		return errors.Join(run(cmd, args, c), c.Close())
 	}
 }
 
-// keyFlags say what a key may do.
+// keyFlags holds the flags for the fields of a key.
 type keyFlags struct {
 	team, expires                      string
 	models, endpoints, limits, allowIP []string
@@ -78,8 +78,8 @@ func (f *keyFlags) add(cmd *cobra.Command) {
 	flags.StringToStringVar(&f.metadata, "metadata", nil, "what else to remember of it, as name=value")
 }
 
-// fields returns what was given, as the API has it. In an update, an empty value
-// goes back to the default.
+// fields returns the given flags as fields of the API. In an update, an empty value
+// resets a field to its default.
 func (f *keyFlags) fields(cmd *cobra.Command) map[string]any {
 	given := make(map[string]any)
 	set := func(flag, field string, value any, empty bool) {
@@ -102,7 +102,7 @@ func (f *keyFlags) fields(cmd *cobra.Command) map[string]any {
 	return given
 }
 
-func keyCreateCommand(d *doorFlags) *cobra.Command {
+func keyCreateCommand(flags *clientFlags) *cobra.Command {
 	var f keyFlags
 	var env string
 	var asJSON bool
@@ -110,19 +110,19 @@ func keyCreateCommand(d *doorFlags) *cobra.Command {
 		Use:   "create <id> [--team <team>] [--limit <limit>]... [--models <pattern>,...] [--expires <date>] [--json]",
 		Short: "Makes a key and prints its secret, this once",
 		Args:  oneArgument("the id of the key"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
+		RunE: withClient(flags, func(cmd *cobra.Command, args []string, c client) error {
 			body := f.fields(cmd)
 			maps.DeleteFunc(body, func(_ string, v any) bool { return v == nil })
 			body["id"], body["env"] = args[0], env
 			var created control.CreatedKey
-			if err := door.ask(http.MethodPost, "keys", body, &created); err != nil {
+			if err := c.call(http.MethodPost, "keys", body, &created); err != nil {
 				return err
 			}
 			return printSecret(cmd, &created, asJSON)
 		}),
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&env, "env", "live", "what the key is for, which its prefix tells: live or test")
+	cmd.Flags().StringVar(&env, "env", "live", "the environment of the key, which is part of its prefix: live or test")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the key as JSON")
 	return cmd
 }
@@ -139,14 +139,14 @@ func printSecret(cmd *cobra.Command, created *control.CreatedKey, asJSON bool) e
 	return err
 }
 
-func keyListCommand(d *doorFlags) *cobra.Command {
+func keyListCommand(flags *clientFlags) *cobra.Command {
 	var team string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list [--team <team>] [--json]",
 		Short: "Lists all keys, those of the configuration too",
 		Args:  cobra.NoArgs,
-		RunE: asking(d, func(cmd *cobra.Command, _ []string, door door) error {
+		RunE: withClient(flags, func(cmd *cobra.Command, _ []string, c client) error {
 			query := url.Values{"limit": {"1000"}}
 			if cmd.Flags().Changed("team") {
 				query.Set("team", team)
@@ -154,7 +154,7 @@ func keyListCommand(d *doorFlags) *cobra.Command {
 			all := []control.Key{}
 			for {
 				var page control.KeyPage
-				if err := door.ask(http.MethodGet, "keys?"+query.Encode(), nil, &page); err != nil {
+				if err := c.call(http.MethodGet, "keys?"+query.Encode(), nil, &page); err != nil {
 					return err
 				}
 				all = append(all, page.Data...)
@@ -177,7 +177,7 @@ func keyListCommand(d *doorFlags) *cobra.Command {
 func keyUpdateCommand(keys resource) *cobra.Command {
 	var f keyFlags
 	cmd := updateCommand(keys, "[--limit <limit>]... [--team <team>] ...",
-		"Changes what is said of a key; an empty value goes back to the default", "--limit or --team", f.fields, printKey)
+		"Changes a key; an empty value goes back to the default", "--limit or --team", f.fields, printKey)
 	f.add(cmd)
 	return cmd
 }
@@ -187,26 +187,27 @@ func keyRotateCommand(keys resource) *cobra.Command {
 	var asJSON bool
 	cmd := keys.command("rotate <id> [--grace <duration>] [--json]",
 		"Gives a key a new secret and prints it; the old one works on for the grace",
-		func(cmd *cobra.Command, id string, door door) error {
+		func(cmd *cobra.Command, id string, c client) error {
 			var created control.CreatedKey
-			if err := door.ask(http.MethodPost, keys.of(id)+"/rotate", map[string]any{"env": env, "grace": grace}, &created); err != nil {
+			if err := c.call(http.MethodPost, keys.of(id)+"/rotate", map[string]any{"env": env, "grace": grace}, &created); err != nil {
 				return err
 			}
 			return printSecret(cmd, &created, asJSON)
 		})
-	cmd.Flags().StringVar(&env, "env", "live", "what the key is for, which its prefix tells: live or test")
+	cmd.Flags().StringVar(&env, "env", "live", "the environment of the key, which is part of its prefix: live or test")
 	cmd.Flags().StringVar(&grace, "grace", "0s", "how long the old secrets work on, as in 24h or 7d")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the key as JSON")
 	return cmd
 }
 
-func said(cmd *cobra.Command, format string, args ...any) error {
+// printf prints to the standard output of cmd.
+func printf(cmd *cobra.Command, format string, args ...any) error {
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
 	return err
 }
 
-// oneArgument says what the one argument is that is missing or too much. It is not
-// quoted: somebody may have pasted a secret.
+// oneArgument requires one argument, which what describes. Its error does not contain
+// the arguments: somebody may have pasted a secret.
 func oneArgument(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
@@ -236,7 +237,7 @@ func printKey(w io.Writer, key *control.Key, asJSON bool) error {
 	return t.write(w)
 }
 
-// keyLines are the fields of a key and what they are, for people.
+// keyLines returns the names and values of a key's fields.
 func keyLines(key *control.Key) [][]string {
 	lines := [][]string{
 		{"id", key.ID}, {"source", key.Source}, {"state", stateOf(key)}, {"team", key.Team},

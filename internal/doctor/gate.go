@@ -1,28 +1,75 @@
-package pinegate
+package doctor
 
 import (
+	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
-// What the doctor finds by what a gate tells of itself.
+// maxKeys is how many keys are checked at most.
+const maxKeys = 10_000
 
-func checkStore(p *patient) []finding {
+// A Caller sends a request to the control plane's API, with a body in JSON unless that
+// is nil, and decodes the answer.
+type Caller func(method, path string, body, answer any) error
+
+// Running reports whether [Instance.Fetch] was called: whether a gate runs.
+func (p *Instance) Running() bool { return p.status != nil }
+
+// Configured reports whether the configuration has a gate or its control plane.
+func (p *Instance) Configured() bool { return len(p.gates) > 0 || len(p.admins) > 0 }
+
+// Fetch fetches the state of the running gate.
+func (p *Instance) Fetch(call Caller) error {
+	p.status = new(control.Status)
+	if err := call(http.MethodGet, "status", nil, p.status); err != nil {
+		return err
+	}
+	var backends control.BackendList
+	if err := call(http.MethodGet, "backends", nil, &backends); err != nil {
+		return err
+	}
+	p.backends = backends.Data
+	if err := call(http.MethodGet, "teams", nil, &p.teams); err != nil {
+		return err
+	}
+	query := url.Values{"limit": {"1000"}}
+	for {
+		var page control.KeyPage
+		if err := call(http.MethodGet, "keys?"+query.Encode(), nil, &page); err != nil {
+			return err
+		}
+		p.keys = append(p.keys, page.Data...)
+		if page.Next == nil {
+			return nil
+		}
+		if len(p.keys) >= maxKeys {
+			p.moreKeys = true
+			return nil
+		}
+		query.Set("after", *page.Next)
+	}
+}
+
+// Checks of the state of a running gate.
+
+func checkStore(p *Instance) []Finding {
 	switch {
 	case p.status == nil || p.status.Store.Up:
 		return nil
 	case p.status.Store.Mode != nil:
-		return []finding{serious("look at Redis, and at the gate's log for the reason: see docs/troubleshooting.md",
-			"the store of limits is away: until it is back limits go by `outage %s`", *p.status.Store.Mode)}
+		return []Finding{serious("look at Redis, and at the gate's log for the reason: see docs/troubleshooting.md",
+			"the rate-limit store is unavailable: until it is back limits go by `outage %s`", *p.status.Store.Mode)}
 	}
-	return []finding{serious("see that its directory is there, writable and not full: the gate's log has the reason",
-		"the store is away or full: requests are refused")}
+	return []Finding{serious("see that its directory is there, writable and not full: the gate's log has the reason",
+		"the store is unavailable or full: requests are refused")}
 }
 
-// checkRedis looks at settings of Redis by which it loses what it was told.
-func checkRedis(p *patient) (found []finding) {
+// checkRedis looks for settings of Redis that lose data.
+func checkRedis(p *Instance) (found []Finding) {
 	if p.status == nil || p.status.Store.Type != "redis" {
 		return nil
 	}
@@ -37,9 +84,9 @@ func checkRedis(p *patient) (found []finding) {
 	return found
 }
 
-// checkBackends looks for those that are down, are left alone, or lack a credential
-// that works.
-func checkBackends(p *patient) (found []finding) {
+// checkBackends looks for backends that are down, cool down, or lack a working
+// credential.
+func checkBackends(p *Instance) (found []Finding) {
 	down := 0
 	for _, b := range p.backends {
 		const look = "see the gate's log, and `caddy pinegate backends`"
@@ -49,9 +96,9 @@ func checkBackends(p *patient) (found []finding) {
 			down++
 			found = append(found, warning(look, "backend %q is down: the last attempt did not reach it", b.Name))
 		case whole:
-			found = append(found, warning(look, "backend %q is left alone for a while: it failed, or asked for it", b.Name))
+			found = append(found, warning(look, "backend %q is cooling down: it failed, or asked for it", b.Name))
 		case len(b.Cooldowns) > 0:
-			found = append(found, warning(look, "backend %q is not asked for some of its models for a while: they failed, or it asked for it", b.Name))
+			found = append(found, warning(look, "some of its models are cooling down at backend %q: they failed, or it asked for it", b.Name))
 		}
 		switch n := b.Credentials; {
 		case n.Resting == 0:
@@ -69,11 +116,11 @@ func checkBackends(p *patient) (found []finding) {
 	return found
 }
 
-// expiresSoon is how long before its end a key is told of.
+// expiresSoon is the time before the end of a key at which it is reported.
 const expiresSoon = 7 * 24 * time.Hour
 
 // checkKeysEnd looks for keys that end soon, or did.
-func checkKeysEnd(p *patient) (found []finding) {
+func checkKeysEnd(p *Instance) (found []Finding) {
 	var soon, over []string
 	for _, k := range p.keys {
 		if !working(&k) {
@@ -98,10 +145,10 @@ func checkKeysEnd(p *patient) (found []finding) {
 	return found
 }
 
-// working tells whether a key is one that callers use.
+// working reports whether a key is one that callers use.
 func working(k *control.Key) bool { return !k.Disabled && k.Revoked == nil }
 
-// endOf is when a key ends, false where it does not.
+// endOf returns when a key ends, and false if it does not.
 func endOf(k *control.Key) (time.Time, bool) {
 	if end, err := time.Parse(time.RFC3339, k.Expires); err == nil {
 		return end, true
@@ -111,7 +158,7 @@ func endOf(k *control.Key) (time.Time, bool) {
 }
 
 // checkKeysLimited looks for keys that nothing limits.
-func checkKeysLimited(p *patient) (found []finding) {
+func checkKeysLimited(p *Instance) (found []Finding) {
 	limited := make(map[string]bool)
 	for _, g := range p.gates {
 		if len(g.Limits) > 0 {
@@ -135,13 +182,13 @@ func checkKeysLimited(p *patient) (found []finding) {
 			"nothing limits %d of the keys: %s", len(without), someOf(without)))
 	}
 	if p.moreKeys {
-		found = append(found, warning("`caddy pinegate key list` shows all", "there are more keys than the %d that were looked at", len(p.keys)))
+		found = append(found, warning("`caddy pinegate key list` shows all", "there are more keys than the %d that were checked", len(p.keys)))
 	}
 	return found
 }
 
-// allKeys are the keys that the gate tells, else those that the configuration holds.
-func (p *patient) allKeys() []control.Key {
+// allKeys returns the keys of the running gate, else those of the configuration.
+func (p *Instance) allKeys() []control.Key {
 	if p.status != nil {
 		return p.keys
 	}
@@ -156,10 +203,10 @@ func (p *patient) allKeys() []control.Key {
 	return all
 }
 
-func checkProxy(p *patient) []finding {
+func checkProxy(p *Instance) []Finding {
 	if p.status == nil || !p.status.UntrustedProxy {
 		return nil
 	}
-	return []finding{warning("name its network in `trusted_proxies`, with `trusted_proxies_strict`; if it is no proxy of yours, there is nothing to do",
+	return []Finding{warning("name its network in `trusted_proxies`, with `trusted_proxies_strict`; if it is no proxy of yours, there is nothing to do",
 		"requests come with X-Forwarded-For from an address that is not among trusted_proxies: if that is your load balancer, all callers share one address for throttle and allow_ip")}
 }

@@ -1,23 +1,22 @@
-package pinegate
+package command
 
 import (
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
-	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/doctor"
 )
 
-// diagnosis is what the doctor prints as JSON.
+// diagnosis is the command's output in JSON.
 type diagnosis struct {
-	Running  bool      `json:"running"` // whether a gate was asked, not only a file read
-	Findings []finding `json:"findings"`
+	Running  bool             `json:"running"` // false: only a file was checked
+	Findings []doctor.Finding `json:"findings"`
 }
 
 func doctorCommand(now func() time.Time) *cobra.Command {
@@ -38,11 +37,11 @@ any of it is serious, or where it could look at nothing, else 0.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true // a page of flags would hide the error
-			p, err := admin.patient(now())
+			gate, err := admin.instance(now())
 			if err != nil {
 				return err
 			}
-			d := diagnosis{Running: p.status != nil, Findings: p.examine()}
+			d := diagnosis{Running: gate.Running(), Findings: gate.Check()}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), d)
 			} else {
@@ -59,8 +58,8 @@ any of it is serious, or where it could look at nothing, else 0.`,
 	return cmd
 }
 
-// verdictOn is an error where something is serious.
-func verdictOn(findings []finding) error {
+// verdictOn returns an error if a finding is serious.
+func verdictOn(findings []doctor.Finding) error {
 	n := 0
 	for _, f := range findings {
 		if f.Serious {
@@ -93,15 +92,15 @@ func writeFindings(w io.Writer, d *diagnosis) error {
 		if f.Serious {
 			level = "SERIOUS"
 		}
-		if _, err := fmt.Fprintf(w, "%s  %s\n         do: %s\n", level, f.What, f.Do); err != nil {
+		if _, err := fmt.Fprintf(w, "%s  %s\n         do: %s\n", level, printable(f.What), f.Do); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// patient finds what to look at: the gate that runs, else the file of --config.
-func (f *adminFlags) patient(now time.Time) (*patient, error) {
+// instance returns the gate that runs, else the configuration in the file of --config.
+func (f *adminFlags) instance(now time.Time) (*doctor.Instance, error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(f.address, nil, f.config, f.adapter)
 	if err != nil {
 		return nil, fmt.Errorf("finding the admin endpoint: %w", err)
@@ -109,29 +108,29 @@ func (f *adminFlags) patient(now time.Time) (*patient, error) {
 	config, err := runningConfig(address)
 	switch {
 	case err == nil:
-		p, err := newPatient(config, now)
-		if err != nil || len(p.gates) == 0 && len(p.admins) == 0 {
-			return p, err
+		gate, err := doctor.New(config, now)
+		if err != nil || !gate.Configured() {
+			return gate, err
 		}
-		return p, p.ask(adminDoor{address})
-	case f.config == "" || !errors.Is(err, errNobody):
+		return gate, gate.Fetch(adminClient{address}.call)
+	case f.config == "" || !errors.Is(err, errNoAnswer):
 		return nil, err
 	}
 	config, _, _, err = caddycmd.LoadConfig(f.config, f.adapter)
 	if err != nil {
 		return nil, fmt.Errorf("no gate runs at %s, and the configuration can't be read: %w", address, err)
 	}
-	return newPatient(config, now)
+	return doctor.New(config, now)
 }
 
-// maxConfig bounds the configuration that is read, in bytes.
+// maxConfig is the largest configuration that is read, in bytes.
 const maxConfig = 256 << 20
 
-// runningConfig asks Caddy's admin endpoint for the configuration that runs.
+// runningConfig returns the running configuration from Caddy's admin endpoint.
 func runningConfig(address string) ([]byte, error) {
 	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, "/config/", nil, nil)
 	if err != nil {
-		return nil, explained(address, err)
+		return nil, explain(address, err)
 	}
 	defer res.Body.Close()
 	config, err := io.ReadAll(io.LimitReader(res.Body, maxConfig))
@@ -139,39 +138,4 @@ func runningConfig(address string) ([]byte, error) {
 		return nil, fmt.Errorf("reading the configuration that runs at %s: %w", address, err)
 	}
 	return config, nil
-}
-
-// maxExamined bounds how many keys the doctor looks at.
-const maxExamined = 10_000
-
-// ask asks a gate how it is.
-func (p *patient) ask(gate door) error {
-	p.status = new(control.Status)
-	if err := gate.ask(http.MethodGet, "status", nil, p.status); err != nil {
-		return err
-	}
-	var backends control.BackendList
-	if err := gate.ask(http.MethodGet, "backends", nil, &backends); err != nil {
-		return err
-	}
-	p.backends = backends.Data
-	if err := gate.ask(http.MethodGet, "teams", nil, &p.teams); err != nil {
-		return err
-	}
-	query := url.Values{"limit": {"1000"}}
-	for {
-		var page control.KeyPage
-		if err := gate.ask(http.MethodGet, "keys?"+query.Encode(), nil, &page); err != nil {
-			return err
-		}
-		p.keys = append(p.keys, page.Data...)
-		if page.Next == nil {
-			return nil
-		}
-		if len(p.keys) >= maxExamined {
-			p.moreKeys = true
-			return nil
-		}
-		query.Set("after", *page.Next)
-	}
 }

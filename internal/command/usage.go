@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"encoding/json"
@@ -19,10 +19,10 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// askFunc asks the admin endpoint at an address for a page of usage.
-type askFunc func(address string, query url.Values) (*usage.Page, error)
+// queryFunc returns a page of usage from the admin endpoint at an address.
+type queryFunc func(address string, query url.Values) (*usage.Page, error)
 
-// usageFlags are the flags of `caddy pinegate usage`.
+// usageFlags holds the flags of `caddy pinegate usage`.
 type usageFlags struct {
 	address, config, adapter string
 	since, until             string
@@ -35,7 +35,7 @@ type usageFlags struct {
 
 const defaultUsageDays = 30
 
-func usageCommand(ask askFunc, now func() time.Time) *cobra.Command {
+func usageCommand(ask queryFunc, now func() time.Time) *cobra.Command {
 	var f usageFlags
 	cmd := &cobra.Command{
 		Use:   "usage [--days <n> | --since <time> [--until <time>]] [--group-by <what>,...] [--bucket <width>] [--json | --csv]",
@@ -68,7 +68,7 @@ localhost:2019. The exit status is 0, or 1 after any error.`,
 			if err != nil {
 				return fmt.Errorf("finding the admin endpoint: %w", err)
 			}
-			page, err := askAll(ask, address, query)
+			page, err := queryAll(ask, address, query)
 			if err != nil {
 				return err
 			}
@@ -107,7 +107,7 @@ localhost:2019. The exit status is 0, or 1 after any error.`,
 	return cmd
 }
 
-// query turns the flags into the parameters of /v1/usage.
+// query returns the parameters of /v1/usage for the flags.
 func (f *usageFlags) query(now time.Time) (url.Values, error) {
 	end, begin := now.Add(time.Second), time.Time{} // with this second
 	var err error
@@ -149,8 +149,7 @@ func (f *usageFlags) query(now time.Time) (url.Values, error) {
 			query[name] = values
 		}
 	}
-	// The gate reads them by the same rules: what it would refuse is said before
-	// it is asked.
+	// The gate parses them in the same way: what it would refuse fails here.
 	if _, err := usage.ParseQuery(query, now); err != nil {
 		var param *usage.ParamError
 		if errors.As(err, &param) {
@@ -162,7 +161,7 @@ func (f *usageFlags) query(now time.Time) (url.Values, error) {
 	return query, nil
 }
 
-// parseWhen reads a time, or a duration before now.
+// parseWhen parses a time, or a duration before now.
 func parseWhen(text string, now time.Time) (time.Time, error) {
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
 		if t, err := time.Parse(layout, text); err == nil {
@@ -175,8 +174,8 @@ func parseWhen(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no date (2026-03-01), RFC 3339 time (2026-03-01T09:00:00Z) or duration (36h, 7d)", text)
 }
 
-// askAll asks for page after page and returns them as one.
-func askAll(ask askFunc, address string, query url.Values) (*usage.Page, error) {
+// queryAll queries all pages and returns them as one.
+func queryAll(ask queryFunc, address string, query url.Values) (*usage.Page, error) {
 	whole := &usage.Page{Object: "page"}
 	for {
 		page, err := ask(address, query)
@@ -191,11 +190,11 @@ func askAll(ask askFunc, address string, query url.Values) (*usage.Page, error) 
 	}
 }
 
-// askAdmin asks Caddy's admin endpoint. The errors say what to do next.
-func askAdmin(address string, query url.Values) (*usage.Page, error) {
-	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, usageRoute+"?"+query.Encode(), nil, nil)
+// queryAdmin queries Caddy's admin endpoint. Its errors say what to do next.
+func queryAdmin(address string, query url.Values) (*usage.Page, error) {
+	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, control.Base+"usage"+"?"+query.Encode(), nil, nil)
 	if err != nil {
-		return nil, explained(address, err)
+		return nil, explain(address, err)
 	}
 	defer res.Body.Close()
 	page := new(usage.Page)
@@ -205,12 +204,12 @@ func askAdmin(address string, query url.Values) (*usage.Page, error) {
 	return page, nil
 }
 
-// errNobody is why nothing was told: no Caddy is there.
-var errNobody = errors.New("nobody answers")
+// errNoAnswer is returned if no Caddy is running at the address.
+var errNoAnswer = errors.New("can't connect to Caddy")
 
-// explained adds what to do about an error of Caddy's client, which tells them
-// apart by their text only.
-func explained(address string, err error) error {
+// explain adds what to do to an error of Caddy's client. Its errors differ by their
+// text only.
+func explain(address string, err error) error {
 	text := err.Error()
 	if _, body, found := strings.Cut(text, "caddy responded with error: HTTP "); found {
 		var problem control.Problem
@@ -222,13 +221,13 @@ func explained(address string, err error) error {
 	switch {
 	case strings.HasPrefix(text, "performing request: "):
 		return fmt.Errorf("%w at %s (%s): start Caddy, or say where its admin endpoint is with --address or --config; "+
-			"one that is configured as `admin off` can't be asked", errNobody, address, strings.TrimPrefix(text, "performing request: "))
+			"one that is configured as `admin off` can't be asked", errNoAnswer, address, strings.TrimPrefix(text, "performing request: "))
 	case strings.Contains(text, "HTTP 404"):
 		return fmt.Errorf("the Caddy at %s does not know pinegate: it runs another binary, maybe an older one; restart it with this one", address)
 	case strings.Contains(text, "HTTP 403"):
 		return fmt.Errorf("the admin endpoint at %s does not let this address or host in: see `origins` of the global option admin (%w)", address, err)
 	case strings.Contains(text, "HTTP 503"):
-		return fmt.Errorf("the gate at %s can't tell its usage: its configuration has no pinegate, or its store is away; its log says more (%w)", address, err)
+		return fmt.Errorf("the gate at %s can't report its usage: its configuration has no pinegate, or its store is unavailable; its log says more (%w)", address, err)
 	}
 	return fmt.Errorf("asking %s: %w", address, err)
 }

@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
-// limitFlags say which limits are shown.
+// limitFlags holds the flags that choose limits.
 type limitFlags struct {
 	keys, teams, models, backends []string
 }
@@ -42,11 +42,11 @@ whole again or a quota begins anew, in UTC.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true // a page of flags would hide the error
-			door, err := admin.open()
+			c, err := admin.open()
 			if err != nil {
 				return err
 			}
-			list, err := f.ask(door)
+			list, err := f.list(c)
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ whole again or a quota begins anew, in UTC.`,
 				return printJSON(cmd.OutOrStdout(), list)
 			}
 			if list.Stale {
-				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "The store of limits is away: these are the figures of this gate alone."); err != nil {
+				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "The rate-limit store is unavailable: these are the figures of this gate alone."); err != nil {
 					return err
 				}
 			}
@@ -71,14 +71,14 @@ whole again or a quota begins anew, in UTC.`,
 	return cmd
 }
 
-// limitList is what the command prints as JSON.
+// limitList is the command's output in JSON.
 type limitList struct {
 	Data  []control.Limit `json:"data"`
 	Stale bool            `json:"stale"`
 }
 
-// ask asks for the limits that the flags name, else for all.
-func (f *limitFlags) ask(door door) (*limitList, error) {
+// list returns the limits that the flags name, else all.
+func (f *limitFlags) list(c client) (*limitList, error) {
 	var queries []url.Values
 	for _, scope := range []struct {
 		name string
@@ -96,7 +96,7 @@ func (f *limitFlags) ask(door door) (*limitList, error) {
 		query.Set("limit", "1000")
 		for {
 			var page control.LimitPage
-			if err := door.ask(http.MethodGet, "limits?"+query.Encode(), nil, &page); err != nil {
+			if err := c.call(http.MethodGet, "limits?"+query.Encode(), nil, &page); err != nil {
 				return nil, err
 			}
 			list.Data = append(list.Data, page.Data...)
@@ -123,7 +123,7 @@ func writeLimitTable(w io.Writer, all []control.Limit, now time.Time) error {
 	return t.write(w)
 }
 
-// limitText is a limit as the Caddyfile has it.
+// limitText returns a limit in the syntax of the Caddyfile.
 func limitText(l *control.Limit) string {
 	text := figure(&l.Limit) + " " + l.Unit
 	if l.Window != nil {
@@ -135,7 +135,7 @@ func limitText(l *control.Limit) string {
 	return text
 }
 
-// figure is a count with its thousands apart, or an amount of money.
+// figure returns a count with thousands separators, or an amount of money.
 func figure(n *json.Number) string {
 	if n == nil {
 		return "-"
@@ -146,7 +146,7 @@ func figure(n *json.Number) string {
 	return n.String()
 }
 
-// resetText is a time within the day as a duration from now.
+// resetText returns a time, as a duration from now if that is less than an hour.
 func resetText(at *int64, now time.Time) string {
 	if at == nil {
 		return "-"

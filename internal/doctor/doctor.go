@@ -1,4 +1,6 @@
-package pinegate
+// Package doctor checks a gate: its configuration, and the state of the gate if it
+// runs.
+package doctor
 
 import (
 	"encoding/json"
@@ -13,65 +15,65 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
-// finding is something that the doctor would change.
-type finding struct {
-	// Serious is what lets somebody in, loses something or has stopped working.
+// Finding is something that should be changed.
+type Finding struct {
+	// Serious is set if somebody gets in, something is lost or has stopped working.
 	Serious bool   `json:"serious"`
 	What    string `json:"what"`
 	Do      string `json:"do"`
 }
 
-func serious(do, what string, args ...any) finding {
-	return finding{true, fmt.Sprintf(what, args...), do}
+func serious(do, what string, args ...any) Finding {
+	return Finding{true, fmt.Sprintf(what, args...), do}
 }
 
-func warning(do, what string, args ...any) finding {
-	return finding{false, fmt.Sprintf(what, args...), do}
+func warning(do, what string, args ...any) Finding {
+	return Finding{false, fmt.Sprintf(what, args...), do}
 }
 
-// patient is what the doctor looks at: a configuration, and where it runs, what its
-// gate tells of itself.
-type patient struct {
+// Instance is a configuration and, if it runs, the state of its gate.
+type Instance struct {
 	now    time.Time
 	config caddy.Config
 	http   httpConfig
-	app    *App
+	app    *config.App
 
 	servers map[string]*caddyhttp.Server
 	gates   []gateSite
 	admins  []adminSite
 
-	// Told by the gate; nil: none runs.
+	// The state of the running gate; status is nil if none runs.
 	status   *control.Status
 	backends []control.Backend
 	keys     []control.Key
-	moreKeys bool // than were looked at
+	moreKeys bool // than were fetched
 	teams    control.TeamList
 }
 
-// httpConfig is what of the HTTP app the doctor looks at.
+// httpConfig holds the fields of the HTTP app that are checked.
 type httpConfig struct {
 	GracePeriod   caddy.Duration             `json:"grace_period"`
 	ShutdownDelay caddy.Duration             `json:"shutdown_delay"`
 	Servers       map[string]json.RawMessage `json:"servers"`
 }
 
-// gateSite is a pinegate block and the server that it is in.
+// gateSite is a pinegate block and the server that has it.
 type gateSite struct {
 	server string
-	*Handler
+	*config.Gate
 }
 
-// adminSite is a pinegate_admin block, likewise.
+// adminSite is a pinegate_admin block and the server that has it.
 type adminSite struct{ server string }
 
-// newPatient reads a configuration in Caddy's JSON.
-func newPatient(config []byte, now time.Time) (*patient, error) {
-	p := &patient{now: now, app: new(App), servers: make(map[string]*caddyhttp.Server)}
-	if err := json.Unmarshal(config, &p.config); err != nil {
+// newPatient returns the instance of a configuration in Caddy's JSON.
+func New(text []byte, now time.Time) (*Instance, error) {
+	p := &Instance{now: now, app: new(config.App), servers: make(map[string]*caddyhttp.Server)}
+	if err := json.Unmarshal(text, &p.config); err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	for name, into := range map[string]any{"http": &p.http, "pinegate": p.app} {
@@ -99,8 +101,8 @@ func newPatient(config []byte, now time.Time) (*patient, error) {
 	return p, nil
 }
 
-// findHandlers finds the gate's handlers, however deep they are in routes.
-func (p *patient) findHandlers(server string, tree any) error {
+// findHandlers adds the gate's handlers in tree, at any depth.
+func (p *Instance) findHandlers(server string, tree any) error {
 	switch node := tree.(type) {
 	case []any:
 		for _, child := range node {
@@ -115,11 +117,11 @@ func (p *patient) findHandlers(server string, tree any) error {
 			if err != nil {
 				return err
 			}
-			h := new(Handler)
-			if err := json.Unmarshal(raw, h); err != nil {
+			gate := new(config.Gate)
+			if err := json.Unmarshal(raw, gate); err != nil {
 				return err
 			}
-			p.gates = append(p.gates, gateSite{server, h})
+			p.gates = append(p.gates, gateSite{server, gate})
 			return nil
 		case "pinegate_admin":
 			p.admins = append(p.admins, adminSite{server})
@@ -134,13 +136,13 @@ func (p *patient) findHandlers(server string, tree any) error {
 	return nil
 }
 
-// examine makes all checks. What is serious comes first.
-func (p *patient) examine() []finding {
-	all := []finding{}
+// Check runs all checks and returns their findings, serious ones first.
+func (p *Instance) Check() []Finding {
+	all := []Finding{}
 	for _, check := range checks {
 		all = append(all, check(p)...)
 	}
-	slices.SortStableFunc(all, func(a, b finding) int {
+	slices.SortStableFunc(all, func(a, b Finding) int {
 		switch {
 		case a.Serious == b.Serious:
 			return 0
@@ -152,14 +154,14 @@ func (p *patient) examine() []finding {
 	return all
 }
 
-// checks are what the doctor looks for. Each finds nothing where it is told nothing.
-var checks = []func(*patient) []finding{
+// checks lists all checks. A check without the data that it needs finds nothing.
+var checks = []func(*Instance) []Finding{
 	checkGate, checkStore, checkRedis, checkBackends, checkKeysEnd, checkKeysLimited, checkProxy,
 	checkAdminEndpoint, checkAdminSite, checkTrusted, checkLogs, checkDebug, checkEnd, checkTimeouts,
 	checkMemory, checkPrices, checkThrottle,
 }
 
-// reachable tells whether a listener can be reached from other machines.
+// reachable reports whether other machines can reach a listener.
 func reachable(listen string) bool {
 	address, err := caddy.ParseNetworkAddress(listen)
 	if err != nil || address.IsUnixNetwork() || address.Host == "localhost" {
@@ -169,9 +171,9 @@ func reachable(listen string) bool {
 	return err != nil || !ip.IsLoopback()
 }
 
-// open are the listeners of a server that can be reached from other machines, and
+// open returns the listeners of a server that other machines can reach, and reports
 // whether they speak TLS, as far as the configuration says.
-func (p *patient) open(server string) (listeners []string, tls bool) {
+func (p *Instance) open(server string) (listeners []string, tls bool) {
 	s := p.servers[server]
 	tls = len(s.TLSConnPolicies) > 0
 	for _, listen := range s.Listen {
@@ -185,8 +187,8 @@ func (p *patient) open(server string) (listeners []string, tls bool) {
 	return listeners, tls
 }
 
-// gateServers are the names of the servers that have a gate, each once.
-func (p *patient) gateServers() (names []string) {
+// gateServers returns the names of the servers that have a gate, each once.
+func (p *Instance) gateServers() (names []string) {
 	for _, g := range p.gates {
 		if !slices.Contains(names, g.server) {
 			names = append(names, g.server)

@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"io"
@@ -58,7 +58,7 @@ func writeUsageTable(w io.Writer, page *usage.Page, groupBy []string, bucket usa
 	return t.write(w)
 }
 
-// figures are the numbers of a line.
+// figures returns the cells with the numbers of a line.
 func figures(r *usage.Result) []string {
 	cost := "-"
 	if r.CostUSD != nil {
@@ -70,8 +70,8 @@ func figures(r *usage.Result) []string {
 	}
 }
 
-// labelOf is a label as a terminal may show it: a model's name is what callers
-// say.
+// labelOf returns a label that is safe for a terminal: callers choose names of
+// models.
 func labelOf(r *usage.Result, dimension usage.Dimension) string {
 	var label *string
 	switch dimension {
@@ -92,7 +92,7 @@ func labelOf(r *usage.Result, dimension usage.Dimension) string {
 	return printable(*label)
 }
 
-// printable is a text that callers chose as a terminal may show it.
+// printable returns text without characters that a terminal would act on.
 func printable(text string) string {
 	return strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {
@@ -102,7 +102,8 @@ func printable(text string) string {
 	}, text)
 }
 
-// table is lines of columns, the first ones of which are aligned to the left.
+// table prints lines of cells in columns, of which the first left are aligned to the
+// left.
 type table struct {
 	left   int
 	lines  [][]string

@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"bytes"
@@ -139,5 +139,26 @@ func TestHashRefusals(t *testing.T) {
 				t.Errorf("shown: %s%s%v", out, errOut, err)
 			}
 		})
+	}
+}
+
+// A misspelled command is an error that names similar ones, at each level.
+func TestUnknownCommandsAreErrors(t *testing.T) {
+	root := &cobra.Command{Use: "caddy"}
+	cmd := &cobra.Command{Use: "pinegate"}
+	root.AddCommand(cmd)
+	Command().CobraFunc(cmd)
+	for line, want := range map[string]string{
+		"pinegate chekc":     `"caddy pinegate" has no such command: did you mean check?`,
+		"pinegate zebra":     `"caddy pinegate" has no such command: see --help`,
+		"pinegate key creat": `"caddy pinegate key" has no such command: did you mean create?`,
+		"pinegate team sow":  `"caddy pinegate team" has no such command: did you mean show?`,
+	} {
+		if _, _, err := run(root, "", strings.Fields(line)...); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", line, err, want)
+		}
+	}
+	if out, _, err := run(root, "", "pinegate"); err != nil || !strings.Contains(out, "keygen") {
+		t.Errorf("no help: %q, %v", out, err)
 	}
 }

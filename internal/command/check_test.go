@@ -1,16 +1,18 @@
-package pinegate
+package command
 
 import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/amanycodes/pine-gate/internal/control"
 )
 
 func TestCheckSaysWhatToDoNext(t *testing.T) {
 	answer := func(status int, body string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/readyz" && r.URL.Path != readyRoute {
+			if r.URL.Path != "/readyz" && r.URL.Path != control.ReadyPath {
 				t.Errorf("asked for %s", r.URL.Path)
 			}
 			w.Header().Set("Location", "/elsewhere")

@@ -1,4 +1,4 @@
-package pinegate
+package doctor
 
 import (
 	"encoding/json"
@@ -17,27 +17,27 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// What the doctor finds in a configuration.
+// Checks of the configuration.
 
-func checkGate(p *patient) []finding {
+func checkGate(p *Instance) []Finding {
 	if len(p.gates) > 0 {
 		return nil
 	}
-	return []finding{serious("write a `pinegate` block into a site, or load the configuration that has one", "the configuration has no gate")}
+	return []Finding{serious("write a `pinegate` block into a site, or load the configuration that has one", "the configuration has no gate")}
 }
 
 // checkAdminEndpoint looks at Caddy's own admin endpoint, which asks for no key.
-func checkAdminEndpoint(p *patient) []finding {
+func checkAdminEndpoint(p *Instance) []Finding {
 	admin := p.config.Admin
 	if admin == nil || admin.Disabled || admin.Listen == "" || !reachable(admin.Listen) {
 		return nil
 	}
-	return []finding{serious("`admin localhost:2019`, or a Unix socket, among the global options",
+	return []Finding{serious("`admin localhost:2019`, or a Unix socket, among the global options",
 		"Caddy's admin endpoint listens on %s: whoever reaches it makes keys and changes the configuration, without a password", admin.Listen)}
 }
 
 // checkAdminSite looks at where pinegate_admin is served.
-func checkAdminSite(p *patient) (found []finding) {
+func checkAdminSite(p *Instance) (found []Finding) {
 	for _, site := range p.admins {
 		listeners, tls := p.open(site.server)
 		switch where := strings.Join(listeners, ", "); {
@@ -54,7 +54,7 @@ func checkAdminSite(p *patient) (found []finding) {
 }
 
 // checkTrusted looks for proxies that are trusted wherever they are.
-func checkTrusted(p *patient) (found []finding) {
+func checkTrusted(p *Instance) (found []Finding) {
 	for _, name := range p.gateServers() {
 		var source struct {
 			Source string   `json:"source"`
@@ -79,8 +79,8 @@ func checkTrusted(p *patient) (found []finding) {
 var credentialFields = []string{"request>headers>X-Api-Key", "request>headers>Api-Key", "request>headers>X-Goog-Api-Key", "request>uri"}
 
 // checkLogs looks for access logs that callers' keys get into.
-func checkLogs(p *patient) (found []finding) {
-	told := make(map[string]bool)
+func checkLogs(p *Instance) (found []Finding) {
+	reported := make(map[string]bool)
 	for _, name := range p.gateServers() {
 		server := p.servers[name]
 		if server.Logs == nil {
@@ -97,10 +97,10 @@ func checkLogs(p *patient) (found []finding) {
 			full := strings.TrimSuffix("http.log.access."+logger, ".")
 			for _, log := range p.logsOf(full) {
 				missing := missingFilters(p.config.Logging, log)
-				if len(missing) == 0 || told[log] {
+				if len(missing) == 0 || reported[log] {
 					continue
 				}
-				told[log] = true
+				reported[log] = true
 				found = append(found, serious("put the filter of the shipped Caddyfile into each `log` block: see docs/security.md",
 					"the log %q takes access logs and hides no %s: callers' keys stand in it", log, strings.Join(missing, ", ")))
 			}
@@ -109,8 +109,8 @@ func checkLogs(p *patient) (found []finding) {
 	return found
 }
 
-// logsOf are the logs that a logger of this name writes to.
-func (p *patient) logsOf(logger string) (names []string) {
+// logsOf returns the names of the logs that a logger of this name writes to.
+func (p *Instance) logsOf(logger string) (names []string) {
 	within := func(list []string) bool {
 		return slices.ContainsFunc(list, func(prefix string) bool { return logger == prefix || strings.HasPrefix(logger, prefix+".") })
 	}
@@ -133,7 +133,7 @@ func (p *patient) logsOf(logger string) (names []string) {
 	return names
 }
 
-// missingFilters are the fields with credentials that a log does not filter.
+// missingFilters returns the fields with credentials that a log does not filter.
 func missingFilters(logging *caddy.Logging, name string) (missing []string) {
 	type encoder struct {
 		Format string                     `json:"format"`
@@ -168,15 +168,15 @@ func missingFilters(logging *caddy.Logging, name string) (missing []string) {
 	return missing
 }
 
-func checkDebug(p *patient) []finding {
+func checkDebug(p *Instance) []Finding {
 	if p.config.Logging == nil || p.config.Logging.Logs["default"] == nil || !strings.EqualFold(p.config.Logging.Logs["default"].Level, "debug") {
 		return nil
 	}
-	return []finding{warning("take `debug` out of the global options", "the log is at level DEBUG, which is slow and tells much")}
+	return []Finding{warning("take `debug` out of the global options", "the log is at level DEBUG, which is slow and verbose")}
 }
 
-// checkEnd looks at how a stop or a reload treats requests in flight.
-func checkEnd(p *patient) (found []finding) {
+// checkEnd checks how a stop or a reload treats requests in flight.
+func checkEnd(p *Instance) (found []Finding) {
 	if p.http.GracePeriod <= 0 {
 		found = append(found, warning("`grace_period 30s` among the global options", "there is no grace_period: a stop waits for the last stream, however long it takes"))
 	}
@@ -187,7 +187,7 @@ func checkEnd(p *patient) (found []finding) {
 }
 
 // checkTimeouts looks at what bounds slow callers, and at what cuts streams.
-func checkTimeouts(p *patient) (found []finding) {
+func checkTimeouts(p *Instance) (found []Finding) {
 	for _, name := range p.gateServers() {
 		s := p.servers[name]
 		if s.WriteTimeout > 0 {
@@ -211,14 +211,14 @@ func checkTimeouts(p *patient) (found []finding) {
 	return found
 }
 
-func checkMemory(p *patient) []finding {
-	if p.app.Store.Kind() != "memory" {
+func checkMemory(p *Instance) []Finding {
+	if p.app.Store.Kind() != config.KindMemory {
 		return nil
 	}
-	return []finding{warning("`store file` among the options of `pinegate`, which is the default", "the store is memory: a restart forgets usage, quotas, and keys that were made at runtime")}
+	return []Finding{warning("`store file` among the options of `pinegate`, which is the default", "the store is memory: a restart forgets usage, quotas, and keys that were made at runtime")}
 }
 
-func checkThrottle(p *patient) (found []finding) {
+func checkThrottle(p *Instance) (found []Finding) {
 	for _, g := range p.gates {
 		if g.Throttle != nil && g.Throttle.Off {
 			found = append(found, warning("take `throttle off` out of the block", "the gate of %s has no throttle: nothing slows who guesses keys", g.server))
@@ -228,19 +228,19 @@ func checkThrottle(p *patient) (found []finding) {
 }
 
 // checkPrices looks for models without a price where a budget limits money.
-func checkPrices(p *patient) []finding {
+func checkPrices(p *Instance) []Finding {
 	if !p.limitsMoney() {
 		return nil
 	}
 	list, err := p.prices()
 	if err != nil {
-		return []finding{warning("see that the files are there", "there are budgets in USD, and the price files can't be read from here: %v", err)}
+		return []Finding{warning("see that the files are there", "there are budgets in USD, and the price files can't be read from here: %v", err)}
 	}
 	var without []string
 	for _, g := range p.gates {
 		for _, b := range g.Backends {
 			for _, model := range p.namesOf(b) {
-				if !priced(g.Handler, list, b, model) && !slices.Contains(without, model) {
+				if !priced(g.Gate, list, b, model) && !slices.Contains(without, model) {
 					without = append(without, model)
 				}
 			}
@@ -249,12 +249,12 @@ func checkPrices(p *patient) []finding {
 	if len(without) == 0 {
 		return nil
 	}
-	return []finding{warning("`price` in a `model` block, or a file for `prices`: see docs/prices.md",
+	return []Finding{warning("`price` in a `model` block, or a file for `prices`: see docs/prices.md",
 		"there are budgets in USD, and no price of %s: requests under them are refused with model_not_priced", someOf(without))}
 }
 
-// limitsMoney tells whether there is a budget in USD.
-func (p *patient) limitsMoney() bool {
+// limitsMoney reports whether there is a budget in USD.
+func (p *Instance) limitsMoney() bool {
 	isUSD := func(limits []limiter.Limit) bool {
 		return slices.ContainsFunc(limits, func(l limiter.Limit) bool { return l.Unit == limiter.USD })
 	}
@@ -289,7 +289,7 @@ func (p *patient) limitsMoney() bool {
 	return false
 }
 
-func (p *patient) prices() (*pricing.List, error) {
+func (p *Instance) prices() (*pricing.List, error) {
 	paths := make([]string, len(p.app.Prices))
 	for i, path := range p.app.Prices {
 		var err error
@@ -300,15 +300,15 @@ func (p *patient) prices() (*pricing.List, error) {
 	return pricing.Read(paths)
 }
 
-// namesOf are the models of a backend, by the configuration and by what the backend
-// has told; where there are no price files, patterns stand for what they match.
-func (p *patient) namesOf(b *config.Backend) (names []string) {
-	serves, err := patterns(b.Models)
+// namesOf returns the models of a backend, configured and discovered. Without price
+// files it includes patterns, for the models that they match.
+func (p *Instance) namesOf(b *config.Backend) (names []string) {
+	serves, err := config.ModelPatterns(b.Models)
 	if err != nil {
 		return nil
 	}
 	for _, m := range serves {
-		// Of the names that a pattern matches a price file may have any.
+		// A price file may have any of the names that a pattern matches.
 		if m.Literal() || len(p.app.Prices) == 0 && apiOf(b) != "echo" {
 			names = append(names, m.String())
 		}
@@ -316,11 +316,11 @@ func (p *patient) namesOf(b *config.Backend) (names []string) {
 	if len(serves) == 0 && len(p.app.Prices) == 0 && apiOf(b) != "echo" {
 		names = append(names, "*")
 	}
-	for _, told := range p.backends {
-		if told.Name != b.Name {
+	for _, state := range p.backends {
+		if state.Name != b.Name {
 			continue
 		}
-		for _, name := range told.Discovered {
+		for _, name := range state.Discovered {
 			if serves == nil || serves.Match(name) {
 				names = append(names, name)
 			}
@@ -340,9 +340,9 @@ func apiOf(b *config.Backend) string {
 	return proxy.Transport.API
 }
 
-// priced tells whether a model has a price at a backend.
-func priced(h *Handler, list *pricing.List, b *config.Backend, model string) bool {
-	for _, block := range h.Models {
+// priced reports whether a model has a price at a backend.
+func priced(gate *config.Gate, list *pricing.List, b *config.Backend, model string) bool {
+	for _, block := range gate.Models {
 		if m, err := pattern.Parse(block.Pattern); err == nil && block.Price != nil && m.Match(model) {
 			return true
 		}
@@ -354,12 +354,12 @@ func priced(h *Handler, list *pricing.List, b *config.Backend, model string) boo
 	return list.Find(b.Name, model, upstream) != nil
 }
 
-// someOf names the first of many.
+// someOf returns the first few of names as text.
 func someOf(names []string) string {
 	const named = 5
 	shown := make([]string, 0, named)
 	for _, name := range names[:min(len(names), named)] {
-		shown = append(shown, printable(name))
+		shown = append(shown, name)
 	}
 	text := strings.Join(shown, ", ")
 	if more := len(names) - named; more > 0 {

@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"io"
@@ -12,28 +12,28 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 )
 
-// teamCommand is `caddy pinegate team …`.
+// teamCommand returns `caddy pinegate team …`.
 func teamCommand() *cobra.Command {
-	var d doorFlags
+	var flags clientFlags
 	cmd := &cobra.Command{
 		Use:   "team <command>",
 		Short: "Makes, shows and changes teams while the gate runs",
 		Long: `
 Makes teams, whose keys share limits and a choice of models, and shows, changes and
-deletes them, through the same doors as "caddy pinegate key". Teams of the
+deletes them, in the same ways as "caddy pinegate key". Teams of the
 configuration are changed there.`,
 		Example: `  caddy pinegate team create search --limit "500 usd/month" --models "gpt-*"`,
 	}
-	d.add(cmd)
-	teams := resource{&d, "team", "teams"}
-	cmd.AddCommand(
-		teamCreateCommand(&d), teamListCommand(&d), showCommand(teams, "Shows a team", printTeam), teamUpdateCommand(teams),
+	flags.add(cmd)
+	teams := resource{&flags, "team", "teams"}
+	asGroup(cmd,
+		teamCreateCommand(&flags), teamListCommand(&flags), showCommand(teams, "Shows a team", printTeam), teamUpdateCommand(teams),
 		teams.deletion("Forgets a team that no key is of"),
 	)
 	return cmd
 }
 
-// teamFlags say what holds for a team.
+// teamFlags holds the flags for the fields of a team.
 type teamFlags struct {
 	models, limits []string
 	metadata       map[string]string
@@ -50,19 +50,19 @@ func (f *teamFlags) fields(cmd *cobra.Command) map[string]any {
 	return (&keyFlags{models: f.models, limits: f.limits, metadata: f.metadata}).fields(cmd)
 }
 
-func teamCreateCommand(d *doorFlags) *cobra.Command {
+func teamCreateCommand(flags *clientFlags) *cobra.Command {
 	var f teamFlags
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "create <id> [--limit <limit>]... [--models <pattern>,...] [--json]",
 		Short: "Makes a team",
 		Args:  oneArgument("the id of the team"),
-		RunE: asking(d, func(cmd *cobra.Command, args []string, door door) error {
+		RunE: withClient(flags, func(cmd *cobra.Command, args []string, c client) error {
 			body := f.fields(cmd)
 			maps.DeleteFunc(body, func(_ string, v any) bool { return v == nil })
 			body["id"] = args[0]
 			var team registry.Team
-			if err := door.ask(http.MethodPost, "teams", body, &team); err != nil {
+			if err := c.call(http.MethodPost, "teams", body, &team); err != nil {
 				return err
 			}
 			return printTeams(cmd.OutOrStdout(), asJSON, &team)
@@ -73,22 +73,22 @@ func teamCreateCommand(d *doorFlags) *cobra.Command {
 	return cmd
 }
 
-func teamListCommand(d *doorFlags) *cobra.Command {
+func teamListCommand(flags *clientFlags) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list [--json]",
 		Short: "Lists the teams that were made at runtime",
 		Args:  cobra.NoArgs,
-		RunE: asking(d, func(cmd *cobra.Command, _ []string, door door) error {
+		RunE: withClient(flags, func(cmd *cobra.Command, _ []string, c client) error {
 			var list control.TeamList
-			if err := door.ask(http.MethodGet, "teams", nil, &list); err != nil {
+			if err := c.call(http.MethodGet, "teams", nil, &list); err != nil {
 				return err
 			}
 			switch {
 			case asJSON:
 				return printJSON(cmd.OutOrStdout(), list.Data)
 			case len(list.Data) == 0:
-				return said(cmd, "No team was made at runtime. `caddy pinegate team create <id>` makes one.\n")
+				return printf(cmd, "No team was made at runtime. `caddy pinegate team create <id>` makes one.\n")
 			}
 			return printTeams(cmd.OutOrStdout(), false, list.Data...)
 		}),

@@ -1,8 +1,7 @@
-package pinegate
+package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,35 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
-	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/internal/control"
 )
-
-// readyRoute is where the admin endpoint tells whether the gate is ready.
-const readyRoute = "/pinegate/ready"
-
-// adminReady answers `GET /pinegate/ready` as /readyz does, for gates that are
-// not reached at a port that is known, as by the health check of an image.
-func adminReady(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
-	}
-	app, err := runningApp()
-	if err != nil {
-		w.Header().Set("Retry-After", "1")
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
-	}
-	shared := app.shared()
-	if !handlers.StoresReady(shared) {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("a store is away")}
-	}
-	handlers.WriteReady(w, shared)
-	return nil
-}
 
 // checkTimeout bounds a check: health checks come every few seconds.
 const checkTimeout = 5 * time.Second
@@ -47,7 +22,7 @@ func checkCommand() *cobra.Command {
 	var address, config, adapter string
 	cmd := &cobra.Command{
 		Use:   "check [--address <address or URL>]",
-		Short: "Tells whether the gate of a running Caddy is ready for requests",
+		Short: "Reports whether the gate of a running Caddy is ready for requests",
 		Long: `
 Asks the Caddy that runs on this machine, by its admin endpoint, whether its gate
 may be sent requests, as /readyz does: not while its store of usage is away or
@@ -57,7 +32,7 @@ With a URL that has a path (http://127.0.0.1:8080/readyz) it asks that instead, 
 takes 200 for a yes: that goes through the gate's own listener. Redirects are not
 followed.
 
-It prints what it was told. The exit status is 0 where the gate is ready, else 1:
+It prints the answer. The exit status is 0 where the gate is ready, else 1:
 it is made for health checks of images without a shell.`,
 		Example: `  caddy pinegate check
   caddy pinegate check --address http://127.0.0.1:8080/readyz`,
@@ -81,7 +56,7 @@ it is made for health checks of images without a shell.`,
 	return cmd
 }
 
-// probeURL tells whether the address is the URL of a probe: one with a path.
+// probeURL returns the address and true if it is the URL of a probe: one with a path.
 func probeURL(address string) (string, bool) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -100,12 +75,12 @@ func checkURL(ctx context.Context, out io.Writer, probe string) error {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("nobody answers: %w: start Caddy, or say with --address where the gate listens", err)
+		return fmt.Errorf("can't connect: %w: start Caddy, or name the address of the gate with --address", err)
 	}
 	defer res.Body.Close()
 	switch res.StatusCode {
 	case http.StatusOK:
-		return tell(out, res.Body)
+		return printLine(out, res.Body)
 	case http.StatusServiceUnavailable:
 		return fmt.Errorf("the gate at %s is not ready: it stops, or its store is away; its log says which", probe)
 	case http.StatusNotFound:
@@ -123,23 +98,23 @@ func checkAdmin(out io.Writer, address string) error {
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, readyRoute, nil, nil) //nolint:bodyclose // closed below, where it was waited for
+		res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, control.ReadyPath, nil, nil) //nolint:bodyclose // closed below
 		answers <- answer{res, err}
 	}()
 	select {
 	case a := <-answers:
 		if a.err != nil {
-			return explainedReady(address, a.err)
+			return explainReady(address, a.err)
 		}
 		defer a.res.Body.Close()
-		return tell(out, a.res.Body)
+		return printLine(out, a.res.Body)
 	case <-time.After(checkTimeout):
 		return fmt.Errorf("the admin endpoint at %s did not answer within %s: the process hangs, or is short of CPU", address, checkTimeout)
 	}
 }
 
-// explainedReady says what to do about an error of Caddy's client.
-func explainedReady(address string, err error) error {
+// explainReady adds what to do to an error of Caddy's client.
+func explainReady(address string, err error) error {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "HTTP 503") && strings.Contains(text, "no pinegate"):
@@ -151,11 +126,11 @@ func explainedReady(address string, err error) error {
 	case strings.Contains(text, "HTTP 404"):
 		return fmt.Errorf("the Caddy at %s does not know pinegate's check: it runs another binary, maybe an older one; restart it with this one", address)
 	}
-	return explained(address, err)
+	return explain(address, err)
 }
 
-// tell prints what a probe says: a line at most.
-func tell(out io.Writer, body io.Reader) error {
+// printLine prints the answer of a probe: one short line.
+func printLine(out io.Writer, body io.Reader) error {
 	text, err := io.ReadAll(io.LimitReader(body, 200))
 	if err != nil {
 		return fmt.Errorf("reading the answer: %w", err)

@@ -1,4 +1,6 @@
-package pinegate
+// Package command holds the commands `caddy pinegate …`. They talk to a running gate
+// through Caddy's admin endpoint, or to an embedded store that no gate has open.
+package command
 
 import (
 	"crypto/rand"
@@ -14,23 +16,44 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/amanycodes/pine-gate/internal/command"
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-func init() {
-	caddycmd.RegisterCommand(caddycmd.Command{
+// Command returns the command `caddy pinegate` for Caddy to register.
+func Command() caddycmd.Command {
+	return caddycmd.Command{
 		Name:  "pinegate",
 		Short: "Operates the inference gateway: its keys, what was used, how it does",
 		Long: `
 Makes keys for callers of the pinegate handler, hashes the ones you have, so that
-the configuration holds no secret, tells what the gate of a running Caddy has
+the configuration holds no secret, prints what the gate of a running Caddy has
 recorded, what its limits have left and how its backends do, whether it is ready, and
 what is wrong with it.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(command.Demo(), keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(askAdmin, time.Now), checkCommand(), keyCommand(), teamCommand(), limitsCommand(time.Now), backendsCommand(time.Now), doctorCommand(time.Now))
+			asGroup(cmd,
+				demoCommand(), keygenCommand(rand.Reader), hashCommand(terminalPrompt), usageCommand(queryAdmin, time.Now), checkCommand(), keyCommand(), teamCommand(),
+				limitsCommand(time.Now), backendsCommand(time.Now), doctorCommand(time.Now))
 		},
-	})
+	}
+}
+
+// asGroup makes a command of which only the subcommands do something. Without one it
+// prints its help; an unknown one is an error, which cobra checks at the root only.
+func asGroup(cmd *cobra.Command, subcommands ...*cobra.Command) {
+	cmd.AddCommand(subcommands...)
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		cmd.SilenceUsage = true // a page of flags would hide the error
+		similar := cmd.SuggestionsFor(args[0])
+		if len(similar) == 0 {
+			return fmt.Errorf("%q has no such command: see --help", cmd.CommandPath())
+		}
+		return fmt.Errorf("%q has no such command: did you mean %s?", cmd.CommandPath(), strings.Join(similar, " or "))
+	}
 }
 
 func keygenCommand(random io.Reader) *cobra.Command {
@@ -65,15 +88,16 @@ With --json both are printed on standard output, as {"key": ..., "sha256": ...}.
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&env, "env", "live", "what the key is for, which its prefix tells: live or test")
+	cmd.Flags().StringVar(&env, "env", "live", "the environment of the key, which is part of its prefix: live or test")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the key and its hash as JSON")
 	return cmd
 }
 
-// errSecretArgument tells nothing of the argument: it is the secret.
+// errSecretArgument does not contain the argument, which is the secret.
 var errSecretArgument = errors.New("hash takes no argument, which would stand in the shell's history and in the list of processes: write the secret to standard input, or run it in a terminal and type it")
 
-// hashCommand asks by prompt where standard input is a terminal.
+// hashCommand returns the command hash. prompt asks for the secret if standard input
+// is a terminal.
 func hashCommand(prompt func(in io.Reader, out io.Writer) (secret string, asked bool, err error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hash",
@@ -109,14 +133,14 @@ the list of processes.`,
 			return err
 		},
 	}
-	// A secret that begins with a dash is taken for a flag, and cobra's own
-	// message would repeat it.
+	// cobra takes a secret that begins with a dash for a flag, and its message would
+	// contain it.
 	cmd.SetFlagErrorFunc(func(*cobra.Command, error) error { return errSecretArgument })
 	return cmd
 }
 
-// readSecret reads all of the input, but for the line break that echo and
-// editors put at its end.
+// readSecret returns the input without the newline that echo and editors put at its
+// end.
 func readSecret(in io.Reader) (string, error) {
 	// One byte more than a secret with its line break may have, so that a
 	// longer one is seen to be.
@@ -124,7 +148,7 @@ func readSecret(in io.Reader) (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), err
 }
 
-// terminalPrompt asks for a secret without an echo if in is a terminal.
+// terminalPrompt asks for a secret, without echo, if in is a terminal.
 func terminalPrompt(in io.Reader, out io.Writer) (secret string, asked bool, err error) {
 	file, ok := in.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {

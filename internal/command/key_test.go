@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/amanycodes/pine-gate/internal/control"
+	"github.com/amanycodes/pine-gate/internal/store"
 )
 
 // onStore runs a command of a group on an embedded store.
@@ -49,9 +50,14 @@ func TestKeysAreWorkedOnInAStoreThatNoGateHasOpen(t *testing.T) {
 		}
 		return out
 	}
-	must(`key list`, "There are no keys")
-	must(`team list`, "No team")
+	if _, _, err := onStore(t, dir, "key list"); err == nil || !strings.Contains(err.Error(), "check --store") {
+		t.Errorf("a store that does not exist: %v", err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a list makes a store")
+	}
 	must(`team create search --limit "25 usd/month"`, "search", "25 usd/month")
+	must(`key list`, "There are no keys")
 	var created control.CreatedKey
 	out := must(`key create alice --team search --limit "3 requests/hour" --limit "1M tokens/day" --models gpt-*,claude-* --metadata owner=ops --json`)
 	if err := json.Unmarshal([]byte(out), &created); err != nil || created.ID != "alice" || !strings.HasPrefix(created.Key, "pg_live_") {
@@ -73,14 +79,15 @@ func TestKeysAreWorkedOnInAStoreThatNoGateHasOpen(t *testing.T) {
 	must(`key revoke alice`, "revoked")
 	must(`key delete alice`, "deleted")
 	must(`team delete search`, "deleted")
+	must(`team list`, "No team")
 	if text := must(`key list --json`); strings.Contains(text, "alice") || !strings.Contains(text, "bob") {
 		t.Errorf("list: %s", text)
 	}
-	content, err := os.ReadFile(filepath.Join(dir, keysFileName))
+	content, err := os.ReadFile(filepath.Join(dir, store.KeysFile))
 	if err != nil || strings.Contains(string(content), created.Key) {
 		t.Errorf("the file holds the secret, or %v", err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, keysFileName)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(dir, store.KeysFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file's mode is %v (%v)", info.Mode(), err)
 	}
 }

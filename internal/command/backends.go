@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"fmt"
@@ -25,18 +25,18 @@ Asks the Caddy that runs on this machine, by its admin endpoint, how its backend
 as this gate knows it, and prints them as a table.
 
 STATE is up or down by the last attempt, untried before the first one, and cooling
-while the gate leaves the backend alone, or models of it: since it failed several
-times in a row or asked for it. FIRST TOKEN is a moving mean. TRIES and FAILURES count
+while the gate sends the backend, or models of it, no requests: since it failed
+several times in a row or asked for it. FIRST TOKEN is a moving mean. TRIES and FAILURES count
 since the process began. KEYS are the credentials that don't rest, of all.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true // a page of flags would hide the error
-			door, err := admin.open()
+			c, err := admin.open()
 			if err != nil {
 				return err
 			}
 			var list control.BackendList
-			if err := door.ask(http.MethodGet, "backends", nil, &list); err != nil {
+			if err := c.call(http.MethodGet, "backends", nil, &list); err != nil {
 				return err
 			}
 			if asJSON {
@@ -77,8 +77,8 @@ func writeBackendTable(w io.Writer, all []control.Backend, now time.Time) error 
 	return t.write(w)
 }
 
-// backendState says how a backend does in a few words. Of many models that cool it
-// names the first ones.
+// backendState describes the state of a backend in a few words. Of many models that
+// cool down it names the first.
 func backendState(b *control.Backend, now time.Time) string {
 	var words []string
 	switch {

@@ -1,4 +1,4 @@
-package pinegate
+package command
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ var someDay = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
 func at(t time.Time) func() time.Time { return func() time.Time { return t } }
 
 // twoPages answers with a day's usage on each of two pages.
-func twoPages(asked *[]url.Values) askFunc {
+func twoPages(asked *[]url.Values) queryFunc {
 	result := func(key, model string, n int64, cost *usage.USD) usage.Result {
 		return usage.Result{Object: "usage.result", Key: &key, Model: &model, Requests: n, InputTokens: 1000 * n, CachedTokens: n, OutputTokens: 10 * n, CostUSD: cost, UnpricedRequests: n}
 	}
@@ -164,11 +164,11 @@ func TestUsageErrorsSayWhatToDo(t *testing.T) {
 		"performing request: Get \"http://x\": connection refused":                         "start Caddy, or say where its admin endpoint is with --address",
 		"caddy responded with error: HTTP 404: {\"error\":\"resource not found\"}":         "restart it with this one",
 		"caddy responded with error: HTTP 403: {\"error\":\"host not allowed\"}":           "see `origins` of the global option admin",
-		"caddy responded with error: HTTP 503: {\"error\":\"no pinegate\"}":                "its configuration has no pinegate, or its store is away",
+		"caddy responded with error: HTTP 503: {\"error\":\"no pinegate\"}":                "its configuration has no pinegate, or its store is unavailable",
 		"caddy responded with error: HTTP 400: {\"detail\":\"start_time is too early\"}\n": "the gate at h:1 says: start_time is too early",
 		"HTTP 500: reading error message: x":                                               "asking h:1: HTTP 500",
 	} {
-		if err := explained("h:1", errors.New(text)); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "h:1") {
+		if err := explain("h:1", errors.New(text)); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "h:1") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
