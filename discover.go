@@ -26,7 +26,7 @@ func discover(app *App, b *config.Backend, backend *routing.Backend, transport *
 	}
 	app.discoveries[b.Name] = &discovery.Discovery{
 		Backend: b.Name,
-		Page:    backends.ListModels(backend.Forwarder, transport.API == "anthropic"),
+		Page:    backends.ListModels(backend.Forwarder, transport.PagesModels()),
 		Every:   every,
 		Catalog: backend.Catalog,
 		Names:   app.state.backends.Names(),

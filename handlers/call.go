@@ -24,7 +24,7 @@ type call struct {
 	ids   [1]string // the same, as the value of a header
 
 	endpoint wire.Endpoint
-	dialect  wire.Dialect
+	dialect  *wire.Dialect
 	pathID   string // of /v1/models/{id}, /v1/responses/{id}
 
 	key    *keys.Key

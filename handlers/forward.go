@@ -187,7 +187,7 @@ func (c *call) cap() int64 {
 // asksUsage tells whether a stream is asked for its usage: only chats and
 // completions know the option.
 func (c *call) asksUsage(chosen *routing.Candidate) bool {
-	return c.request.Stream && chosen.IncludeUsage && (c.endpoint == wire.Chat || c.endpoint == wire.Completions)
+	return c.request.Stream && chosen.IncludeUsage && c.endpoint.AsksUsage()
 }
 
 func (c *call) hasNext() bool {

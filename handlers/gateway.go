@@ -148,7 +148,7 @@ func (c *call) checkProtocol() *wire.Error {
 func (c *call) setID(h http.Header) {
 	c.ids[0] = c.id
 	h["X-Request-Id"] = c.ids[:]
-	if c.dialect == wire.Anthropic {
-		h["Request-Id"] = c.ids[:]
+	if name := c.dialect.RequestID; name != "" {
+		h[name] = c.ids[:]
 	}
 }

@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,24 +35,9 @@ type keepAlive struct {
 	since time.Time // when seen was seen first, or the last keep-alive was due
 }
 
-// Keep-alives in the bytes that SDKs take, by what a stream ends its lines with. A
-// comment has one line break: with the blank line of an event behind it openai-go
-// takes it for an empty one.
-var (
-	pingComments = byLineBreak(": ping\n")
-	pingEvents   = byLineBreak("event: ping\ndata: {\"type\":\"ping\"}\n\n")
-)
-
-func byLineBreak(ping string) map[string][]byte {
-	return map[string][]byte{"\n": []byte(ping), "\r": []byte(strings.ReplaceAll(ping, "\n", "\r"))}
-}
-
 // newKeepAlive returns what a stream of the dialect is written to.
-func newKeepAlive(w http.ResponseWriter, d wire.Dialect) *keepAlive {
-	k := &keepAlive{ResponseWriter: w, pings: pingComments}
-	if d == wire.Anthropic {
-		k.pings = pingEvents
-	}
+func newKeepAlive(w http.ResponseWriter, d *wire.Dialect) *keepAlive {
+	k := &keepAlive{ResponseWriter: w, pings: d.KeepAlive}
 	return k
 }
 

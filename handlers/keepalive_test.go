@@ -13,7 +13,7 @@ import (
 )
 
 func TestAKeepAliveIsInTheBytesOfItsDialect(t *testing.T) {
-	for d, want := range map[wire.Dialect]string{
+	for d, want := range map[*wire.Dialect]string{
 		wire.OpenAI:    ": ping\n",
 		wire.Anthropic: "event: ping\ndata: {\"type\":\"ping\"}\n\n",
 	} {

@@ -39,7 +39,7 @@ func (c *call) serveModels() *wire.Error {
 			allowed = append(allowed, m)
 		}
 	}
-	c.writeJSON(wire.Models(c.modelsDialect(), allowed))
+	c.writeJSON(wire.Models(wire.DialectOfClient(c.r.Header), allowed))
 	return nil
 }
 
@@ -48,20 +48,11 @@ func (c *call) serveModels() *wire.Error {
 func (c *call) serveModel() *wire.Error {
 	for _, m := range c.g.models() {
 		if m.ID == c.pathID && c.grants.allows(m.ID) {
-			c.writeJSON(wire.OneModel(c.modelsDialect(), m))
+			c.writeJSON(wire.OneModel(wire.DialectOfClient(c.r.Header), m))
 			return nil
 		}
 	}
 	return wire.Errorf(wire.KindModelNotFound, "")
-}
-
-// modelsDialect is Anthropic's for its SDKs, which are known by their version
-// header: the path is the same for both.
-func (c *call) modelsDialect() wire.Dialect {
-	if c.r.Header.Get("Anthropic-Version") != "" {
-		return wire.Anthropic
-	}
-	return wire.OpenAI
 }
 
 func (c *call) writeJSON(body []byte) {

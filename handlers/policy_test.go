@@ -87,17 +87,6 @@ func TestModelLabelsAreConfiguredNames(t *testing.T) {
 	}
 }
 
-func TestResetsReadAsOpenAIWritesThem(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0s", 12 * time.Millisecond: "12ms", 11500 * time.Microsecond: "12ms", time.Second: "1s",
-		1200 * time.Millisecond: "2s", 6 * time.Minute: "6m0s",
-	} {
-		if got := resetText(d); got != want {
-			t.Errorf("resetText(%v) = %q, want %q", d, got, want)
-		}
-	}
-}
-
 // withTeam is a runtime that holds a team.
 type withTeam struct{ team *keys.Team }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
@@ -28,7 +29,7 @@ func TestLimitsAreResetNoEarlierThanTold(t *testing.T) {
 		if got := newLimitInfo(c.state, asked).ResetAt.Format(time.RFC3339Nano); got != c.want {
 			t.Errorf("%s: reset_at is %s, want %s", words, got, c.want)
 		}
-		if got := anthropicReset(&c.state, asked); got != c.want {
+		if got := wire.Anthropic.FormatReset(c.state.Reset, c.state.ResetAt(asked)); got != c.want {
 			t.Errorf("%s: the header says %s, want %s", words, got, c.want)
 		}
 	}

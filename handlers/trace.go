@@ -9,7 +9,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
-	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
 )
 
@@ -34,19 +33,6 @@ const (
 	errorType     = attribute.Key("error.type")
 )
 
-// operation names what an endpoint does by the conventions' words, and by its
-// own where they have none.
-func operation(e wire.Endpoint) string {
-	switch e {
-	case wire.Chat, wire.Responses, wire.Messages:
-		return "chat"
-	case wire.Completions:
-		return "text_completion"
-	default:
-		return e.String()
-	}
-}
-
 // traceAttempt begins a span for an attempt at a backend below Caddy's own, and
 // tells the backend its id. The function ends it. Where Caddy's `tracing` is off
 // it does nothing: the global provider is none of Caddy's.
@@ -55,7 +41,7 @@ func (c *call) traceAttempt(ctx context.Context, chosen *routing.Candidate) (con
 	if !parent.IsRecording() {
 		return ctx, func() {}
 	}
-	name := operation(c.endpoint)
+	name := c.endpoint.Operation()
 	attributes := []attribute.KeyValue{
 		operationName.String(name),
 		providerName.String(chosen.API),
@@ -90,7 +76,7 @@ func (c *call) traceRecord(record *usage.Record) {
 		return
 	}
 	span.SetAttributes(
-		operationName.String(operation(c.endpoint)),
+		operationName.String(c.endpoint.Operation()),
 		providerName.String(c.candidates[c.answer.current].API),
 		backendName.String(record.Backend),
 		inputTokens.Int64(record.Input),

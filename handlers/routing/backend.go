@@ -46,20 +46,7 @@ type Backend struct {
 }
 
 // serves reports whether the backend's API has the endpoint.
-func (b *Backend) serves(e wire.Endpoint) bool {
-	switch b.API {
-	case "anthropic":
-		return e.Dialect() == wire.Anthropic
-	case "echo":
-		switch e {
-		case wire.Chat, wire.Completions, wire.Responses, wire.Embeddings, wire.Messages, wire.CountTokens:
-			return true
-		}
-		return false
-	default:
-		return e.Dialect() == wire.OpenAI
-	}
-}
+func (b *Backend) serves(e wire.Endpoint) bool { return backends.Speaks(b.API, e) }
 
 // declares reports whether the configuration names a model for the backend, by
 // more than the pattern `*`.
@@ -84,13 +71,8 @@ func (b *Backend) upstreamModel(public string) string {
 // CapName returns the field that caps an answer of the backend, for a request
 // that has no cap of its own. It is empty for endpoints without such a field.
 func (b *Backend) CapName(e wire.Endpoint) string {
-	switch {
-	case e == wire.Responses:
-		return "max_output_tokens"
-	case e == wire.Chat && b.CompletionCap:
+	if b.CompletionCap && e == wire.Chat {
 		return "max_completion_tokens"
-	case e == wire.Chat, e == wire.Completions, e == wire.Messages:
-		return "max_tokens"
 	}
-	return "" // images, audio
+	return e.CapName()
 }

@@ -24,10 +24,6 @@ const (
 	azureKey     = "Api-Key"
 )
 
-// anthropicVersions is sent to an Anthropic backend where the caller names no
-// version; without one the API refuses.
-var anthropicVersions = []string{"2023-06-01"}
-
 // minSecret is the least length at which a credential counts as a secret where
 // answers are searched for it. Model servers without authentication are given
 // keys like "none" or "ollama", which are words.

@@ -48,12 +48,12 @@ func (e echo) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch endpoint {
 	case wire.ListModels:
-		return e.answer(req, wire.Models(dialectOf(req, endpoint), []wire.Model{{ID: echoModel}})), nil
+		return e.answer(req, wire.Models(wire.DialectOfClient(req.Header), []wire.Model{{ID: echoModel}})), nil
 	case wire.GetModel:
 		if id != echoModel {
 			return e.refuse(req, wire.Errorf(wire.KindModelNotFound, "")), nil
 		}
-		return e.answer(req, wire.OneModel(dialectOf(req, endpoint), wire.Model{ID: echoModel})), nil
+		return e.answer(req, wire.OneModel(wire.DialectOfClient(req.Header), wire.Model{ID: echoModel})), nil
 	}
 	answer, ok := map[wire.Endpoint]func(*echoCall) ([]byte, []stage, error){
 		wire.Chat:        (*echoCall).chat,
@@ -85,15 +85,6 @@ func (e echo) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	return e.answer(req, whole), nil
-}
-
-// dialectOf tells the dialect of what is asked: the lists of models have one
-// path for both, told apart by Anthropic's header.
-func dialectOf(req *http.Request, endpoint wire.Endpoint) wire.Dialect {
-	if req.Header.Get("Anthropic-Version") != "" {
-		return wire.Anthropic
-	}
-	return endpoint.Dialect()
 }
 
 func (e echo) respond(req *http.Request, status int, contentType string) *http.Response {
@@ -278,4 +269,13 @@ func marshal(v any) []byte {
 		panic(err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// echoes reports whether echo has an endpoint.
+func echoes(e wire.Endpoint) bool {
+	switch e {
+	case wire.Chat, wire.Completions, wire.Responses, wire.Embeddings, wire.Messages, wire.CountTokens:
+		return true
+	}
+	return false
 }

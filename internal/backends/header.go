@@ -57,7 +57,7 @@ func forwarded(name string, endpoint wire.Endpoint) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "X-Stainless-") ||
-		(strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-")) && !namesAccount(name)
+		wire.IsDialectHeader(name) && !namesAccount(name)
 }
 
 // namesAccount tells whether a provider's header is about the account.

@@ -92,8 +92,8 @@ var identity = []string{"identity"}
 
 // authorise puts a key into a header, the way the API wants it.
 func (t *Transport) authorise(h http.Header, key *apiKey) {
-	if t.API == apiAnthropic && h.Get("Anthropic-Version") == "" {
-		h["Anthropic-Version"] = anthropicVersions
+	if d := t.dialect; d != nil && d.VersionHeader != "" && h.Get(d.VersionHeader) == "" {
+		h[d.VersionHeader] = d.Version
 	}
 	if key != nil {
 		h[key.header] = key.value

@@ -162,7 +162,7 @@ func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string
 		switch {
 		case holdsSecretFold(name, secrets) || slices.ContainsFunc(values, func(v string) bool { return wire.HoldsSecret(v, secrets) }):
 			echoed = true
-		case isLimit(name) && ownLimits:
+		case wire.IsLimitHeader(name) && ownLimits:
 		case answered(name), slices.Contains(t.pass, name) && name != "X-Request-Id" && name != "Request-Id":
 			continue
 		}
@@ -182,11 +182,7 @@ func answered(name string) bool {
 		"Retry-After", "Retry-After-Ms", "X-Should-Retry", "X-Accel-Buffering", "Deprecation", "Sunset":
 		return true
 	}
-	return isLimit(name) || (strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "Anthropic-")) && !namesAccount(name)
-}
-
-func isLimit(name string) bool {
-	return strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-")
+	return wire.IsLimitHeader(name) || wire.IsDialectHeader(name) && !namesAccount(name)
 }
 
 // requestID returns the backend's id of the request, "" where it has none that

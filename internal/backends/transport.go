@@ -23,12 +23,8 @@ func init() {
 	caddy.RegisterModule(Transport{})
 }
 
-// What a backend speaks.
-const (
-	apiOpenAI    = "openai"
-	apiAnthropic = "anthropic"
-	apiEcho      = "echo"
-)
+// apiEcho is the API of a backend that answers by itself, in all dialects.
+const apiEcho = "echo"
 
 const (
 	defaultBasePath         = "/v1"
@@ -103,9 +99,10 @@ type Transport struct {
 
 	next        http.RoundTripper // the HTTP transport, or echo
 	keys        *rotation
-	keyHeader   string   // canonical
-	deployments bool     // a model is part of the path
-	pass        []string // canonical
+	dialect     *wire.Dialect // nil: all of them (echo)
+	keyHeader   string        // canonical
+	deployments bool          // a model is part of the path
+	pass        []string      // canonical
 	keepAlive   *keepAlive
 	now         func() time.Time
 	logger      *zap.Logger
@@ -124,16 +121,8 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.now = time.Now
 	t.logger = ctx.Logger()
 	t.keepAlive = new(keepAlive)
-	switch t.API {
-	case "":
-		t.API = apiOpenAI
-	case apiOpenAI, apiAnthropic:
-	case apiEcho:
-		if len(t.APIKeys) > 0 {
-			return errors.New("api_keys: echo takes no credential")
-		}
-	default:
-		return fmt.Errorf("api: %q is none of openai, anthropic and echo", t.API)
+	if err := t.provisionAPI(); err != nil {
+		return err
 	}
 	var err error
 	if t.BasePath, err = cleanBasePath(t.BasePath); err != nil {
@@ -169,6 +158,48 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// provisionAPI sets the dialect that the backend speaks.
+func (t *Transport) provisionAPI() error {
+	if t.API == "" {
+		t.API = wire.OpenAI.Name
+	}
+	t.dialect = wire.DialectNamed(t.API)
+	switch {
+	case t.dialect != nil:
+	case t.API != apiEcho:
+		names := APIs()
+		last := len(names) - 1
+		return fmt.Errorf("api: %q is none of %s and %s", t.API, strings.Join(names[:last], ", "), names[last])
+	case len(t.APIKeys) > 0:
+		return errors.New("api_keys: echo takes no credential")
+	}
+	return nil
+}
+
+// APIs returns the words that `api` takes.
+func APIs() []string {
+	var names []string
+	for _, d := range wire.Dialects() {
+		names = append(names, d.Name)
+	}
+	return append(names, apiEcho)
+}
+
+// Speaks reports whether a backend of an API has an endpoint.
+func Speaks(api string, e wire.Endpoint) bool {
+	if d := wire.DialectNamed(api); d != nil {
+		return d.Speaks(e)
+	}
+	if api == apiEcho {
+		return echoes(e)
+	}
+	return wire.OpenAI.Speaks(e)
+}
+
+// PagesModels reports whether a request for the backend's list of models names the
+// size of a page.
+func (t *Transport) PagesModels() bool { return t.dialect != nil && t.dialect.PageSize }
+
 // headerOfKeys returns the canonical name of the header that keys are sent in.
 func (t *Transport) headerOfKeys() (string, error) {
 	switch name := http.CanonicalHeaderKey(t.KeyHeader); name {
@@ -179,8 +210,8 @@ func (t *Transport) headerOfKeys() (string, error) {
 		return "", fmt.Errorf("key_header: %q is none of authorization, x-api-key and api-key", t.KeyHeader)
 	}
 	switch {
-	case t.API == apiAnthropic:
-		return anthropicKey, nil
+	case t.dialect != nil && t.dialect != wire.OpenAI:
+		return t.dialect.KeyHeader, nil
 	case t.APIVersion != "":
 		return azureKey, nil
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // verdict is what an answer, or none, says about a backend.
@@ -86,17 +88,18 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// limitHeaders are in which APIs tell what is left of their limits, and how long
-// until it is more.
-var limitHeaders = [...]struct{ remaining, reset string }{
-	{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
-	{"X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
-	{"Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset"},
-	{"Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset"},
-	{"Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Input-Tokens-Reset"},
-	{"Anthropic-Ratelimit-Output-Tokens-Remaining", "Anthropic-Ratelimit-Output-Tokens-Reset"},
-	{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"},
-}
+// limitHeaders holds the headers in which APIs report what is left of their limits,
+// and when it is more again.
+var limitHeaders = func() (all []wire.LimitHeader) {
+	for _, d := range wire.Dialects() {
+		for _, l := range d.Limits {
+			if l.Limit != "" {
+				all = append(all, l)
+			}
+		}
+	}
+	return append(all, wire.LimitHeader{Remaining: "X-Ratelimit-Remaining", Reset: "X-Ratelimit-Reset"})
+}()
 
 // limitReset returns when the limits have something left again, of which a
 // backend says that they have nothing left now: the last of them. Where all have
@@ -105,7 +108,7 @@ var limitHeaders = [...]struct{ remaining, reset string }{
 func limitReset(h http.Header, any bool, now time.Time) time.Duration {
 	var last, first time.Duration
 	for _, name := range limitHeaders {
-		reset := h[name.reset]
+		reset := h[name.Reset]
 		if len(reset) == 0 {
 			continue
 		}
@@ -116,7 +119,7 @@ func limitReset(h http.Header, any bool, now time.Time) time.Duration {
 		if first == 0 || wait < first {
 			first = wait
 		}
-		if remaining := h[name.remaining]; len(remaining) > 0 && strings.TrimSpace(remaining[0]) == "0" {
+		if remaining := h[name.Remaining]; len(remaining) > 0 && strings.TrimSpace(remaining[0]) == "0" {
 			last = max(last, wait)
 		}
 	}

@@ -40,12 +40,14 @@ const (
 type trait uint8
 
 const (
-	metered   trait = 1 << iota // a POST that reaches a backend and is charged
-	generates                   // its answer costs output tokens
-	streams                     // the caller may ask for a stream
-	form                        // its body is multipart/form-data
-	modelless                   // the API has a default model
-	capped                      // the request may say how long an answer may be
+	metered    trait = 1 << iota // a POST that reaches a backend and is charged
+	generates                    // its answer costs output tokens
+	streams                      // the caller may ask for a stream
+	form                         // its body is multipart/form-data
+	modelless                    // the API has a default model
+	prose                        // its answer is text of a model, which is metered as it comes
+	asksUsage                    // a stream ends with its usage if the request asks for it
+	terminated                   // a stream ends with an event of its own
 )
 
 // endpointInfo is what is fixed about an endpoint.
@@ -55,32 +57,34 @@ type endpointInfo struct {
 	method string
 	path   string // behind the base of a backend; for the gate's own, the whole path
 	traits trait
+	cap    string // the field by which a request caps its answer; "" for none
+	op     string // the operation by OpenTelemetry's conventions; "": the label
 }
 
 // endpoints is indexed by Endpoint.
 var endpoints = [...]endpointInfo{
 	Unknown:          {label: "unknown"},
-	Chat:             {"chat", "chat", http.MethodPost, "/chat/completions", metered | generates | streams | capped},
-	Completions:      {"completions", "completions", http.MethodPost, "/completions", metered | generates | streams | capped},
-	Responses:        {"responses", "responses", http.MethodPost, "/responses", metered | generates | streams | capped},
-	Embeddings:       {"embeddings", "embeddings", http.MethodPost, "/embeddings", metered},
-	Messages:         {"messages", "messages", http.MethodPost, "/messages", metered | generates | streams | capped},
-	CountTokens:      {"count_tokens", "messages", http.MethodPost, "/messages/count_tokens", metered},
-	ImageGenerations: {"image_generations", "images", http.MethodPost, "/images/generations", metered | generates | streams},
-	ImageEdits:       {"image_edits", "images", http.MethodPost, "/images/edits", metered | generates | streams | form},
-	Transcriptions:   {"transcriptions", "audio", http.MethodPost, "/audio/transcriptions", metered | generates | streams | form},
-	Translations:     {"translations", "audio", http.MethodPost, "/audio/translations", metered | generates | form},
-	Speech:           {"speech", "audio", http.MethodPost, "/audio/speech", metered | generates | streams},
-	Moderations:      {"moderations", "moderations", http.MethodPost, "/moderations", metered | modelless},
-	Rerank:           {"rerank", "rerank", http.MethodPost, "/rerank", metered},
-	ListModels:       {"models", "", http.MethodGet, "/models", 0},
-	GetModel:         {"model", "", http.MethodGet, "/models/", 0},
-	GetResponse:      {"get_response", "responses", http.MethodGet, "/responses/", 0},
-	Usage:            {"usage", "", http.MethodGet, "/usage", 0},
-	Key:              {"key", "", http.MethodGet, "/key", 0},
-	Health:           {"health", "", http.MethodGet, "/healthz", 0},
-	Ready:            {"ready", "", http.MethodGet, "/readyz", 0},
-	Probe:            {"probe", "", http.MethodHead, "/", 0},
+	Chat:             {"chat", "chat", http.MethodPost, "/chat/completions", metered | generates | streams | prose | asksUsage, "max_tokens", "chat"},
+	Completions:      {"completions", "completions", http.MethodPost, "/completions", metered | generates | streams | prose | asksUsage, "max_tokens", "text_completion"},
+	Responses:        {"responses", "responses", http.MethodPost, "/responses", metered | generates | streams | prose | terminated, "max_output_tokens", "chat"},
+	Embeddings:       {"embeddings", "embeddings", http.MethodPost, "/embeddings", metered, "", ""},
+	Messages:         {"messages", "messages", http.MethodPost, "/messages", metered | generates | streams | prose | terminated, "max_tokens", "chat"},
+	CountTokens:      {"count_tokens", "messages", http.MethodPost, "/messages/count_tokens", metered, "", ""},
+	ImageGenerations: {"image_generations", "images", http.MethodPost, "/images/generations", metered | generates | streams, "", ""},
+	ImageEdits:       {"image_edits", "images", http.MethodPost, "/images/edits", metered | generates | streams | form, "", ""},
+	Transcriptions:   {"transcriptions", "audio", http.MethodPost, "/audio/transcriptions", metered | generates | streams | form, "", ""},
+	Translations:     {"translations", "audio", http.MethodPost, "/audio/translations", metered | generates | form, "", ""},
+	Speech:           {"speech", "audio", http.MethodPost, "/audio/speech", metered | generates | streams, "", ""},
+	Moderations:      {"moderations", "moderations", http.MethodPost, "/moderations", metered | modelless, "", ""},
+	Rerank:           {"rerank", "rerank", http.MethodPost, "/rerank", metered, "", ""},
+	ListModels:       {"models", "", http.MethodGet, "/models", 0, "", ""},
+	GetModel:         {"model", "", http.MethodGet, "/models/", 0, "", ""},
+	GetResponse:      {"get_response", "responses", http.MethodGet, "/responses/", 0, "", ""},
+	Usage:            {"usage", "", http.MethodGet, "/usage", 0, "", ""},
+	Key:              {"key", "", http.MethodGet, "/key", 0, "", ""},
+	Health:           {"health", "", http.MethodGet, "/healthz", 0, "", ""},
+	Ready:            {"ready", "", http.MethodGet, "/readyz", 0, "", ""},
+	Probe:            {"probe", "", http.MethodHead, "/", 0, "", ""},
 }
 
 // byPath holds the endpoints whose path has no id, by the whole path.
@@ -116,7 +120,7 @@ func Match(path string) (e Endpoint, id string) {
 	return Unknown, ""
 }
 
-// validID tells whether what stands behind a path's prefix may be an id:
+// validID reports whether what stands behind a path's prefix may be an id:
 // nothing that a server behind the gate would resolve, decode or cut off.
 func validID(id string) bool {
 	if id == "" || len(id) > MaxModelBytes || strings.ContainsAny(id, "\\?#%") || HasControl(id) {
@@ -156,35 +160,58 @@ func Groups() []string {
 }
 
 // Dialect returns the dialect that the endpoint speaks.
-func (e Endpoint) Dialect() Dialect {
-	if e == Messages || e == CountTokens {
-		return Anthropic
+func (e Endpoint) Dialect() *Dialect {
+	if int(e) >= len(byEndpoint) {
+		e = Unknown
 	}
-	return OpenAI
+	return byEndpoint[e]
 }
 
 // Method returns the only method that the endpoint takes; "" for Unknown.
 func (e Endpoint) Method() string { return e.info().method }
 
-// Metered tells whether a request reaches a backend and is charged.
+// Metered reports whether a request reaches a backend and is charged.
 func (e Endpoint) Metered() bool { return e.info().traits&metered != 0 }
 
-// Generates tells whether a request reserves output: the others cost input
+// Generates reports whether a request reserves output: the others cost input
 // only.
 func (e Endpoint) Generates() bool { return e.info().traits&generates != 0 }
 
-// Capped tells whether a request may say how many tokens an answer may have: a
-// picture or a sound has no such field, and a backend ignores one.
-func (e Endpoint) Capped() bool { return e.info().traits&capped != 0 }
+// CapName returns the field by which a request caps the tokens of its answer. It is
+// empty for pictures and sounds, which have none.
+func (e Endpoint) CapName() string { return e.info().cap }
 
-// Form tells whether the endpoint takes a multipart form, to be read with
+// Capped reports whether a request may cap the tokens of its answer.
+func (e Endpoint) Capped() bool { return e.info().cap != "" }
+
+// Prose reports whether the answer is text of a model, which is metered as it comes.
+func (e Endpoint) Prose() bool { return e.info().traits&prose != 0 }
+
+// AsksUsage reports whether a stream ends with its usage only if the request asks for
+// it (stream_options.include_usage).
+func (e Endpoint) AsksUsage() bool { return e.info().traits&asksUsage != 0 }
+
+// Terminated reports whether a whole stream ends with an event of its own. Chats may
+// lack their [DONE], which some servers leave out.
+func (e Endpoint) Terminated() bool { return e.info().traits&terminated != 0 }
+
+// Operation returns the endpoint's operation by OpenTelemetry's conventions, or the
+// label if they have none.
+func (e Endpoint) Operation() string {
+	if op := e.info().op; op != "" {
+		return op
+	}
+	return e.String()
+}
+
+// Form reports whether the endpoint takes a multipart form, to be read with
 // ScanMultipart. Image edits may also come as JSON.
 func (e Endpoint) Form() bool { return e.info().traits&form != 0 }
 
 // HasDefaultModel reports whether a request may leave the model to the API.
 func (e Endpoint) HasDefaultModel() bool { return e.info().traits&modelless != 0 }
 
-// Streams tells whether the caller may ask for a stream.
+// Streams reports whether the caller may ask for a stream.
 func (e Endpoint) Streams() bool { return e.info().traits&streams != 0 }
 
 // Path returns the path behind the base of a backend, such as

@@ -59,7 +59,7 @@ func TestMatchRefusesOtherSpellings(t *testing.T) {
 }
 
 func TestDialectFollowsThePath(t *testing.T) {
-	for path, want := range map[string]Dialect{
+	for path, want := range map[string]*Dialect{
 		"/v1/messages": Anthropic, "/v1/messages/count_tokens": Anthropic, "/v1/messages/batches": Anthropic,
 		"/v1/messagesX": OpenAI, "/v1/chat/completions": OpenAI, "/": OpenAI, "": OpenAI, "/nonsense": OpenAI,
 	} {

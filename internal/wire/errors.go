@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Kind is the reason of a refusal. Each has one status, one type and one code
-// in each dialect; see the table below.
+// Kind is the reason of a refusal. It has one status and code, and one type in each
+// dialect.
 type Kind uint8
 
 // The kinds. The zero value is KindInternal: an error that nobody classified
@@ -36,45 +36,44 @@ const (
 	KindUpstream               // the backend failed
 	KindUpstreamTimeout        // the backend took too long
 	KindOverloaded             // draining, store away, key source away
+	kindCount
 )
 
 // kindInfo is a row of the error table.
 type kindInfo struct {
-	status    int
-	openai    string // type
-	code      string // OpenAI's code; "" is null
-	param     string
-	anthropic string // type
-	message   string
-	fixed     bool // Errorf ignores what it is given: the message could tell too much
-	retry     bool // is worth a retry: carries retry-after even where nobody set one
-	noRetry   bool // x-should-retry: false
+	status  int
+	code    string // OpenAI's; "" is null
+	param   string
+	message string
+	fixed   bool // Errorf ignores its arguments, which could reveal too much
+	retry   bool // is worth a retry: carries retry-after even where nobody set one
+	noRetry bool // x-should-retry: false
 }
 
 // kinds is indexed by Kind.
-var kinds = [...]kindInfo{
-	KindInternal:          {status: 500, openai: "server_error", anthropic: "api_error", message: "The gateway failed to handle the request.", fixed: true},
-	KindBadRequest:        {status: 400, openai: invalidRequest, anthropic: invalidRequest, message: "The request is invalid."},
-	KindNoKey:             {status: 401, openai: invalidRequest, anthropic: "authentication_error", message: "You didn't provide an API key. Send it in an Authorization header: Authorization: Bearer YOUR_KEY.", fixed: true},
-	KindInvalidKey:        {status: 401, openai: invalidRequest, code: "invalid_api_key", anthropic: "authentication_error", message: "Incorrect API key provided.", fixed: true},
-	KindEndpointForbidden: {status: 403, openai: permission, code: "insufficient_permissions", anthropic: permission, message: "This API key may not use this endpoint.", fixed: true},
-	KindIPForbidden:       {status: 403, openai: permission, code: "insufficient_permissions", anthropic: permission, message: "This API key may not be used from this address.", fixed: true},
-	KindModelForbidden:    {status: 403, openai: permission, code: "model_not_allowed", param: "model", anthropic: permission, message: "This API key may not use this model."},
-	KindAdminOnly:         {status: 403, openai: permission, code: "insufficient_permissions", anthropic: permission, message: "This endpoint needs an admin key.", fixed: true},
-	KindNotPriced:         {status: 403, openai: permission, code: "model_not_priced", param: "model", anthropic: permission, message: "This model has no price, and a budget applies to the request."},
-	KindModelNotFound:     {status: 404, openai: invalidRequest, code: "model_not_found", param: "model", anthropic: "not_found_error", message: "The model does not exist."},
-	KindUnknownURL:        {status: 404, openai: invalidRequest, code: "unknown_url", anthropic: "not_found_error", message: "Unknown request URL.", fixed: true},
-	KindMethod:            {status: 405, openai: invalidRequest, anthropic: invalidRequest, message: "This method is not allowed here.", fixed: true},
-	KindBodyTimeout:       {status: 408, openai: invalidRequest, anthropic: invalidRequest, message: "The request body arrived too slowly."},
-	KindTooLarge:          {status: 413, openai: invalidRequest, code: "request_too_large", anthropic: "request_too_large", message: "The request body is too large."},
-	KindMediaType:         {status: 415, openai: invalidRequest, anthropic: invalidRequest, message: "This content type or encoding is not supported."},
-	KindUpgrade:           {status: 426, openai: invalidRequest, code: "websocket_not_supported", anthropic: invalidRequest, message: "WebSocket is not supported here. Send the request as an HTTP POST.", fixed: true},
-	KindRateLimited:       {status: 429, openai: "requests", code: "rate_limit_exceeded", anthropic: rateLimit, message: "Rate limit reached.", retry: true},
-	KindSlowDown:          {status: 429, openai: rateLimit, code: "slow_down", anthropic: rateLimit, message: "Too many requests at once. Please slow down.", retry: true},
-	KindQuota:             {status: 429, openai: insufficientQuota, code: insufficientQuota, anthropic: rateLimit, message: "The quota is used up.", noRetry: true},
-	KindUpstream:          {status: 502, openai: "server_error", code: "upstream_error", anthropic: "api_error", message: "The model server failed to answer.", fixed: true},
-	KindUpstreamTimeout:   {status: 504, openai: "server_error", code: "upstream_timeout", anthropic: "timeout_error", message: "The model server took too long to answer.", fixed: true},
-	KindOverloaded:        {status: 503, openai: "service_unavailable_error", code: "server_is_overloaded", anthropic: "overloaded_error", message: "The service is overloaded. Please try again.", retry: true},
+var kinds = [kindCount]kindInfo{
+	KindInternal:          {status: 500, message: "The gateway failed to handle the request.", fixed: true},
+	KindBadRequest:        {status: 400, message: "The request is invalid."},
+	KindNoKey:             {status: 401, message: "You didn't provide an API key. Send it in an Authorization header: Authorization: Bearer YOUR_KEY.", fixed: true},
+	KindInvalidKey:        {status: 401, code: "invalid_api_key", message: "Incorrect API key provided.", fixed: true},
+	KindEndpointForbidden: {status: 403, code: "insufficient_permissions", message: "This API key may not use this endpoint.", fixed: true},
+	KindIPForbidden:       {status: 403, code: "insufficient_permissions", message: "This API key may not be used from this address.", fixed: true},
+	KindModelForbidden:    {status: 403, code: "model_not_allowed", param: "model", message: "This API key may not use this model."},
+	KindAdminOnly:         {status: 403, code: "insufficient_permissions", message: "This endpoint needs an admin key.", fixed: true},
+	KindNotPriced:         {status: 403, code: "model_not_priced", param: "model", message: "This model has no price, and a budget applies to the request."},
+	KindModelNotFound:     {status: 404, code: "model_not_found", param: "model", message: "The model does not exist."},
+	KindUnknownURL:        {status: 404, code: "unknown_url", message: "Unknown request URL.", fixed: true},
+	KindMethod:            {status: 405, message: "This method is not allowed here.", fixed: true},
+	KindBodyTimeout:       {status: 408, message: "The request body arrived too slowly."},
+	KindTooLarge:          {status: 413, code: "request_too_large", message: "The request body is too large."},
+	KindMediaType:         {status: 415, message: "This content type or encoding is not supported."},
+	KindUpgrade:           {status: 426, code: "websocket_not_supported", message: "WebSocket is not supported here. Send the request as an HTTP POST.", fixed: true},
+	KindRateLimited:       {status: 429, code: "rate_limit_exceeded", message: "Rate limit reached.", retry: true},
+	KindSlowDown:          {status: 429, code: "slow_down", message: "Too many requests at once. Please slow down.", retry: true},
+	KindQuota:             {status: 429, code: insufficientQuota, message: "The quota is used up.", noRetry: true},
+	KindUpstream:          {status: 502, code: "upstream_error", message: "The model server failed to answer.", fixed: true},
+	KindUpstreamTimeout:   {status: 504, code: "upstream_timeout", message: "The model server took too long to answer.", fixed: true},
+	KindOverloaded:        {status: 503, code: "server_is_overloaded", message: "The service is overloaded. Please try again.", retry: true},
 }
 
 // Words that stand in the table more than once.
@@ -85,7 +84,7 @@ const (
 	insufficientQuota = "insufficient_quota"
 )
 
-// Error is a refusal, told to the caller in its own dialect. The message must
+// Error is a refusal that is sent to the caller in its own dialect. The message must
 // hold no secret, no upstream address and nothing of another caller.
 type Error struct {
 	Kind    Kind
@@ -106,7 +105,7 @@ type Error struct {
 	foreign bool // the message came from a backend and may quote the caller's prompt
 }
 
-// Errorf makes an error. Where the kind has a fixed message (keys, scopes,
+// Errorf returns an error. If the kind has a fixed message (keys, scopes,
 // paths, failures of the gate or a backend) that one is used whatever is
 // given: the cause belongs in the log, not in the answer. An empty format
 // stands for the kind's own message.
@@ -118,11 +117,14 @@ func Errorf(k Kind, format string, args ...any) *Error {
 	return &Error{Kind: k, Message: fmt.Sprintf(format, args...)}
 }
 
-func (k Kind) info() *kindInfo {
-	if int(k) >= len(kinds) {
-		k = KindInternal
+func (k Kind) info() *kindInfo { return &kinds[k.index()] }
+
+// index returns k, or KindInternal for a value that is no kind.
+func (k Kind) index() Kind {
+	if k >= kindCount {
+		return KindInternal
 	}
-	return &kinds[k]
+	return k
 }
 
 // Error describes the refusal for a log. It leaves out a message that came
@@ -130,7 +132,7 @@ func (k Kind) info() *kindInfo {
 func (e *Error) Error() string {
 	message := e.message()
 	if e.foreign {
-		message = "as told by the backend"
+		message = "message of the backend withheld"
 	}
 	return strconv.Itoa(e.StatusCode()) + ": " + message
 }
@@ -151,13 +153,13 @@ func (e *Error) message() string {
 }
 
 // Write answers a request with the error: headers, status and body.
-func (e *Error) Write(w http.ResponseWriter, d Dialect, requestID string) {
+func (e *Error) Write(w http.ResponseWriter, d *Dialect, requestID string) {
 	body := e.Body(d, requestID)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Content-Type-Options", "nosniff")
-	// A 404 or 405 may be cached unless told otherwise, and what is refused to
+	// A 404 or 405 may be cached without this header, and what is refused to
 	// one key is another's good answer.
 	h.Set("Cache-Control", "no-store")
 	setRequestID(h, d, requestID)
@@ -174,16 +176,16 @@ func (e *Error) Write(w http.ResponseWriter, d Dialect, requestID string) {
 	}
 	e.setRetry(h)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the caller may be gone; there is nobody left to tell
+	_, _ = w.Write(body) // the caller may be gone
 }
 
-func setRequestID(h http.Header, d Dialect, id string) {
+func setRequestID(h http.Header, d *Dialect, id string) {
 	if id == "" {
 		return
 	}
 	h.Set("X-Request-Id", id)
-	if d == Anthropic {
-		h.Set("Request-Id", id)
+	if d.RequestID != "" {
+		h.Set(d.RequestID, id)
 	}
 }
 

@@ -81,7 +81,7 @@ func TestErrorBodiesAreExact(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		e    *Error
-		d    Dialect
+		d    *Dialect
 		want string
 	}{
 		{"param and quotes", &Error{Kind: KindBadRequest, Param: "model", Message: "a \"b\"\n\x00"}, OpenAI, `{"error":{"message":"a \"b\"\n\u0000","type":"invalid_request_error","param":"model","code":null}}`},
@@ -104,7 +104,7 @@ func TestErrorHeaders(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		e    *Error
-		d    Dialect
+		d    *Dialect
 		want map[string]string
 	}{
 		{"no key", Errorf(KindNoKey, ""), OpenAI, map[string]string{"Www-Authenticate": "Bearer"}},

@@ -16,7 +16,7 @@ const (
 // UpstreamError turns the error of a backend into one for the caller.
 //
 // What is the caller's business (400, 404, 409, 413, 422 and 429) keeps its
-// status and, where it is told in JSON, its message, type, param and code. The
+// status and, if it is JSON, its message, type, param and code. The
 // rest says that the backend failed and no more: a 401, 402 or 403 is about the
 // gate's own credential, and a 500 or a page of HTML may hold anything. So may
 // a body that holds one of the secrets. 503 and 529 become KindOverloaded, 408
@@ -25,30 +25,28 @@ const (
 // It reads the envelopes of OpenAI, Anthropic and vLLM, FastAPI's `detail` and
 // Ollama's `{"error":"…"}`. Codes that are numbers become null. The caller sets
 // RetryAfter from the backend's headers.
-func UpstreamError(d Dialect, status int, body []byte, secrets ...string) *Error {
+func UpstreamError(d *Dialect, status int, body []byte, secrets ...string) *Error {
 	kind := upstreamKind(status)
 	switch kind {
 	case KindUpstream, KindUpstreamTimeout, KindOverloaded:
 		return Errorf(kind, "")
 	}
-	told := parseUpstreamError(body)
-	if HoldsSecret(string(body), secrets) || HoldsSecret(told.Message+"\n"+told.Param+"\n"+told.Type+"\n"+told.Code, secrets) {
+	report := parseUpstreamError(body)
+	if HoldsSecret(string(body), secrets) || HoldsSecret(report.Message+"\n"+report.Param+"\n"+report.Type+"\n"+report.Code, secrets) {
 		return Errorf(KindUpstream, "")
 	}
-	if kind == KindRateLimited && (told.Type == insufficientQuota || told.Code == insufficientQuota) {
+	if kind == KindRateLimited && (report.Type == insufficientQuota || report.Code == insufficientQuota) {
 		kind = KindQuota
 	}
 	info := kind.info()
-	e := &Error{Kind: kind, Message: told.Message, Param: told.Param, Code: told.Code, Type: told.Type, foreign: told.Message != ""}
+	e := &Error{Kind: kind, Message: report.Message, Param: report.Param, Code: report.Code, Type: report.Type, foreign: report.Message != ""}
 	if status != info.status {
 		e.Status = status
 	}
 	if e.Message == "" {
 		e.Message = "The model server refused the request."
 	}
-	if d == Anthropic {
-		e.Type = anthropicTypeOf(status, told.Type)
-	}
+	e.Type = d.upstreamType(status, report.Type)
 	return e
 }
 
@@ -69,26 +67,8 @@ func upstreamKind(status int) Kind {
 	return KindUpstream
 }
 
-// anthropicTypeOf keeps a type that Anthropic's SDKs know, else takes the
-// status's own.
-func anthropicTypeOf(status int, told string) string {
-	switch told {
-	case invalidRequest, "not_found_error", "request_too_large", rateLimit:
-		return told
-	}
-	switch status {
-	case http.StatusNotFound:
-		return "not_found_error"
-	case http.StatusRequestEntityTooLarge:
-		return "request_too_large"
-	case http.StatusTooManyRequests:
-		return rateLimit
-	}
-	return invalidRequest
-}
-
-// toldError is what a backend says of an error.
-type toldError struct{ Message, Type, Param, Code string }
+// upstreamReport is what a backend reports about an error.
+type upstreamReport struct{ Message, Type, Param, Code string }
 
 // upstreamEnvelope is any of the envelopes, or what is in one.
 type upstreamEnvelope struct {
@@ -102,31 +82,31 @@ type upstreamEnvelope struct {
 
 // parseUpstreamError reads the envelopes that backends use; zero where the body
 // is none of them.
-func parseUpstreamError(body []byte) (told toldError) {
+func parseUpstreamError(body []byte) (report upstreamReport) {
 	var outer upstreamEnvelope
 	if json.Unmarshal(body, &outer) != nil {
-		return told
+		return report
 	}
 	var inner upstreamEnvelope
-	told.Message = textOf(outer.Error)
+	report.Message = textOf(outer.Error)
 	if json.Unmarshal(outer.Error, &inner) != nil {
 		inner = outer // vLLM of old has no envelope
 	}
-	if told.Message == "" {
-		told.Message = textOf(inner.Message)
+	if report.Message == "" {
+		report.Message = textOf(inner.Message)
 	}
-	if told.Message == "" {
-		told.Message = detailOf(outer.Detail)
+	if report.Message == "" {
+		report.Message = detailOf(outer.Detail)
 	}
-	told.Message = cut(strings.Map(printable, told.Message), maxUpstreamMessage)
-	told.Type = wordOf(inner.Type)
-	told.Code = wordOf(inner.Code)
-	told.Param = cut(strings.Map(printable, textOf(inner.Param)), MaxModelBytes)
-	return told
+	report.Message = cut(strings.Map(printable, report.Message), maxUpstreamMessage)
+	report.Type = wordOf(inner.Type)
+	report.Code = wordOf(inner.Code)
+	report.Param = cut(strings.Map(printable, textOf(inner.Param)), MaxModelBytes)
+	return report
 }
 
 // detailOf reads FastAPI's detail: a text, or a list of faults whose first one
-// is told.
+// is report.
 func detailOf(raw json.RawMessage) string {
 	var faults []struct {
 		Message string `json:"msg"`
@@ -154,7 +134,7 @@ func wordOf(raw json.RawMessage) string {
 	return ""
 }
 
-// isWord tells whether s is like invalid_request_error.
+// isWord reports whether s is like invalid_request_error.
 func isWord(s string) bool {
 	if s == "" || len(s) > maxUpstreamWord {
 		return false

@@ -11,7 +11,7 @@ func TestUpstreamErrorsAreNormalised(t *testing.T) {
 	const refused = "The model server refused the request."
 	for _, c := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		status  int
 		body    string
 		code    int
@@ -61,7 +61,7 @@ func TestUpstreamErrorsThatAreNotTheCallersBusinessAreGeneric(t *testing.T) {
 		300: 502, 401: 502, 402: 502, 403: 502, 405: 502, 418: 502, 500: 502, 502: 502, 501: 502, 0: 502, 999: 502,
 		408: 504, 504: 504, 503: 503, 529: 503,
 	} {
-		for _, d := range []Dialect{OpenAI, Anthropic} {
+		for _, d := range []*Dialect{OpenAI, Anthropic} {
 			e := UpstreamError(d, status, []byte(body))
 			if e.StatusCode() != want || strings.Contains(string(e.Body(d, "")), "canary") {
 				t.Errorf("%d: got %d %s", status, e.StatusCode(), e.Body(d, ""))

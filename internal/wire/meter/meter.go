@@ -262,10 +262,7 @@ func (m *Meter) closed(p *payload) {
 	if m.tally.closed(p, m.config.Endpoint) {
 		m.finalDue = true
 	}
-	switch m.config.Endpoint {
-	case wire.Chat, wire.Completions, wire.Responses, wire.Messages:
-		// The first of what the model wrote, not of what surrounds it.
-	default:
+	if !m.config.Endpoint.Prose() { // else only text counts, not what surrounds it
 		m.firstDue = true
 	}
 }
@@ -351,7 +348,7 @@ func (m *Meter) torn() bool {
 	if m.tally.complete || m.tally.streamError || m.events.named {
 		return false
 	}
-	return m.events.cut() || m.config.Endpoint == wire.Responses || m.config.Endpoint == wire.Messages
+	return m.events.cut() || m.config.Endpoint.Terminated()
 }
 
 // brokenLine returns the line breaks that end an event which broke off here.

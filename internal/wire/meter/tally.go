@@ -44,7 +44,7 @@ func (t *tally) closed(p *payload, e wire.Endpoint) (final bool) {
 	// With continuous usage there is usage beside each chunk's choices, and
 	// the last word is spoken only by the chunk that has none; and not by one
 	// before any text, by which a server says what the prompt came to.
-	return (e == wire.Chat || e == wire.Completions) && p.usage && !p.choices && t.delivered > 0
+	return e.AsksUsage() && p.usage && !p.choices && t.delivered > 0
 }
 
 // covered takes note that usage came which covers all text so far.

@@ -129,18 +129,18 @@ func (u *usageFields) reported(e wire.Endpoint) bool {
 // contradict each other; parts are then cut down to their whole.
 func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 	sane = true
+	beside := e.Dialect().CacheBesideInput
 	in, out := placePrompt, placeCompletion
-	if !u.has(in) || e.Dialect() == wire.Anthropic && u.has(placeInput) {
+	if !u.has(in) || beside && u.has(placeInput) {
 		in = placeInput
 	}
-	if !u.has(out) || e.Dialect() == wire.Anthropic && u.has(placeOutput) {
+	if !u.has(out) || beside && u.has(placeOutput) {
 		out = placeOutput
 	}
 	t.Input, t.Output, t.Reasoning = u.get(in), u.get(out), u.get(placeReasoning)
 	t.CacheRead = u.first(placeCachedDetail, placeCacheRead, placeCacheHit)
 	t.CacheWrite = u.first(placeWriteDetail, placeCacheCreation)
-	if e.Dialect() == wire.Anthropic && in == placeInput {
-		// Anthropic's input_tokens are those that no cache had a part in.
+	if beside && in == placeInput {
 		t.CacheRead, t.CacheWrite = u.get(placeCacheRead), u.get(placeCacheCreation)
 		t.Input += t.CacheRead + t.CacheWrite
 	}

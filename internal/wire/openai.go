@@ -1,0 +1,123 @@
+package wire
+
+import (
+	"strconv"
+	"time"
+)
+
+// OpenAI is the dialect of OpenAI, which vLLM, Ollama and most others speak.
+var OpenAI = &Dialect{
+	Name: "openai",
+	Endpoints: []Endpoint{
+		Chat, Completions, Responses, Embeddings, ImageGenerations, ImageEdits, Transcriptions, Translations,
+		Speech, Moderations, Rerank, ListModels, GetModel, GetResponse,
+	},
+	KeyHeader:    "Authorization",
+	HeaderPrefix: "Openai-",
+	LimitPrefix:  "X-Ratelimit-",
+	Limits: [limits]LimitHeader{
+		LimitRequests: {"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
+		LimitTokens:   {"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
+	},
+	FormatReset: func(left time.Duration, _ time.Time) string { return formatReset(left) },
+
+	errorTypes: [kindCount]string{
+		KindInternal:          "server_error",
+		KindBadRequest:        invalidRequest,
+		KindNoKey:             invalidRequest,
+		KindInvalidKey:        invalidRequest,
+		KindEndpointForbidden: permission,
+		KindIPForbidden:       permission,
+		KindModelForbidden:    permission,
+		KindAdminOnly:         permission,
+		KindNotPriced:         permission,
+		KindModelNotFound:     invalidRequest,
+		KindUnknownURL:        invalidRequest,
+		KindMethod:            invalidRequest,
+		KindBodyTimeout:       invalidRequest,
+		KindTooLarge:          invalidRequest,
+		KindMediaType:         invalidRequest,
+		KindUpgrade:           invalidRequest,
+		KindRateLimited:       "requests",
+		KindSlowDown:          rateLimit,
+		KindQuota:             insufficientQuota,
+		KindUpstream:          "server_error",
+		KindUpstreamTimeout:   "server_error",
+		KindOverloaded:        "service_unavailable_error",
+	},
+	appendError:  appendOpenAIError,
+	appendEvent:  appendOpenAIEvent,
+	upstreamType: func(_ int, upstream string) string { return upstream },
+
+	// A comment has one line break: openai-go takes one with a blank line behind it
+	// for an empty event.
+	KeepAlive: keepAlive(": ping\n"),
+
+	appendModel:  appendOpenAIModel,
+	appendModels: appendOpenAIModels,
+}
+
+// appendOpenAIError appends the envelope. All four fields are always present, since
+// clients read them unchecked.
+func appendOpenAIError(b []byte, e *Error, errorType, _ string) []byte {
+	if e.Type == "" && e.Kind == KindRateLimited && e.Unit != "" {
+		errorType = e.Unit
+	}
+	b = append(b, `{"error":{"message":`...)
+	b = AppendString(b, e.message())
+	b = append(b, `,"type":`...)
+	b = AppendString(b, errorType)
+	b = append(b, `,"param":`...)
+	b = appendStringOrNull(b, e.param())
+	b = append(b, `,"code":`...)
+	b = appendStringOrNull(b, e.code())
+	return append(b, "}}"...)
+}
+
+// appendOpenAIEvent appends the event that ends a stream midway. The clients of
+// responses count events by their sequence number.
+func appendOpenAIEvent(b []byte, e *Error, errorType string, ep Endpoint, sequence int64) []byte {
+	if ep != Responses {
+		b = append(b, "data: "...)
+		b = appendOpenAIError(b, e, errorType, "")
+		return append(b, "\n\n"...)
+	}
+	b = append(b, `event: error`+"\n"+`data: {"type":"error","code":`...)
+	b = appendStringOrNull(b, e.code())
+	b = append(b, `,"message":`...)
+	b = AppendString(b, e.message())
+	b = append(b, `,"param":`...)
+	b = appendStringOrNull(b, e.param())
+	b = append(b, `,"sequence_number":`...)
+	b = strconv.AppendInt(b, sequence, 10)
+	return append(b, "}\n\n"...)
+}
+
+func appendOpenAIModel(b []byte, m *Model) []byte {
+	b = append(b, `{"id":`...)
+	b = AppendString(b, m.ID)
+	b = append(b, `,"object":"model","created":`...)
+	b = strconv.AppendInt(b, m.created().Unix(), 10)
+	b = append(b, `,"owned_by":`...)
+	b = AppendString(b, m.OwnedBy)
+	return append(b, '}')
+}
+
+func appendOpenAIModels(b []byte, models []Model) []byte {
+	b = append(b, `{"object":"list","data":`...)
+	b = appendList(b, models, appendOpenAIModel)
+	return append(b, '}')
+}
+
+// formatReset formats a duration as OpenAI does: `12ms`, `1s`, `6m0s`. It is rounded
+// up, to milliseconds below a second and to seconds above.
+func formatReset(d time.Duration) string {
+	unit := time.Second
+	if d < time.Second {
+		unit = time.Millisecond
+	}
+	if rest := d % unit; rest > 0 {
+		d += unit - rest
+	}
+	return d.String()
+}
