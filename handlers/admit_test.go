@@ -28,6 +28,7 @@ func TestAnswersThatCantBeCappedReserveAllThatIsExpected(t *testing.T) {
 		{wire.Embeddings, 1, 100, 0, 0, false},
 	} {
 		c := &call{
+			dialect:  wire.OpenAI,
 			g:        &Gateway{ReserveOutput: 4096, MaxOutput: test.maxOutput},
 			id:       "req_1",
 			endpoint: test.endpoint,

@@ -53,6 +53,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 	}
 	backend := &routing.Backend{Name: name, Metrics: m.Backend(name), State: new(health.BackendState), Forwarder: &backends.Proxied{Proxy: proxy}}
 	return &call{
+		dialect:     wire.OpenAI,
 		g:           &Gateway{Shared: new(sharedState), Metrics: m, Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           httptest.NewRecorder(),
 		r:           httptest.NewRequest("POST", "/v1/chat/completions", nil),

@@ -188,7 +188,7 @@ func TestNothingIsForwardedThatCannotBeRecorded(t *testing.T) {
 		"a store that is away": {away{err: errors.New("locked")}, false},
 		"a store that is full": {away{ledger: &noted{full: usage.ErrFull}}, false},
 	} {
-		c := &call{g: &Gateway{Shared: test.shared, Logger: zap.NewNop(), Metrics: m}}
+		c := &call{dialect: wire.OpenAI, g: &Gateway{Shared: test.shared, Logger: zap.NewNop(), Metrics: m}}
 		refusal := c.openLedger()
 		if test.ok != (refusal == nil) || test.ok != (c.ledger != nil) {
 			t.Errorf("%s: refusal %v", name, refusal)

@@ -38,6 +38,7 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 	}
 	ledger := usagememory.New(time.Hour)
 	c := &call{
+		dialect:     wire.OpenAI,
 		g:           &Gateway{Shared: new(sharedState), Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           nil, // to set the first header panics
 		r:           httptest.NewRequest("POST", "/v1/chat/completions", nil),

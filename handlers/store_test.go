@@ -57,7 +57,8 @@ func TestRequestsDoNotTellThatAStoreIsAway(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/key", nil)
 		c := &call{
-			g: &Gateway{Shared: test.shared, Logger: zap.New(core), Metrics: m, Policy: new(Policy)}, w: w, r: r,
+			dialect: wire.OpenAI,
+			g:       &Gateway{Shared: test.shared, Logger: zap.New(core), Metrics: m, Policy: new(Policy)}, w: w, r: r,
 			grants: new(grants), request: &request.Request{Model: "m", N: 1, Cap: -1},
 		}
 		if refusal := c.serveKey(); refusal == nil || refusal.StatusCode() != 503 {
@@ -113,7 +114,8 @@ func TestWhoLeavesBeforeAdmissionIsNoOutage(t *testing.T) {
 		}
 		w, before := httptest.NewRecorder(), outages()
 		c := &call{
-			g: &Gateway{Logger: zap.NewNop(), Metrics: m}, w: w, r: httptest.NewRequestWithContext(ctx, "POST", "/v1/chat/completions", nil),
+			dialect: wire.OpenAI,
+			g:       &Gateway{Logger: zap.NewNop(), Metrics: m}, w: w, r: httptest.NewRequestWithContext(ctx, "POST", "/v1/chat/completions", nil),
 		}
 		c.refuse(wire.Errorf(wire.KindOverloaded, ""))
 		if more := outages() - before; w.Code != test.want || more != test.more {
