@@ -47,7 +47,8 @@ run: build
 TEST := GORACE=atexit_sleep_ms=50 PINEGATE_TEST_BINARY=$(CURDIR)/bin/test/caddy $(GO)
 
 # integration has the two cores for itself: it starts gates, Redis servers and storms
-# of callers. What a request allocates and what it takes of the CPU is tried without
+# of callers. Those of its tests that mostly wait are parallel, whatever the number of
+# cores. What a request allocates and what it takes of the CPU is tried without
 # the race detector, which takes of both itself.
 ## test: every test, with the race detector where there is a C compiler
 .PHONY: test
@@ -56,7 +57,7 @@ test: build
 	@if [ -z "$(race)" ]; then echo "make test: no C compiler, so WITHOUT the race detector"; fi
 	$(GO) build $(race) -o bin/test/caddy ./cmd/caddy
 	$(TEST) test -timeout 20m $(race) $$($(GO) list ./... | grep -v /integration$$)
-	$(TEST) test -count=1 -timeout 20m $(race) ./integration
+	$(TEST) test -count=1 -parallel 8 -timeout 20m $(race) ./integration
 	cd conformance && $(TEST) test -count=1 -timeout 10m $(race) ./...
 	cd browser && $(TEST) test -count=1 -timeout 10m $(race) ./...
 	cd deployments && $(RELEASE) $(TEST) test -count=1 -timeout 10m ./...

@@ -230,6 +230,7 @@ func TestAdminKeysOpenOnlyTheControlPlane(t *testing.T) {
 }
 
 func TestRotatedSecretsShareOneQuota(t *testing.T) {
+	t.Parallel()
 	expires := time.Now().Add(4 * time.Second).Truncate(time.Second)
 	v := attack(t, setup{gate: `
 		key rotated old-secret-of-one-key-001 new-secret-of-one-key-001 {

@@ -129,9 +129,11 @@ func block(b *backend, extra string) string {
 func eachWay(t *testing.T, test func(t *testing.T, way func(block string) string)) {
 	t.Helper()
 	t.Run("direct", func(t *testing.T) {
+		t.Parallel()
 		test(t, func(block string) string { return block })
 	})
 	t.Run("through reverse_proxy", func(t *testing.T) {
+		t.Parallel()
 		test(t, func(block string) string {
 			const inBackend = "api_key {env.BACKEND_KEY}"
 			return strings.ReplaceAll(block, inBackend, inBackend+"\n"+onlyProxied)

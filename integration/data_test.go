@@ -78,6 +78,7 @@ func TestChatIsForwardedWithTheBackendsCredentialAndMetered(t *testing.T) {
 }
 
 func TestStreamArrivesAsItIsSentAndIsMetered(t *testing.T) {
+	t.Parallel()
 	const gap = 150 * time.Millisecond
 	b := newBackend(t, streams(func(r *http.Request) {
 		select {

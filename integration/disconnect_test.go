@@ -142,7 +142,10 @@ func drainedBlock(s *slow, onDisconnect string) string {
 		}`, s.URL, onDisconnect)
 }
 
-func TestDrainReadsOnToTheBackendsUsage(t *testing.T) { eachWay(t, testDrainReadsOnToTheBackendsUsage) }
+func TestDrainReadsOnToTheBackendsUsage(t *testing.T) {
+	t.Parallel()
+	eachWay(t, testDrainReadsOnToTheBackendsUsage)
+}
 
 func testDrainReadsOnToTheBackendsUsage(t *testing.T, way func(string) string) {
 	s := newSlow(t, 3)
@@ -169,6 +172,7 @@ func testDrainReadsOnToTheBackendsUsage(t *testing.T, way func(string) string) {
 }
 
 func TestDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt(t *testing.T) {
+	t.Parallel()
 	eachWay(t, testDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt)
 }
 
@@ -196,7 +200,10 @@ func testDrainWaitsForAnAnswerWhoseCallerLeftBeforeIt(t *testing.T, way func(str
 	}
 }
 
-func TestDrainIsBounded(t *testing.T) { eachWay(t, testDrainIsBounded) }
+func TestDrainIsBounded(t *testing.T) {
+	t.Parallel()
+	eachWay(t, testDrainIsBounded)
+}
 
 func testDrainIsBounded(t *testing.T, way func(string) string) {
 	s := newSlow(t, 2)
@@ -214,7 +221,10 @@ func testDrainIsBounded(t *testing.T, way func(string) string) {
 	eventually(t, "the place is free", func() bool { return g.keyInfo(callerKey).limit("concurrent", "").Remaining == 1 })
 }
 
-func TestDrainEndsWhenTheProcessStops(t *testing.T) { eachWay(t, testDrainEndsWhenTheProcessStops) }
+func TestDrainEndsWhenTheProcessStops(t *testing.T) {
+	t.Parallel()
+	eachWay(t, testDrainEndsWhenTheProcessStops)
+}
 
 func testDrainEndsWhenTheProcessStops(t *testing.T, way func(string) string) {
 	s := newSlow(t, 2)
@@ -234,6 +244,7 @@ func testDrainEndsWhenTheProcessStops(t *testing.T, way func(string) string) {
 }
 
 func TestCancelTellsTheBackendAtOnce(t *testing.T) {
+	t.Parallel()
 	eachWay(t, testCancelTellsTheBackendAtOnce)
 }
 

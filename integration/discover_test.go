@@ -63,6 +63,7 @@ func (g *gate) models(key string) string {
 }
 
 func TestModelsAreDiscovered(t *testing.T) {
+	t.Parallel()
 	ollama := newModelServer(t, "ollama", `{"object":"list","data":[{"id":"llama3:latest","object":"model","created":1700000000,"owned_by":"library"},{"id":"shared"}]}`)
 	vllm := newModelServer(t, "vllm", `{"object":"list","data":[{"id":"org/qwen-3","object":"model"},{"id":"shared"}]}`)
 	unasked := newModelServer(t, "unasked", `{"data":[{"id":"hidden"}]}`)

@@ -152,6 +152,7 @@ func (g *gate) refused() (n int) {
 // A backend is asked again when the time is over that it asked for, and not
 // before.
 func TestABackendIsAskedAgainWhenItsTimeIsOver(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var times []time.Time
 	busy := newBackend(t, func(w http.ResponseWriter, r *http.Request) {

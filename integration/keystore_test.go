@@ -82,6 +82,7 @@ func TestKeysThatAreMadeAtRuntimeOpenTheGateUntilRevoked(t *testing.T) {
 }
 
 func TestKeysHoldOnAllGatesOfARedisAndAreNotUnknownWhileItIsAway(t *testing.T) {
+	t.Parallel()
 	server := redistest.Standalone(t, redistest.Options{Password: redisPassword, Config: []string{"appendonly yes", "appendfsync always"}})
 	all := startGates(t, 2, server, redisStore(t, server), runtimeBlock)
 	alice := all[0].makeKey(`{"id":"alice"}`)

@@ -119,6 +119,7 @@ func (g *gate) goroutines() int {
 }
 
 func TestShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T) {
+	t.Parallel()
 	eachWay(t, testShutdownSettlesStreamsThatOutliveTheGracePeriod)
 }
 
@@ -152,6 +153,7 @@ func testShutdownSettlesStreamsThatOutliveTheGracePeriod(t *testing.T, way func(
 }
 
 func TestAStreamThatTakesTooLongIsEndedInItsDialect(t *testing.T) {
+	t.Parallel()
 	b, letGo := held(t)
 	defer letGo()
 	g := startGate(t, block(b, "max_stream 1s"))
@@ -235,6 +237,8 @@ func TestSilenceIsNotCut(t *testing.T) {
 	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("X-Title"), "before") {
 			wait(r)
+			streams(nil, chunk("a"), chunk("b")+usageChunk(1, 1)+done)(w, r)
+			return
 		}
 		streams(wait, chunk("a"), chunk("b")+usageChunk(1, 1)+done)(w, r)
 	})

@@ -76,6 +76,7 @@ func (g *gate) placeIsFree() {
 }
 
 func TestABackendThatDoesNotBeginGivesWay(t *testing.T) {
+	t.Parallel()
 	eachWay(t, testABackendThatDoesNotBeginGivesWay)
 }
 
@@ -124,6 +125,7 @@ func testABackendThatDoesNotBeginGivesWay(t *testing.T, way func(string) string)
 }
 
 func TestABackendThatStallsMidwayIsCancelledAndItsStreamEnded(t *testing.T) {
+	t.Parallel()
 	eachWay(t, testABackendThatStallsMidwayIsCancelledAndItsStreamEnded)
 }
 
@@ -175,6 +177,7 @@ func loneCRs(events ...string) (all []string) {
 }
 
 func TestSilenceWithinAStreamIsBridgedInItsDialect(t *testing.T) {
+	t.Parallel()
 	eachWay(t, testSilenceWithinAStreamIsBridgedInItsDialect)
 }
 
