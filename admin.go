@@ -56,7 +56,7 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.admin = &handlers.Admin{
-		Shared:    app.shared(),
+		Shared:    app.store.Shared(),
 		Starting:  running.starting,
 		Keys:      h.keys,
 		Throttle:  limited,
@@ -69,7 +69,7 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 				if running.starting() {
 					return nil, control.ErrStarting
 				}
-				return operated{app}, nil
+				return controlPlane{app}, nil
 			},
 			func(r *http.Request) string { return "admin key from " + handlers.ClientAddr(r).String() },
 			ctx.Logger(),

@@ -27,7 +27,7 @@ func (*AdminAPI) Routes() []caddy.AdminRoute {
 	api := control.New(
 		func() (control.Gate, error) {
 			app, err := runningApp()
-			return operated{app}, err
+			return controlPlane{app}, err
 		},
 		func(*http.Request) string { return "admin endpoint" },
 		caddy.Log().Named("admin.api.pinegate"),
@@ -52,7 +52,7 @@ func adminReady(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Retry-After", "1")
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
-	shared := app.shared()
+	shared := app.store.Shared()
 	if !handlers.StoresReady(shared) {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("a store is unavailable")}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/metrics"
+	"github.com/amanycodes/pine-gate/internal/store"
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
@@ -29,27 +30,25 @@ type App struct {
 // appState holds what an App has besides its configuration.
 type appState struct {
 	logger  *zap.Logger
-	state   *state
-	limits  *limits // nil: those of the state
 	metrics *metrics.Metrics
+
+	store       *store.Store // nil: provisioning failed
+	storeConfig *store.Config
 
 	// What each key, team, model and backend was defined as: it is one thing
 	// by its id, in all sites.
 	definitions map[definition][]byte
 
-	// The gates, and the backends of all of them, each name once: what is told to
-	// who operates them.
+	// The gates, and the backends of all of them, each name once, for the control
+	// plane.
 	gateways []*handlers.Gateway
-	backends []*operatedBackend
+	backends []*backendInfo
 
 	// The keys of each gate, to be watched once the configuration runs.
 	keyStores []*keys.Store
 
 	// Whether any gate takes keys that are made at runtime.
 	runtimeKeys bool
-
-	// How many requests the backends take, by their names.
-	capacities map[string]queue.Capacity
 
 	// The backends to ask for their models, by their names.
 	discoveries map[string]*discovery.Discovery
@@ -66,8 +65,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "pinegate", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision finds the state that this configuration shares with the one before.
-// It opens nothing: see [state].
+// Provision finds the store that this configuration shares with the one before.
+// It opens nothing: see [store.For].
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.definitions = make(map[definition][]byte)
@@ -87,24 +86,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionPrices(); err != nil {
 		return err
 	}
-	if a.state, err = stateFor(a); err != nil {
-		return err
+	a.storeConfig = &store.Config{
+		Store: a.Store, Webhook: a.Webhook, HideModels: a.hideModels(), Metrics: a.metrics, Logger: a.logger,
+		Capacities: make(map[string]queue.Capacity),
 	}
-	a.limits, err = limitsFor(a)
+	a.store, err = store.For(a.storeConfig)
 	return err
 }
 
 // Start opens the store and begins to watch the files that keys and prices come
 // from.
 func (a *App) Start() error {
-	if err := a.state.start(a); err != nil {
+	if err := a.store.Start(); err != nil {
 		return err
 	}
-	if a.limits != nil {
-		a.limits.start(a)
-	}
 	if a.runtimeKeys {
-		a.registry().Start()
+		a.store.Registry().Start()
 	}
 	for _, store := range a.keyStores {
 		store.Start()
@@ -117,38 +114,35 @@ func (a *App) Start() error {
 
 // Stop ends what the app asks of backends. It closes nothing: requests may still
 // be in flight, and Caddy stops apps in no particular order. What there is to
-// close is closed with the last lease.
+// close is closed with the last reference.
 func (a *App) Stop() error {
 	running.remove(a)
 	if a.stopAsking != nil {
 		a.stopAsking()
 	}
-	a.state.stop(a)
+	a.store.Stop()
 	return nil
 }
 
-// Cleanup lets go of the shared state. When the process exits, streams that
-// outlived the grace period are told to end first, so that they settle.
+// Cleanup drops the store. When the process exits, it ends the streams that outlived
+// the grace period first, so that they settle.
 func (a *App) Cleanup() error {
 	a.unwatchPrices()
-	if a.state == nil {
+	if a.store == nil {
 		return nil // provisioning failed
 	}
 	if caddy.Exiting() {
-		a.state.settleAll(settleWait)
+		a.store.Settle(settleWait)
 	}
-	if a.limits != nil {
-		a.limits.drop()
-	}
-	a.state.drop()
+	a.store.Drop()
 	return nil
 }
 
 // settleWait bounds how long an exit waits for streams to settle.
 const settleWait = 2 * time.Second
 
-// define notes what a key, team, model or backend is. It fails if another site
-// said something else of the same id: its counters could not follow both.
+// define records the configuration of a key, team, model or backend. It fails if
+// another site configures the same id differently: both share one set of counters.
 func (a *App) define(kind, id string, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -162,13 +156,7 @@ func (a *App) define(kind, id string, value any) error {
 	return nil
 }
 
-// shared is what requests hold.
-func (a *App) shared() handlers.Shared {
-	if a.limits != nil {
-		return a.limits
-	}
-	return a.state
-}
+func (a *App) hideModels() bool { return a.Metrics != nil && a.Metrics.HideModels }
 
 // appFrom returns the app, made with its defaults where it is not configured.
 func appFrom(ctx caddy.Context) (*App, error) {

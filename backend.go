@@ -51,7 +51,7 @@ func provisionBackend(ctx caddy.Context, app *App, b *config.Backend, maxBody in
 	if !ok {
 		return nil, errors.New("its proxy's transport is not pinegate, which sets the credential and meters")
 	}
-	live := app.state.backends.Get(b.Name)
+	live := app.store.Backends().Get(b.Name)
 	transport.Share(live)
 	if err := checkUpstreams(proxy, transport); err != nil {
 		return nil, err
@@ -81,13 +81,10 @@ func provisionBackend(ctx caddy.Context, app *App, b *config.Backend, maxBody in
 		return nil, err
 	}
 	capacity := capacityOf(b, maxBody)
-	capacity.Bytes = max(capacity.Bytes, app.capacities[b.Name].Bytes) // of sites that differ in max_body
-	live.InitCapacity(capacity)                                        // that of a configuration which runs stays until this one does
-	if app.capacities == nil {
-		app.capacities = make(map[string]queue.Capacity)
-	}
-	app.capacities[b.Name] = capacity
-	app.operate(backend, transport, transport.Upstreams(proxy.Upstreams))
+	capacity.Bytes = max(capacity.Bytes, app.storeConfig.Capacities[b.Name].Bytes) // of sites that differ in max_body
+	live.InitCapacity(capacity)                                                    // that of a configuration which runs stays until this one does
+	app.storeConfig.Capacities[b.Name] = capacity
+	app.addBackend(backend, transport, transport.Upstreams(proxy.Upstreams))
 	return backend, discover(app, b, backend, transport)
 }
 
@@ -135,7 +132,7 @@ func checkUpstreams(proxy *reverseproxy.Handler, transport *backends.Transport) 
 	return nil
 }
 
-// isOpenAI tells whether a backend is OpenAI's or Azure's own: they cap chats
+// isOpenAI reports whether a backend is OpenAI's or Azure's own: they cap chats
 // by another field than everybody else.
 func isOpenAI(proxy *reverseproxy.Handler) bool {
 	for _, upstream := range proxy.Upstreams {
@@ -152,7 +149,7 @@ func isOpenAI(proxy *reverseproxy.Handler) bool {
 }
 
 // modelNames lists the models that the config names, for `/v1/models`, and the
-// names and patterns that metrics may tell.
+// names and patterns that metrics may use as labels.
 func (h *Handler) modelNames(served []*routing.Backend) (models []wire.Model, labels []pattern.Pattern) {
 	listed := make(map[string]bool)
 	add := func(p pattern.Pattern, owner string) {

@@ -29,7 +29,7 @@ func discover(app *App, b *config.Backend, backend *routing.Backend, transport *
 		Page:    backends.ListModels(backend.Forwarder, transport.PagesModels()),
 		Every:   every,
 		Catalog: backend.Catalog,
-		Names:   app.state.backends.Names(),
+		Names:   app.store.Backends().Names(),
 		Logger:  app.logger,
 	}
 	return nil

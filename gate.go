@@ -3,6 +3,7 @@ package pinegate
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -53,7 +54,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	g := &handlers.Gateway{
-		Shared:        app.shared(),
+		Shared:        app.store.Shared(),
 		Starting:      running.starting,
 		Metrics:       app.metrics,
 		Logger:        ctx.Logger(),
@@ -88,7 +89,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	g.Router = routing.NewRouter(g.Backends, routes)
 	g.Models, g.Policy.Names = h.modelNames(g.Backends)
-	g.Policy.Discovered = app.state.backends.Names()
+	g.Policy.Discovered = app.store.Backends().Names()
 	if h.keys, err = h.keyStore(ctx, app); err != nil {
 		return err
 	}
@@ -175,3 +176,12 @@ var (
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )
+
+// alerts returns the alerts of the gate's quotas, nil if there are none.
+func (h *Handler) alerts(app *App) *handlers.Alerts {
+	if len(h.Alert) == 0 {
+		return nil
+	}
+	percents := slices.Sorted(slices.Values(h.Alert))
+	return &handlers.Alerts{Percents: percents, Budgets: app.store.Budgets(), Webhook: app.store.Webhook()}
+}

@@ -19,7 +19,7 @@ func (h *Handler) keyStore(ctx caddy.Context, app *App) (*keys.Store, error) {
 	}
 	c := keys.StoreConfig{Keys: h.Keys, Files: h.KeyFiles, Admin: h.AdminKeys}
 	if h.KeyStore {
-		app.runtimeKeys, c.Runtime = true, app.registry()
+		app.runtimeKeys, c.Runtime = true, app.store.Registry()
 	}
 	return newKeyStore(ctx.Logger(), app, c)
 }

@@ -71,7 +71,7 @@ func provisionRoute(c config.Route, backends map[string]*routing.Backend) (*rout
 	return route, nil
 }
 
-// isName tells whether the text can be a model's name, or is none at all.
+// isName reports whether the text can be a model's name, or is none at all.
 func isName(text string) bool {
 	if text == "" {
 		return true

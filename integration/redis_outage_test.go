@@ -129,8 +129,8 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d requests were answered, %d of them admitted: %d of the limit of %d within the hour", l.sent.Load()+spent.sent.Load(), len(b.seen()), admitted, limit)
 	for _, g := range all {
-		g.logsTimes(t, "the store of limits is away", 1)
-		g.logsTimes(t, "the store of limits is back", 1)
+		g.logsTimes(t, "rate-limit store unavailable", 1)
+		g.logsTimes(t, "rate-limit store available again", 1)
 		if a := g.do("GET", "/readyz", "", ""); a.status != 200 || a.body != "ok\n" {
 			t.Errorf("readyz: %d %q", a.status, a.body)
 		}
@@ -243,7 +243,7 @@ func TestDenyRefusesWithoutRedis(t *testing.T) {
 	if a := g.chat(callerKey, "m", "x"); a.status != 200 || len(b.seen()) != 2 {
 		t.Errorf("got %d %s after %d", a.status, a.body, len(b.seen()))
 	}
-	g.logsTimes(t, "the store of limits is away", 1)
+	g.logsTimes(t, "rate-limit store unavailable", 1)
 }
 
 func TestAllowAdmitsWithoutRedis(t *testing.T) {

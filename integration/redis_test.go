@@ -206,7 +206,7 @@ func TestThreeGatesOverOneRedisAdmitExactlyTheLimit(t *testing.T) {
 	}
 	for _, g := range all {
 		eventually(t, "all places are free", func() bool { return g.keyInfo(secretOf("places")).limit("concurrent", "").Remaining == 7 })
-		g.logsTimes(t, "the store of limits is away", 0)
+		g.logsTimes(t, "rate-limit store unavailable", 0)
 	}
 }
 
@@ -261,7 +261,7 @@ func TestCountersSurviveReloadRestartAndFlush(t *testing.T) {
 	left(next, 10, 3) // its own journal has it all
 	ask(next)
 	left(next, 9, 2)
-	next.logsTimes(t, "the store of limits is away", 0)
+	next.logsTimes(t, "rate-limit store unavailable", 0)
 }
 
 // A gate is killed while streams hold all places of a key. Others give none of them away while it may

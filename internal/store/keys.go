@@ -3,10 +3,16 @@
 package store
 
 import (
+	"cmp"
 	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
+	"github.com/amanycodes/pine-gate/limiter"
 )
 
 // KeysFile is the name of the file of runtime keys in the store's directory.
@@ -25,4 +31,41 @@ func KeysOpener(c *config.Store) func() (registry.Storage, error) {
 		}
 		return registry.OpenBolt(filepath.Join(dir, KeysFile))
 	}
+}
+
+// newRegistry returns the keys that are made at runtime with a store. It opens
+// nothing yet.
+func newRegistry(open func() (registry.Storage, error)) *registry.Registry {
+	logger := caddy.Log().Named("pinegate.keys")
+	return registry.New(open, registry.Options{
+		OnStatus: func(err error) {
+			if err != nil {
+				logger.Error("key store unavailable: runtime keys cannot be changed, and are refused once they are too old", zap.Error(err))
+				return
+			}
+			logger.Info("key store available again")
+		},
+		OnError: func(err error) { logger.Error("ignoring an invalid entry of the key store", zap.Error(err)) },
+		Audit: func(a registry.Audit) {
+			logger.Info("audit", zap.String("action", a.Action), zap.String("kind", string(a.Kind)), zap.String("id", a.ID), zap.String("actor", a.Actor))
+		},
+	})
+}
+
+// redisKeys is a storage with a client of its own.
+type redisKeys struct {
+	*registry.Redis
+	client redis.UniversalClient
+}
+
+func (r redisKeys) Close() error { return r.client.Close() }
+
+// openRedisKeys opens the keys that all gates of a Redis share.
+func openRedisKeys(options limiter.RedisOptions) (registry.Storage, error) {
+	quietRedis()
+	client, err := limiter.NewClient(options)
+	if err != nil {
+		return nil, err
+	}
+	return redisKeys{registry.NewRedis(client, cmp.Or(options.Prefix, limiter.DefaultPrefix)), client}, nil
 }

@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"context"
@@ -14,22 +14,22 @@ import (
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
 
-func TestConditionTellsEachChangeOnce(t *testing.T) {
+func TestHealthReporterLogsEachChangeOnce(t *testing.T) {
 	core, seen := observer.New(zap.InfoLevel)
-	c := condition{fails: "it fails", works: "it works again"}
+	c := healthReporter{fails: "it fails", works: "it works again"}
 	why := errors.New("why")
 	for _, err := range []error{nil, nil, why, why, errors.New("another"), nil, nil, why} {
-		c.note(zap.New(core), err)
+		c.report(zap.New(core), err)
 	}
-	var told []string
+	var logged []string
 	for _, line := range seen.All() {
-		told = append(told, line.Message)
+		logged = append(logged, line.Message)
 		if err, ok := line.ContextMap()["error"]; (line.Level == zap.ErrorLevel) != ok || ok && err != "why" {
 			t.Errorf("%s at %s with the error %v", line.Message, line.Level, err)
 		}
 	}
-	if want := []string{"it fails", "it works again", "it fails"}; len(told) != 3 || told[0] != want[0] || told[1] != want[1] || told[2] != want[2] {
-		t.Errorf("told %q", told)
+	if want := []string{"it fails", "it works again", "it fails"}; len(logged) != 3 || logged[0] != want[0] || logged[1] != want[1] || logged[2] != want[2] {
+		t.Errorf("logged %q", logged)
 	}
 }
 
@@ -39,7 +39,7 @@ func TestQuotaIsNotSeededFromALedgerThatCantBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	ledger := usagememory.New(time.Hour)
-	s := new(state)
+	s := new(localState)
 	s.ledger.Store(&ledgerHolder{ledger})
 	since, _ := limit.Window.Bounds(time.Now())
 	for _, kind := range []limiter.ScopeKind{limiter.ScopeKey, limiter.ScopeTeam, limiter.ScopeModel, limiter.ScopeBackend} {
@@ -56,13 +56,13 @@ func TestQuotaIsNotSeededFromALedgerThatCantBeRead(t *testing.T) {
 		}
 	}
 	if !s.seeding.failing {
-		t.Error("nobody is told")
+		t.Error("it is not logged")
 	}
 }
 
-func TestALedgerThatCantBeOpenedIsToldOnce(t *testing.T) {
+func TestALedgerThatCantBeOpenedIsLoggedOnce(t *testing.T) {
 	locked := errors.New("locked")
-	s := &state{maker: new(App)}
+	s := &localState{maker: new(Config)}
 	s.closing, s.closed = context.WithCancel(t.Context())
 	defer func() {
 		s.closed()
@@ -71,11 +71,11 @@ func TestALedgerThatCantBeOpenedIsToldOnce(t *testing.T) {
 	s.open = func(ledgerOptions) (usage.Ledger, error) { return nil, locked }
 	for range 2 {
 		if _, err := s.Ledger(); !errors.Is(err, locked) || !s.opening.failing {
-			t.Errorf("got %v, told: %t", err, s.opening.failing)
+			t.Errorf("got %v, logged: %t", err, s.opening.failing)
 		}
 	}
 	s.open = func(ledgerOptions) (usage.Ledger, error) { return usagememory.New(time.Hour), nil }
 	if _, err := s.Ledger(); err != nil || s.opening.failing {
-		t.Errorf("got %v, told: %t", err, !s.opening.failing)
+		t.Errorf("got %v, logged: %t", err, !s.opening.failing)
 	}
 }

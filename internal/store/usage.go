@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"github.com/caddyserver/caddy/v2"
@@ -16,13 +16,13 @@ const usageStore = "usage"
 
 // share shares the ledger in the Redis of a configuration, or ends that. It must
 // be called with s.mu held.
-func (s *state) share(app *App) {
+func (s *localState) share(c *Config) {
 	own, ok := s.own.(*boltdb.Ledger)
 	if !ok {
 		return
 	}
 	logger := caddy.Log().Named("pinegate")
-	key, err := app.sharingKey()
+	key, err := c.sharingKey()
 	if err != nil {
 		logger.Error("cannot share usage as configured", zap.Error(err))
 		return
@@ -49,7 +49,7 @@ func (s *state) share(app *App) {
 		return
 	}
 	quietRedis()
-	options, err := app.Store.Redis.Options()
+	options, err := c.Store.Redis.Options()
 	var client redis.UniversalClient
 	if err == nil {
 		client, err = limiter.NewClient(options)
@@ -68,22 +68,22 @@ func (s *state) share(app *App) {
 	})})
 }
 
-// sharingKey tells one Redis that usage is shared in from another; it is empty
+// sharingKey identifies the Redis that usage is shared in; it is empty
 // where there is none.
-func (a *App) sharingKey() (string, error) {
-	if !a.Store.SharesUsage() {
+func (c *Config) sharingKey() (string, error) {
+	if !c.Store.SharesUsage() {
 		return "", nil
 	}
 	// What limits do while it is away is nothing to usage.
-	c := *a.Store.Redis
-	c.Outage, c.Replicas, c.Timeout = "", 0, 0
-	return c.Key("")
+	rc := *c.Store.Redis
+	rc.Outage, rc.Replicas, rc.Timeout = "", 0, 0
+	return rc.Key("")
 }
 
-// usageChanged returns what tells metrics and the log, once each time, that what
+// usageChanged returns what reports to metrics and the log, once each time, that what
 // gates share of usage is away, or back.
-func (s *state) usageChanged() func(error) {
-	away := condition{
+func (s *localState) usageChanged() func(error) {
+	away := healthReporter{
 		fails: "shared usage store unavailable: this gate keeps what it records, and does not know what other gates record",
 		works: "shared usage store available again",
 	}
@@ -93,17 +93,17 @@ func (s *state) usageChanged() func(error) {
 		if err != nil {
 			logger = logger.With(zap.String("reason", limiter.ReasonOf(err)))
 		}
-		away.note(logger, err)
+		away.report(logger, err)
 	}
 }
 
-func (s *state) showUsage(err error) {
+func (s *localState) showUsage(err error) {
 	if h := s.health.Load(); h != nil {
 		h.metrics.StoreUp(usageStore, err == nil)
 	}
 }
 
-func (s *state) usageFailed() {
+func (s *localState) usageFailed() {
 	if h := s.health.Load(); h != nil {
 		h.metrics.StoreError(usageStore)
 	}

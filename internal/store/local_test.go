@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// fakeLedger notes what it is configured with.
+// fakeLedger records the settings that it gets.
 type fakeLedger struct {
 	usage.Ledger
 	got []usage.Settings
@@ -29,19 +29,20 @@ func (l *fakeLedger) Close() error                                     { return 
 
 // Reloads bring their settings, and one that fails to start takes its own back.
 func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
-	app := func(d time.Duration) *App {
+	app := func(d time.Duration) *Config {
 		m, err := metrics.For(prometheus.NewRegistry(), false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &App{App: config.App{Store: &config.Store{Retention: caddy.Duration(d)}}, appState: appState{
-			metrics: m, capacities: map[string]queue.Capacity{"gpu": {Inflight: int64(d / time.Hour)}},
-		}}
+		return &Config{
+			Store: &config.Store{Retention: caddy.Duration(d)}, Metrics: m,
+			Capacities: map[string]queue.Capacity{"gpu": {Inflight: int64(d / time.Hour)}},
+		}
 	}
 	ledger, opened := new(fakeLedger), 0
 	first, second, failed := app(time.Hour), app(2*time.Hour), app(3*time.Hour)
 	closing, closed := context.WithCancel(context.Background())
-	s := &state{maker: first, closing: closing, closed: closed, webhook: alerts.NewWebhook(alerts.WebhookOptions{})}
+	s := &localState{maker: first, closing: closing, closed: closed, webhook: alerts.NewWebhook(alerts.WebhookOptions{})}
 	away := errors.New("the disk is away")
 	s.open = func(got ledgerOptions) (usage.Ledger, error) {
 		if opened++; opened == 1 {

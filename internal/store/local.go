@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"context"
@@ -17,7 +17,6 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/internal/metrics"
-	"github.com/amanycodes/pine-gate/internal/store"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/replica"
@@ -30,17 +29,17 @@ import (
 var states = caddy.NewUsagePool()
 
 // state is what all configurations with one store share.
-type state struct {
+type localState struct {
 	key       string
 	limiter   *limiter.Memory
 	responses *stored.Responses
 	requests  handlers.InFlight
 	backends  health.Set
 	registry  *registry.Registry // of keys that are made at runtime
-	budgets   alerts.Budgets     // that were told of
+	budgets   alerts.Budgets     // that were raised
 	webhook   *alerts.Webhook
 
-	inflight leases
+	inflight refCount
 	closing  context.Context // ends when nobody holds the state any more
 	closed   context.CancelFunc
 
@@ -52,15 +51,15 @@ type state struct {
 	own     usage.Ledger                 // of this gate alone
 	sharing string                       // key of the Redis that own is shared in; empty: none
 	open    openLedger
-	maker   *App          // the configuration that made the state, before any runs
-	running []*App        // that have been started and not stopped; the last one's settings hold
+	maker   *Config       // the configuration that made the state, before any runs
+	running []*Config     // that have been started and not stopped; the last one's settings hold
 	settled chan struct{} // closed when nobody makes checkpoints any more; nil: nobody does
 
 	// Where the store's health is shown: the metrics of the last configuration.
 	health atomic.Pointer[storeHealth]
 
-	opening condition // whether the ledger can be opened
-	seeding condition // whether it tells what quotas have used
+	opening healthReporter // whether the ledger can be opened
+	seeding healthReporter // whether it reports what quotas have used
 }
 
 type storeHealth struct {
@@ -70,30 +69,30 @@ type storeHealth struct {
 
 type ledgerHolder struct{ usage.Ledger }
 
-// stateFor returns the state of a configuration's store; give it back with
+// localFor returns the state of a configuration's store; give it back with
 // drop.
-func stateFor(app *App) (*state, error) {
-	key, open, err := opener(app.Store, app.logger)
+func localFor(c *Config) (*localState, error) {
+	key, open, err := opener(c.Store, c.Logger)
 	if err != nil {
 		return nil, err
 	}
 	value, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := &state{key: key, open: open, maker: app, responses: stored.NewResponses(responsesKept)}
+		s := &localState{key: key, open: open, maker: c, responses: stored.NewResponses(responsesKept)}
 		s.closing, s.closed = context.WithCancel(context.Background())
-		s.opening = condition{fails: "the store is away", works: "the store is back"}
-		s.seeding = condition{
-			fails: "what quotas have used can't be read: requests under them are refused",
+		s.opening = healthReporter{fails: "store unavailable", works: "store available again"}
+		s.seeding = healthReporter{
+			fails: "cannot read what quotas have used: requests under them are refused",
 			works: "what quotas have used can be read again",
 		}
 		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
-		s.registry = newRegistry(store.KeysOpener(app.Store))
+		s.registry = newRegistry(KeysOpener(c.Store))
 		s.webhook = alerts.NewWebhook(alerts.WebhookOptions{Report: s.reportAlert})
 		return s, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return value.(*state), nil
+	return value.(*localState), nil
 }
 
 // responsesKept is how many stored responses are remembered with the key
@@ -101,51 +100,51 @@ func stateFor(app *App) (*state, error) {
 const responsesKept = 100_000
 
 // Acquire takes a reference for a request in flight.
-func (s *state) Acquire() {
+func (s *localState) Acquire() {
 	s.inflight.acquire(func() { states.LoadOrStore(s.key, s) })
 }
 
 // Release gives a request's reference back.
-func (s *state) Release() {
+func (s *localState) Release() {
 	s.inflight.release(s.drop)
 }
 
 // drop gives a reference back; the last one closes the state.
-func (s *state) drop() {
+func (s *localState) drop() {
 	// The only error is that of Destruct, which the ledger has logged.
 	_, _ = states.Delete(s.key)
 }
 
 // Limiter is where limits are held.
-func (s *state) Limiter() limiter.Limiter { return s.limiter }
+func (s *localState) Limiter() limiter.Limiter { return s.limiter }
 
 // Responses returns the stored responses.
-func (s *state) Responses() *stored.Responses { return s.responses }
+func (s *localState) Responses() *stored.Responses { return s.responses }
 
-// Ledger returns the ledger, opened if it is not yet. A failure is told once, and
+// Ledger returns the ledger, opened if it is not yet. A failure is logged once, and
 // tried again at the next call.
-func (s *state) Ledger() (usage.Ledger, error) {
+func (s *localState) Ledger() (usage.Ledger, error) {
 	if l := s.ledger.Load(); l != nil {
 		return l.Ledger, nil
 	}
 	ledger, err := s.openLedger()
-	s.opening.note(caddy.Log().Named("pinegate"), err)
+	s.opening.report(caddy.Log().Named("pinegate"), err)
 	return ledger, err
 }
 
-func (s *state) openLedger() (usage.Ledger, error) {
+func (s *localState) openLedger() (usage.Ledger, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.ledger.Load(); l != nil {
 		return l.Ledger, nil
 	}
-	app := s.app()
-	settings, err := app.Store.Settings()
+	c := s.current()
+	settings, err := c.Store.Settings()
 	if err != nil {
 		return nil, err
 	}
-	hideModels := app.Metrics != nil && app.Metrics.HideModels
-	own, err := s.open(ledgerOptions{settings, app.Store.Kind() == "redis", hideModels, s.showHealth})
+	hideModels := c.HideModels
+	own, err := s.open(ledgerOptions{settings, c.Store.Kind() == "redis", hideModels, s.showHealth})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
@@ -155,7 +154,7 @@ func (s *state) openLedger() (usage.Ledger, error) {
 		defer close(s.settled)
 		s.requests.Run(s.closing, own)
 	}()
-	s.share(app)
+	s.share(c)
 	if s.ledger.Load() == nil { // it is not shared
 		s.ledger.Store(&ledgerHolder{own})
 	}
@@ -163,13 +162,13 @@ func (s *state) openLedger() (usage.Ledger, error) {
 }
 
 // start takes the settings of a configuration over and opens the ledger.
-func (s *state) start(app *App) error {
-	s.health.Store(&storeHealth{app.metrics, app.Store.LedgerKind()})
+func (s *localState) start(c *Config) error {
+	s.health.Store(&storeHealth{c.Metrics, c.Store.LedgerKind()})
 	s.mu.Lock()
-	s.running = append(s.running, app)
-	s.configureWebhook(app)
+	s.running = append(s.running, c)
+	s.configureWebhook(c)
 	s.mu.Unlock()
-	ledger, err := s.openLedger() // Caddy tells why a configuration does not start
+	ledger, err := s.openLedger() // Caddy logs why a configuration does not start
 	if err == nil {
 		s.configure()
 	}
@@ -185,12 +184,12 @@ func (s *state) start(app *App) error {
 
 // stop brings back the settings of the configuration before, if it still runs:
 // one that failed to start must not leave its own behind.
-func (s *state) stop(app *App) {
+func (s *localState) stop(c *Config) {
 	s.mu.Lock()
-	s.running = slices.DeleteFunc(s.running, func(a *App) bool { return a == app })
+	s.running = slices.DeleteFunc(s.running, func(other *Config) bool { return other == c })
 	left := len(s.running)
 	if left > 0 {
-		s.configureWebhook(s.app())
+		s.configureWebhook(s.current())
 	}
 	s.mu.Unlock()
 	if left > 0 {
@@ -201,24 +200,23 @@ func (s *state) stop(app *App) {
 // configure gives the ledger and the backends the settings of the last
 // configuration. A backend that it does not have may still have requests of one
 // before: its settings stay.
-func (s *state) configure() {
+func (s *localState) configure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, capacity := range s.app().capacities {
+	for name, capacity := range s.current().Capacities {
 		s.backends.Get(name).SetCapacity(capacity)
 	}
 	if l := s.ledger.Load(); l != nil {
-		app := s.app()
-		if settings, err := app.Store.Settings(); err == nil { // else it had not been provisioned
+		c := s.current()
+		if settings, err := c.Store.Settings(); err == nil { // else it had not been provisioned
 			l.Configure(settings)
-			s.share(app)
+			s.share(c)
 		}
 	}
 }
 
-// app is the configuration whose settings hold. It must be called with s.mu
-// held.
-func (s *state) app() *App {
+// current returns the configuration whose settings hold. s.mu must be held.
+func (s *localState) current() *Config {
 	if n := len(s.running); n > 0 {
 		return s.running[n-1]
 	}
@@ -226,30 +224,30 @@ func (s *state) app() *App {
 }
 
 // showHealth shows whether the store works: err is why it does not.
-func (s *state) showHealth(err error) {
+func (s *localState) showHealth(err error) {
 	if h := s.health.Load(); h != nil {
 		h.metrics.StoreUp(h.store, err == nil)
 	}
 }
 
 // InFlight knows the requests that are with a backend.
-func (s *state) InFlight() *handlers.InFlight { return &s.requests }
+func (s *localState) InFlight() *handlers.InFlight { return &s.requests }
 
-// used tells what a quota has used since the time, from the ledger: so quotas
-// survive a restart. Where it can't be told, requests under the quota are refused.
-func (s *state) used(rule *limiter.Rule, since time.Time) (int64, error) {
+// used returns what a quota has used since the time, from the ledger, so that quotas
+// survive a restart. If it fails, requests under the quota are refused.
+func (s *localState) used(rule *limiter.Rule, since time.Time) (int64, error) {
 	ledger, err := s.Ledger()
 	if err != nil {
 		return 0, err
 	}
 	used, err := quotaUsed(ledger, rule, since)
-	s.seeding.note(caddy.Log().Named("pinegate"), err)
+	s.seeding.report(caddy.Log().Named("pinegate"), err)
 	return used, err
 }
 
 // usedHere is used as far as this gate knows, for when what it shares with others
 // is away.
-func (s *state) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
+func (s *localState) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
 	ledger, err := s.Ledger()
 	if err != nil {
 		return 0, err
@@ -261,9 +259,9 @@ func (s *state) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
 }
 
 // usageIsBack asks Redis again, where what gates share of usage is away, and
-// delivers what this gate has recorded meanwhile. The error is why used can't tell
+// delivers what this gate has recorded meanwhile. The error is why used can't return
 // what all gates have used.
-func (s *state) usageIsBack(ctx context.Context) error {
+func (s *localState) usageIsBack(ctx context.Context) error {
 	ledger, err := s.Ledger()
 	if err != nil {
 		return err
@@ -274,9 +272,9 @@ func (s *state) usageIsBack(ctx context.Context) error {
 	return nil
 }
 
-// epoch tells how often what gates share of usage was lost, and quotas must be
+// epoch returns how often what gates share of usage was lost, and quotas must be
 // seeded anew.
-func (s *state) epoch() uint64 {
+func (s *localState) epoch() uint64 {
 	if l := s.ledger.Load(); l != nil {
 		if shared, ok := l.Ledger.(*replica.Ledger); ok {
 			return shared.Epoch()
@@ -285,10 +283,10 @@ func (s *state) epoch() uint64 {
 	return 0
 }
 
-// settleAll tells every request in flight to end and waits for them, at most
+// settleAll ends every request in flight and waits for them, at most
 // as long as said. The process exits after the servers have stopped: without
 // this, streams longer than the grace period would never settle.
-func (s *state) settleAll(wait time.Duration) {
+func (s *localState) settleAll(wait time.Duration) {
 	s.requests.End(handlers.ErrShutdown)
 	deadline := time.Now().Add(wait)
 	for s.inflight.count() > 0 && time.Now().Before(deadline) {
@@ -297,7 +295,7 @@ func (s *state) settleAll(wait time.Duration) {
 }
 
 // Destruct closes the ledger once the last reference is gone.
-func (s *state) Destruct() error {
+func (s *localState) Destruct() error {
 	s.closed()
 	s.closeWebhook()
 	err := errors.Join(s.limiter.Close(), s.registry.Close())

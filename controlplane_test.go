@@ -39,10 +39,10 @@ func limitsOf(t *testing.T, texts ...string) (limits []limiter.Limit) {
 	return limits
 }
 
-func operating(gateways ...*handlers.Gateway) operated {
+func planeOf(gateways ...*handlers.Gateway) controlPlane {
 	app := new(App)
 	app.gateways = gateways
-	return operated{app}
+	return controlPlane{app}
 }
 
 // texts names the rules that are yielded, n at most.
@@ -59,7 +59,7 @@ func TestAKeyOfSeveralGatesHasTheLimitsOfAll(t *testing.T) {
 	own := limitsOf(t, "5 requests/minute")
 	east := gatewayOf(t, []string{"60 requests/minute"}, keys.Config{ID: "both", Spec: keys.Spec{Limits: own}}, keys.Config{ID: "east"})
 	west := gatewayOf(t, []string{"9 requests/minute", "1 usd/day"}, keys.Config{ID: "both", Spec: keys.Spec{Limits: own}}, keys.Config{ID: "west", Spec: keys.Spec{Team: "red"}})
-	a := operating(east, west)
+	a := planeOf(east, west)
 	want := []string{"both 5 requests/minute", "both 1 usd/day", "east 60 requests/minute", "west 9 requests/minute", "west 1 usd/day"}
 	if got := texts(a.Rules(limiter.ScopeKey, ""), 99); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
@@ -86,9 +86,9 @@ func TestLimitsOfTeamsModelsAndBackendsComeInTheOrderOfTheirNames(t *testing.T) 
 		}
 		g.Policy.Models = append(g.Policy.Models, &handlers.Model{Pattern: p, Rules: rule(limiter.ScopeModel, text, "3 concurrent")})
 	}
-	a := operating(g)
+	a := planeOf(g)
 	for _, name := range []string{"west", "east", "west"} {
-		a.operate(&routing.Backend{Name: name, Rules: rule(limiter.ScopeBackend, name, "4 concurrent")}, nil, nil)
+		a.addBackend(&routing.Backend{Name: name, Rules: rule(limiter.ScopeBackend, name, "4 concurrent")}, nil, nil)
 	}
 	for kind, want := range map[limiter.ScopeKind][]string{
 		limiter.ScopeTeam:    {"blue 2 concurrent", "red 1 concurrent"},
@@ -111,7 +111,7 @@ func TestAPageOfManyKeysMakesNoRulesOfOthers(t *testing.T) {
 	for i := range configs {
 		configs[i].ID = fmt.Sprintf("k%06d", i)
 	}
-	a := operating(gatewayOf(t, []string{"60 requests/minute"}, configs...))
+	a := planeOf(gatewayOf(t, []string{"60 requests/minute"}, configs...))
 	for _, from := range []string{"", "k010000", "k019899"} {
 		allocs := testing.AllocsPerRun(5, func() {
 			if got := texts(a.Rules(limiter.ScopeKey, from), 100); len(got) != 100 {

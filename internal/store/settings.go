@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"bufio"
@@ -15,8 +15,8 @@ const settingsTimeout = 500 * time.Millisecond
 // serverSettings asks Redis what it does when its memory is full, and whether it
 // keeps an append-only file; of a Cluster, one of its nodes. Nil is what it does not
 // say: its user may be let to nothing but keys.
-func (l *limits) serverSettings(ctx context.Context) (eviction *string, appendOnly *bool) {
-	p := l.told()
+func (l *sharedState) serverSettings(ctx context.Context) (eviction *string, appendOnly *bool) {
+	p := l.openPeers()
 	if p == nil {
 		return nil, nil
 	}

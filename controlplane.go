@@ -17,26 +17,27 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// operatedBackend is a backend with what is told of its configuration.
-type operatedBackend struct {
+// backendInfo is a backend with the parts of its configuration that the control plane
+// shows.
+type backendInfo struct {
 	*routing.Backend
 	transport *backends.Transport
 	upstreams []string
 }
 
-// operate notes a backend to be told of. One that several gates have is the same in
-// all of them.
-func (a *App) operate(b *routing.Backend, transport *backends.Transport, upstreams []string) {
-	if !slices.ContainsFunc(a.backends, func(other *operatedBackend) bool { return other.Name == b.Name }) {
-		a.backends = append(a.backends, &operatedBackend{b, transport, upstreams})
+// addBackend adds a backend to those of the control plane. One that several gates have
+// is the same in all of them.
+func (a *App) addBackend(b *routing.Backend, transport *backends.Transport, upstreams []string) {
+	if !slices.ContainsFunc(a.backends, func(other *backendInfo) bool { return other.Name == b.Name }) {
+		a.backends = append(a.backends, &backendInfo{b, transport, upstreams})
 	}
 }
 
 // State implements [control.Gate].
-func (a operated) State() (control.State, *control.Problem) { return a, nil }
+func (a controlPlane) State() (control.State, *control.Problem) { return a, nil }
 
 // Rules implements [control.State].
-func (a operated) Rules(kind limiter.ScopeKind, from string) iter.Seq[*limiter.Rule] {
+func (a controlPlane) Rules(kind limiter.ScopeKind, from string) iter.Seq[*limiter.Rule] {
 	switch kind {
 	case limiter.ScopeKey:
 		return a.keyRules(from)
@@ -71,7 +72,7 @@ func rulesFrom(byID map[string][]*limiter.Rule, from string) iter.Seq[*limiter.R
 
 // keyRules yields the limits of the keys by themselves. They are made as they are
 // listed: most keys are never seen by this gate.
-func (a operated) keyRules(from string) iter.Seq[*limiter.Rule] {
+func (a controlPlane) keyRules(from string) iter.Seq[*limiter.Rule] {
 	return func(yield func(*limiter.Rule) bool) {
 		for _, same := range a.keys(from) {
 			var rules []*limiter.Rule
@@ -105,7 +106,7 @@ type gateKey struct {
 
 // keys yields the ids of all keys in their order, from one on, each with what it is
 // at the gates that take it. The slice is good until the next one.
-func (a operated) keys(from string) iter.Seq2[string, []gateKey] {
+func (a controlPlane) keys(from string) iter.Seq2[string, []gateKey] {
 	return func(yield func(string, []gateKey) bool) {
 		left := make([][]*keys.Key, len(a.gateways))
 		for i, g := range a.gateways {
@@ -138,7 +139,7 @@ func (a operated) keys(from string) iter.Seq2[string, []gateKey] {
 
 // teamRules are the limits of the teams that are declared, by their ids. The
 // configuration's win over those that were made at runtime.
-func (a operated) teamRules() map[string][]*limiter.Rule {
+func (a controlPlane) teamRules() map[string][]*limiter.Rule {
 	byID := make(map[string][]*limiter.Rule)
 	for _, team := range a.runtimeTeams() {
 		rules := make([]*limiter.Rule, 0, len(team.Limits))
@@ -155,7 +156,7 @@ func (a operated) teamRules() map[string][]*limiter.Rule {
 	return byID
 }
 
-func (a operated) runtimeTeams() []*registry.Team {
+func (a controlPlane) runtimeTeams() []*registry.Team {
 	reg, err := a.Registry()
 	if err != nil {
 		return nil
@@ -164,7 +165,7 @@ func (a operated) runtimeTeams() []*registry.Team {
 }
 
 // modelRules are the limits of the model blocks, by their patterns.
-func (a operated) modelRules() map[string][]*limiter.Rule {
+func (a controlPlane) modelRules() map[string][]*limiter.Rule {
 	byPattern := make(map[string][]*limiter.Rule)
 	for _, g := range a.gateways {
 		for _, model := range g.Policy.Models {
@@ -175,8 +176,8 @@ func (a operated) modelRules() map[string][]*limiter.Rule {
 }
 
 // Peek implements [control.State].
-func (a operated) Peek(ctx context.Context, rules []*limiter.Rule) (states []limiter.State, own bool, err error) {
-	shared := a.shared()
+func (a controlPlane) Peek(ctx context.Context, rules []*limiter.Rule) (states []limiter.State, own bool, err error) {
+	shared := a.store.Shared()
 	shared.Acquire()
 	defer shared.Release()
 	l := shared.Limiter()
@@ -189,7 +190,7 @@ func (a operated) Peek(ctx context.Context, rules []*limiter.Rule) (states []lim
 }
 
 // Backends implements [control.State].
-func (a operated) Backends(now time.Time) []control.Backend {
+func (a controlPlane) Backends(now time.Time) []control.Backend {
 	up := a.metrics.BackendsUp()
 	list := make([]control.Backend, 0, len(a.App.backends))
 	for _, b := range a.App.backends {
@@ -202,10 +203,10 @@ func (a operated) Backends(now time.Time) []control.Backend {
 	return list
 }
 
-// show tells of a backend what is known of it. Of what it was asked for, models that
+// show returns the state of a backend. Of what it was asked for, models that
 // are hidden have no name; those that the configuration or the backend itself names
 // have.
-func (b *operatedBackend) show(now time.Time, hideModels bool) control.Backend {
+func (b *backendInfo) show(now time.Time, hideModels bool) control.Backend {
 	live := b.State.Snapshot(now)
 	shown := control.Backend{
 		Name:      b.Name,
@@ -232,16 +233,16 @@ func (b *operatedBackend) show(now time.Time, hideModels bool) control.Backend {
 		shown.FirstTokenSeconds = &seconds
 	}
 	for _, cooling := range live.Cooldowns {
-		told := control.Cooldown{Until: cooling.Until.Unix(), Reason: control.Failed}
+		cooldown := control.Cooldown{Until: cooling.Until.Unix(), Reason: control.Failed}
 		if cooling.Limited {
-			told.Reason = control.RateLimited
+			cooldown.Reason = control.RateLimited
 		}
 		if cooling.Model != "" {
-			if told.Model = &cooling.Model; hideModels {
-				*told.Model = "*"
+			if cooldown.Model = &cooling.Model; hideModels {
+				*cooldown.Model = "*"
 			}
 		}
-		shown.Cooldowns = append(shown.Cooldowns, told)
+		shown.Cooldowns = append(shown.Cooldowns, cooldown)
 	}
 	shown.Credentials.Total, shown.Credentials.Resting = b.transport.Credentials(now)
 	if b.Catalog.Known() {
@@ -256,8 +257,8 @@ func (b *operatedBackend) show(now time.Time, hideModels bool) control.Backend {
 }
 
 // Requests implements [control.State].
-func (a operated) Requests(n int, now time.Time) control.RequestList {
-	running, total := a.state.requests.List(n)
+func (a controlPlane) Requests(n int, now time.Time) control.RequestList {
+	running, total := a.store.Shared().InFlight().List(n)
 	list := control.RequestList{Data: make([]control.Request, 0, len(running)), Total: total}
 	for _, r := range running {
 		shown := control.Request{
@@ -276,7 +277,7 @@ func (a operated) Requests(n int, now time.Time) control.RequestList {
 }
 
 // Rejections implements [control.State].
-func (a operated) Rejections() control.RejectionList {
+func (a controlPlane) Rejections() control.RejectionList {
 	list := control.RejectionList{Since: a.metrics.Since().Unix(), Data: []control.Rejection{}}
 	for _, r := range a.metrics.Rejections() {
 		list.Data = append(list.Data, control.Rejection{Reason: r.Reason, Scope: r.Scope, Count: r.Count})
@@ -285,13 +286,13 @@ func (a operated) Rejections() control.RejectionList {
 }
 
 // Status implements [control.State].
-func (a operated) Status(ctx context.Context) control.Status {
+func (a controlPlane) Status(ctx context.Context) control.Status {
 	return control.Status{
 		Version:        version(),
 		StartedAt:      a.metrics.Since().Unix(),
 		Store:          a.storeState(ctx),
 		Gates:          a.gates(),
-		Inflight:       a.state.requests.Len(),
+		Inflight:       a.store.Shared().InFlight().Len(),
 		Keys:           a.countKeys(),
 		Teams:          len(a.teamRules()),
 		RuntimeKeys:    a.runtimeKeys,
@@ -300,11 +301,11 @@ func (a operated) Status(ctx context.Context) control.Status {
 	}
 }
 
-// storeState tells whether the stores answer: that of usage, and that which gates
+// storeState reports whether the stores answer: that of usage, and that which gates
 // share.
-func (a operated) storeState(ctx context.Context) control.Store {
+func (a controlPlane) storeState(ctx context.Context) control.Store {
 	s := control.Store{Type: a.Store.Kind()}
-	shared := a.shared()
+	shared := a.store.Shared()
 	shared.Acquire()
 	defer shared.Release()
 	ledger, err := shared.Ledger()
@@ -313,22 +314,22 @@ func (a operated) storeState(ctx context.Context) control.Store {
 		if mode, away := guarded.Away(); away {
 			word := mode.String()
 			s.Up, s.Mode = false, &word
-		} else if a.limits != nil {
-			s.Eviction, s.AppendOnly = a.limits.serverSettings(ctx)
+		} else {
+			s.Eviction, s.AppendOnly = a.store.RedisSettings(ctx)
 		}
 	}
 	return s
 }
 
 // gates is how many share the limits.
-func (a operated) gates() int {
-	if guarded, ok := a.shared().Limiter().(*limiter.Guarded); ok {
+func (a controlPlane) gates() int {
+	if guarded, ok := a.store.Shared().Limiter().(*limiter.Guarded); ok {
 		return guarded.Gates()
 	}
 	return 1
 }
 
-func (a operated) countKeys() (n int) {
+func (a controlPlane) countKeys() (n int) {
 	if len(a.gateways) == 1 {
 		return a.gateways[0].Keys.Current().Len()
 	}
@@ -337,8 +338,6 @@ func (a operated) countKeys() (n int) {
 	}
 	return n
 }
-
-func (a operated) hideModels() bool { return a.Metrics != nil && a.Metrics.HideModels }
 
 // version is that of this module in the binary.
 func version() string {
@@ -358,4 +357,4 @@ func version() string {
 	return "unknown"
 }
 
-var _ control.State = operated{}
+var _ control.State = controlPlane{}

@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"context"
@@ -24,10 +24,10 @@ var sharedLimits = caddy.NewUsagePool()
 
 // limits are the limits of a `store redis`. The state has what else is shared,
 // among it the ledger, so that a change of the Redis opens no second one.
-type limits struct {
-	*state
-	pooled   string // its key
-	leased   leases // by requests in flight
+type sharedState struct {
+	*localState
+	pooled   string   // its key
+	leased   refCount // by requests in flight
 	options  limiter.RedisOptions
 	registry *registry.Registry // of keys that are made at runtime
 	guarding limiter.GuardedOptions
@@ -41,34 +41,34 @@ type limits struct {
 	peers atomic.Pointer[peers] // opened likewise
 }
 
-// limitsFor returns the limits of a configuration's store, nil where the state has
+// sharedFor returns the limits of a configuration's store, nil where the state has
 // them; give them back with drop.
-func limitsFor(app *App) (*limits, error) {
-	if app.Store.Kind() != "redis" {
+func sharedFor(c *Config, local *localState) (*sharedState, error) {
+	if c.Store.Kind() != "redis" {
 		return nil, nil
 	}
-	c := app.Store.Redis
-	if c == nil {
-		c = new(config.Redis)
+	rc := c.Store.Redis
+	if rc == nil {
+		rc = new(config.Redis)
 	}
-	options, err := c.Options()
+	options, err := rc.Options()
 	if err != nil {
 		return nil, err
 	}
-	mode, err := limiter.ParseOutage(c.Outage)
+	mode, err := limiter.ParseOutage(rc.Outage)
 	if err != nil {
 		return nil, err
 	}
-	key, err := c.Key(app.state.key)
+	key, err := rc.Key(local.key)
 	if err != nil {
 		return nil, err
 	}
 	value, _, err := sharedLimits.LoadOrNew(key, func() (caddy.Destructor, error) {
-		l := &limits{state: app.state, pooled: key, options: options}
-		l.metrics.Store(app.metrics)
-		l.options.Seed, l.options.Epoch, l.options.OnError = app.state.used, app.state.epoch, l.failed
+		l := &sharedState{localState: local, pooled: key, options: options}
+		l.metrics.Store(c.Metrics)
+		l.options.Seed, l.options.Epoch, l.options.OnError = local.used, local.epoch, l.failed
 		l.guarding = limiter.GuardedOptions{
-			Mode: mode, Replicas: c.Replicas, Seed: app.state.usedHere, Seedable: app.state.usageIsBack,
+			Mode: mode, Replicas: rc.Replicas, Seed: local.usedHere, Seedable: local.usageIsBack,
 			OnChange: l.changed, OnError: l.count,
 		}
 		l.registry = newRegistry(func() (registry.Storage, error) { return openRedisKeys(options) })
@@ -77,22 +77,22 @@ func limitsFor(app *App) (*limits, error) {
 	if err != nil {
 		return nil, err
 	}
-	return value.(*limits), nil
+	return value.(*sharedState), nil
 }
 
 // start shows in a configuration's metrics whether the store is there.
-func (l *limits) start(app *App) {
-	l.metrics.Store(app.metrics)
-	l.told()
+func (l *sharedState) start(c *Config) {
+	l.metrics.Store(c.Metrics)
+	l.openPeers()
 	away := false
 	if guarded, err := l.guarded(); err == nil {
 		_, away = guarded.Away()
 	}
-	app.metrics.StoreUp("redis", !away)
+	c.Metrics.StoreUp("redis", !away)
 }
 
 // guarded returns the store, opened if it is not yet.
-func (l *limits) guarded() (*limiter.Guarded, error) {
+func (l *sharedState) guarded() (*limiter.Guarded, error) {
 	if g := l.open.Load(); g != nil {
 		return g, nil
 	}
@@ -112,7 +112,7 @@ func (l *limits) guarded() (*limiter.Guarded, error) {
 }
 
 // Limiter is where limits are held.
-func (l *limits) Limiter() limiter.Limiter {
+func (l *sharedState) Limiter() limiter.Limiter {
 	g, err := l.guarded()
 	if err != nil {
 		return noLimiter{err} // provisioning has passed the options
@@ -121,45 +121,45 @@ func (l *limits) Limiter() limiter.Limiter {
 }
 
 // Acquire takes a reference for a request in flight.
-func (l *limits) Acquire() {
-	l.state.Acquire()
+func (l *sharedState) Acquire() {
+	l.localState.Acquire()
 	l.leased.acquire(func() { sharedLimits.LoadOrStore(l.pooled, l) })
 }
 
 // Release gives a request's reference back.
-func (l *limits) Release() {
+func (l *sharedState) Release() {
 	l.leased.release(l.drop)
-	l.state.Release()
+	l.localState.Release()
 }
 
 // drop gives a reference back; the last one closes the store. It comes before that
 // of the state, whose ledger seeds quotas.
-func (l *limits) drop() {
-	_, _ = sharedLimits.Delete(l.pooled) // Destruct has told its error
+func (l *sharedState) drop() {
+	_, _ = sharedLimits.Delete(l.pooled) // Destruct has logged its error
 }
 
-// changed tells that the store is away, or back.
-func (l *limits) changed(up bool, reason error) {
+// changed logs that Redis is unavailable, or available again.
+func (l *sharedState) changed(up bool, reason error) {
 	l.metrics.Load().StoreUp("redis", up)
 	logger := caddy.Log().Named("pinegate")
 	if up {
-		logger.Info("the store of limits is back", zap.String("store", "redis"))
+		logger.Info("rate-limit store available again", zap.String("store", "redis"))
 		return
 	}
 	why := limiter.ReasonOther
 	if known := new(limiter.Unavailable); errors.As(reason, &known) {
 		why = known.Reason
 	}
-	logger.Error("the store of limits is away", zap.String("store", "redis"),
+	logger.Error("rate-limit store unavailable", zap.String("store", "redis"),
 		zap.Stringer("outage", l.guarding.Mode), zap.String("reason", why), zap.Error(reason))
 }
 
 // count counts a call that the store failed. What it means is logged once.
-func (l *limits) count(error) { l.metrics.Load().StoreError("redis") }
+func (l *sharedState) count(error) { l.metrics.Load().StoreError("redis") }
 
-// failed is told of calls in the background: of a gate without requests they are
+// failed reports failed calls in the background: of a gate without requests they are
 // the only ones.
-func (l *limits) failed(err error) {
+func (l *sharedState) failed(err error) {
 	l.count(err)
 	if g := l.open.Load(); g != nil {
 		g.Report(err)
@@ -167,7 +167,7 @@ func (l *limits) failed(err error) {
 }
 
 // Destruct closes the store once the last reference is gone.
-func (l *limits) Destruct() error {
+func (l *sharedState) Destruct() error {
 	err := l.registry.Close()
 	if p := l.peers.Load(); p != nil {
 		err = errors.Join(err, p.Close())
@@ -183,7 +183,7 @@ func (l *limits) Destruct() error {
 
 // quietRedis sends what the client of Redis logs by itself, which is for all
 // clients of a process, to Caddy's log at debug: it says of each connection what is
-// told here once.
+// reported here once.
 var quietRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
 
 type redisLog struct{}

@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"sync"
@@ -9,7 +9,7 @@ import (
 // However many come and go at once, what they share is held while there is any of
 // them, and let go of behind the last one.
 func TestLeasesHoldWhatTheyShare(t *testing.T) {
-	var l leases
+	var l refCount
 	var refs, most atomic.Int64
 	take := func() { refs.Add(1) }
 	drop := func() { refs.Add(-1) }
@@ -40,7 +40,7 @@ func TestLeasesHoldWhatTheyShare(t *testing.T) {
 }
 
 func TestLeasesTakeOneReference(t *testing.T) {
-	var l leases
+	var l refCount
 	refs := 0
 	for range 3 {
 		l.acquire(func() { refs++ })

@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// peers is what the gates of one Redis tell each other beside limits and usage:
+// peers holds what the gates of one Redis share beside limits and usage:
 // who made the responses that backends store, and which backends are to be left
 // alone. While Redis is away each gate goes by what it knows itself.
 type peers struct {
@@ -27,8 +27,8 @@ type peers struct {
 // a response, where the store has no timeout.
 const defaultResponsesTimeout = 50 * time.Millisecond
 
-// openPeers begins to tell and to be told. It waits for no network.
-func openPeers(s *state, options limiter.RedisOptions) (*peers, error) {
+// newPeers starts to share. It does not wait for the network.
+func newPeers(s *localState, options limiter.RedisOptions) (*peers, error) {
 	quietRedis()
 	client, err := limiter.NewClient(options)
 	if err != nil {
@@ -48,9 +48,9 @@ func (p *peers) Close() error {
 	return p.client.Close()
 }
 
-// told returns the gate's peers, opened if they are not yet; nil where they can't
+// openPeers returns the gate's peers, opened if they are not yet; nil where they can't
 // be, though provisioning has passed the options.
-func (l *limits) told() *peers {
+func (l *sharedState) openPeers() *peers {
 	if p := l.peers.Load(); p != nil {
 		return p
 	}
@@ -59,9 +59,9 @@ func (l *limits) told() *peers {
 	if p := l.peers.Load(); p != nil {
 		return p
 	}
-	p, err := openPeers(l.state, l.options)
+	p, err := newPeers(l.localState, l.options)
 	if err != nil {
-		caddy.Log().Named("pinegate").Error("gates tell each other nothing", zap.Error(err))
+		caddy.Log().Named("pinegate").Error("cannot share state with other gates", zap.Error(err))
 		return nil
 	}
 	l.peers.Store(p)
@@ -69,9 +69,9 @@ func (l *limits) told() *peers {
 }
 
 // Responses returns the stored responses, shared with the other gates.
-func (l *limits) Responses() *stored.Responses {
-	if p := l.told(); p != nil {
+func (l *sharedState) Responses() *stored.Responses {
+	if p := l.openPeers(); p != nil {
 		return p.responses
 	}
-	return l.state.Responses()
+	return l.localState.Responses()
 }

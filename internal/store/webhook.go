@@ -1,24 +1,13 @@
-package pinegate
+package store
 
 import (
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/handlers"
 	"github.com/amanycodes/pine-gate/internal/alerts"
 )
-
-// alerts is what is told of quotas of the gate's requests, nil where nothing is.
-func (h *Handler) alerts(app *App) *handlers.Alerts {
-	if len(h.Alert) == 0 {
-		return nil
-	}
-	percents := slices.Sorted(slices.Values(h.Alert))
-	return &handlers.Alerts{Percents: percents, Budgets: &app.state.budgets, Webhook: app.state.webhook}
-}
 
 // How long alerts that wait for the webhook may take when the state is closed: when
 // the process exits, and when it goes on without it.
@@ -28,7 +17,7 @@ const (
 )
 
 // closeWebhook sends what waits and holds up nothing but an exit.
-func (s *state) closeWebhook() {
+func (s *localState) closeWebhook() {
 	if caddy.Exiting() {
 		s.webhook.Close(exitAlerts)
 		return
@@ -37,16 +26,16 @@ func (s *state) closeWebhook() {
 }
 
 // configureWebhook says where alerts go. It must be called with s.mu held.
-func (s *state) configureWebhook(app *App) {
-	if app.Webhook == nil {
+func (s *localState) configureWebhook(c *Config) {
+	if c.Webhook == nil {
 		s.webhook.Configure(nil)
 		return
 	}
-	s.webhook.Configure(app.Webhook.Target)
+	s.webhook.Configure(c.Webhook.Target)
 }
 
-// reportAlert tells what became of an alert that was to be sent.
-func (s *state) reportAlert(a alerts.Alert, outcome alerts.Outcome, reason error) {
+// reportAlert counts and logs the outcome of sending an alert.
+func (s *localState) reportAlert(a alerts.Alert, outcome alerts.Outcome, reason error) {
 	if h := s.health.Load(); h != nil {
 		h.metrics.Webhook(string(outcome))
 	}
@@ -55,8 +44,8 @@ func (s *state) reportAlert(a alerts.Alert, outcome alerts.Outcome, reason error
 	switch outcome {
 	case alerts.Delivered:
 	case alerts.Retried:
-		logger.Warn("an alert did not reach the webhook, and is sent again", fields...)
+		logger.Warn("alert not delivered to the webhook, retrying", fields...)
 	default:
-		logger.Error("an alert did not reach the webhook", fields...)
+		logger.Error("alert not delivered to the webhook", fields...)
 	}
 }

@@ -1,4 +1,4 @@
-package pinegate
+package store
 
 import (
 	"fmt"
@@ -22,24 +22,21 @@ type ledgerOptions struct {
 	usage.Settings
 	shared     bool        // with other gates
 	hideModels bool        // in events
-	status     func(error) // told when its disk begins to fail and when it works again
+	status     func(error) // called when its disk begins to fail and when it works again
 }
 
-// opener tells a store's key in the pool and how to open its ledger.
-func opener(store *config.Store, logger *zap.Logger) (string, openLedger, error) {
-	if store == nil {
-		store = new(config.Store)
-	}
-	switch store.Type {
+// opener returns a store's key in the pool and how to open its ledger.
+func opener(c *config.Store, logger *zap.Logger) (string, openLedger, error) {
+	switch c.Kind() {
 	case "memory":
 		return "memory", func(o ledgerOptions) (usage.Ledger, error) {
 			return usagememory.New(o.Retention), nil
 		}, nil
-	case "", "file", "redis":
+	case "file", "redis":
 	default:
-		return "", nil, fmt.Errorf("unknown store %q: expected file, memory or redis", store.Type)
+		return "", nil, fmt.Errorf("unknown store %q: expected file, memory or redis", c.Type)
 	}
-	dir, err := store.Path()
+	dir, err := c.Path()
 	if err != nil {
 		return "", nil, err
 	}
