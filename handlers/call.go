@@ -110,6 +110,9 @@ func (c *call) refuse(err *wire.Error) {
 // countRefusal counts a refusal by its kind. Refusals for a limit have been
 // counted with their scope where it is known.
 func (c *call) countRefusal(err *wire.Error) {
+	if c.endpoint == wire.Ready {
+		return // a probe is no request that was rejected
+	}
 	reason, scope := refusalReason(err.Kind)
 	if c.answer.scope != "" {
 		scope = c.answer.scope
