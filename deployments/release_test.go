@@ -152,7 +152,7 @@ func TestDependabotKnowsWhatIsPinned(t *testing.T) {
 			known[u.Ecosystem+" "+dir] = true
 		}
 	}
-	for _, want := range []string{"gomod /", "gomod /conformance", "gomod /deployments", "github-actions /", "docker /", "docker-compose /deployments/compose"} {
+	for _, want := range []string{"gomod /", "gomod /bench", "gomod /browser", "gomod /conformance", "gomod /deployments", "github-actions /", "docker /", "docker-compose /deployments/compose"} {
 		if !known[want] {
 			t.Errorf("nobody updates %s", want)
 		}
