@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// WriteCSV writes the page as CSV (RFC 4180) with a header line: start_time and
-// end_time in unix seconds, then the columns of a result under their names in
-// JSON, a line for each result. What is null in JSON is empty. CSV has no place
-// for NextPage: whoever sends the page puts it in a header.
+// WriteCSV writes the page as CSV (RFC 4180) with a header line and a line for each
+// result: start_time and end_time in unix seconds, then the columns under their
+// names in JSON. What is null in JSON is empty. NextPage is left out: the caller
+// sends it in a header.
 //
-// Model names are what callers say, and a spreadsheet takes a cell that begins
-// like a formula for one: such a name is written behind an apostrophe (OWASP,
-// "CSV Injection").
+// Model names come from callers, and a spreadsheet evaluates a cell that begins
+// like a formula: such a name is written behind an apostrophe (OWASP, "CSV
+// Injection").
 func (p *Page) WriteCSV(w io.Writer) error {
 	out := csv.NewWriter(w)
 	line := []string{"start_time", "end_time"}
@@ -25,7 +25,7 @@ func (p *Page) WriteCSV(w io.Writer) error {
 	for _, c := range numbers {
 		line = append(line, c.name)
 	}
-	_ = out.Write(append(line, "cost_usd")) // Error tells
+	_ = out.Write(append(line, "cost_usd")) // out.Error returns it
 	for i := range p.Data {
 		bucket := &p.Data[i]
 		start, end := strconv.FormatInt(bucket.StartTime, 10), strconv.FormatInt(bucket.EndTime, 10)
@@ -56,8 +56,8 @@ func cell(label *string) string {
 	if label == nil {
 		return ""
 	}
-	// The first character that shows counts, as programs trim cells; a tab or
-	// a line break at the beginning starts a formula by itself in some.
+	// The first visible character counts, as programs trim cells. In some, a tab or
+	// a line break at the beginning starts a formula by itself.
 	if shown := strings.TrimLeft(*label, " "); shown != "" && strings.ContainsRune("=+-@\t\r\n", rune(shown[0])) {
 		return "'" + *label
 	}

@@ -9,23 +9,23 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Page is an answer to a Query, and its JSON form that of `/v1/usage`.
+// Page is the answer to a Query. Its JSON form is that of `/v1/usage`.
 type Page struct {
 	Object   string   `json:"object"`    // "page"
 	Data     []Bucket `json:"data"`      // oldest first
-	HasMore  bool     `json:"has_more"`  // the range does not end here
-	NextPage *string  `json:"next_page"` // the `page` that goes on; nil at the end
+	HasMore  bool     `json:"has_more"`  // the range continues
+	NextPage *string  `json:"next_page"` // the `page` parameter of the next page; nil at the end
 }
 
-// Bucket is a stretch of time with what was used in it.
+// Bucket is a period of time with what was used in it.
 type Bucket struct {
 	Object    string   `json:"object"`     // "bucket"
 	StartTime int64    `json:"start_time"` // unix seconds
 	EndTime   int64    `json:"end_time"`   // unix seconds: the next bucket's start
-	Results   []Result `json:"results"`    // sorted by what they are grouped by; empty where nothing was used
+	Results   []Result `json:"results"`    // sorted by their labels; empty if nothing was used
 }
 
-// Result is a sum of records. What it is not grouped by is nil.
+// Result is a sum of records. Labels that it is not grouped by are nil.
 type Result struct {
 	Object            string  `json:"object"` // "usage.result"
 	Key               *string `json:"key"`
@@ -42,10 +42,10 @@ type Result struct {
 	ReasoningTokens   int64   `json:"reasoning_tokens"`
 	EstimatedRequests int64   `json:"estimated_requests"`
 	UnpricedRequests  int64   `json:"unpriced_requests"`
-	CostUSD           *USD    `json:"cost_usd"` // of what is priced; nil where nothing is
+	CostUSD           *USD    `json:"cost_usd"` // of the requests with a price; nil if there are none
 }
 
-// column is one number of a result, by its name in JSON and CSV.
+// column is one number of a result, with its name in JSON and CSV.
 type column struct {
 	name  string
 	value func(*Result) int64
@@ -64,7 +64,7 @@ var numbers = []column{
 	{"unpriced_requests", func(r *Result) int64 { return r.UnpricedRequests }},
 }
 
-// numberNames are those of numbers as they stand in front of a value in JSON.
+// numberNames are the names of numbers as they precede a value in JSON.
 var numberNames = func() (names []string) {
 	for _, c := range numbers {
 		names = append(names, `,"`+c.name+`":`)
@@ -72,17 +72,17 @@ var numberNames = func() (names []string) {
 	return names
 }()
 
-// labels are what a result may be grouped by, in the order of dimensions.
+// labels returns the labels of a result in the order of dimensions.
 func (r *Result) labels() [5]*string {
 	return [...]*string{r.Key, r.Team, r.Model, r.Backend, r.Endpoint}
 }
 
-// flushSize is how many bytes are gathered for one write.
+// flushSize is the number of bytes that are gathered for one write.
 const flushSize = 32 << 10
 
-// WriteJSON writes the page as JSON. It is what json.Marshal answers, piece by
-// piece and without reflection: a page may hold 200,000 results. The error is
-// the writer's.
+// WriteJSON writes the page as JSON. The result is that of json.Marshal, but written
+// piece by piece and without reflection: a page may hold 200,000 results. The error
+// is that of the writer.
 func (p *Page) WriteJSON(w io.Writer) error {
 	b := append(make([]byte, 0, flushSize+4096), `{"object":"page","data":[`...)
 	for i := range p.Data {
@@ -120,7 +120,7 @@ func (p *Page) WriteJSON(w io.Writer) error {
 	return nil
 }
 
-// MarshalJSON is what WriteJSON writes.
+// MarshalJSON returns what WriteJSON writes.
 func (p *Page) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	err := p.WriteJSON(&b)
@@ -148,7 +148,7 @@ func (r *Result) append(b []byte) []byte {
 	return append(b, '}')
 }
 
-// plainLabel tells whether a name stands in JSON as it is, as nearly all do.
+// plainLabel reports whether a name needs no escapes in JSON, as nearly all.
 func plainLabel(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7F || c == '"' || c == '\\' {
@@ -167,8 +167,7 @@ func appendLabel(b []byte, label *string) []byte {
 		b = append(b, *label...)
 		return append(b, '"')
 	}
-	// Names with invalid UTF-8 are quoted with replacement characters, and that
-	// is the only error.
+	// The only error is invalid UTF-8, which is quoted with replacement characters.
 	b, _ = jsontext.AppendQuote(b, *label)
 	return b
 }

@@ -12,14 +12,13 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/decimal"
 )
 
-// part is so many tokens at one rate.
+// part is a number of tokens with one rate.
 type part struct{ rate, tokens int64 }
 
-// Cost is what was used, in nano-USD, rounded once, half up. It is never
-// negative, and stops at the largest int64. It is not known where something was
-// used whose rate is not: a service tier that is dearer than the standard one,
-// or a kind of token. Tiers that are cheaper cost what the standard one does
-// where their own rates are not known.
+// Cost returns the cost of what was used, in nano-USD, rounded once, half up. It is
+// never negative, and at most the largest int64. It is unknown if the rate of a
+// kind of token is, or of a service tier that costs more than the standard one. A
+// cheaper tier without rates of its own costs as much as the standard one.
 func (p *Price) Cost(u Used) (nanoUSD int64, known bool) {
 	if u.Seconds > 0 && (p.Second != Unknown || u.Tokens == (wire.Tokens{})) {
 		return secondsCost(p.Second, u.Seconds), p.Second != Unknown
@@ -37,12 +36,12 @@ func (p *Price) Cost(u Used) (nanoUSD int64, known bool) {
 	return sum(parts[:]), true
 }
 
-// Most is the most that a request may cost that asks for so much: the input in
-// nano-USD, as if all of it were of the dearest kind that it may be, and a token
-// of output in pico-USD. Before the answer nobody knows what a cache will take
-// part in, nor which tier an account takes by default. It is not known where the
-// request asks for a tier, or holds what has to be paid for, without a known
-// price; what is returned then is the most of what is known.
+// Most returns the most that a request may cost: its input in nano-USD, as if all
+// of it were of the most expensive kind that it may be, and a token of output in
+// pico-USD. Before the answer it is unknown what will be read from a cache, and
+// which tier an account has by default. known is false if the request asks for a
+// tier, or holds a kind of input, without a known price; the result is the most of
+// what is known then.
 func (p *Price) Most(a Asked) (nanoUSD, outputRate int64, known bool) {
 	schedules, known := p.asked(a.Tier)
 	for _, schedule := range schedules {
@@ -63,8 +62,8 @@ func (p *Price) Most(a Asked) (nanoUSD, outputRate int64, known bool) {
 	return nanoUSD, outputRate, known && p.Input != Unknown
 }
 
-// served is the schedule of a request that a tier has served; nil where that is
-// not known.
+// served returns the schedule of a request that was served by a tier; nil if it is
+// unknown.
 func (p *Price) served(tier wire.ServiceTier) *Schedule {
 	if p.Services == nil {
 		return &p.Schedule
@@ -83,9 +82,9 @@ func (p *Price) served(tier wire.ServiceTier) *Schedule {
 	return &p.Schedule
 }
 
-// asked are the schedules by which a request may be charged that asks for a
-// tier: it may be served by the standard one all the same. They are not all
-// known where known is false.
+// asked returns the schedules by which a request that asks for a tier may be
+// charged: it may be served by the standard one all the same. known is false if
+// one of them is unknown.
 func (p *Price) asked(tier wire.ServiceTier) (schedules [2]*Schedule, known bool) {
 	schedules[0] = &p.Schedule
 	switch {
@@ -99,7 +98,7 @@ func (p *Price) asked(tier wire.ServiceTier) (schedules [2]*Schedule, known bool
 	return schedules, schedules[1] != nil
 }
 
-// at are the rates of a request with so much input.
+// at returns the rates of a request by its tokens of input.
 func (s *Schedule) at(input int64) *Rates {
 	rates := &s.Rates
 	for i := range s.Tiers {
@@ -110,8 +109,8 @@ func (s *Schedule) at(input int64) *Rates {
 	return rates
 }
 
-// parts takes what was used apart by rate. Where something is more than what it
-// is a part of, it counts as what it is.
+// parts splits what was used by rate. A part that is larger than its whole counts
+// as it is.
 func (r *Rates) parts(u *Used) [13]part {
 	audio := min(max(u.AudioInput, 0), max(u.Input, 0))
 	image := min(max(u.ImageInput, 0), max(u.Input, 0)-audio)
@@ -120,8 +119,8 @@ func (r *Rates) parts(u *Used) [13]part {
 	hour := min(max(u.HourWrite, 0), written)
 	text = max(text-written, 0)
 
-	// Nobody says of which kind the tokens were that a cache had. They are taken
-	// to be of those of which it saves least, so that no bill is too small.
+	// The kinds of the tokens in a cache are unknown. They count as those for which
+	// a cache saves least, so that the cost is not too small.
 	inputs := [3]struct {
 		plain, cached part
 	}{
@@ -144,23 +143,23 @@ func (r *Rates) parts(u *Used) [13]part {
 	}
 
 	output := max(u.Output, 0)
-	spoken := min(max(u.AudioOutput, 0), output)
-	drawn := min(max(u.ImageOutput, 0), output-spoken)
-	thought := min(max(u.Reasoning, 0), output-spoken-drawn)
+	audioOut := min(max(u.AudioOutput, 0), output)
+	imageOut := min(max(u.ImageOutput, 0), output-audioOut)
+	reasoning := min(max(u.Reasoning, 0), output-audioOut-imageOut)
 	return [...]part{
 		inputs[0].plain, inputs[0].cached, inputs[1].plain, inputs[1].cached, inputs[2].plain, inputs[2].cached,
 		{r.CacheWrite, written - hour}, {r.HourWrite, hour},
-		{r.Output, output - spoken - drawn - thought}, {r.Reasoning, thought},
-		{r.AudioOutput, spoken}, {r.ImageOutput, drawn}, {r.Cached, left},
+		{r.Output, output - audioOut - imageOut - reasoning}, {r.Reasoning, reasoning},
+		{r.AudioOutput, audioOut}, {r.ImageOutput, imageOut}, {r.Cached, left},
 	}
 }
 
-// secondsCost is what so many seconds of sound cost in nano-USD.
+// secondsCost returns the cost of seconds of audio in nano-USD.
 func secondsCost(rate int64, seconds float64) int64 {
 	return int64(min(math.Round(max(float64(rate), 0)*seconds/1000), usage.MaxCost))
 }
 
-// sum adds up parts, in nano-USD.
+// sum returns the cost of parts in nano-USD.
 func sum(parts []part) int64 {
 	var high, low uint64 // pico-USD
 	for _, part := range parts {

@@ -11,7 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/decimal"
 )
 
-// priceEntry is what a price file says of one model, by where it belongs.
+// priceEntry is a model in a price file: its prices by service tier and threshold.
 type priceEntry map[priceRow]*fields
 
 // priceRow is a set of rates: those of a service tier, above a threshold.
@@ -20,8 +20,8 @@ type priceRow struct {
 	threshold int64  // tokens of input; 0: from the start
 }
 
-// otherCosts is the row that notes, by an amount above zero, that something else
-// than what is read costs something; secondCosts has the price of a second.
+// otherCosts is present if a field that is not read has a price above zero;
+// secondCosts has the price of a second.
 var (
 	otherCosts  = priceRow{service: "other"}
 	secondCosts = priceRow{service: "second"}
@@ -44,11 +44,10 @@ const (
 	numFields
 )
 
-// fields are the prices of one row; a nil one is not said.
+// fields are the prices of one row; nil for a missing field.
 type fields [numFields]*int64
 
-// priceFields are the names of the fields. One that begins like another stands
-// before it.
+// priceFields are the names of the fields. A name is before its prefixes.
 var priceFields = [numFields]string{
 	fieldInput:       "input_cost_per_token",
 	fieldCached:      "cache_read_input_token_cost",
@@ -64,15 +63,15 @@ var priceFields = [numFields]string{
 	fieldImageOutput: "output_cost_per_image_token",
 }
 
-// The endings of the service tiers that are read.
+// The suffixes of the service tiers.
 const (
 	flexTier     = "flex"
 	batchTier    = "batches"
 	priorityTier = "priority"
 )
 
-// readField finds what a field's name says: which field it is, and of which row. A
-// name that says more than that is none of ours.
+// readField parses the name of a field, and returns the field and its row. ok is
+// false for other fields.
 func readField(name string) (field int, row priceRow, ok bool) {
 	const perSecond = "input_cost_per_second"
 	if name == perSecond {
@@ -88,7 +87,7 @@ func readField(name string) (field int, row priceRow, ok bool) {
 	return 0, row, false
 }
 
-// parse reads the endings of a name, in either order.
+// parse parses the suffixes of a name, in any order.
 func (r *priceRow) parse(endings string) bool {
 	for endings != "" {
 		rest, above := strings.CutPrefix(endings, "_above_")
@@ -121,7 +120,7 @@ func (r *priceRow) parse(endings string) bool {
 	return true
 }
 
-// set takes over a member of the model's object.
+// set sets a field of the model.
 func (e priceEntry) set(name string, value jsontext.Value) error {
 	field, row, ok := readField(name)
 	if !ok {
@@ -157,7 +156,7 @@ func (e priceEntry) set(name string, value jsontext.Value) error {
 	return nil
 }
 
-// shortened is a value for a message.
+// shortened returns a value as a message quotes it.
 func shortened(value jsontext.Value) string {
 	const most = 40
 	if len(value) > most {
@@ -166,7 +165,7 @@ func shortened(value jsontext.Value) string {
 	return string(value)
 }
 
-// price is what the entry comes to; nil where it says no price.
+// price returns the price of the entry; nil if it has none.
 func (e priceEntry) price() *Price {
 	second := int64(Unknown)
 	if said := e[secondCosts]; said != nil && *said[fieldInput] > 0 {
@@ -178,7 +177,7 @@ func (e priceEntry) price() *Price {
 		if second == Unknown && e[otherCosts] == nil {
 			return new(Price)
 		}
-		standard = nil // what costs is something else
+		standard = nil // something else has a price
 	}
 	if standard == nil {
 		if second == Unknown {
@@ -194,7 +193,7 @@ func (e priceEntry) price() *Price {
 	return price
 }
 
-// unknownRates are those of a model whose tokens have no price.
+// unknownRates are the rates of a model whose tokens have no known price.
 var unknownRates = func() (r Rates) {
 	for _, rate := range r.all() {
 		*rate = Unknown
@@ -202,7 +201,7 @@ var unknownRates = func() (r Rates) {
 	return r
 }()
 
-// free tells whether nothing of what is known costs anything.
+// free reports whether all known rates are 0.
 func (s *Schedule) free() bool {
 	for i := range s.Tiers {
 		for _, rate := range s.Tiers[i].all() {
@@ -219,7 +218,7 @@ func (s *Schedule) free() bool {
 	return true
 }
 
-// all are the rates in the order of priceFields.
+// all returns the rates in the order of priceFields.
 func (r *Rates) all() [numFields]*int64 {
 	return [numFields]*int64{
 		&r.Input, &r.Cached, &r.HourWrite, &r.CacheWrite, &r.AudioInput, &r.CachedAudio, &r.ImageInput, &r.CachedImage,
@@ -227,8 +226,8 @@ func (r *Rates) all() [numFields]*int64 {
 	}
 }
 
-// schedule is what the entry says of a service tier, nil where that has no
-// price of input. standard is that of the standard one; nil for itself.
+// schedule returns the schedule of a service tier; nil if it has no price of
+// input. standard is the schedule of the standard tier, and nil for that itself.
 func (e priceEntry) schedule(service string, standard *Schedule) *Schedule {
 	base := e[priceRow{service: service}]
 	if base == nil || base[fieldInput] == nil {
@@ -242,7 +241,7 @@ func (e priceEntry) schedule(service string, standard *Schedule) *Schedule {
 	}
 	slices.Sort(thresholds)
 	s := new(Schedule)
-	var said, usual fields // up to the threshold: by this tier, and by the standard one
+	var said, usual fields // up to the threshold, of this tier and of the standard one
 	for _, threshold := range thresholds {
 		own := said.add(e[priceRow{service, threshold}])
 		longer := usual.add(e[priceRow{threshold: threshold}])
@@ -275,7 +274,7 @@ func (e priceEntry) schedule(service string, standard *Schedule) *Schedule {
 	return s
 }
 
-// add takes over what a row says, and returns that.
+// add sets the fields of a row, and returns the row.
 func (f *fields) add(row *fields) *fields {
 	if row == nil {
 		return new(fields)
@@ -288,7 +287,7 @@ func (f *fields) add(row *fields) *fields {
 	return row
 }
 
-// rates fills in the defaults of what is not said.
+// rates returns the rates, with the defaults of missing fields.
 func (f *fields) rates() (r Rates) {
 	said := func(field int, otherwise int64) int64 {
 		if f[field] != nil {

@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// Prices is the price list of some files, read again when they change. A nil
-// one knows no price.
+// Files is the price list of some files, which are read again when they change. A
+// nil Files has an empty list.
 type Files struct {
 	paths []string
 	list  atomic.Pointer[List]
 
-	mu     sync.Mutex // guards what follows
-	looks  []os.FileInfo
-	unsure bool   // read again, whatever the files look like
-	failed string // the error that was told last
+	mu     sync.Mutex    // guards what follows
+	infos  []os.FileInfo // as of the last check; nil for a missing file
+	unsure bool          // read the files again in any case
+	failed string        // the last error that was returned
 }
 
-// settleTime is how long after its time stamp a file may still be written to
-// without the stamp changing: file systems count in steps of up to 2 s.
+// settleTime is how long after its time stamp a file may be written to without a
+// change of the stamp: file systems have a resolution of up to 2 s.
 const settleTime = 2 * time.Second
 
 // OpenFiles reads the files for the first time. See [Read].
 func OpenFiles(paths []string, now time.Time) (*Files, error) {
-	p := &Files{paths: paths, looks: make([]os.FileInfo, len(paths))}
-	p.look(now)
+	p := &Files{paths: paths, infos: make([]os.FileInfo, len(paths))}
+	p.changed(now)
 	list, err := Read(paths)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func OpenFiles(paths []string, now time.Time) (*Files, error) {
 	return p, nil
 }
 
-// List is the list as it was last read well.
+// List returns the list as of the last time that the files were valid.
 func (p *Files) List() *List {
 	if p == nil {
 		return nil
@@ -43,13 +43,13 @@ func (p *Files) List() *List {
 	return p.list.Load()
 }
 
-// Refresh reads the files again if one of them has changed, and tells whether
-// the list is a new one. While one can't be read the list stays as it was; each
-// such error is returned once.
+// Refresh reads the files again if one of them has changed, and reports whether the
+// list is new. If a file is invalid the list stays as it was; Refresh returns each
+// such error once.
 func (p *Files) Refresh(now time.Time) (changed bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.look(now) {
+	if !p.changed(now) {
 		return false, nil
 	}
 	list, err := Read(p.paths)
@@ -66,19 +66,18 @@ func (p *Files) Refresh(now time.Time) (changed bool, err error) {
 	return true, nil
 }
 
-// look looks at the files and tells whether they are worth reading. It comes
-// before reading, so that what is written meanwhile is found the next time.
-// Paths are followed through symbolic links, which is how Kubernetes exchanges
-// mounted files.
-func (p *Files) look(now time.Time) (changed bool) {
+// changed reports whether to read the files. It must be called before reading, so
+// that the next call finds what is written meanwhile. It follows symbolic links,
+// by which Kubernetes replaces mounted files.
+func (p *Files) changed(now time.Time) (changed bool) {
 	changed, p.unsure = p.unsure, false
 	for i, path := range p.paths {
-		before := p.looks[i]
+		before := p.infos[i]
 		info, err := os.Stat(path)
 		if err != nil {
 			info = nil
 		}
-		p.looks[i] = info
+		p.infos[i] = info
 		if (before == nil) != (info == nil) ||
 			info != nil && !(os.SameFile(before, info) && before.Size() == info.Size() && before.ModTime().Equal(info.ModTime())) {
 			changed = true

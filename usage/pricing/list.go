@@ -11,18 +11,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// List holds the prices of models by the names that price files give them.
-// A nil one knows no price.
+// List holds the prices of models by their names in price files. A nil List is
+// empty.
 type List struct {
 	prices map[string]*Price
 }
 
-// Read reads price files. Of a model that several of them name, the last
-// one's price counts, as a whole. The error names the file, and where one is to
-// blame the model and the field.
+// Read returns the list of some price files. If several of them have a model, its
+// price is that of the last one, as a whole. The error names the file, the model
+// and the field.
 //
 // A file is a JSON object in the format of model_prices_and_context_window.json:
-// by the model's name, an object with its prices in USD a token. Read are
+// for each model, by its name, an object with its prices in USD a token. Read
+// uses the fields
 //
 //	input_cost_per_token                        without it tokens have no price
 //	output_cost_per_token                       default 0
@@ -36,18 +37,18 @@ type List struct {
 //	cache_read_input_image_token_cost           default: that of image
 //	output_cost_per_audio_token                 default: unknown
 //	output_cost_per_image_token                 default: unknown
-//	input_cost_per_second                       of sound; default: unknown
+//	input_cost_per_second                       of audio; default: unknown
 //
-// and each but the last with the ending _above_<n>k_tokens, for requests whose
-// whole input is longer than that, and with _flex, _batches or _priority, for
-// that service tier; one that such a tier lacks is that of the tier below, where
-// that says it. What the cheaper service tiers lack costs what the standard one
-// does; what priority lacks costs no less than that. Everything else is ignored,
-// and so is the entry sample_spec, which describes the format. A model whose
-// tokens cost nothing while something else does, such as a picture or a query,
-// has no price of tokens: at 0 it would pass every budget.
+// and each but the last with the suffix _above_<n>k_tokens, for requests with more
+// input than that, and with _flex, _batches or _priority, for that service tier. A
+// field that is missing above a threshold is that below it. A field that is missing
+// in a cheaper service tier is that of the standard one; one that is missing in
+// priority is at least that. Other fields are ignored, and so is the entry
+// sample_spec, which describes the format. If a model's tokens cost nothing while
+// something else does, such as an image or a query, the price of its tokens is
+// unknown: at 0 it would pass every budget.
 //
-// Prices are read as the decimals that they are, and rounded to 10⁻¹² USD.
+// Prices are parsed as decimal numbers, and rounded to 10⁻¹² USD.
 func Read(paths []string) (*List, error) {
 	list := &List{prices: make(map[string]*Price)}
 	for _, path := range paths {
@@ -62,7 +63,8 @@ func Read(paths []string) (*List, error) {
 	return list, nil
 }
 
-// readPriceFile reads a regular file: a pipe would block for ever.
+// readPriceFile reads a file. It must be a regular one: a pipe would block for
+// ever.
 func readPriceFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -74,7 +76,7 @@ func readPriceFile(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// Len is the number of models that have a price.
+// Len returns the number of models with a price.
 func (l *List) Len() int {
 	if l == nil {
 		return 0
@@ -82,15 +84,15 @@ func (l *List) Len() int {
 	return len(l.prices)
 }
 
-// Find returns the price of a model that was asked for by one name and that a
-// backend calls by another, maybe the same; nil where it is not known. The first
-// of these that the list has counts:
+// Find returns the price of a model by the name that was asked for and by the
+// backend's own name, which may be the same; nil if it is unknown. It is the first
+// of these that is in the list:
 //
 //  1. the name that was asked for,
 //  2. the backend's own name of the model,
 //  3. either of them behind the backend's name, as in groq/llama-3.3-70b,
-//  4. what is left of either without what stands before a slash, as gpt-4o of
-//     openai/gpt-4o, one part after the other.
+//  4. either of them without the parts before a slash, as gpt-4o of
+//     openai/gpt-4o, removed one after the other.
 func (l *List) Find(backend, asked, upstream string) *Price {
 	if l == nil {
 		return nil
@@ -116,8 +118,8 @@ func (l *List) Find(backend, asked, upstream string) *Price {
 	return nil
 }
 
-// add takes over what a file holds. Of a name that stands twice the last one
-// counts, as with every reader of the format.
+// add adds the content of a file. If a name is repeated the last one counts, as
+// with every reader of the format.
 func (l *List) add(content []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(content), jsontext.AllowDuplicateNames(true))
 	if err := expectObject(d, "an object of models"); err != nil {
@@ -171,7 +173,7 @@ func (l *List) addModel(d *jsontext.Decoder, model string) error {
 	}
 	price := entry.price()
 	if price == nil {
-		delete(l.prices, model) // a later file takes back what an earlier one said
+		delete(l.prices, model) // a later file removes the price of an earlier one
 		return nil
 	}
 	l.prices[model] = price
@@ -179,7 +181,7 @@ func (l *List) addModel(d *jsontext.Decoder, model string) error {
 }
 
 func expectObject(d *jsontext.Decoder, what string) error {
-	if kind := d.PeekKind(); kind != '{' && kind != 0 { // 0: ReadToken says what is wrong
+	if kind := d.PeekKind(); kind != '{' && kind != 0 { // 0: ReadToken returns the error
 		return fmt.Errorf("expected %s", what)
 	}
 	_, err := d.ReadToken()

@@ -8,30 +8,30 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/decimal"
 )
 
-// Rates are what a model's tokens cost, in pico-USD (10⁻¹² USD) a token: 1 USD
+// Rates are the prices of a model's tokens, in pico-USD (10⁻¹² USD) a token: 1 USD
 // per million tokens is 1,000,000. A rate may be Unknown.
 type Rates struct {
-	Input      int64 // text that touched no cache
+	Input      int64 // text, without caches
 	Cached     int64 // text that was read from a cache
 	CacheWrite int64 // input that was written to a cache, for minutes
-	HourWrite  int64 // the same, for an hour
+	HourWrite  int64 // input that was written to a cache, for an hour
 
-	AudioInput, CachedAudio int64 // sound that is read
-	ImageInput, CachedImage int64 // pictures that are read
+	AudioInput, CachedAudio int64
+	ImageInput, CachedImage int64
 
-	Output      int64 // text that is written, but for what follows
-	Reasoning   int64 // output that was spent on reasoning
-	AudioOutput int64 // sound that is made
-	ImageOutput int64 // pictures that are made
+	Output      int64 // text, without reasoning
+	Reasoning   int64
+	AudioOutput int64
+	ImageOutput int64
 }
 
-// Unknown is the rate of what has a price that nobody told. What was used of it
-// makes the cost unknown.
+// Unknown is a rate that is not known. The cost of a request that used tokens with
+// an unknown rate is unknown.
 const Unknown = -1
 
 // Schedule holds a model's rates by the length of the request.
 type Schedule struct {
-	Rates // of requests that no tier is for
+	Rates // of requests below the first tier
 
 	// Tiers hold the rates of longer requests, by rising threshold. The last
 	// one whose threshold a request's whole input exceeds sets the rates of all
@@ -45,54 +45,53 @@ type Tier struct {
 	Rates
 }
 
-// Price is what a model costs. The zero Price is that of a free model; an
-// unknown price is the absence of one.
+// Price is the price of a model. The zero Price is that of a free model; a price
+// that is unknown is a nil *Price.
 type Price struct {
 	Schedule // of the standard service tier
 
-	// Second is what a second of sound costs that is transcribed, in pico-USD;
-	// Unknown where it has no price. Transcriptions that a backend counts by
-	// their duration cost this and nothing else.
+	// Second is the price of a second of audio that is transcribed, in pico-USD, or
+	// Unknown. Transcriptions that a backend counts by their duration cost this and
+	// nothing else.
 	Second int64
 
-	// Services are the schedules of other service tiers. Nil: the price is that
-	// of all of them.
+	// Services are the schedules of other service tiers. Nil: all tiers have the
+	// same price.
 	Services *Services
 }
 
-// Services are a price's schedules of the service tiers that have one of their
-// own. A nil one is unknown.
+// Services are the schedules of the service tiers. A nil one is unknown.
 type Services struct{ Flex, Batch, Priority *Schedule }
 
-// Used is what a request used, as far as it has a price.
+// Used is what a request used.
 type Used struct {
 	wire.Tokens
 	wire.Parts
-	Seconds float64 // of sound, where a backend counts by its duration
+	Seconds float64 // of audio, if the backend counts by its duration
 	Tier    wire.ServiceTier
 }
 
-// Asked is what a request asks for, before anybody has answered it.
+// Asked is what a request asks for, before it is answered.
 type Asked struct {
 	Input   int64   // tokens of input, as estimated
-	Media   bool    // it holds a picture, sound or file
-	Seconds float64 // of sound to be transcribed, at most; 0: there is none
+	Media   bool    // there is an image, audio or file in it
+	Seconds float64 // of audio to be transcribed, at most; 0: none
 	Tier    wire.ServiceTier
 }
 
-// maxPrice is a million USD per million tokens: above it somebody mistook the
+// maxPrice is a million USD per million tokens: a higher price has the wrong
 // unit.
 const maxPrice = 1_000_000_000_000
 
 const wantPrice = "expected `input <n> [output <n>] [cached <n>] [cache_write <n>]`, in USD per million tokens"
 
-// Parse reads the words of a `price` line, such as `input 2.50 output 10
-// cached 1.25 cache_write 3.75`, in any order, in USD per million tokens with
-// at most six digits behind the point. The input's price must be said; the
-// output's is 0 by default, for models that answer no tokens; cached and
-// cache_write are the input's. Such a price holds for every kind of token, a
-// picture's or a sound's, and in every service tier; that of a second of sound
-// it does not know, but where all is free.
+// Parse parses the subdirectives of a `price` line, such as `input 2.50 output 10
+// cached 1.25 cache_write 3.75`, in any order, in USD per million tokens with at
+// most six digits behind the point. The price of input is required; that of output
+// is 0 by default, for models without output tokens; cached and cache_write
+// default to the price of input. The price holds for all kinds of tokens, those of
+// images and audio included, and in all service tiers. The price of a second of
+// audio is unknown, unless all is free.
 func Parse(words []string) (Price, error) {
 	var p Price
 	fields := []struct {
@@ -142,9 +141,8 @@ next:
 	return p, nil
 }
 
-// String is the words that Parse reads, without those that say the
-// default. They have no place for tiers and for reasoning at a rate of its own,
-// which only price lists have.
+// String returns the text that Parse parses, without the defaults. It leaves out
+// tiers and the rate of reasoning, which only price lists have.
 func (p Price) String() string {
 	var b strings.Builder
 	word := func(name string, pico int64) {
@@ -166,10 +164,10 @@ func (p Price) String() string {
 	return b.String()
 }
 
-// MarshalText is the form in JSON configuration: that of String.
+// MarshalText returns the form in JSON configuration, which is that of String.
 func (p Price) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads what MarshalText writes.
+// UnmarshalText parses what MarshalText returns.
 func (p *Price) UnmarshalText(text []byte) error {
 	parsed, err := Parse(strings.Fields(string(text)))
 	if err != nil {

@@ -23,7 +23,7 @@ func (s Subject) buckets(t *testing.T) {
 	for i, start := range []time.Time{
 		at(4, 15, 10, 29, 59), at(4, 15, 10, 30, 0), at(4, 15, 9, 59, 59), at(4, 14, 23, 59, 59), at(4, 1, 0, 0, 0), at(3, 31, 23, 59, 59),
 	} {
-		// The zone that a record's time is told in means nothing.
+		// The zone of a record's time does not matter.
 		record(t, l, sample(fmt.Sprint(i), start.In(time.FixedZone("east", 5*3600))))
 		s.settle(t, l)
 	}
@@ -104,7 +104,7 @@ func (s Subject) groups(t *testing.T) {
 	}
 }
 
-// label tells a name that is not there from an empty one.
+// label returns a name so that a missing one differs from an empty one.
 func label(name *string) string {
 	switch {
 	case name == nil:

@@ -27,8 +27,8 @@ type Subject struct {
 	Settle func(t testing.TB, ledger usage.Ledger)
 
 	// Peer, where it is set, opens the ledger of another gate that shares what the
-	// one on a directory records, and has a directory of its own. What was settled
-	// by one is told by both.
+	// one on a directory records, and has a directory of its own. Both answer
+	// with what one of them has settled.
 	Peer func(t testing.TB, dir, own string, now func() time.Time) usage.Ledger
 }
 
