@@ -90,7 +90,7 @@ func TestTheStateOfLimitsBackendsRequestsAndRejections(t *testing.T) {
 		return has("key alice", "4 requests/day", "50 %", "1", "1", "2") && has("key alice", "2 concurrent", "50 %", null, null, "1") &&
 			has("key bob", "1 requests/hour", "100 %", null, null, "0") && has("team search", "$100.00/month", null, `+quote(money)+`);
 	})()`)
-	p.until("a bar says what it means", `[...document.querySelectorAll('[role="meter"]')].some((m) => m.getAttribute("aria-valuenow") === "50" && m.ariaLabel === "50 % taken" && m.firstChild.getBoundingClientRect().width > 10)`)
+	p.until("a bar says what it means", `[...document.querySelectorAll('[role="meter"]')].some((m) => m.getAttribute("aria-valuenow") === "50" && m.ariaLabel === "50 % in use" && m.firstChild.getBoundingClientRect().width > 10)`)
 	p.press("Team")
 	p.until("the scope is chosen", `rows("Limits and quotas")?.length === 1 && rows("Limits and quotas")[0][0] === "team search"`)
 	p.press("Key")

@@ -11,7 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Alert tells that a percentage of a quota or budget is used.
+// Alert reports that a percentage of a quota or budget is used.
 type Alert struct {
 	Rule    *limiter.Rule
 	Percent int   // that was passed
@@ -22,17 +22,17 @@ type Alert struct {
 	Since, Until time.Time
 }
 
-// Type is what alerts are called in what is sent.
+// Type is the type of alerts in what a webhook is sent.
 const Type = "budget.threshold_reached"
 
-// ID is the same for the same percentage of the same quota in the same window, whichever gate tells of
-// it and however often: who is told can leave out what it has had.
+// ID returns an id that is the same for the same percentage of the same quota in the same window, on
+// all gates: receivers can drop duplicates by it.
 func (a Alert) ID() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %d", a.Rule.Name(), a.Limit, a.Percent, a.Since.Unix()))
 	return "alert_" + hex.EncodeToString(sum[:16])
 }
 
-// MarshalJSON returns what a webhook is sent: docs/alerts.md has an example. Money is in USD.
+// MarshalJSON returns the body that a webhook is sent: docs/alerts.md has an example. Money is in USD.
 func (a Alert) MarshalJSON() ([]byte, error) {
 	limit := a.Rule.Limit
 	return json.Marshal(struct {
@@ -53,7 +53,7 @@ func (a Alert) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// Amount writes an amount of a unit as people read it: money in USD.
+// Amount returns an amount of a unit as people read it: money in USD.
 func Amount(unit limiter.Unit, n int64) string {
 	if unit == limiter.USD {
 		return limiter.FormatUSD(n)

@@ -1,5 +1,5 @@
-// Package alerts tells of quotas and budgets before they are spent: which of them have passed a
-// percentage of their amount, once, and to whom it shall be told.
+// Package alerts finds quotas and budgets of which a percentage is used, and sends an alert for each
+// to a webhook, once.
 package alerts
 
 import (
@@ -9,17 +9,18 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Budgets remembers what is used of quotas and which percentages were told of, so that each is told
-// once in each window. The zero value is ready; all its methods may be called at the same time.
+// Budgets keeps what is used of quotas, and which percentages were alerted, so that each is alerted
+// once in each window. The zero value is ready to use. It is safe for concurrent use.
 //
-// A quota is known by its rule's name and its amount: one that is raised is told of anew.
+// A quota is identified by the name of its rule and its amount: after the amount was changed, its
+// percentages are alerted anew.
 type Budgets struct {
 	mu      sync.Mutex
 	seen    map[counter]*budget
 	sweepAt int // how many budgets make it worth to look for those whose window has ended
 }
 
-// sweepFirst is how many budgets are kept without looking whether their windows have ended.
+// sweepFirst is how many budgets are kept without checking whether their windows have ended.
 const sweepFirst = 1024
 
 type counter struct {
@@ -31,16 +32,16 @@ type counter struct {
 type budget struct {
 	since, until time.Time
 	used         int64     // at least
-	told         [2]uint64 // a bit for each percentage
+	alerted      [2]uint64 // a bit for each percentage
 }
 
-// Note notes that a request which saw the state of a quota was charged an amount of it, 0 for one that
+// Note adds that a request which saw the state of a quota was charged an amount of it, 0 for one that
 // was refused, and returns an alert for each of the percentages, from 1 to 100, that is reached and was
-// not told of yet. Of all other limits it returns nothing.
+// not alerted yet. For other limits it returns nothing.
 //
-// It must be called before the charge is settled: then what it knows is never more than what is used,
-// and no alert comes early. Charges of this gate are known at once, however many requests are in flight,
-// and those of others with the next state.
+// It must be called before the charge is settled: then the known amount is never more than what is
+// used, and no alert comes early. Charges of this gate are known at once, however many requests are in
+// flight, and those of others with the next state.
 func (b *Budgets) Note(s limiter.State, charged int64, percents []int) (passed []Alert) {
 	if !s.Rule.Limit.Window.Quota() {
 		return nil
@@ -57,7 +58,7 @@ func (b *Budgets) Note(s limiter.State, charged int64, percents []int) (passed [
 		if current.used*100 < s.Limit*int64(percent) {
 			continue
 		}
-		bits, bit := &current.told[percent/64], uint64(1)<<(percent%64)
+		bits, bit := &current.alerted[percent/64], uint64(1)<<(percent%64)
 		if *bits&bit != 0 {
 			continue
 		}
@@ -69,8 +70,7 @@ func (b *Budgets) Note(s limiter.State, charged int64, percents []int) (passed [
 	return passed
 }
 
-// current returns the budget of the state's window, nil where that has passed. It must be called with
-// b.mu held.
+// current returns the budget of the state's window; nil if that has passed. b.mu must be held.
 func (b *Budgets) current(s limiter.State) *budget {
 	id := counter{s.Rule.Name(), s.Limit}
 	known := b.seen[id]
@@ -88,8 +88,8 @@ func (b *Budgets) current(s limiter.State) *budget {
 	return known
 }
 
-// sweep makes room for one more: budgets whose window has ended go, each time there are twice as many as
-// were left the last time. It must be called with b.mu held.
+// sweep removes the budgets whose window has ended, whenever there are twice as many as were left the
+// last time. b.mu must be held.
 func (b *Budgets) sweep() {
 	if b.seen == nil {
 		b.seen, b.sweepAt = make(map[counter]*budget), sweepFirst

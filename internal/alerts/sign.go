@@ -18,11 +18,11 @@ const (
 	headerSignature = "Webhook-Signature"
 )
 
-// minKey is how long a key of signatures is at least, in bytes.
+// minKey is the least length of a key of signatures, in bytes.
 const minKey = 16
 
-// ParseSecret returns the key that a secret stands for: what is in base64 behind `whsec_`, as Standard
-// Webhooks writes it, else the secret's own bytes. The error does not quote it.
+// ParseSecret returns the key of a secret: the base64 behind `whsec_`, as in Standard Webhooks, or
+// else the bytes of the secret. The error does not quote it.
 func ParseSecret(secret string) ([]byte, error) {
 	key := []byte(secret)
 	if encoded, ok := strings.CutPrefix(secret, "whsec_"); ok {
@@ -37,8 +37,8 @@ func ParseSecret(secret string) ([]byte, error) {
 	return key, nil
 }
 
-// sign sets the headers by which a body's receiver knows its sender: as Standard Webhooks has it, an
-// HMAC-SHA256 of "id.timestamp.body".
+// sign sets the headers that authenticate a body, as in Standard Webhooks: an HMAC-SHA256 of
+// "id.timestamp.body".
 func sign(h http.Header, key []byte, id string, now time.Time, body []byte) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, key)

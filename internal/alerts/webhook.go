@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// queueBound is how many alerts wait for the webhook. Those that come on top are dropped.
+	// queueBound is how many alerts wait for the webhook. Further ones are dropped.
 	queueBound = 256
 
 	// postTimeout is how long the webhook may take for its whole answer.
@@ -26,18 +26,18 @@ const (
 	answerBound = 64 << 10
 )
 
-// pauses are those between the tries of one alert. After the last it is given up, three quarters of an
-// hour after it came.
+// pauses are those between the attempts to send one alert. After the last attempt, three quarters of an
+// hour after the first, it is dropped.
 var pauses = []time.Duration{time.Second, 5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute}
 
-// Outcome is what became of an alert, in a word for metrics.
+// Outcome is the outcome of sending an alert, as metrics name it.
 type Outcome string
 
-// The outcomes. Only Retried is not the last of an alert.
+// The outcomes. All but Retried are final.
 const (
 	Delivered Outcome = "delivered" // the webhook answered with 2xx
-	Retried   Outcome = "retried"   // a try failed, and there will be another
-	Failed    Outcome = "failed"    // the last try failed
+	Retried   Outcome = "retried"   // an attempt failed, and there will be another
+	Failed    Outcome = "failed"    // the last attempt failed
 	Dropped   Outcome = "dropped"   // the queue was full, or the gate ended first
 )
 
@@ -49,8 +49,8 @@ type Target struct {
 
 // WebhookOptions are the options of [NewWebhook].
 type WebhookOptions struct {
-	// Report is told what becomes of each alert, with the reason where that is no delivery. The reason
-	// holds nothing of the URL but its host. It may be called by Send. Default: nobody is told.
+	// Report, if set, is called with each outcome, and with the reason if that is not a delivery. The
+	// reason contains nothing of the URL but its host. Send may call it.
 	Report func(a Alert, outcome Outcome, reason error)
 
 	// Queue, Timeout and Pauses are for tests. Defaults: queueBound, postTimeout and pauses.
@@ -59,8 +59,8 @@ type WebhookOptions struct {
 	Pauses  []time.Duration
 }
 
-// Webhook sends alerts to a URL, signed, in the background: each until it is answered with 2xx or its
-// tries are over. An alert that is to be tried again stands in nobody's way.
+// Webhook sends signed alerts to a URL in the background: each until it is answered with 2xx or its last
+// attempt fails. An alert that waits for its next attempt does not delay others.
 type Webhook struct {
 	options WebhookOptions
 	client  *http.Client
@@ -77,7 +77,7 @@ type Webhook struct {
 	closed  bool
 }
 
-// delivery is an alert on its way.
+// delivery is a queued alert.
 type delivery struct {
 	alert Alert
 	id    string
@@ -86,7 +86,7 @@ type delivery struct {
 	tries int
 }
 
-// NewWebhook returns a webhook that sends nothing until [Webhook.Configure] says where to.
+// NewWebhook returns a webhook that sends nothing until [Webhook.Configure] sets its target.
 func NewWebhook(options WebhookOptions) *Webhook {
 	if options.Report == nil {
 		options.Report = func(Alert, Outcome, error) {}
@@ -110,15 +110,14 @@ func NewWebhook(options WebhookOptions) *Webhook {
 	w.client = &http.Client{
 		Transport: transport,
 		Timeout:   options.Timeout,
-		// A redirect would send what is signed to somebody whom nobody configured.
+		// A redirect would send the alert to a host that is not configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return w
 }
 
-// Configure sets where alerts are sent, those in the queue too. The target is asked for at each try, so
-// that what is behind a placeholder may change. Nil: nowhere; what is queued is dropped, and what
-// is sent from then on disappears.
+// Configure sets where alerts are sent, including those in the queue. target is called for each attempt,
+// so that the content of a placeholder may change. If it is nil, queued and later alerts are dropped.
 func (w *Webhook) Configure(target func() (Target, error)) {
 	w.mu.Lock()
 	w.target = target
@@ -132,7 +131,7 @@ func (w *Webhook) Configure(target func() (Target, error)) {
 	}
 }
 
-// Send queues an alert. It does not wait.
+// Send queues an alert. It does not block.
 func (w *Webhook) Send(a Alert) {
 	reason := w.enqueue(a)
 	if reason != nil {
@@ -169,7 +168,7 @@ func (w *Webhook) enqueue(a Alert) error {
 
 var errEnded = errors.New("the gate ended before the webhook answered")
 
-// Close tries what is queued once more, for as long as said, and ends. What is left is dropped.
+// Close makes one more attempt for each queued alert, within the time given, and drops the rest.
 func (w *Webhook) Close(bound time.Duration) {
 	w.mu.Lock()
 	running, closed := w.running, w.closed
@@ -189,7 +188,7 @@ func (w *Webhook) Close(bound time.Duration) {
 	<-w.ended
 }
 
-// run sends what is due until the webhook is closed, and then once what is left.
+// run sends due alerts until the webhook is closed, and then the rest once.
 func (w *Webhook) run() {
 	defer close(w.ended)
 	for {
@@ -207,7 +206,7 @@ func (w *Webhook) run() {
 	}
 }
 
-// pause waits for an alert, or for one to be due. It is false when the webhook is closed.
+// pause waits for a new alert, or until one is due. It returns false when the webhook is closed.
 func (w *Webhook) pause(bounded bool, wait time.Duration) bool {
 	var due <-chan time.Time
 	if bounded {
@@ -224,7 +223,7 @@ func (w *Webhook) pause(bounded bool, wait time.Duration) bool {
 	return true
 }
 
-// next returns the alert that is due first, and in how long; nil where there is none.
+// next returns the alert that is due first, and the time until then; nil if there is none.
 func (w *Webhook) next() (*delivery, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -235,7 +234,7 @@ func (w *Webhook) next() (*delivery, time.Duration) {
 	return first, time.Until(first.due)
 }
 
-// try posts an alert, and decides what becomes of it.
+// try posts an alert, and reports the outcome.
 func (w *Webhook) try(d *delivery) {
 	reason := w.post(d)
 	outcome := w.after(d, reason)
@@ -247,13 +246,13 @@ func (w *Webhook) try(d *delivery) {
 	}
 }
 
-// after puts an alert off or takes it out of the queue. It returns nothing for one that was taken out
-// while it was on its way and has been told of.
+// after delays an alert or removes it from the queue. It returns "" for one that was removed while it was
+// being sent, whose outcome has been reported.
 func (w *Webhook) after(d *delivery, reason error) Outcome {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if reason != nil && !w.closed && d.tries < len(w.options.Pauses) {
-		// Up to a tenth more, so that what was put off together does not come together.
+		// Up to a tenth more, so that alerts that failed together are not sent together.
 		pause := w.options.Pauses[d.tries]
 		d.due = time.Now().Add(pause + rand.N(pause/10+1))
 		d.tries++
@@ -275,7 +274,7 @@ func (w *Webhook) after(d *delivery, reason error) Outcome {
 	return Failed
 }
 
-// post sends an alert. Its error holds nothing of the URL but the host.
+// post sends an alert. Its error contains nothing of the URL but the host.
 func (w *Webhook) post(d *delivery) error {
 	w.mu.Lock()
 	resolve := w.target
@@ -306,7 +305,7 @@ func (w *Webhook) post(d *delivery) error {
 	return nil
 }
 
-// withoutURL takes the URL out of a client's error: its path and query may hold a credential.
+// withoutURL returns a client's error without the URL: its path and query may hold a credential.
 func withoutURL(err error) error {
 	var withURL *url.Error
 	if errors.As(err, &withURL) {

@@ -43,7 +43,7 @@ type Gate interface {
 	// once.
 	Configured() iter.Seq[*keys.Key]
 
-	// ConfiguredTeam tells whether the configuration has a team of the id.
+	// ConfiguredTeam reports whether the configuration has a team of the id.
 	ConfiguredTeam(id string) bool
 
 	// ServeUsage answers a query of usage, or returns why it can't.

@@ -139,7 +139,7 @@ func (c *call) showKey() *Problem {
 type NewKey struct {
 	// Names the key for good.
 	ID string `json:"id"`
-	// What it is for, which the secret's prefix tells: live or test. Default: live.
+	// The environment, which is in the prefix of the secret: live or test. Default: live.
 	Env string `json:"env,omitempty"`
 	registry.KeySpec
 }

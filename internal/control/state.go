@@ -18,8 +18,8 @@ type State interface {
 	// order, from one on. Nothing of them is looked at.
 	Rules(kind limiter.ScopeKind, from string) iter.Seq[*limiter.Rule]
 
-	// Peek returns the states of rules, in their order. Own tells that the store
-	// which gates share is away, so that they are those of this gate alone.
+	// Peek returns the states of rules, in their order. own is true
+	// if the shared store is unavailable, and the states are those of this gate.
 	Peek(ctx context.Context, rules []*limiter.Rule) (states []limiter.State, own bool, err error)
 
 	// Backends returns the backends in the order of the configuration.

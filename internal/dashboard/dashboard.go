@@ -86,7 +86,7 @@ func pathOf(name string) string {
 	return Base + name
 }
 
-// Has tells whether the dashboard answers a path.
+// Has reports whether the dashboard serves a path.
 func (d *Dashboard) Has(path string) bool {
 	_, ok := d.files[path]
 	return ok || path == Base || path == strings.TrimSuffix(Base, "/")

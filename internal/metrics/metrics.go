@@ -43,10 +43,10 @@ type Metrics struct {
 	series map[seriesKey]*series // guarded by mu
 }
 
-// seconds are the bounds for what may take as long as an answer does.
+// seconds are the bounds of durations up to that of an answer.
 var seconds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 
-// fineSeconds are the bounds for what should take no time at all.
+// fineSeconds are the bounds of short durations.
 var fineSeconds = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
 
 var (
@@ -56,9 +56,9 @@ var (
 
 const namespace = "pinegate"
 
-// For returns the process's collectors, with the label `key` where perKey is
-// said, and registers them. The two kinds are separate collectors: a label
-// can't come and go.
+// For returns the process's collectors, with the label `key` if perKey is set, and
+// registers them. The two kinds are separate collectors: a label can't be added or
+// removed.
 func For(registry prometheus.Registerer, perKey bool) (*Metrics, error) {
 	processMu.Lock()
 	defer processMu.Unlock()
@@ -99,12 +99,12 @@ func newMetrics(perKey bool) *Metrics {
 		requests:  counter("requests_total", "Requests that reached a backend, by the status the caller got.", withKey("endpoint", "backend", "model", "status")...),
 		tokens:    counter("tokens_total", "Tokens by type; cache_read and cache_write are parts of input, reasoning is a part of output.", withKey("backend", "model", "type")...),
 		cost:      counter("cost_usd_total", "Cost in USD of what has a price.", withKey("backend", "model")...),
-		rejected:  counter("rejected_total", "Requests that the gate refused, by reason and by whose limit it was.", "reason", "scope"),
+		rejected:  counter("rejected_total", "Requests that the gate refused, by reason and scope.", "reason", "scope"),
 		estimated: counter("usage_estimated_total", "Records whose tokens were estimated, since the backend did not report them.", "backend", "model"),
 		unpriced:  counter("unpriced_total", "Records whose cost is unknown, since the model has no price.", "backend", "model"),
 
-		alerts:  counter("alerts_total", "Quotas and budgets that passed a percentage which is told of, by whose they are.", "scope", "unit", "window", "percent"),
-		webhook: counter("webhook_total", "Tries to send an alert to the webhook and alerts that were dropped, by what came of them.", "outcome"),
+		alerts:  counter("alerts_total", "Quotas and budgets that passed a percentage of which an alert is sent, by scope.", "scope", "unit", "window", "percent"),
+		webhook: counter("webhook_total", "Attempts to send an alert to the webhook and alerts that were dropped, by outcome.", "outcome"),
 
 		duration:   histogram("request_duration_seconds", "Time from a request's arrival to the last byte of its answer.", seconds, "endpoint", "backend"),
 		firstToken: histogram("time_to_first_token_seconds", "Time from a request's arrival to the first content of its answer, without waiting for its turn at the backend.", seconds, "endpoint", "backend"),
@@ -128,7 +128,7 @@ func (m *Metrics) collectors() []prometheus.Collector {
 	}
 }
 
-// Rejected counts a refusal. Both labels are words of the gate's own.
+// Rejected counts a refusal. Both labels are fixed words.
 func (m *Metrics) Rejected(reason, scope string) {
 	m.rejected.WithLabelValues(reason, scope).Inc()
 }
@@ -138,12 +138,12 @@ func (m *Metrics) Alerted(scope, unit, window string, percent int) {
 	m.alerts.WithLabelValues(scope, unit, window, strconv.Itoa(percent)).Inc()
 }
 
-// Webhook counts what came of sending an alert, or of not sending it.
+// Webhook counts the outcome of sending an alert, or of dropping it.
 func (m *Metrics) Webhook(outcome string) {
 	m.webhook.WithLabelValues(outcome).Inc()
 }
 
-// Backend is what is told of one backend.
+// Backend holds the metrics of one backend.
 type Backend struct {
 	Inflight prometheus.Gauge // requests that it is answering now
 
@@ -151,27 +151,27 @@ type Backend struct {
 	name string
 }
 
-// Backend returns the gauges of a backend, to be kept.
+// Backend returns the metrics of a backend. Callers keep the result.
 func (m *Metrics) Backend(name string) Backend {
 	return Backend{Inflight: m.inflight.WithLabelValues(name), of: m, name: name}
 }
 
-// Reached notes whether an attempt reached the backend. Until the first one
-// there is no series: what nobody has tried must not look down.
+// Reached records whether an attempt reached the backend. There is no series before
+// the first attempt, so that an unused backend does not look down.
 func (b Backend) Reached(ok bool) {
 	b.of.backendUp.WithLabelValues(b.name).Set(oneIf(ok))
 }
 
-// Waits notes that a request begins to wait for its turn.
+// Waits records that a request begins to wait for its turn.
 func (b Backend) Waits() { b.of.waiting.WithLabelValues(b.name).Inc() }
 
-// Waited notes that a request has waited for its turn for as long as said.
+// Waited records that a request has waited for its turn.
 func (b Backend) Waited(d time.Duration) {
 	b.of.waiting.WithLabelValues(b.name).Dec()
 	b.of.waited.WithLabelValues(b.name).Observe(d.Seconds())
 }
 
-// StoreUp notes whether the store answers.
+// StoreUp records whether the store answers.
 func (m *Metrics) StoreUp(store string, up bool) {
 	m.storeUp.WithLabelValues(store).Set(oneIf(up))
 }
@@ -181,7 +181,7 @@ func (m *Metrics) StoreError(store string) {
 	m.storeErrors.WithLabelValues(store).Inc()
 }
 
-// Request is what is told of one request that reached a backend.
+// Request holds the measurements of one request that reached a backend.
 type Request struct {
 	// Labels, each of a bounded set. Key is used where the metrics are per key.
 	Endpoint, Backend, Model, Key string

@@ -15,10 +15,10 @@ type Rejection struct {
 	Count         int64
 }
 
-// Since is when counting began: when the process read its first configuration.
+// Since returns when counting began: when the process read its first configuration.
 func (m *Metrics) Since() time.Time { return m.since }
 
-// Rejections are the counts of refusals, by reason and scope.
+// Rejections returns the counts of refusals, by reason and scope.
 func (m *Metrics) Rejections() []Rejection {
 	all := []Rejection{}
 	for _, series := range read(m.rejected) {
@@ -34,8 +34,8 @@ func (m *Metrics) Rejections() []Rejection {
 	return all
 }
 
-// BackendsUp tells by its name whether the last attempt at a backend reached it.
-// Those that nobody has tried are not in it.
+// BackendsUp returns by name whether the last attempt at a backend reached it,
+// without those that were never tried.
 func (m *Metrics) BackendsUp() map[string]bool {
 	up := make(map[string]bool)
 	for _, series := range read(m.backendUp) {
@@ -44,7 +44,7 @@ func (m *Metrics) BackendsUp() map[string]bool {
 	return up
 }
 
-// read returns the series of a collector as they are now.
+// read returns the current series of a collector.
 func read(from prometheus.Collector) (all []*dto.Metric) {
 	series := make(chan prometheus.Metric)
 	go func() {

@@ -8,21 +8,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// seriesKey is what the series of a request are chosen by. There are as many as
-// there are series of requests_total, which is bounded.
+// seriesKey identifies the series of a request. There are as many as there are series
+// of requests_total, which is bounded.
 type seriesKey struct {
 	endpoint, backend, model, key string
 	status                        int
 }
 
-// series are the collectors of one combination of labels, looked up once: to
-// find them by their labels costs more than to count.
+// series are the collectors of one combination of labels, looked up once: finding
+// them by their labels costs more than counting.
 type series struct {
 	requests prometheus.Counter
 	overhead prometheus.Observer
 	duration prometheus.Observer
-	// Those that most combinations never need are made when they are: an empty
-	// series would tell of something that never was.
+	// Those that most combinations never need are created when they are first used:
+	// an empty series would be misleading.
 	tokens    [tokenTypes]lazyCounter
 	cost      lazyCounter
 	estimated lazyCounter
@@ -48,7 +48,7 @@ type lazyCounter struct {
 	found atomic.Pointer[prometheus.Counter]
 }
 
-// add counts where the counter was found before, and tells whether it was.
+// add counts if the counter was found before, and reports whether it was.
 func (l *lazyCounter) add(n float64) bool {
 	counter := l.found.Load()
 	if counter == nil {
@@ -58,7 +58,7 @@ func (l *lazyCounter) add(n float64) bool {
 	return true
 }
 
-// find keeps the counter and counts.
+// find sets the counter and counts.
 func (l *lazyCounter) find(counter prometheus.Counter, n float64) {
 	l.found.Store(&counter)
 	counter.Add(n)
@@ -69,7 +69,7 @@ type lazyObserver struct {
 	found atomic.Pointer[prometheus.Observer]
 }
 
-// observe notes a duration of the request's endpoint and backend.
+// observe records a duration of the request's endpoint and backend.
 func (l *lazyObserver) observe(in *prometheus.HistogramVec, r Request, d time.Duration) {
 	histogram := l.found.Load()
 	if histogram == nil {

@@ -2,15 +2,15 @@ package pattern
 
 import "iter"
 
-// Index finds those of many patterns that match a name. Most patterns are plain names, which it does not look
-// at one by one. The zero value holds none. It may be used by several goroutines.
+// Index finds those of many patterns that match a name. Most patterns are plain names, which it looks up in a
+// map. The zero value is empty. It is safe for concurrent use.
 type Index struct {
 	patterns []Pattern
-	plain    map[string][]int // the places of plain names
-	starred  []int            // the places of all others
+	plain    map[string][]int // the indices of plain names
+	starred  []int            // the indices of all others
 }
 
-// NewIndex indexes patterns, which are not to be changed then.
+// NewIndex returns an index of patterns, which must not be changed afterwards.
 func NewIndex(patterns []Pattern) *Index {
 	x := &Index{patterns: patterns, plain: make(map[string][]int)}
 	for i, p := range patterns {
@@ -23,7 +23,7 @@ func NewIndex(patterns []Pattern) *Index {
 	return x
 }
 
-// Matches are the places in the list, in order, of the patterns that match a name.
+// Matches returns the indices, in order, of the patterns that match a name.
 func (x *Index) Matches(name string) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		plain := x.plain[name]

@@ -27,7 +27,7 @@ func Parse(text string) (Pattern, error) {
 	return Pattern{text: text, parts: strings.Split(text, "*")}, nil
 }
 
-// Match tells whether the whole name matches. Case counts.
+// Match reports whether the whole name matches. It is case-sensitive.
 func (p Pattern) Match(name string) bool {
 	if len(p.parts) < 2 {
 		return p.text == name
@@ -47,11 +47,12 @@ func (p Pattern) Match(name string) bool {
 	return true
 }
 
-// Literal tells whether the pattern is a plain name: it matches nothing else.
+// Literal reports whether the pattern is a plain name, which matches only itself.
 func (p Pattern) Literal() bool { return len(p.parts) < 2 }
 
-// LiteralPrefix is the length in bytes of what stands before the first star:
-// where several patterns match, the longest one is the most specific.
+// LiteralPrefix returns the length in bytes of the text before the first star: of
+// several patterns that match, the one with the longest prefix is the most
+// specific.
 func (p Pattern) LiteralPrefix() int {
 	if len(p.parts) == 0 {
 		return 0
@@ -78,7 +79,7 @@ func ParseList(texts []string) (List, error) {
 	return list, nil
 }
 
-// Match tells whether any of the patterns matches.
+// Match reports whether any of the patterns matches.
 func (l List) Match(name string) bool {
 	for _, p := range l {
 		if p.Match(name) {

@@ -16,27 +16,26 @@ const (
 	minShard        = 64 // addresses: below it one shard is fair, several aren't
 )
 
-// Config is how much one address may do.
+// Config is the limit of one address.
 type Config struct {
-	// Counts every request. Then an address that used up what it has is refused
-	// whatever key it presents. Default: only requests that fail authentication
-	// count, and a key that was good within the hour passes.
+	// Counts every request. Then an address over its limit is refused whatever key
+	// it presents. Default: only requests that fail authentication count, and a key
+	// that was accepted within the hour passes.
 	All bool
 
-	// How many are let through in each Window, in the long run.
-	// Default: 5. Zero means the default.
+	// How many requests pass in each Window, in the long run. Default: 5.
 	N int64
 
-	// Default: one second. Zero means the default.
+	// Default: one second.
 	Window time.Duration
 
-	// How many may come at once after a time of rest. Default: 100 where N is
-	// the default, else N. Zero means the default.
+	// How many requests pass at once after an idle time. Default: 100 if N is the
+	// default, else N.
 	Burst int64
 }
 
-// Throttle bounds what addresses may do. It is safe for concurrent use. A nil
-// Throttle lets everything through.
+// Throttle limits the requests of addresses. It is safe for concurrent use. A nil
+// Throttle limits nothing.
 type Throttle struct {
 	all      bool
 	interval int64 // nanoseconds in which one request's worth comes back
@@ -48,9 +47,8 @@ type Throttle struct {
 	accepted []acceptedShard
 }
 
-// New makes a throttle that knows so many addresses at once; zero means
-// 65,536, which take about 10 MB when all are in use. The clock is time.Now but
-// in tests.
+// New returns a throttle with room for a number of addresses; 0 means 65,536, which
+// take about 10 MB when all are in use. The clock is time.Now except in tests.
 func New(c Config, capacity int, now func() time.Time) *Throttle {
 	if c.N <= 0 {
 		c.N = defaultAmount
@@ -94,9 +92,9 @@ func New(c Config, capacity int, now func() time.Time) *Throttle {
 // longest keeps sums of times from overflowing: a century.
 const longest = int64(100 * 365 * 24 * time.Hour)
 
-// Allow tells, before a request's key is looked at, whether its address has
-// anything left; where it hasn't, retry is how long until it has. Where every
-// request counts, Allow counts it.
+// Allow reports, before the key of a request is looked up, whether its address is
+// within its limit; if not, retry is the time until it is. If every request counts,
+// Allow counts it.
 func (t *Throttle) Allow(addr netip.Addr) (ok bool, retry time.Duration) {
 	if t == nil {
 		return true, 0
@@ -114,7 +112,7 @@ func (t *Throttle) Failed(addr netip.Addr) {
 	t.shardOf(a).failed(t, a)
 }
 
-// Accepted notes that a key was good from an address.
+// Accepted records that a key was accepted from an address.
 func (t *Throttle) Accepted(addr netip.Addr, h keys.Hash) {
 	if t == nil || t.all {
 		return
@@ -123,9 +121,9 @@ func (t *Throttle) Accepted(addr netip.Addr, h keys.Hash) {
 	t.accepted[tag%uint64(len(t.accepted))].add(tag, t.elapsed())
 }
 
-// Known tells whether a key was good from an address within the hour: then it
-// may be looked at although the address has nothing left. Where every request
-// counts, no key is known.
+// Known reports whether a key was accepted from an address within the hour: then it
+// may be looked up although the address is over its limit. If every request counts,
+// it is false.
 func (t *Throttle) Known(addr netip.Addr, h keys.Hash) bool {
 	if t == nil {
 		return false
@@ -134,6 +132,5 @@ func (t *Throttle) Known(addr netip.Addr, h keys.Hash) bool {
 	return t.accepted[tag%uint64(len(t.accepted))].has(tag, t.elapsed())
 }
 
-// elapsed is the time in nanoseconds since the throttle was made, by the
-// monotonic clock.
+// elapsed returns the nanoseconds since New, by the monotonic clock.
 func (t *Throttle) elapsed() int64 { return int64(t.now().Sub(t.epoch)) }

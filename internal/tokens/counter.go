@@ -1,7 +1,6 @@
-// Package tokens counts tokens offline, with a vocabulary that is a part of the
-// binary. It knows one: OpenAI's o200k_base, which the models since GPT-4o use.
-// How far it is off for others, and for whom counting is worth its time, is told
-// in docs/estimates.md.
+// Package tokens counts tokens offline, with a vocabulary that is part of the
+// binary: OpenAI's o200k_base, which the models since GPT-4o use. docs/estimates.md
+// says how exact it is for other models, and when counting is worth its time.
 package tokens
 
 import (
@@ -11,7 +10,7 @@ import (
 	"github.com/tiktoken-go/tokenizer/codec"
 )
 
-// Counter counts tokens. It may be used by any number of goroutines.
+// Counter counts tokens. It is safe for concurrent use.
 type Counter struct {
 	codec interface {
 		Count(text string) (int, error)

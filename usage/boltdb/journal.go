@@ -237,7 +237,7 @@ func (l *Ledger) truncate() error {
 		l.journal.Commit(offset)
 	}
 	if offset == 0 || l.journal.Err() == nil { // else the journal reports it
-		err = l.journal.Retire(last)
+		err = l.journal.Truncate(last)
 	}
 	return err
 }
@@ -248,7 +248,7 @@ func (l *Ledger) truncate() error {
 func (l *Ledger) carryForward() (last uint64, some bool, offset uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last, some = l.journal.Retirable(l.sums.CommittedOffset()); !some {
+	if last, some = l.journal.Truncatable(l.sums.CommittedOffset()); !some {
 		return 0, false, 0, nil
 	}
 	for id, c := range l.open {

@@ -135,10 +135,10 @@ func TestOpenRequestsAreSettledAtTheirLastCheckpoint(t *testing.T) {
 		t.Errorf("segments are not removed: %v", names)
 	}
 
-	var told []usage.Record
+	var reported []usage.Record
 	path = image(t, path)
 	for restart := range 3 {
-		again, err := Open(path, Options{Now: atEpoch, FlushInterval: time.Hour, Interrupted: func(r *usage.Record) { told = append(told, *r) }})
+		again, err := Open(path, Options{Now: atEpoch, FlushInterval: time.Hour, Interrupted: func(r *usage.Record) { reported = append(reported, *r) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,12 +153,12 @@ func TestOpenRequestsAreSettledAtTheirLastCheckpoint(t *testing.T) {
 		}
 		path = image(t, path)
 	}
-	if len(told) != 1 || told[0].ID != "open" || told[0].Output != 20 || told[0].Outcome != usage.Interrupted || !told[0].Estimated || !told[0].Start.Equal(usagetest.Epoch) {
-		t.Errorf("told of %+v, want of one, once", told)
+	if len(reported) != 1 || reported[0].ID != "open" || reported[0].Output != 20 || reported[0].Outcome != usage.Interrupted || !reported[0].Estimated || !reported[0].Start.Equal(usagetest.Epoch) {
+		t.Errorf("reported %+v, want one, once", reported)
 	}
 }
 
-func TestADamagedJournalIsToldAndSetAside(t *testing.T) {
+func TestACorruptJournalIsReportedAndQuarantined(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "usage.db")
 	b, _ := openTest(t, path, atEpoch)
 	recordMany(t, b, "lost", 1)
@@ -177,12 +177,12 @@ func TestADamagedJournalIsToldAndSetAside(t *testing.T) {
 	if n := requests(t, again); n != 9 {
 		t.Errorf("%d requests, want 9", n)
 	}
-	if w := *warnings; len(w) != 2 || !strings.Contains(w[0], names[0]+" is damaged") || !strings.Contains(w[0], "at offset 64") || !strings.Contains(w[1], "was set aside as") {
+	if w := *warnings; len(w) != 2 || !strings.Contains(w[0], names[0]+" is corrupt") || !strings.Contains(w[0], "at offset 64") || !strings.Contains(w[1], "was renamed to") {
 		t.Errorf("warnings %q", w)
 	}
 	aside, _ := filepath.Glob(names[0] + ".damaged-*")
 	if len(aside) != 1 {
-		t.Errorf("set aside as %v", aside)
+		t.Errorf("quarantined as %v", aside)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/usagetest"
 )
 
-// openTest opens a ledger that writes only when it is told to, and returns
+// openTest opens a ledger that writes only in Flush, and returns
 // what it warned of.
 func openTest(t testing.TB, path string, now func() time.Time) (*Ledger, *[]string) {
 	t.Helper()
@@ -255,12 +255,12 @@ func TestLedgerKeepsWhatItCannotWrite(t *testing.T) {
 	}
 }
 
-func TestLedgerTellsOnCloseWhatIsLost(t *testing.T) {
+func TestLedgerReturnsOnCloseThatSumsAreLost(t *testing.T) {
 	b, _ := openTest(t, filepath.Join(t.TempDir(), "usage.db"), atEpoch)
 	b.db.MaxSize = 1
 	recordMany(t, b, "", 500)
 	if err := b.Close(); err == nil {
-		t.Error("closing told nothing")
+		t.Error("closing returned no error")
 	}
 	if err := b.Flush(); !errors.Is(err, usage.ErrClosed) {
 		t.Errorf("flushing afterwards: %v, want usage.ErrClosed", err)

@@ -73,7 +73,7 @@ func (f *diskFile) Sync() error {
 	return f.File.Sync()
 }
 
-// status waits for a journal to tell of a change.
+// status waits until a journal reports a change.
 type status chan error
 
 func (s status) wait(t *testing.T) error {
@@ -119,7 +119,7 @@ func TestAFullDisk(t *testing.T) {
 			d.failing.Store(&fail)
 			added = append(added, add(t, j, 4)...) // returns, though nothing is written
 			if err := changes.wait(t); err == nil || j.Err() == nil {
-				t.Fatal("the journal does not tell that it fails")
+				t.Fatal("the journal does not report that it fails")
 			}
 			// A process that dies now.
 			found := found(t, dir)
@@ -144,7 +144,7 @@ func TestAFullDisk(t *testing.T) {
 			for _, w := range warned.all() {
 				t.Errorf("what was written twice is taken for damage: %s", w)
 			}
-			if err := again.Retire(added[len(added)-1].number); err != nil || len(files(t, dir, "*")) > 0 {
+			if err := again.Truncate(added[len(added)-1].number); err != nil || len(files(t, dir, "*")) > 0 {
 				t.Errorf("%v; left over: %v", err, files(t, dir, "*"))
 			}
 		})
@@ -209,7 +209,7 @@ func TestSyncAlwaysWaitsForTheDisk(t *testing.T) {
 	d.failing.Store(&failure{sync: syscall.EIO})
 	added = append(added, add(t, j, 1)...)
 	if changes.wait(t) == nil {
-		t.Error("a sync that fails is not told")
+		t.Error("a sync that fails is not reported")
 	}
 	d.failing.Store(new(failure))
 	if err := changes.wait(t); err != nil {

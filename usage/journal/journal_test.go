@@ -176,7 +176,7 @@ func TestAJournalCutAnywhereKeepsAllWholeRecords(t *testing.T) {
 			}
 		}
 		if damaged := files(t, dir, "*damaged*"); len(damaged) > 0 {
-			t.Fatalf("cut at %d: a torn file was set aside as damaged: %v", cut, damaged)
+			t.Fatalf("cut at %d: a torn file was renamed to damaged: %v", cut, damaged)
 		}
 	}
 }
@@ -209,7 +209,7 @@ func TestAFlippedBitLosesOneRecordAtMost(t *testing.T) {
 	}
 }
 
-func TestDamageInTheMiddleIsToldAndSetAside(t *testing.T) {
+func TestDamageInTheMiddleIsReportedAndQuarantined(t *testing.T) {
 	content, added := written(t, 6)
 	third := bytes.Index(content, []byte("record 3"))
 	content[third] ^= 1
@@ -218,8 +218,8 @@ func TestDamageInTheMiddleIsToldAndSetAside(t *testing.T) {
 		after uint64
 		lost  string
 	}{
-		{"of a record that is nowhere else", 0, "1 records that stand nowhere else are lost"},
-		{"of a record that is held elsewhere", 4, "0 records that stand nowhere else are lost"},
+		{"of a record that is nowhere else", 0, "1 records that are stored nowhere else are lost"},
+		{"of a record that is held elsewhere", 4, "0 records that are stored nowhere else are lost"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -228,18 +228,18 @@ func TestDamageInTheMiddleIsToldAndSetAside(t *testing.T) {
 			if want := append(slices.Clone(added[:2]), added[3:]...); !slices.Equal(found, want) {
 				t.Fatalf("found %v, want %v", found, want)
 			}
-			at := fmt.Sprintf("%s is damaged: 24 bytes at offset %d can't be read, %s", name, third-frameSize, test.lost)
+			at := fmt.Sprintf("%s is corrupt: 24 bytes at offset %d cannot be read, %s", name, third-frameSize, test.lost)
 			if w := warned.all(); len(w) != 1 || !strings.Contains(w[0], at) {
 				t.Fatalf("warnings %q, want %q", w, at)
 			}
 			add(t, j, 1)
-			if err := j.Retire(3); err != nil || len(files(t, dir, "*damaged*")) > 0 {
+			if err := j.Truncate(3); err != nil || len(files(t, dir, "*damaged*")) > 0 {
 				t.Fatalf("%v; set aside before its last record was held elsewhere", err)
 			}
-			if last, some := j.Retirable(6); last != 6 || !some {
+			if last, some := j.Truncatable(6); last != 6 || !some {
 				t.Fatalf("retirable: %d %v", last, some)
 			}
-			if err := j.Retire(6); err != nil {
+			if err := j.Truncate(6); err != nil {
 				t.Fatal(err)
 			}
 			aside := files(t, dir, "*.damaged-19700101T000000Z")
@@ -303,7 +303,7 @@ func TestStrangeFilesAreSetAsideOrLeftAlone(t *testing.T) {
 			t.Errorf("no warning names %s: %q", name, warned.all())
 		}
 	}
-	if err := j.Retire(2); err != nil {
+	if err := j.Truncate(2); err != nil {
 		t.Fatal(err)
 	}
 	if aside := files(t, dir, "*damaged*"); len(aside) != 2 {
@@ -359,10 +359,10 @@ func TestSegmentsAreRemovedWhenTheyAreHeldElsewhere(t *testing.T) {
 		some    bool
 		left    int
 	}{{0, 0, false, 3}, {2, 0, false, 3}, {3, 3, true, 2}, {5, 0, false, 2}, {9, 6, true, 1}} {
-		if last, some := j.Retirable(test.through); last != test.last || some != test.some {
+		if last, some := j.Truncatable(test.through); last != test.last || some != test.some {
 			t.Errorf("retirable through %d: %d %v, want %d %v", test.through, last, some, test.last, test.some)
 		}
-		if err := j.Retire(test.through); err != nil {
+		if err := j.Truncate(test.through); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(files(t, dir, "*")); n != test.left {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Defaults of what Options leave open.
+// Defaults of Options.
 const (
 	defaultSync        = time.Second
 	defaultSegmentSize = 16 << 20
@@ -18,24 +18,23 @@ const (
 	defaultRetry       = time.Second
 )
 
-// maxSegment is the length in bytes of the longest file that is taken for a
-// segment: one group may stand behind the size at which a segment is ended.
+// maxSegment is the length in bytes of the longest file that is read as a segment:
+// one group of records may follow after the size at which a segment is ended.
 const maxSegment = 1 << 30
 
-// Open opens the journal in a directory, which it makes where there is none
-// (mode 0700), and calls replay with each record that is there, in order, each
-// once. The record must not be kept. An error of replay ends it, and Open
-// returns it.
+// Open opens the journal in a directory, which it creates if there is none (mode
+// 0700), and calls replay with each record, in order and once. replay must not
+// keep the record. Open returns the first error of replay.
 //
-// A record that is torn off at the end of what some process wrote is dropped:
-// nobody was told that it was there. Where else something can't be read, Warn
-// is told which file and where, the records around it are replayed, and the
-// file is set aside under a new name by the [Journal.Retire] that would have
-// removed it. Nothing is ever written to a file that another process began.
+// Open drops a torn record at the end of what a process wrote: it was never
+// committed. If something else is corrupt, it reports the file and the offset to
+// Warn, and replays the records around it; the [Journal.Truncate] that would have
+// removed the file quarantines it under a new name. Nothing is ever written to a
+// file that another process created.
 func Open(dir string, opts Options, replay func(number uint64, record []byte) error) (*Journal, error) {
 	opts.setDefaults()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the journal's directory: %w", err)
+		return nil, fmt.Errorf("creating the journal's directory: %w", err)
 	}
 	j := &Journal{dir: dir, opts: opts, salt: newSalt(), syncEvery: opts.Sync,
 		resync: make(chan time.Duration), stop: make(chan struct{}), stopped: make(chan struct{})}
@@ -86,17 +85,17 @@ type reader struct {
 	segments []*segment
 	last     uint64 // number of the last record
 
-	// The ends of segments that can't be read: whether they were torn off or
-	// damaged shows with the record that comes next.
+	// The ends of segments that are invalid: the number of the next record shows
+	// whether they are torn or corrupt.
 	tails []*damage
 }
 
-// damage is a part of a segment that can't be read.
+// damage is an invalid part of a segment.
 type damage struct {
 	segment  *segment
 	from, to int
 	after    uint64 // the last record before it
-	certain  bool   // it was not torn off: more than a header lacks its header
+	certain  bool   // it is not torn: more than a header lacks its header
 }
 
 func (r *reader) readAll(dir string) error {
@@ -114,7 +113,7 @@ func (r *reader) readAll(dir string) error {
 	}
 	for _, t := range r.tails {
 		if t.certain {
-			r.damaged(t, r.last+1)
+			r.corrupt(t, r.last+1)
 			continue
 		}
 		r.opts.Warn(fmt.Sprintf("usage journal %s ended in a torn record, which was dropped: %d bytes at offset %d", t.segment.name, t.to-t.from, t.from))
@@ -127,8 +126,8 @@ func (r *reader) read(name string) error {
 	data, err := readFile(name)
 	switch {
 	case errors.Is(err, errNoSegment):
-		s.damaged = true
-		r.opts.Warn(fmt.Sprintf("usage journal %s is no file of a journal: it will be set aside", name))
+		s.corrupt = true
+		r.opts.Warn(fmt.Sprintf("usage journal %s is not a file of a journal: it will be renamed", name))
 		r.segments = append(r.segments, s)
 		return nil
 	case err != nil:
@@ -137,7 +136,7 @@ func (r *reader) read(name string) error {
 	var inside *damage
 	err = scan(data, func(number uint64, record []byte) error {
 		if inside != nil {
-			r.damaged(inside, number)
+			r.corrupt(inside, number)
 			inside = nil
 		}
 		s.last = max(s.last, number)
@@ -161,32 +160,32 @@ func (r *reader) read(name string) error {
 	return nil
 }
 
-// closeTails judges the ends of earlier segments by the number of the record
-// that comes next: only where numbers are missing, records were there.
+// closeTails handles the invalid ends of earlier segments by the number of the next
+// record: only if numbers are missing, there were records.
 func (r *reader) closeTails(next uint64) {
 	for _, t := range r.tails {
 		if t.certain || next > max(t.after, r.opts.After)+1 {
-			r.damaged(t, next)
+			r.corrupt(t, next)
 		}
 	}
 	r.tails = nil
 }
 
-// damaged tells of a part of a segment that can't be read, by the number of the
-// record that follows it.
-func (r *reader) damaged(d *damage, next uint64) {
-	d.segment.damaged = true
+// corrupt reports an invalid part of a segment, by the number of the record that
+// follows it.
+func (r *reader) corrupt(d *damage, next uint64) {
+	d.segment.corrupt = true
 	lost := uint64(0)
 	if from := max(d.after, r.opts.After) + 1; next > from {
 		lost = next - from
 	}
-	r.opts.Warn(fmt.Sprintf("usage journal %s is damaged: %d bytes at offset %d can't be read, %d records that stand nowhere else are lost; the others are kept, and the file will be set aside",
+	r.opts.Warn(fmt.Sprintf("usage journal %s is corrupt: %d bytes at offset %d cannot be read, %d records that are stored nowhere else are lost; the others are kept, and the file will be renamed",
 		d.segment.name, d.to-d.from, d.from, lost))
 }
 
 var errNoSegment = errors.New("no segment")
 
-// readFile reads a segment whole.
+// readFile reads a segment.
 func readFile(name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -212,9 +211,9 @@ func (j *Journal) First() uint64 {
 	return firstOf(filepath.Base(j.old[0].name))
 }
 
-// Retirable tells whether there are segments that hold records up to a number
-// only, and so could be removed, and which record is the last in them.
-func (j *Journal) Retirable(through uint64) (last uint64, some bool) {
+// Truncatable reports whether there are segments that hold only records through a
+// number, and so can be removed, and returns the last record in them.
+func (j *Journal) Truncatable(through uint64) (last uint64, some bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, s := range j.old {
@@ -226,10 +225,10 @@ func (j *Journal) Retirable(through uint64) (last uint64, some bool) {
 	return last, some
 }
 
-// Retire removes the segments that hold records up to a number only: the caller
-// holds them elsewhere, or has appended them again. One that is damaged is set
-// aside under a new name. What was written since is synced first.
-func (j *Journal) Retire(through uint64) error {
+// Truncate removes the segments that hold only records through a number: the caller
+// has stored them elsewhere, or has appended them again. It quarantines a corrupt
+// segment under a new name. It syncs what was written since first.
+func (j *Journal) Truncate(through uint64) error {
 	j.sync()
 	j.mu.Lock()
 	err := j.syncErr
@@ -255,7 +254,7 @@ func (j *Journal) Retire(through uint64) error {
 }
 
 func (j *Journal) remove(s *segment) error {
-	if !s.damaged {
+	if !s.corrupt {
 		err := os.Remove(s.name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -274,7 +273,7 @@ func (j *Journal) remove(s *segment) error {
 		if err := os.Rename(s.name, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		j.opts.Warn(fmt.Sprintf("usage journal %s was set aside as %s", s.name, aside))
+		j.opts.Warn(fmt.Sprintf("usage journal %s was renamed to %s", s.name, aside))
 		return nil
 	}
 	return fmt.Errorf("%d names like %s are taken", maxTries, base)

@@ -27,8 +27,8 @@ import (
 //	8 bytes   number of the record, ascending by one from frame to frame
 //	n bytes   the record
 //
-// The salt is there because records hold what callers say: nobody can write a
-// model's name that, behind a damaged frame, would be taken for a frame.
+// Records hold names from callers. Because of the salt, no name can be made that
+// would pass as a frame after a corrupt one.
 const (
 	magic      = "pgjrnl\x00\x01" // the last byte is the version
 	copySize   = 32
@@ -48,7 +48,7 @@ var ErrNewer = errors.New("the journal was written by a newer version")
 
 var errNoHeader = errors.New("its header is damaged")
 
-// newSalt makes the salt of a segment.
+// newSalt returns the salt of a segment.
 func newSalt() (salt [8]byte) {
 	_, _ = rand.Read(salt[:]) // never fails
 	return salt
@@ -165,7 +165,7 @@ func segmentName(dir string, first uint64, try int) string {
 	return filepath.Join(dir, name+suffix)
 }
 
-// isSegment tells whether a file of this name may be a segment.
+// isSegment reports whether a file of this name may be a segment.
 func isSegment(name string) bool {
 	stem, ok := strings.CutSuffix(name, suffix)
 	if !ok || len(stem) < 20 {
@@ -175,7 +175,7 @@ func isSegment(name string) bool {
 	return err == nil && (len(stem) == 20 || stem[20] == '-')
 }
 
-// firstOf is the number that the name of a segment tells.
+// firstOf returns the number in the name of a segment.
 func firstOf(name string) uint64 {
 	first, _ := strconv.ParseUint(name[:20], 10, 64) // isSegment has tried
 	return first

@@ -15,9 +15,8 @@ const keepSpare = 1 << 20
 // maxTries bounds how many names are tried for a segment.
 const maxTries = 1000
 
-// write writes all that is pending, for all who wait. It must be called with
-// j.mu held, by whoever has set j.begun or found it false, and lets go of j.mu
-// meanwhile.
+// write writes all that is pending, for all who wait. j.mu must be held, and is
+// released meanwhile; the caller has set j.begun or found it false.
 func (j *Journal) write() {
 	j.begun = true
 	frames, last := j.pending, j.next-1
@@ -34,7 +33,7 @@ func (j *Journal) write() {
 
 	j.mu.Lock()
 	if err != nil {
-		// In their order: what has come meanwhile stands behind.
+		// In order: before what was appended meanwhile.
 		j.pending = append(frames, j.pending...)
 		j.writeErr = fmt.Errorf("writing: %w", err)
 	} else {
@@ -50,7 +49,7 @@ func (j *Journal) write() {
 	}
 	j.begun = false
 	j.done.Broadcast()
-	j.tell()
+	j.notify()
 }
 
 // writeFrames writes frames up to the record of a number to a segment, or to a
@@ -103,8 +102,8 @@ func (j *Journal) newSegment(first uint64) (*segment, error) {
 	return nil, fmt.Errorf("making a segment: %d names for record %d are taken", maxTries, first)
 }
 
-// endSegment ends the current segment: the next write makes another. It must be
-// called with j.mu held, by the writer or where there is none.
+// endSegment ends the current segment: the next write creates another. j.mu must be
+// held, by the writer or if there is none.
 func (j *Journal) endSegment() {
 	if s := j.current; s != nil {
 		j.ended = append(j.ended, s.file)
@@ -114,14 +113,14 @@ func (j *Journal) endSegment() {
 	}
 }
 
-// tell tells of a change between working and failing. It must be called with
-// j.mu held, and lets go of it meanwhile.
-func (j *Journal) tell() {
+// notify calls Warn and Changed if writing has begun to fail or works again. j.mu
+// must be held, and is released meanwhile.
+func (j *Journal) notify() {
 	err := j.err()
-	if (err != nil) == j.told {
+	if (err != nil) == j.announced {
 		return
 	}
-	j.told = err != nil
+	j.announced = err != nil
 	j.mu.Unlock()
 	if err != nil {
 		j.opts.Warn(fmt.Sprintf("usage journal %s fails, its records are kept in memory: %v", j.dir, err))
@@ -132,8 +131,8 @@ func (j *Journal) tell() {
 	j.mu.Lock()
 }
 
-// run syncs at every interval, and tries again what failed, until the journal
-// is closed.
+// run syncs at every interval, and repeats what failed, until the journal is
+// closed.
 func (j *Journal) run(every time.Duration) {
 	defer close(j.stopped)
 	retry := time.NewTicker(j.opts.Retry)
@@ -167,7 +166,7 @@ func tick(every time.Duration) time.Duration {
 	return every
 }
 
-// sync brings what was written to the disk, and closes the segments that have
+// sync syncs what was written to the disk, and closes the segments that have
 // ended.
 func (j *Journal) sync() {
 	j.syncing.Lock()
@@ -193,17 +192,17 @@ func (j *Journal) sync() {
 	defer j.mu.Unlock()
 	switch {
 	case err != nil:
-		// The kernel tells of a page that it could not write only once, and
-		// forgets it: nothing more is trusted to that file.
+		// The kernel reports a page that it could not write only once, and drops it:
+		// nothing more is written to that file.
 		j.syncErr = fmt.Errorf("syncing: %w", err)
 		j.suspect = current
 	case len(ended) > 0 || file != nil:
 		j.synced, j.syncErr = max(j.synced, last), nil
 	}
-	j.tell()
+	j.notify()
 }
 
-// syncFile syncs a segment, and its name where that is new.
+// syncFile syncs a segment, and its name if that is new.
 func (j *Journal) syncFile(f File) error {
 	if err := f.Sync(); err != nil {
 		return err

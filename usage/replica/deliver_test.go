@@ -74,7 +74,7 @@ func TestEachRecordIsDeliveredOnce(t *testing.T) {
 }
 
 // While Redis is away records are taken, queries say so at once, and all is
-// delivered when it is back; each change is told once.
+// delivered when it is back; each change is reported once.
 func TestRedisIsAway(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
 	b, err := boltdb.Open(filepath.Join(t.TempDir(), "usage.db"), boltdb.Options{Now: atEpoch, Shared: true})
@@ -82,23 +82,23 @@ func TestRedisIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	var told []bool
+	var reported []bool
 	l := replica.New(b, replica.Options{Client: clientOf(s), Interval: 20 * time.Millisecond, OnChange: func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		told = append(told, err == nil)
+		reported = append(reported, err == nil)
 	}})
 	defer l.Close()
 	changes := func() []bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return slices.Clone(told)
+		return slices.Clone(reported)
 	}
 	gates := []*replica.Ledger{l}
 	recordOn(t, gates, 5)
 	deliver(t, l)
 	s.Kill()
-	eventually(t, "it is told that Redis is away", func() bool { return len(changes()) == 2 })
+	eventually(t, "Redis is reported as unavailable", func() bool { return len(changes()) == 2 })
 	recordOn(t, gates, 5)
 	if _, err := l.Query(context.Background(), usage.Query{Start: usagetest.Epoch.AddDate(0, 0, -1), End: usagetest.Epoch}); !errors.Is(err, usage.ErrUnavailable) {
 		t.Errorf("a query says %v, want ErrUnavailable", err)
@@ -110,12 +110,12 @@ func TestRedisIsAway(t *testing.T) {
 		t.Errorf("it takes no records: %v", err)
 	}
 	s.Restart()
-	eventually(t, "it is told that Redis is back", func() bool { return len(changes()) == 3 })
+	eventually(t, "Redis is reported as available again", func() bool { return len(changes()) == 3 })
 	other := openShared(t, clientOf(s), "", t.TempDir(), atEpoch)
 	defer other.Close()
 	eventually(t, "all is delivered", func() bool { return requestsOf(t, other) == 10 })
 	if got := changes(); !slices.Equal(got, []bool{true, false, true}) {
-		t.Errorf("told %v", got)
+		t.Errorf("reported %v", got)
 	}
 }
 

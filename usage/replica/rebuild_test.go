@@ -36,7 +36,7 @@ func TestUsageIsRebuiltAfterFlushAll(t *testing.T) {
 	deliver(t, gates[1])
 	select {
 	case n := <-answer:
-		t.Errorf("%d requests are told of before all have delivered", n)
+		t.Errorf("%d requests are counted before all have delivered", n)
 	case <-time.After(200 * time.Millisecond):
 	}
 	deliver(t, gates[2])
@@ -68,7 +68,7 @@ func TestWhatANewGateDerivesFromLostUsageDoesNotStand(t *testing.T) {
 	defer late.Close()
 	deliver(t, late)
 	if n := <-ask(t, late); n != 0 {
-		t.Fatalf("%d requests are told of before anybody has delivered again", n)
+		t.Fatalf("%d requests are counted before anybody has delivered again", n)
 	}
 	for range 2 {
 		for _, l := range append(gates, late) {

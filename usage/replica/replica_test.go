@@ -22,7 +22,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/usagetest"
 )
 
-// openShared opens a gate's ledger, which delivers only when it is told to.
+// openShared opens a gate's ledger, which delivers only in Deliver.
 func openShared(t testing.TB, client redis.UniversalClient, prefix, dir string, now func() time.Time) *replica.Ledger {
 	t.Helper()
 	b, err := boltdb.Open(filepath.Join(dir, "usage.db"), boltdb.Options{Now: now, FlushInterval: time.Hour, Shared: true})
@@ -164,14 +164,14 @@ func ask(t testing.TB, l usage.Ledger) <-chan int64 {
 	return answer
 }
 
-// alike delivers and checks that each gate tells of all.
+// alike delivers and checks that each gate counts all.
 func alike(t *testing.T, gates []*replica.Ledger, want int64) {
 	t.Helper()
 	for _, l := range gates {
 		deliver(t, l)
 	}
 	for i, l := range gates {
-		eventually(t, fmt.Sprintf("gate %d tells of %d requests", i, want), func() bool { return requestsOf(t, l) == want })
+		eventually(t, fmt.Sprintf("gate %d counts %d requests", i, want), func() bool { return requestsOf(t, l) == want })
 	}
 }
 

@@ -190,7 +190,7 @@ addEventListener("hashchange", () => {
 	scrollTo(0, 0);
 });
 
-// Telling.
+// Notices.
 
 function showProblem(problem) {
 	const text = problem ? `${problem.message} ${problem.hint}`.trim() : "";

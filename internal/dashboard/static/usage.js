@@ -36,7 +36,7 @@ export function rangeQuery(range, now = Date.now()) {
  *
  * @param {{start_time: number, end_time: number, results: Object[]}[]} data
  * @param {string} by a dimension of the API
- * @param {number} most how many groups are told apart in time; the rest is one
+ * @param {number} most how many groups are distinguished in time; the rest is one
  * @returns {{buckets: Object[], total: Object, groups: Object[], series: Object[]}}
  *   groups: each with its sums, the dearest first; series: of the first ones and
  *   the rest, each with its sums bucket by bucket

@@ -1,4 +1,4 @@
-// The backends: whether they answer, how fast, and what rests.
+// The backends: whether they answer, how fast, and what cools down.
 
 import { ask } from "../api.js";
 import { badge, bar, h, heading, nothing, table } from "../dom.js";
@@ -23,7 +23,7 @@ function resting(backend) {
 function health(backend) {
 	if (backend.up === null) return badge("not asked yet");
 	if (!backend.up) return badge("down", "bad");
-	if (backend.cooldowns.some((c) => c.model === null)) return badge("resting", "warn");
+	if (backend.cooldowns.some((c) => c.model === null)) return badge("cooling down", "warn");
 	return badge("up", "good");
 }
 
@@ -60,7 +60,7 @@ export const backends = {
 					{ title: "First token", number: true, cell: (b) => duration(b.first_token_seconds) },
 					{ title: "Attempts", number: true, cell: (b) => count(b.attempts) },
 					{ title: "Failed", number: true, cell: (b) => [count(b.failures), h("span", { class: "faint" }, b.failures > 0 && ` ${percent(b.failures, b.attempts)}`)] },
-					{ title: "Resting", cell: resting },
+					{ title: "Cooling down", cell: resting },
 					{ title: "Models", cell: (b) => remembered(models(b), b.name, open) },
 				], data, "backends")));
 			},

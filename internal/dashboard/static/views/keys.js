@@ -152,7 +152,7 @@ function openKey(main, { rerun, say, go, signal }, id) {
 		return [...(key.revoked_at ? [] : editing), h("button", { class: "danger", onclick: remove }, "Delete")];
 	}
 
-	// What is done without a form tells its problem where a form's would be.
+	// Actions without a form show their problem where that of a form would be.
 	const attempt = async (send) => {
 		try {
 			return await send();

@@ -21,11 +21,11 @@ function words(l) {
 
 /** A table of limits as `GET limits` has them. */
 export function limitTable(caption, limits, withOwner = true) {
-	const owner = { title: "Whose", cell: (l) => [h("span", { class: "kind" }, l.scope), " ", l.id] };
+	const owner = { title: "Owner", cell: (l) => [h("span", { class: "kind" }, l.scope), " ", l.id] };
 	return table(caption, [
 		...(withOwner ? [owner] : []),
 		{ title: "Limit", cell: words },
-		{ title: "Taken", cell: (l) => [bar(taken(l), `${percent(taken(l), 1)} taken`), h("span", { class: "share" }, percent(taken(l), 1))] },
+		{ title: "In use", cell: (l) => [bar(taken(l), `${percent(taken(l), 1)} in use`), h("span", { class: "share" }, percent(taken(l), 1))] },
 		{ title: "Used", number: true, cell: (l) => amount(l.used, l.unit) },
 		{ title: "Reserved", number: true, cell: (l) => amount(l.reserved, l.unit) },
 		{ title: "Remains", number: true, cell: (l) => amount(l.remaining, l.unit) },

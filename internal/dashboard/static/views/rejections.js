@@ -36,7 +36,7 @@ export const rejections = {
 				const all = data.reduce((sum, r) => sum + r.count, 0);
 				list.replaceChildren(h("section", { class: "card wide", "aria-label": "Rejections" }, table(`Rejections by reason, ${short(all)} in all`, [
 					{ title: "Reason", cell: (r) => h("strong", {}, r.reason.replaceAll("_", " ")) },
-					{ title: "Whose", cell: (r) => r.scope },
+					{ title: "Scope", cell: (r) => r.scope },
 					{ title: "Count", number: true, cell: (r) => count(r.count) },
 					{ title: "Share", cell: (r) => [bar(r.count / all, `${percent(r.count, all)} of all`, false), h("span", { class: "share" }, percent(r.count, all))] },
 					{ title: "What it means", cell: (r) => h("span", { class: "meaning" }, meanings[r.reason] ?? "") },
