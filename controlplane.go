@@ -15,6 +15,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/failover"
 )
 
 // backendInfo is a backend with the parts of its configuration that the control plane
@@ -181,7 +182,7 @@ func (a controlPlane) Peek(ctx context.Context, rules []*limiter.Rule) (states [
 	shared.Acquire()
 	defer shared.Release()
 	l := shared.Limiter()
-	guarded, ok := l.(*limiter.Guarded)
+	guarded, ok := l.(*failover.Limiter)
 	own = ok && !guarded.Decides()
 	if states, err = l.Peek(ctx, rules); err != nil {
 		return nil, false, err
@@ -310,7 +311,7 @@ func (a controlPlane) storeState(ctx context.Context) control.Store {
 	defer shared.Release()
 	ledger, err := shared.Ledger()
 	s.Up = err == nil && ledger.Ready() == nil
-	if guarded, ok := shared.Limiter().(*limiter.Guarded); ok {
+	if guarded, ok := shared.Limiter().(*failover.Limiter); ok {
 		if mode, away := guarded.Away(); away {
 			word := mode.String()
 			s.Up, s.Mode = false, &word

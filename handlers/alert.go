@@ -17,7 +17,7 @@ type Alerts struct {
 
 // noteUsed tells of quotas that pass a percentage by what a request was charged: nil for one that was
 // refused, which may show what other gates have used. A charge is noted before it is settled.
-func (c *call) noteUsed(states []limiter.State, charged *limiter.Actual) {
+func (c *call) noteUsed(states []limiter.State, charged *limiter.Usage) {
 	if c.g.Alerts == nil {
 		return
 	}
@@ -33,7 +33,7 @@ func (c *call) noteUsed(states []limiter.State, charged *limiter.Actual) {
 }
 
 // noteCharge is noteUsed of a request that is about to be settled.
-func (c *call) noteCharge(charged *limiter.Actual) {
+func (c *call) noteCharge(charged *limiter.Usage) {
 	if c.g.Alerts == nil {
 		return
 	}

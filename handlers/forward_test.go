@@ -25,6 +25,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
 	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/memory"
 	"github.com/amanycodes/pine-gate/usage"
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
@@ -45,7 +46,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 	if err != nil {
 		t.Fatal(err)
 	}
-	limits := limiter.NewMemory(limiter.MemoryOptions{})
+	limits := memory.New(memory.Options{})
 	t.Cleanup(func() { _ = limits.Close() })
 	reservation, err := limits.Reserve(context.Background(), limiter.Request{ID: "req_1"})
 	if err != nil {

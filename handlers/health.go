@@ -6,7 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
-	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/failover"
 )
 
 // serveHealth answers the probes. They need no key and tell nothing but yes or
@@ -43,7 +43,7 @@ func ready(shared Shared, starting func() bool, r *http.Request) bool {
 // StoresReady tells whether the stores take requests: that of usage can record
 // them, and that of limits does not refuse them all since it is away.
 func StoresReady(shared Shared) bool {
-	if l, ok := shared.Limiter().(*limiter.Guarded); ok && l.Ready() != nil {
+	if l, ok := shared.Limiter().(*failover.Limiter); ok && l.Ready() != nil {
 		return false
 	}
 	ledger, err := shared.Ledger()
@@ -53,7 +53,7 @@ func StoresReady(shared Shared) bool {
 // WriteReady says that a gate is ready, and what of it is not as it should be.
 func WriteReady(w http.ResponseWriter, shared Shared) {
 	text := "ok"
-	if l, ok := shared.Limiter().(*limiter.Guarded); ok {
+	if l, ok := shared.Limiter().(*failover.Limiter); ok {
 		if mode, away := l.Away(); away {
 			text = "ok, but the store of limits is away: " + mode.String()
 		}

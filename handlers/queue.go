@@ -114,7 +114,7 @@ func (c *call) turnedAway(ctx context.Context, err error) {
 		return
 	}
 	c.answer.settled = true
-	c.reservation.Settle(context.WithoutCancel(c.r.Context()), limiter.Actual{})
+	c.reservation.Settle(context.WithoutCancel(c.r.Context()), limiter.Usage{})
 	c.answer.scope = limiter.ScopeBackend.String()
 	c.refuse(fullError(full))
 }

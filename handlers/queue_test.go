@@ -19,6 +19,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/backends/queue"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/memory"
 )
 
 // One place, and a queue or none.
@@ -31,7 +32,7 @@ var (
 // the call holds it still.
 func holds(t *testing.T, c *call) func() bool {
 	t.Helper()
-	memory := limiter.NewMemory(limiter.MemoryOptions{})
+	memory := memory.New(memory.Options{})
 	t.Cleanup(func() { _ = memory.Close() })
 	asks := limiter.Request{ID: "req_1", Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeKey, "alice", limit(t, "1 concurrent"))}}
 	for _, candidate := range c.candidates {
@@ -44,7 +45,7 @@ func holds(t *testing.T, c *call) func() bool {
 	return func() bool {
 		again, err := memory.Reserve(t.Context(), asks)
 		if err == nil {
-			again.Settle(t.Context(), limiter.Actual{})
+			again.Settle(t.Context(), limiter.Usage{})
 		}
 		return err != nil
 	}
@@ -305,7 +306,7 @@ func TestAPlaceWhoseBackendHasSpentItsLimitIsGivenBack(t *testing.T) {
 		return &backends.AttemptError{Err: errors.New("refused")}
 	})
 	_, second := twoOf(c, serves)
-	memory := limiter.NewMemory(limiter.MemoryOptions{})
+	memory := memory.New(memory.Options{})
 	t.Cleanup(func() { _ = memory.Close() })
 	rules := []*limiter.Rule{limiter.NewRule(limiter.ScopeBackend, "second", limit(t, "1 concurrent"))}
 	if _, err := memory.Reserve(t.Context(), limiter.Request{ID: "req_0", Rules: rules}); err != nil {

@@ -93,7 +93,7 @@ func (c *call) settle(outcome usage.Outcome) {
 	noted := c.g.Shared.InFlight().settle(c)
 	result := a.meter.Result()
 	record := c.record(outcome, &result)
-	actual := limiter.Actual{
+	actual := limiter.Usage{
 		Dispatched: a.dispatched || a.attempt.Dispatched,
 		Input:      record.Input,
 		Output:     record.Output,

@@ -13,6 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/memory"
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
 
@@ -26,7 +27,7 @@ func (s *sharedState) InFlight() *InFlight { return &s.requests }
 
 // A reservation returns whatever goes wrong, also before anything was sent.
 func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
-	memory := limiter.NewMemory(limiter.MemoryOptions{})
+	memory := memory.New(memory.Options{})
 	defer memory.Close()
 	rule := limiter.NewRule(limiter.ScopeKey, "alice", limit(t, "1 concurrent"))
 	reserve := func() (limiter.Reservation, error) {
@@ -63,7 +64,7 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the reservation did not return: %v", err)
 	}
-	again.Settle(context.Background(), limiter.Actual{})
+	again.Settle(context.Background(), limiter.Usage{})
 	totals, err := ledger.Totals(context.Background(), "alice", time.Now())
 	if err != nil || totals.Requests != 0 {
 		t.Errorf("what was never sent is recorded: %+v, %v", totals, err)

@@ -276,7 +276,7 @@ func TestTheStateTellsThatRedisIsAway(t *testing.T) {
 	}
 	server.Kill()
 	gates{g.gate}.waitForStore(t, false)
-	if s := state[control.Status](g, "status").Store; s.Up || s.Mode == nil || *s.Mode != "shadow" || s.Eviction != nil {
+	if s := state[control.Status](g, "status").Store; s.Up || s.Mode == nil || *s.Mode != "local" || s.Eviction != nil {
 		t.Errorf("store: %+v", s)
 	}
 	if page := state[control.LimitPage](g, "limits"); !page.Stale || len(page.Data) != 1 || page.Data[0].Used != nil || page.Data[0].Remaining.String() != "4" {

@@ -2,8 +2,9 @@
 // calendar quotas, budgets and concurrency), takes what a request is expected to use before it is
 // forwarded, and settles that against what it really used.
 //
-// A [Limiter] is one store of counters; [Memory] is the one of a single process. What every store
-// must do is tested by the suite in the subpackage limitertest.
+// A [Limiter] is one store of counters. Package memory has the one of a single process, redis the one that
+// several gates share, and failover what is done while that is away. What every store must do is tested by
+// the suite in package limitertest.
 package limiter
 
 import (

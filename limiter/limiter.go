@@ -74,8 +74,8 @@ type Request struct {
 	OutputPrice int64
 }
 
-// Actual is what became of a request. The zero value is a request that never left the gate.
-type Actual struct {
+// Usage is what became of a request. The zero value is a request that never left the gate.
+type Usage struct {
 	// Dispatched is false where nothing was sent to a backend: then everything returns, also the
 	// request that was counted.
 	Dispatched bool
@@ -115,11 +115,11 @@ type Reservation interface {
 	Move(ctx context.Context, candidate int) error
 
 	// Settle replaces what is reserved by what was used, and frees the leases. What was not used
-	// returns at once. What was used beyond the reservation is charged: to a rate as a debt, which
+	// returns at once. What was used tooMuch the reservation is charged: to a rate as a debt, which
 	// is never more than a day's refill, so that one absurd report can't block for longer; to a
 	// quota in the window in which the request was admitted, even if that has passed. Only the
 	// first call does anything; it may come from any goroutine, and while ctx is done.
-	Settle(ctx context.Context, used Actual)
+	Settle(ctx context.Context, used Usage)
 
 	// States returns the states of the request's rules, as they were right after the admission, and
 	// of its candidate's, after the last move too; in order. It may be nil after Settle.
@@ -162,3 +162,12 @@ func (s State) ResetAt(now time.Time) time.Time {
 	}
 	return now.Add(s.Reset + time.Second - 1).UTC().Truncate(time.Second)
 }
+
+// Seed tells what a quota has used since the start of its window, for instance from a ledger, in the
+// units of the rule's limit (nano-USD for usd). It must not call the store, and is called from many
+// goroutines.
+//
+// The error is that it can't be told. The request that needs it is then not admitted, and neither are
+// those that wait for the same answer: their error is an [*Unavailable] with [ReasonSeed]. The quota
+// stays unknown, so that the next request asks again.
+type Seed func(rule *Rule, since time.Time) (int64, error)

@@ -55,3 +55,6 @@ func NewRule(kind ScopeKind, id string, limit Limit) *Rule {
 // The amount and the burst are not in it: a counter keeps what it has counted when a reload
 // changes them. Two rules of one name share one counter.
 func (r *Rule) Name() string { return r.name }
+
+// Hash returns the XXH64 hash of the name, which stores find counters by.
+func (r *Rule) Hash() uint64 { return r.hash }

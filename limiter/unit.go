@@ -18,11 +18,11 @@ const (
 	USD                      // money, in nano-USD; calendar windows only
 	Concurrent               // requests in flight; no window
 
-	unitCount = iota
+	UnitCount = iota
 )
 
-// oneToken is the price of a token of output where a unit counts tokens: see unitRow.cost.
-const oneToken = 1000
+// OneToken is the price of a token of output where a unit counts tokens: see [Unit.Cost].
+const OneToken = 1000
 
 // unitRow is all that the package knows of a unit.
 type unitRow struct {
@@ -36,7 +36,7 @@ type unitRow struct {
 	cost func(q *Request) (base, price int64)
 
 	// charge returns what a request that was sent to a backend has used of the unit.
-	charge func(a Actual) int64
+	charge func(a Usage) int64
 
 	// rate and quota are the words for a limit in messages to callers, letter is what providers
 	// abbreviate the rate's to.
@@ -53,36 +53,36 @@ const (
 )
 
 // units has a row for each Unit. Redis's scripts know none of this: they are sent the numbers.
-var units = [unitCount]unitRow{
+var units = [UnitCount]unitRow{
 	Requests: {
 		name: "requests", rate: "requests", letter: "R", quota: "request quota",
 		cost:   func(*Request) (base, price int64) { return 1, 0 },
-		charge: func(Actual) int64 { return 1 },
+		charge: func(Usage) int64 { return 1 },
 	},
 	Tokens: {
 		name: "tokens", rate: "tokens", letter: "T", quota: "token quota",
-		cost:   func(q *Request) (base, price int64) { return q.Input, oneToken },
-		charge: func(a Actual) int64 { return a.answered(clamp(a.Input) + clamp(a.Output)) },
+		cost:   func(q *Request) (base, price int64) { return q.Input, OneToken },
+		charge: func(a Usage) int64 { return a.answered(clamp(a.Input) + clamp(a.Output)) },
 	},
 	InputTokens: {
 		name: "input_tokens", rate: "input tokens", letter: "IT", quota: "input token quota",
 		cost:   func(q *Request) (base, price int64) { return q.Input, 0 },
-		charge: func(a Actual) int64 { return a.answered(a.Input) },
+		charge: func(a Usage) int64 { return a.answered(a.Input) },
 	},
 	OutputTokens: {
 		name: "output_tokens", rate: "output tokens", letter: "OT", quota: "output token quota",
-		cost:   func(*Request) (base, price int64) { return 0, oneToken },
-		charge: func(a Actual) int64 { return a.answered(a.Output) },
+		cost:   func(*Request) (base, price int64) { return 0, OneToken },
+		charge: func(a Usage) int64 { return a.answered(a.Output) },
 	},
 	USD: {
 		name: "usd", windows: quotaWindow, quota: "budget",
 		cost:   func(q *Request) (base, price int64) { return q.InputCost, q.OutputPrice },
-		charge: func(a Actual) int64 { return a.answered(a.Cost) },
+		charge: func(a Usage) int64 { return a.answered(a.Cost) },
 	},
 	Concurrent: {
 		name: "concurrent", windows: noWindow,
 		cost:   func(*Request) (base, price int64) { return 1, 0 },
-		charge: func(Actual) int64 { return 0 },
+		charge: func(Usage) int64 { return 0 },
 	},
 }
 
@@ -96,8 +96,8 @@ func (u Unit) row() *unitRow {
 }
 
 var unknownUnit = unitRow{
-	cost:   func(*Request) (base, price int64) { return beyond, 0 },
-	charge: func(Actual) int64 { return MaxAmount },
+	cost:   func(*Request) (base, price int64) { return MaxAmount + 1, 0 },
+	charge: func(Usage) int64 { return MaxAmount },
 }
 
 // String returns the unit's word in the configuration, such as "input_tokens".
@@ -129,17 +129,24 @@ func unitList() string {
 
 // Charge returns what a limit of the unit is charged for a request: what of the reservation is not
 // given back, and what is taken beyond it.
-func (a Actual) Charge(u Unit) int64 {
+func (a Usage) Charge(u Unit) int64 {
 	if !a.Dispatched {
 		return 0
 	}
 	return u.row().charge(a)
 }
 
+// Cost returns what a request takes of the unit: base whatever it answers, and price for each token of
+// output, in thousandths.
+func (u Unit) Cost(q *Request) (base, price int64) { return u.row().cost(q) }
+
 // answered returns what of n is charged: nothing where the backend failed.
-func (a Actual) answered(n int64) int64 {
+func (a Usage) answered(n int64) int64 {
 	if a.Failed {
 		return 0
 	}
 	return clamp(n)
 }
+
+// clamp brings a count into 0 to MaxAmount, so that sums of two can't overflow.
+func clamp(n int64) int64 { return min(max(n, 0), MaxAmount) }

@@ -16,7 +16,7 @@ import (
 //		}
 //		store memory
 //		store redis <url>... {
-//			outage shadow|deny|allow
+//			outage local|deny|allow
 //			replicas <n>
 //			timeout <duration>
 //			prefix <text>

@@ -17,9 +17,8 @@ func parseRedis(d *caddyfile.Dispenser, c *config.Store) error {
 		return err
 	}
 	start := *d
-	set := func(mode string) func() { return func() { r.Outage = mode } }
 	err := parseBlock(d, subdirectives{
-		"outage":            oneOf(map[string]func(){"shadow": set("shadow"), "deny": set("deny"), "allow": set("allow")}),
+		"outage":            outageOf(&r.Outage),
 		"replicas":          valueOf(&r.Replicas, "a positive number", parseReplicas),
 		"slices":            gone("slices is gone: every request is decided in Redis; remove the line"),
 		"timeout":           valueOf(&r.Timeout, aDuration, parseDuration),
@@ -40,6 +39,18 @@ func parseRedis(d *caddyfile.Dispenser, c *config.Store) error {
 		return start.WrapErr(err)
 	}
 	return nil
+}
+
+// outageOf parses what limits do while Redis is away.
+func outageOf(to *string) subdirective {
+	set := func(mode string) func() { return func() { *to = mode } }
+	modes := oneOf(map[string]func(){"local": set("local"), "deny": set("deny"), "allow": set("allow")})
+	return subdirective{parse: func(d *caddyfile.Dispenser) error {
+		if next := *d; next.NextArg() && next.Val() == "shadow" {
+			return d.Err("outage: shadow is called local now: write outage local")
+		}
+		return modes.parse(d)
+	}}
 }
 
 func parseTLS(d *caddyfile.Dispenser, r *config.Redis) error {

@@ -15,7 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/failover"
+	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
 // Redis configures the Redis through which several gates share limits and usage,
@@ -35,13 +36,13 @@ type Redis struct {
 	// `sentinel`. A URL with a password in it is a placeholder as a whole.
 	URLs []string `json:"urls"`
 
-	// What limits do while Redis is away. `shadow`: each gate enforces its share
+	// What limits do while Redis is away. `local`: each gate enforces its share
 	// of every limit in memory, from the last state known, and charges Redis when
 	// it is back. `deny`: every request is refused with 503. `allow`: every
-	// request is let through. Default: `shadow`.
+	// request is let through. Default: `local`.
 	Outage string `json:"outage,omitempty"`
 
-	// Over how many gates `shadow` divides limits. Default: as many as were counted
+	// Over how many gates `local` divides limits. Default: as many as were counted
 	// in Redis before it was away; a gate that is started without Redis takes
 	// itself for the only one. Zero means the default.
 	Replicas int `json:"replicas,omitempty"`
@@ -105,7 +106,7 @@ func CheckRedisURL(text string) error {
 	if _, has := u.User.Password(); has {
 		return errors.New("a password in a URL would stand in the config, which is stored and shown: write it as password {env.NAME}, or the whole URL as {env.NAME}")
 	}
-	return (&limiter.RedisOptions{URLs: []string{text}}).Check()
+	return (&redislimit.Options{URLs: []string{text}}).Check()
 }
 
 // Check refuses what the Caddyfile parser refuses: JSON has not passed it.
@@ -118,7 +119,7 @@ func (c *Redis) Check() error {
 			return fmt.Errorf("store redis: %w", err)
 		}
 	}
-	if _, err := limiter.ParseOutage(c.Outage); err != nil {
+	if _, err := failover.ParseMode(c.Outage); err != nil {
 		return fmt.Errorf("store redis: outage: %w", err)
 	}
 	for name, password := range map[string]string{"password": c.Password, "sentinel_password": c.SentinelPassword} {
@@ -144,11 +145,11 @@ func (c *Redis) Check() error {
 
 // Options checks the configuration, resolves placeholders, reads files and returns
 // the options of the Redis client. It does not use the network.
-func (c *Redis) Options() (limiter.RedisOptions, error) {
+func (c *Redis) Options() (redislimit.Options, error) {
 	if err := c.Check(); err != nil {
-		return limiter.RedisOptions{}, err
+		return redislimit.Options{}, err
 	}
-	opts := limiter.RedisOptions{
+	opts := redislimit.Options{
 		Sentinel: c.Sentinel, Prefix: c.Prefix, Timeout: time.Duration(c.Timeout),
 		Username: c.Username, SentinelUsername: c.SentinelUsername,
 	}

@@ -148,7 +148,7 @@ type Status struct {
 type Store struct {
 	Type string `json:"type"` // file, memory or redis
 	Up   bool   `json:"up"`
-	// What limits do while it is away: shadow, deny or allow; null: it is there.
+	// What limits do while it is away: local, deny or allow; null: it is there.
 	Mode *string `json:"mode"`
 
 	// Of a Redis: its maxmemory-policy, and whether it keeps an append-only file.

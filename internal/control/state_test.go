@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/memory"
 )
 
 // state is a State of limits in memory, which counts what is looked at.
 type state struct {
 	byKind [4][]*limiter.Rule // in the order of ids
-	memory *limiter.Memory
+	memory *memory.Store
 	own    bool
 	err    error
 
@@ -61,7 +62,7 @@ func (s *state) Status(context.Context) Status { return Status{Version: "v1"} }
 // other scope, of which the model's pattern has a slash.
 func newState(t *testing.T, f *fixture) *state {
 	t.Helper()
-	s := &state{memory: limiter.NewMemory(limiter.MemoryOptions{})}
+	s := &state{memory: memory.New(memory.Options{})}
 	t.Cleanup(func() { _ = s.memory.Close() })
 	add := func(kind limiter.ScopeKind, id string, texts ...string) {
 		for _, text := range texts {
@@ -150,7 +151,7 @@ func TestALimitTellsWhatIsUsedHeldAndLeft(t *testing.T) {
 		}
 		return r
 	}
-	reserve("1", limiter.NanoUSD).Settle(t.Context(), limiter.Actual{Dispatched: true, Input: 300, Cost: limiter.NanoUSD / 2})
+	reserve("1", limiter.NanoUSD).Settle(t.Context(), limiter.Usage{Dispatched: true, Input: 300, Cost: limiter.NanoUSD / 2})
 	reserve("2", 2*limiter.NanoUSD)
 	shown := func() map[string]string {
 		got := make(map[string]string)

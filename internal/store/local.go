@@ -18,6 +18,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/memory"
 	"github.com/amanycodes/pine-gate/usage"
 	"github.com/amanycodes/pine-gate/usage/replica"
 )
@@ -31,7 +32,7 @@ var states = caddy.NewUsagePool()
 // state is what all configurations with one store share.
 type localState struct {
 	key       string
-	limiter   *limiter.Memory
+	limiter   *memory.Store
 	responses *stored.Responses
 	requests  handlers.InFlight
 	backends  health.Set

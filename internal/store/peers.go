@@ -10,7 +10,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/backends/health"
-	"github.com/amanycodes/pine-gate/limiter"
+	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
 // peers holds what the gates of one Redis share beside limits and usage:
@@ -30,11 +30,11 @@ const defaultResponsesTimeout = 50 * time.Millisecond
 // newPeers starts to share. It does not wait for the network.
 func newPeers(s *localState, options limiter.RedisOptions) (*peers, error) {
 	quietRedis()
-	client, err := limiter.NewClient(options)
+	client, err := redislimit.NewClient(options)
 	if err != nil {
 		return nil, err
 	}
-	prefix := cmp.Or(options.Prefix, limiter.DefaultPrefix)
+	prefix := cmp.Or(options.Prefix, redislimit.DefaultPrefix)
 	p := &peers{client: client}
 	p.shared = stored.Share(client, prefix, cmp.Or(options.Timeout, defaultResponsesTimeout))
 	p.responses = s.responses.With(p.shared)

@@ -53,7 +53,7 @@ func inUnit(unit limiter.Unit, r usage.Result) int64 {
 	if unit == limiter.Requests {
 		return r.Requests
 	}
-	used := limiter.Actual{Dispatched: true, Input: r.InputTokens, Output: r.OutputTokens}
+	used := limiter.Usage{Dispatched: true, Input: r.InputTokens, Output: r.OutputTokens}
 	if r.CostUSD != nil {
 		used.Cost = int64(*r.CostUSD)
 	}

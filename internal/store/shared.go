@@ -15,6 +15,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/failover"
+	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
 // sharedLimits holds the stores of limits that several gates share, by their
@@ -30,13 +32,13 @@ type sharedState struct {
 	leased   refCount // by requests in flight
 	options  limiter.RedisOptions
 	registry *registry.Registry // of keys that are made at runtime
-	guarding limiter.GuardedOptions
+	guarding failover.Options
 	metrics  atomic.Pointer[metrics.Metrics] // of the last configuration
 
 	// Opened at the first use and not while provisioning: validating a
 	// configuration must not reach for the network.
 	mu   sync.Mutex
-	open atomic.Pointer[limiter.Guarded]
+	open atomic.Pointer[failover.Limiter]
 
 	peers atomic.Pointer[peers] // opened likewise
 }
@@ -102,11 +104,11 @@ func (l *sharedState) guarded() (*limiter.Guarded, error) {
 		return g, nil
 	}
 	quietRedis()
-	store, err := limiter.NewRedis(l.options)
+	store, err := redislimit.New(l.options)
 	if err != nil {
 		return nil, err
 	}
-	g := limiter.NewGuarded(store, l.guarding)
+	g := failover.New(store, l.guarding)
 	l.open.Store(g)
 	return g, nil
 }

@@ -5,7 +5,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/limiter"
+	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 	"github.com/amanycodes/pine-gate/usage/boltdb"
 	"github.com/amanycodes/pine-gate/usage/replica"
 )
@@ -52,7 +52,7 @@ func (s *localState) share(c *Config) {
 	options, err := c.Store.Redis.Options()
 	var client redis.UniversalClient
 	if err == nil {
-		client, err = limiter.NewClient(options)
+		client, err = redislimit.NewClient(options)
 	}
 	if err != nil { // provisioning has passed them: a file is gone since
 		s.ledger.Store(&ledgerHolder{own})
@@ -91,7 +91,7 @@ func (s *localState) usageChanged() func(error) {
 		s.showUsage(err)
 		logger := caddy.Log().Named("pinegate").With(zap.String("store", usageStore))
 		if err != nil {
-			logger = logger.With(zap.String("reason", limiter.ReasonOf(err)))
+			logger = logger.With(zap.String("reason", redislimit.ReasonOf(err)))
 		}
 		away.report(logger, err)
 	}

@@ -10,7 +10,7 @@ var budgetTests = []test{
 		r := g.admit(req)
 		equal(g, "cap", r.Cap(), int64(-1))
 		g.remaining(rule, 200_000_000)
-		settle(r, limiter.Actual{Dispatched: true, Input: 10, Output: 10, Cost: 450_000_000})
+		settle(r, limiter.Usage{Dispatched: true, Input: 10, Output: 10, Cost: 450_000_000})
 		g.remaining(rule, 550_000_000)
 	}},
 	{"lowers the cap to what the money buys", func(g *gate) {
@@ -30,7 +30,7 @@ var budgetTests = []test{
 	}},
 	{"refuses where the money buys not a token", func(g *gate) {
 		rule := keyRule("1 usd/day")
-		settle(g.admit(priced(0, 0, 0, rule)), limiter.Actual{Dispatched: true, Cost: 999_999_999})
+		settle(g.admit(priced(0, 0, 0, rule)), limiter.Usage{Dispatched: true, Cost: 999_999_999})
 		refusal := g.refuse(priced(0, 2000, 100, rule))
 		equal(g, "requested", refusal.Requested, 2)
 		equal(g, "remaining", refusal.Remaining, 1)
@@ -40,7 +40,7 @@ var budgetTests = []test{
 	}},
 	{"lets pass what is free when all is spent", func(g *gate) {
 		rule := keyRule("1 usd/day")
-		settle(g.admit(priced(0, 0, 0, rule)), limiter.Actual{Dispatched: true, Cost: 2_000_000_000})
+		settle(g.admit(priced(0, 0, 0, rule)), limiter.Usage{Dispatched: true, Cost: 2_000_000_000})
 		g.refuse(priced(1, 0, 0, rule))
 		g.admit(priced(0, 0, 1000, rule))
 	}},

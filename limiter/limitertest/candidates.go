@@ -113,7 +113,7 @@ var candidateTests = []test{
 		g.move(r, 1)
 		g.remaining(a[0], 1)
 		g.remaining(b[0], 0)
-		settle(r, limiter.Actual{})
+		settle(r, limiter.Usage{})
 		g.remaining(b[0], 1)
 	}},
 	{"moves to the same backend within its places", func(g *gate) {
@@ -146,10 +146,10 @@ var candidateTests = []test{
 		g.turn(a[0], time.Minute)
 		other := g.admit(over(chat(60, 0, 0), a))
 		g.refusal(r.Move(context.Background(), 1))
-		settle(other, limiter.Actual{})
+		settle(other, limiter.Usage{})
 		g.move(r, 1)
 		g.remaining(a[0], 40)
-		settle(r, limiter.Actual{})
+		settle(r, limiter.Usage{})
 		g.remaining(a[0], 100)
 	}},
 	{"tells the backend's states as of the move", func(g *gate) {

@@ -29,7 +29,7 @@ var concurrentTests = []test{
 	}},
 	{"frees a place however a request ends", func(g *gate) {
 		rule := keyRule("1 concurrent")
-		for _, actual := range []limiter.Actual{{}, {Dispatched: true, Failed: true}, used(5, 5), {Failed: true}} {
+		for _, actual := range []limiter.Usage{{}, {Dispatched: true, Failed: true}, used(5, 5), {Failed: true}} {
 			settle(g.admit(plain(rule)), actual)
 			g.remaining(rule, 1)
 		}

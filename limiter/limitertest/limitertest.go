@@ -106,8 +106,8 @@ func chat(input, output, maxOutput int64, rules ...*limiter.Rule) limiter.Reques
 }
 
 // used is an answer that was given in full.
-func used(input, output int64) limiter.Actual {
-	return limiter.Actual{Dispatched: true, Input: input, Output: output}
+func used(input, output int64) limiter.Usage {
+	return limiter.Usage{Dispatched: true, Input: input, Output: output}
 }
 
 func (g *gate) reserve(req limiter.Request) (limiter.Reservation, error) {
@@ -189,7 +189,7 @@ func (g *gate) turn(rule *limiter.Rule, d time.Duration) {
 	g.advance(g.peek(rule).Reset + d)
 }
 
-func settle(r limiter.Reservation, actual limiter.Actual) { r.Settle(context.Background(), actual) }
+func settle(r limiter.Reservation, actual limiter.Usage) { r.Settle(context.Background(), actual) }
 
 // equal fails the test where two values differ.
 func equal[V comparable](g *gate, what string, got, want V) {

@@ -140,7 +140,7 @@ func checkQuota(g *gate, t *rapid.T) {
 			inFlight = inFlight[1:]
 			output := rapid.Int64Range(0, f.most).Draw(t, "output")
 			cost := f.inputCost + output*f.price/1000
-			f.reservation.Settle(g.Context(), limiter.Actual{Dispatched: true, Input: f.input, Output: output, Cost: cost})
+			f.reservation.Settle(g.Context(), limiter.Usage{Dispatched: true, Input: f.input, Output: output, Cost: cost})
 			usedTokens[f.day] += f.input + output
 			usedMoney[f.day] += cost
 		case "ask":
@@ -170,7 +170,7 @@ func checkQuota(g *gate, t *rapid.T) {
 		}
 	}
 	for _, f := range inFlight {
-		settle(f.reservation, limiter.Actual{})
+		settle(f.reservation, limiter.Usage{})
 	}
 	for _, c := range []struct {
 		rule *limiter.Rule

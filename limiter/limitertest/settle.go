@@ -37,21 +37,21 @@ var settleTests = []test{
 		for i, rule := range rules {
 			g.remaining(rule, rule.Limit.Amount-reserved[i])
 		}
-		settle(r, limiter.Actual{Dispatched: true, Input: 90, Output: 20, Cost: 123})
+		settle(r, limiter.Usage{Dispatched: true, Input: 90, Output: 20, Cost: 123})
 		for i, charge := range []int64{1, 110, 90, 20, 1, 110, 90, 20, 123, 0} {
 			g.remaining(rules[i], rules[i].Limit.Amount-charge)
 		}
 	}},
 	{"returns everything of what was never sent", func(g *gate) {
 		rules, _ := everyUnit()
-		settle(g.admit(everyUnitRequest(rules)), limiter.Actual{Input: 90, Output: 20, Cost: 123})
+		settle(g.admit(everyUnitRequest(rules)), limiter.Usage{Input: 90, Output: 20, Cost: 123})
 		for _, rule := range rules {
 			g.remaining(rule, rule.Limit.Amount)
 		}
 	}},
 	{"keeps a failed request counted and returns the rest", func(g *gate) {
 		rules, _ := everyUnit()
-		settle(g.admit(everyUnitRequest(rules)), limiter.Actual{Dispatched: true, Failed: true, Input: 90, Output: 20, Cost: 123})
+		settle(g.admit(everyUnitRequest(rules)), limiter.Usage{Dispatched: true, Failed: true, Input: 90, Output: 20, Cost: 123})
 		for _, rule := range rules {
 			charge := int64(0)
 			if rule.Limit.Unit == limiter.Requests {
@@ -65,14 +65,14 @@ var settleTests = []test{
 		r := g.admit(everyUnitRequest(rules))
 		// Another request, so that a second settlement would take what is not its own.
 		other := g.admit(everyUnitRequest(rules))
-		settle(r, limiter.Actual{Dispatched: true, Input: 90, Output: 20, Cost: 123})
-		settle(other, limiter.Actual{Dispatched: true, Input: 1, Output: 2, Cost: 3})
+		settle(r, limiter.Usage{Dispatched: true, Input: 90, Output: 20, Cost: 123})
+		settle(other, limiter.Usage{Dispatched: true, Input: 1, Output: 2, Cost: 3})
 		third := g.admit(everyUnitRequest(rules))
-		for _, again := range []limiter.Actual{{}, {Dispatched: true, Failed: true}, used(900, 900)} {
+		for _, again := range []limiter.Usage{{}, {Dispatched: true, Failed: true}, used(900, 900)} {
 			settle(r, again)
 			settle(other, again)
 		}
-		settle(third, limiter.Actual{})
+		settle(third, limiter.Usage{})
 		for i, charge := range []int64{2, 113, 91, 22, 2, 113, 91, 22, 126, 0} {
 			g.remaining(rules[i], rules[i].Limit.Amount-charge)
 		}
@@ -101,7 +101,7 @@ var settleTests = []test{
 		func() {
 			defer func() { _ = recover() }()
 			r := g.admit(plain(rule))
-			defer r.Settle(context.Background(), limiter.Actual{})
+			defer r.Settle(context.Background(), limiter.Usage{})
 			panic("upstream")
 		}()
 		g.remaining(rule, 1)

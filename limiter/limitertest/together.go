@@ -39,7 +39,7 @@ var togetherTests = []test{
 			for i := range all {
 				equal(g, "state beside "+scarce, after[i], before[i])
 			}
-			settle(r, limiter.Actual{})
+			settle(r, limiter.Usage{})
 			for i := range all {
 				g.remaining(all[i], all[i].Limit.Amount)
 			}
@@ -53,7 +53,7 @@ var togetherTests = []test{
 		refusal := g.refuse(plain(rules...))
 		equal(g, "rule", refusal.Rule, rules[2])
 		settle(first, used(1, 1))
-		settle(g.admit(plain(rules...)), limiter.Actual{Dispatched: true})
+		settle(g.admit(plain(rules...)), limiter.Usage{Dispatched: true})
 		g.advance(500 * time.Millisecond)
 		equal(g, "retry", g.refuse(plain(rules...)).RetryAfter, time.Hour-500*time.Millisecond)
 	}},
@@ -114,7 +114,7 @@ var togetherTests = []test{
 		req := plain(rule)
 		req.ID = "gone"
 		if r, err := g.store.Reserve(gone, req); err == nil {
-			r.Settle(gone, limiter.Actual{}) // a store may not notice
+			r.Settle(gone, limiter.Usage{}) // a store may not notice
 		}
 		g.remaining(rule, 1)
 	}},

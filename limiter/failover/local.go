@@ -1,0 +1,216 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/internal/account"
+	"github.com/amanycodes/pine-gate/limiter/memory"
+)
+
+// unknownBudget is the part of a gate's share of a budget that it may spend where it knows nothing of
+// what others have spent: one in so many.
+const unknownBudget = 10
+
+// localShare is a gate's share of all limits while the store is away: counters in memory, by rules whose
+// amounts are divided by the number of gates.
+type localShare struct {
+	memory *memory.Store
+	share  int64 // over how many gates limits are divided
+	known  *lastStates
+	seed   limiter.Seed
+
+	mu       sync.RWMutex // guards what follows; taken before the memory's locks
+	scaled   map[*limiter.Rule]*limiter.Rule
+	original map[*limiter.Rule]*limiter.Rule // by the scaled one
+	begun    map[string]struct{}             // names of rates whose level was set
+	charged  map[string]*limiter.Rule        // quotas that Redis was told of and may not know
+}
+
+func newLocalShare(share int, known *lastStates, seed limiter.Seed) *localShare {
+	s := &localShare{
+		share: int64(max(share, 1)), known: known, seed: seed,
+		scaled: make(map[*limiter.Rule]*limiter.Rule), original: make(map[*limiter.Rule]*limiter.Rule),
+		begun: make(map[string]struct{}), charged: make(map[string]*limiter.Rule),
+	}
+	s.memory = memory.New(memory.Options{Seed: s.used})
+	return s
+}
+
+// rule returns the share of a rule.
+func (s *localShare) rule(r *limiter.Rule) *limiter.Rule {
+	if scaled := s.ruled(r); scaled != nil {
+		return scaled
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if scaled := s.scaled[r]; scaled != nil {
+		return scaled
+	}
+	share := s.newShare(r)
+	s.scaled[r] = share
+	return share
+}
+
+// ruled returns the share of a rule that there is already, else nil.
+func (s *localShare) ruled(r *limiter.Rule) *limiter.Rule {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.scaled[r]
+}
+
+// newShare makes the share of a rule. It must be called with s.mu held.
+func (s *localShare) newShare(r *limiter.Rule) *limiter.Rule {
+	share := *r
+	share.Limit.Amount = max(r.Limit.Amount/s.share, 1)
+	if r.Limit.Window.Rate() {
+		share.Limit.Burst = max(r.Limit.Capacity()/s.share, 1)
+	}
+	s.original[&share] = r
+	if _, begun := s.begun[r.Name()]; r.Limit.Window.Rate() && !begun {
+		s.begun[r.Name()] = struct{}{}
+		if last, known := s.known.of(r); known {
+			s.memory.SetLevel(&share, last.level(r.Limit)/s.share)
+		}
+	}
+	return &share
+}
+
+func (s *localShare) rules(all []*limiter.Rule) []*limiter.Rule {
+	scaled := make([]*limiter.Rule, len(all))
+	for i, r := range all {
+		scaled[i] = s.rule(r)
+	}
+	return scaled
+}
+
+// asked returns the rule of which one is the share.
+func (s *localShare) asked(scaled *limiter.Rule) *limiter.Rule {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.original[scaled]
+}
+
+// used is the seed of a quota's share: what leaves of it the gate's part of what is left of the quota.
+func (s *localShare) used(scaled *limiter.Rule, since time.Time) (int64, error) {
+	r := s.asked(scaled)
+	left := r.Limit.Amount
+	last, known := s.known.of(r)
+	switch {
+	case known && last.window == since.UnixNano():
+		left = max(last.room, 0)
+	case known && last.window < since.UnixNano(): // it has turned: nothing is used yet
+	default:
+		if s.seed != nil {
+			used, err := s.seed(r, since)
+			if err != nil {
+				return 0, err
+			}
+			left -= min(account.ClampAmount(used), left)
+		}
+		if r.Limit.Unit == limiter.USD && s.share > 1 {
+			left /= unknownBudget
+		}
+	}
+	return max(scaled.Limit.Amount-left/s.share, 0), nil
+}
+
+func (s *localShare) reserve(g *Limiter, req limiter.Request) (limiter.Reservation, error) {
+	share := req
+	share.Rules = s.rules(req.Rules)
+	share.Candidates = make([][]*limiter.Rule, len(req.Candidates))
+	for i, rules := range req.Candidates {
+		share.Candidates[i] = s.rules(rules)
+	}
+	inner, err := s.memory.Reserve(context.Background(), share)
+	if err != nil {
+		return nil, s.refused(err, &req)
+	}
+	res := &localReservation{guard: g, local: s, req: req, inner: inner.(*memory.Reservation)}
+	g.open.add(res)
+	return res, nil
+}
+
+// peek looks at shares. Those of rules that no request has asked for are forgotten again: who lists
+// limits makes rules as it goes, and an outage may last.
+func (s *localShare) peek(ctx context.Context, rules []*limiter.Rule) ([]limiter.State, error) {
+	scaled := make([]*limiter.Rule, len(rules))
+	var passing []*limiter.Rule
+	for i, r := range rules {
+		if scaled[i] = s.ruled(r); scaled[i] == nil {
+			s.mu.Lock()
+			scaled[i] = s.newShare(r)
+			s.mu.Unlock()
+			passing = append(passing, scaled[i])
+		}
+	}
+	all, err := s.memory.Peek(ctx, scaled)
+	all = s.states(all)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, share := range passing {
+		delete(s.original, share)
+	}
+	return all, err
+}
+
+// states tells what is left of a share as of the limit that it is a share of.
+func (s *localShare) states(all []limiter.State) []limiter.State {
+	for i := range all {
+		all[i].Rule = s.asked(all[i].Rule)
+		all[i].Limit = all[i].Rule.Limit.Amount
+		all[i].Used = 0 // of a share, it is nothing that a caller could compare
+	}
+	return all
+}
+
+// refused tells a refusal by a share as one by the limit. A request that is too large for the share
+// and not for the limit may come again.
+func (s *localShare) refused(err error, req *limiter.Request) error {
+	refusal := new(limiter.Refusal)
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	r := s.asked(refusal.Rule)
+	l := r.Limit
+	refusal.Used = max(l.Amount, l.Capacity()) - refusal.Remaining
+	refusal.Rule, refusal.Limit = r, l.Amount
+	refusal.States = s.states(refusal.States)
+	if refusal.TooLarge {
+		asked := account.NewDemand(*req)
+		total := asked.Wanted().Total
+		if l.Window.Quota() {
+			total = asked.Least()
+		}
+		if _, fits := asked.Need(l, total); fits {
+			refusal.TooLarge, refusal.RetryAfter = false, awayRetry
+		}
+	}
+	return refusal
+}
+
+// addCharged notes the quotas that Redis is told of.
+func (s *localShare) addCharged(holds []account.Hold) {
+	for i := range holds {
+		r := holds[i].Rule
+		if !r.Limit.Window.Quota() {
+			continue
+		}
+		s.mu.Lock()
+		s.charged[r.Name()] = r
+		s.mu.Unlock()
+	}
+}
+
+// chargedQuotas returns the quotas that Redis was told of.
+func (s *localShare) chargedQuotas() (rules []*limiter.Rule) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.charged {
+		rules = append(rules, r)
+	}
+	return rules
+}

@@ -1,0 +1,129 @@
+package account
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// Output is how much output a reservation has room for.
+type Output struct {
+	Total int64 // tokens, for all answers together
+	Cap   int64 // of each answer; -1 where no quota has lowered it
+}
+
+// Demand is a request with its counts within what the arithmetic is exact for.
+type Demand struct{ limiter.Request }
+
+// NewDemand returns the demand of a request.
+func NewDemand(req limiter.Request) Demand {
+	q := Demand{req}
+	q.Input = ClampAmount(q.Input)
+	q.Output = ClampAmount(q.Output)
+	q.InputCost = ClampAmount(q.InputCost)
+	q.OutputPrice = ClampAmount(q.OutputPrice)
+	q.N = max(q.N, 1)
+	if q.MaxOutput < 0 {
+		q.MaxOutput = -1
+	} else {
+		q.MaxOutput = ClampAmount(q.MaxOutput)
+	}
+	return q
+}
+
+// Wanted is the output that the request asks quotas for.
+func (q *Demand) Wanted() Output {
+	if q.MaxOutput < 0 {
+		return Output{Total: q.Output, Cap: -1}
+	}
+	return Output{Total: q.MaxOutput, Cap: -1}
+}
+
+// Least is the output below which a cap is not lowered: a token each.
+func (q *Demand) Least() int64 {
+	if q.Uncapped {
+		return q.Wanted().Total
+	}
+	return min(q.N, q.Wanted().Total)
+}
+
+// Need is what the request takes of a limit if its answers come to no more than total tokens, and
+// fits tells whether the limit, with nothing taken, has room for it.
+//
+// A rate must hold the input, and of the output what its bucket can hold: the rest becomes debt. A
+// quota must hold all of it.
+func (q *Demand) Need(l limiter.Limit, total int64) (n int64, fits bool) {
+	capacity, rate := l.Capacity(), l.Window.Rate()
+	base, price := l.Unit.Cost(&q.Request)
+	if rate {
+		total = min(total, q.Output)
+	}
+	n = min(base+outputCost(total, price), TooMuch)
+	if rate && base <= capacity {
+		n = min(n, capacity)
+	}
+	return n, n <= capacity
+}
+
+// outputCost is what tokens of output cost at a price in thousandths, rounded up.
+func outputCost(tokens, price int64) int64 {
+	switch price {
+	case 0:
+		return 0
+	case limiter.OneToken:
+		return tokens
+	default:
+		return mulDivUp(tokens, price, 1000)
+	}
+}
+
+// lower lowers o to the output for which room of a quota is enough. It leaves o where the quota has
+// room for it, and where even the least does not fit.
+func (q *Demand) lower(o Output, l limiter.Limit, room int64) Output {
+	if n, _ := q.Need(l, o.Total); n <= room {
+		return o
+	}
+	if n, _ := q.Need(l, q.Least()); n > room {
+		return o
+	}
+	base, price := l.Unit.Cost(&q.Request)
+	total := MulDiv(room-base, 1000, price)
+	each := total / q.N
+	return Output{Total: each * q.N, Cap: each}
+}
+
+// ClampAmount brings a count into 0 to MaxAmount, so that sums of two can't overflow.
+func ClampAmount(n int64) int64 { return min(max(n, 0), limiter.MaxAmount) }
+
+// TooMuch stands for every count that is more than any limit.
+const TooMuch = limiter.MaxAmount + 1
+
+// MulDiv returns a*b/c rounded down, at most tooMuch; none is negative, c is not 0.
+func MulDiv(a, b, c int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	return divide(hi, lo, c)
+}
+
+// mulDivUp is mulDiv rounded up.
+func mulDivUp(a, b, c int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	lo, carry := bits.Add64(lo, uint64(c-1), 0)
+	return divide(hi+carry, lo, c)
+}
+
+func divide(hi, lo uint64, c int64) int64 {
+	if hi >= uint64(c) {
+		return TooMuch
+	}
+	n, _ := bits.Div64(hi, lo, uint64(c))
+	return int64(min(n, uint64(TooMuch)))
+}
+
+// CheckCandidate reports an error if a reservation can't move to a candidate of so many.
+func CheckCandidate(candidate, candidates int) error {
+	if candidate < 0 || candidate >= max(candidates, 1) {
+		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, max(candidates, 1))
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package memory
+
+import (
+	"maps"
+	"time"
+
+	"github.com/amanycodes/pine-gate/limiter/internal/account"
+)
+
+// sweepBatch is how many counters are looked at before requests get their turn at the lock.
+const sweepBatch = 256
+
+// sweepEvery drops idle counters until the store is closed.
+func (m *Store) sweepEvery(interval time.Duration) {
+	defer close(m.swept)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-m.done:
+			return
+		case <-ticker.C:
+			m.sweep()
+		}
+	}
+}
+
+// sweep drops every counter that is idle: a full bucket, a quota of which nothing is used or whose
+// window has passed, a concurrent limit that nobody holds. It ends early when the store is closed.
+func (m *Store) sweep() {
+	for i := range m.shards {
+		select {
+		case <-m.done:
+			return
+		default:
+			m.shards[i].sweep(m.instant())
+		}
+	}
+}
+
+func (s *shard) sweep(now account.Instant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := 0
+	for hash, c := range s.counters {
+		if c.Idle(now) {
+			delete(s.counters, hash)
+			*s.place(hash) = recentCounter{}
+		}
+		// A map may change between two steps of a loop over it, so that the lock may be given up
+		// there.
+		if seen++; seen%sweepBatch == 0 {
+			s.mu.Unlock()
+			s.mu.Lock()
+		}
+	}
+	for name, c := range s.collided {
+		if c.Idle(now) {
+			delete(s.collided, name)
+			s.recent = [recentCount]recentCounter{}
+		}
+	}
+	s.shrink()
+}
+
+// shrink makes a new map where the old one is mostly empty, because a map never gives memory back.
+func (s *shard) shrink() {
+	if s.peak < 64 || len(s.counters) > s.peak/4 {
+		return
+	}
+	s.counters = maps.Collect(maps.All(s.counters))
+	s.peak = len(s.counters)
+}

@@ -1,0 +1,97 @@
+package redis
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/amanycodes/pine-gate/limiter"
+)
+
+// unavailable wraps what a client of Redis returned. Whatever is not understood means that Redis did
+// not decide: there is no error that lets a request pass.
+func unavailable(err error) error {
+	if already := new(limiter.Unavailable); errors.As(err, &already) {
+		return err
+	}
+	return &limiter.Unavailable{Reason: reasonOf(err), Err: err}
+}
+
+// replies are the beginnings of the errors that Redis and Valkey answer with, and what they mean.
+var replies = []struct{ prefix, reason string }{
+	{"NOAUTH ", limiter.ReasonAuth}, {"WRONGPASS ", limiter.ReasonAuth}, {"ERR invalid password", limiter.ReasonAuth},
+	{"ERR Client sent AUTH", limiter.ReasonAuth}, {"ERR AUTH ", limiter.ReasonAuth},
+	{"NOPERM ", limiter.ReasonPermission},
+	{"LOADING ", limiter.ReasonLoading},
+	{"BUSY ", limiter.ReasonBusy}, {"ERR max number of clients", limiter.ReasonBusy},
+	{"OOM ", limiter.ReasonMemory},
+	{"READONLY ", limiter.ReasonReadOnly},
+	{"MISCONF ", limiter.ReasonMisconf}, {"NOREPLICAS ", limiter.ReasonMisconf}, {"MASTERDOWN ", limiter.ReasonMisconf},
+	{"CLUSTERDOWN ", limiter.ReasonClusterDown}, {"MOVED ", limiter.ReasonClusterDown}, {"ASK ", limiter.ReasonClusterDown},
+	{"TRYAGAIN ", limiter.ReasonClusterDown}, {"CROSSSLOT ", limiter.ReasonClusterDown},
+	{"ERR unknown command", limiter.ReasonVersion},
+}
+
+// ReasonOf is the word for what a client of Redis returned: see the Reason constants.
+func ReasonOf(err error) string { return reasonOf(err) }
+
+func reasonOf(err error) string {
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		return reasonOfReply(reply.Error())
+	}
+	var netError net.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, redis.ErrPoolTimeout):
+		return limiter.ReasonTimeout
+	case errors.Is(err, redis.ErrClosed):
+		return limiter.ReasonClosed
+	case errors.As(err, &netError) && netError.Timeout():
+		return limiter.ReasonTimeout
+	case errors.As(err, &netError), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return limiter.ReasonConnect
+	case isTLS(err), strings.Contains(err.Error(), "sentinel"), errors.Is(err, redis.ErrPoolExhausted):
+		return limiter.ReasonConnect
+	default:
+		return limiter.ReasonOther
+	}
+}
+
+// reasonOfReply classes what Redis said. An error within a script has the script's position before it
+// or after it, by the version of Redis, so that the code need not be the first word.
+func reasonOfReply(message string) string {
+	for _, r := range replies {
+		if strings.HasPrefix(message, r.prefix) {
+			return r.reason
+		}
+	}
+	switch {
+	case strings.Contains(message, "unauthenticated"): // who has not logged in may send no long command
+		return limiter.ReasonAuth
+	case strings.Contains(message, "The user executing the script can't"): // NOPERM of Redis 6 and older
+		return limiter.ReasonPermission
+	case strings.Contains(message, "after non deterministic commands"):
+		return limiter.ReasonVersion // Redis before 5 replicates scripts, not their effects
+	case strings.Contains(message, "Unknown Redis command called from script"):
+		return limiter.ReasonVersion
+	}
+	for _, r := range replies {
+		if strings.Contains(message, "-"+r.prefix) || strings.Contains(message, ": "+r.prefix) {
+			return r.reason
+		}
+	}
+	return limiter.ReasonOther
+}
+
+func isTLS(err error) bool {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	return errors.As(err, &unknown) || errors.As(err, &invalid) || errors.As(err, &host) || strings.HasPrefix(err.Error(), "tls:")
+}

@@ -1,0 +1,137 @@
+package redis
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/internal/account"
+)
+
+// overLimitMost is how many rules the over-limit cache has.
+const overLimitMost = 10_000
+
+// overLimit is a cache of the rules that are over their limit, so that a key which keeps asking costs Redis
+// nothing. It repeats a refusal while time alone can't have changed it: where what is used of a quota leaves
+// no room, or a bucket with all that has come in since does not. What requests in flight hold is not in it,
+// and what this gate settles is forgotten. What another gate gives back to a rate, or what comes back while a
+// refusal is on its way, is refused for 100 ms at most.
+type overLimit struct {
+	now  func() time.Time
+	most time.Duration // for which a refusal is repeated
+
+	count atomic.Int64
+	mu    sync.Mutex
+	rules map[string]over // by the name of the rule that refused; guarded by mu
+}
+
+// over is a rule that is over its limit, until when.
+type over struct {
+	refusal   *limiter.Refusal
+	rules     []*limiter.Rule // of the request that was refused
+	room      int64           // of a bucket, or what is not used of a quota
+	at, until time.Time
+}
+
+func (o *overLimit) start(t timing) {
+	o.now, o.most = t.now, t.overLimit
+	if o.now == nil {
+		o.now = time.Now
+	}
+}
+
+// add adds the rule of a refusal, if it is one of rules and of a kind that lasts. Any other error is ignored.
+func (o *overLimit) add(err error, rules []*limiter.Rule) {
+	r := new(limiter.Refusal)
+	if o.most <= 0 || !errors.As(err, &r) || r.TooLarge || r.Reserved || r.Rule.Limit.Unit == limiter.Concurrent || !slices.Contains(rules, r.Rule) {
+		return
+	}
+	l := r.Rule.Limit
+	room := max(l.Amount, l.Capacity()) - r.Used
+	if l.Window.Quota() {
+		i := slices.IndexFunc(r.States, func(s limiter.State) bool { return s.Rule == r.Rule })
+		if i < 0 {
+			return
+		}
+		room = l.Amount - r.States[i].Used
+	}
+	now := o.now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.rules == nil || len(o.rules) >= overLimitMost {
+		o.rules = make(map[string]over)
+	}
+	o.rules[r.Rule.Name()] = over{refusal: r, rules: slices.Clone(rules), room: room, at: now, until: now.Add(min(o.most, r.RetryAfter))}
+	o.count.Store(int64(len(o.rules)))
+}
+
+// refusal returns the refusal of a request under rules, nil where none of them is known to be over its limit.
+func (o *overLimit) refusal(req *account.Demand, rules []*limiter.Rule) *limiter.Refusal {
+	if o.count.Load() == 0 {
+		return nil
+	}
+	now := o.now()
+	for _, rule := range rules {
+		o.mu.Lock()
+		known, ok := o.rules[rule.Name()]
+		o.mu.Unlock()
+		if ok && now.Before(known.until) && slices.Equal(known.rules, rules) {
+			if again := known.again(req, now.Sub(known.at)); again != nil {
+				return again
+			}
+		}
+	}
+	return nil
+}
+
+// again returns the refusal of a request some time later, nil where it may pass.
+func (o over) again(req *account.Demand, elapsed time.Duration) *limiter.Refusal {
+	again := *o.refusal
+	l := again.Rule.Limit
+	least, fits := req.Need(l, req.Least())
+	room := o.room
+	if l.Window.Rate() {
+		room += account.MulDiv(int64(max(elapsed, 0)), l.Amount, int64(l.Window.Duration())) + 1
+	}
+	// What needs as much as was refused waits as long; what needs less may find room.
+	if !fits || least == 0 || least <= room && least < o.refusal.Requested {
+		return nil // Redis decides
+	}
+	again.Requested = least
+	if l.Window.Rate() {
+		again.Requested, _ = req.Need(l, req.Wanted().Total)
+		again.RetryAfter = min(again.RetryAfter+account.FillTime(again.Requested-o.refusal.Requested, 0, l), account.LongestWait)
+	}
+	again.RetryAfter = max(again.RetryAfter-elapsed, time.Microsecond)
+	again.States = slices.Clone(again.States)
+	return &again
+}
+
+// forget drops the rules to which something may have come back.
+func (o *overLimit) forget(holds []account.Hold) {
+	if o.count.Load() == 0 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range holds {
+		delete(o.rules, holds[i].Rule.Name())
+	}
+	o.count.Store(int64(len(o.rules)))
+}
+
+// sweep drops what is out of date.
+func (o *overLimit) sweep() {
+	now := o.now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, known := range o.rules {
+		if !now.Before(known.until) {
+			delete(o.rules, name)
+		}
+	}
+	o.count.Store(int64(len(o.rules)))
+}

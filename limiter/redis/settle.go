@@ -1,0 +1,333 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/internal/account"
+)
+
+const (
+	// settleBatch is how many settlements one call of the script has, and settleCalls how many calls
+	// are made in one round trip. Redis does nothing else while it settles a batch, about a
+	// millisecond.
+	settleBatch = 64
+	settleCalls = 16
+
+	// settleQueue is how many settlements wait while Redis is away. The reservations of those that come on top are reaped.
+	settleQueue = 100_000
+
+	// settleTimeout is the budget of one round trip: no caller waits for it.
+	settleTimeout = time.Second
+
+	// settleTries is how often a call is made that Redis answers with an error which is not known to
+	// pass.
+	settleTries = 5
+)
+
+// settlement is the end of what a reservation holds.
+type settlement struct {
+	id      string
+	used    limiter.Usage
+	holds   []account.Hold
+	givenUp bool   // the call that reserves it may yet come
+	lost    bool   // Redis has no record of it: what was used is charged without one
+	charge  []byte // a record in the place of Redis's own, which it never had: see Redis.charge
+	tries   int
+	order   uint64 // in which it was added
+}
+
+// settler delivers settlements to Redis in the background: in order, in batches, and again until Redis
+// has answered, which is harmless because it goes by their ids.
+type settler struct {
+	store *Store
+	done  chan struct{} // closed when the goroutine has ended
+	wake  chan struct{} // has room for one
+	hurry chan struct{} // closed by close
+
+	mu      sync.Mutex // guards what follows
+	queue   []settlement
+	busy    int      // settlements that are on their way
+	added   uint64   // settlements, since the start
+	waiting []waiter // for settlements, in the order in which these were added
+	dropped uint64
+	closed  bool
+}
+
+// waiter waits until all settlements up to one are delivered or given up.
+type waiter struct {
+	last uint64
+	done chan struct{}
+}
+
+func (s *settler) start(r *Store) {
+	s.store = r
+	s.done, s.wake, s.hurry = make(chan struct{}), make(chan struct{}, 1), make(chan struct{})
+	go s.run()
+}
+
+// add queues a settlement.
+func (s *settler) add(st settlement) {
+	s.mu.Lock()
+	if s.closed || len(s.queue) >= settleQueue {
+		s.dropped++
+		s.mu.Unlock()
+		return
+	}
+	s.added++
+	st.order = s.added
+	s.queue = append(s.queue, st)
+	s.mu.Unlock()
+	s.prod()
+}
+
+func (s *settler) prod() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *settler) stats() (queued int, dropped uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) + s.busy, s.dropped
+}
+
+// flush waits until all settlements that were added before it are delivered or given up, not for those that
+// are added meanwhile.
+func (s *settler) flush(ctx context.Context) error {
+	s.mu.Lock()
+	if len(s.queue) == 0 && s.busy == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	done := make(chan struct{})
+	s.waiting = append(s.waiting, waiter{s.added, done})
+	s.mu.Unlock()
+	s.prod()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.waiting = slices.DeleteFunc(s.waiting, func(w waiter) bool { return w.done == done })
+		return ctx.Err()
+	}
+}
+
+// close delivers what is queued, for as long as it may, and ends the goroutine.
+func (s *settler) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.store.tuning.closing)
+	defer cancel()
+	_ = s.flush(ctx)
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	close(s.hurry)
+	<-s.done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped += uint64(len(s.queue))
+	s.queue = nil
+}
+
+func (s *settler) run() {
+	defer close(s.done)
+	backoff := time.Duration(0)
+	for {
+		if !s.wait(backoff) {
+			return
+		}
+		batch := s.take()
+		if len(batch) == 0 {
+			continue
+		}
+		again, err := s.deliver(batch)
+		s.finish(again, err)
+		switch {
+		case err == nil:
+			backoff = 0
+		default:
+			s.store.opts.OnError(err)
+			backoff = min(max(2*backoff, 50*time.Millisecond), time.Second)
+		}
+	}
+}
+
+// wait waits for something to do, and a little longer for more of it. It is false when the store is
+// closed.
+func (s *settler) wait(backoff time.Duration) bool {
+	if backoff > 0 {
+		return s.sleep(backoff, s.awaited)
+	}
+	s.mu.Lock()
+	queued := len(s.queue)
+	s.mu.Unlock()
+	if queued == 0 {
+		select {
+		case <-s.wake:
+		case <-s.hurry:
+			return false
+		}
+	}
+	s.mu.Lock()
+	full := len(s.queue) >= settleBatch || len(s.waiting) > 0
+	s.mu.Unlock()
+	return full || s.sleep(s.store.tuning.batchDelay, s.rushed)
+}
+
+// rushed reports whether somebody waits for the queue, or enough is in it.
+func (s *settler) rushed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) >= settleBatch || len(s.waiting) > 0
+}
+
+// awaited reports whether somebody waits for the queue.
+func (s *settler) awaited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting) > 0
+}
+
+func (s *settler) sleep(d time.Duration, enough func() bool) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return true
+		case <-s.wake:
+			if enough() {
+				return true
+			}
+		case <-s.hurry:
+			return false
+		}
+	}
+}
+
+// take takes the settlements of one round trip out of the queue.
+func (s *settler) take() []settlement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.queue), settleBatch*settleCalls)
+	batch := s.queue[:n:n]
+	s.queue = s.queue[n:]
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	s.busy = n
+	return batch
+}
+
+// finish puts back what is to be tried again, before what has come since.
+func (s *settler) finish(again []settlement, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = 0
+	keep := again[:0]
+	for _, st := range again {
+		st.tries++
+		passes := !errors.As(err, new(redis.Error)) || reasonOf(err) != limiter.ReasonOther
+		switch {
+		case st.lost && st.tries > 0, !passes && st.tries >= settleTries:
+			s.dropped++
+		default:
+			keep = append(keep, st)
+		}
+	}
+	if len(keep) > 0 {
+		s.queue = append(keep, s.queue...)
+	}
+	first := s.added + 1 // of those that are not delivered
+	for i := range keep {
+		first = min(first, keep[i].order)
+	}
+	if len(s.queue) > len(keep) {
+		first = min(first, s.queue[len(keep)].order)
+	}
+	s.waiting = slices.DeleteFunc(s.waiting, func(w waiter) bool {
+		if w.last >= first {
+			return false
+		}
+		close(w.done)
+		return true
+	})
+}
+
+// deliver makes the calls for a batch, and returns those that failed with the last error, and those
+// of which Redis has no record.
+func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	chunks := slices.Collect(slices.Chunk(batch, settleBatch))
+	calls := make([]*call, len(chunks))
+	for i, chunk := range chunks {
+		calls[i] = s.store.settleCall(chunk)
+	}
+	runAll(ctx, s.store.client, calls)
+	for i, chunk := range chunks {
+		missing, failed := newReply(calls[i].cmd)
+		if failed != nil {
+			again, err = append(again, chunk...), s.store.failed(failed)
+			continue
+		}
+		for _, st := range chunk {
+			s.store.overLimit.forget(st.holds)
+		}
+		for missing.more() {
+			st := &chunk[missing.number()]
+			// Where an earlier call went unanswered, that one has settled it.
+			if st.tries == 0 && !st.givenUp && !st.lost && len(st.holds) > 0 {
+				st.lost, st.tries = true, -1
+				again = append(again, *st)
+			}
+		}
+	}
+	return again, err
+}
+
+// settleCall is the call of the script that settles a chunk.
+func (r *Store) settleCall(chunk []settlement) *call {
+	keys := make([]string, 1, 1+len(chunk))
+	keys[0] = r.key("open")
+	args := make([]any, 2, 2+2*len(chunk))
+	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), limiter.UnitCount))
+	used := make(packed, 0, len(chunk)*(1+limiter.UnitCount)*8)
+	for _, st := range chunk {
+		keys = append(keys, r.recordKey(st.id))
+		substitute, how := []byte{}, luaKnown
+		switch {
+		case st.givenUp:
+			how = luaGiveUp
+		case st.lost:
+			substitute = r.emptyRecord(st.holds)
+		case st.charge != nil:
+			substitute, how = st.charge, luaOnce
+		}
+		used = used.number(how).charges(st.used)
+		args = append(args, st.id, substitute)
+	}
+	args[1] = []byte(used)
+	return &call{script: settleScript, keys: keys, args: args}
+}
+
+// emptyRecord is the record of a reservation that holds nothing of its counters, so that all that was
+// used is charged.
+func (r *Store) emptyRecord(holds []account.Hold) []byte {
+	p := packed(nil).record(len(holds))
+	for i := range holds {
+		rule := holds[i].Rule
+		p = p.hold(luaKind(rule.Limit), rule, r.counterKey(rule), 0, holds[i].Mark)
+	}
+	return p
+}

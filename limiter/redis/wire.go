@@ -1,0 +1,269 @@
+package redis
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/limiter/internal/account"
+)
+
+// The kinds of counters and the modes and outcomes of an admission, as the scripts number them.
+const (
+	luaBucket, luaQuota, luaPermit                            = 0, 1, 2
+	luaReserve, luaPeek, luaMove                              = 0, 1, 2
+	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp, luaSeen = 0, 1, 2, 3, 4
+
+	// luaReaped is a quota's hold that counts as used.
+	luaReaped = 3
+
+	// How settle.lua treats what it has no record of.
+	luaKnown, luaGiveUp, luaOnce = 0.0, 1.0, 2.0
+
+	// luaEverything is more output than any limit leaves room for.
+	luaEverything = float64(limiter.MaxAmount)
+)
+
+// ask is what an admission asks of the script: the rules whose counters it names, without two of one name.
+type ask struct {
+	mode       float64
+	id         string // of the reservation
+	req        *account.Demand
+	out        account.Output
+	common     []*limiter.Rule
+	candidates [][]*limiter.Rule
+}
+
+// answer is the script's verdict.
+type answer struct {
+	reply
+	status    int64
+	at        account.Instant
+	candidate int
+	out       account.Output
+	common    []account.Hold // what was seen of the request's rules
+	own       []account.Hold // and of the candidate's
+	refusal   *limiter.Refusal
+}
+
+// seed is what a quota has used since its window began, in microseconds.
+type seed struct{ used, since float64 }
+
+// rules calls f for each rule that is asked for, in order.
+func (a *ask) rules(f func(i int, rule *limiter.Rule)) {
+	i := 0
+	for _, rule := range a.common {
+		f(i, rule)
+		i++
+	}
+	for _, candidate := range a.candidates {
+		for _, rule := range candidate {
+			f(i, rule)
+			i++
+		}
+	}
+}
+
+// rule returns the rule of a number.
+func (a *ask) rule(n int64) (rule *limiter.Rule) {
+	a.rules(func(i int, r *limiter.Rule) {
+		if int64(i) == n {
+			rule = r
+		}
+	})
+	return rule
+}
+
+// size is how many keys an admission has, beside the index.
+func (a *ask) size() int {
+	n := 1 + len(a.common)
+	for _, rules := range a.candidates {
+		n += len(rules)
+	}
+	return n
+}
+
+// answer reads the script's reply.
+func (a *ask) answer(data string) *answer {
+	got := &answer{reply: reply{data: data}}
+	got.status, got.at = got.number(), got.instant()
+	switch got.status {
+	case luaAdmitted:
+		got.candidate = int(got.number())
+		got.out = account.Output{Total: got.number(), Cap: got.number()}
+		a.states(got)
+	case luaRefused:
+		rule := a.rule(got.number())
+		v := account.Verdict{Need: got.number(), Room: got.number(), Wait: time.Duration(got.number())}
+		v.Reserved, v.TooLarge = got.number() != 0, got.number() != 0
+		got.candidate = int(got.number())
+		a.states(got)
+		if got.bad || rule == nil {
+			got.bad = true
+			return got
+		}
+		got.refusal = v.Refusal(rule, got.all())
+	case luaSeen:
+		a.states(got)
+	}
+	return got
+}
+
+// states reads what was seen of the request's rules and of those of the answer's candidate.
+func (a *ask) states(got *answer) {
+	got.common = got.holds(a.common)
+	switch {
+	case got.candidate < 0, got.candidate >= max(len(a.candidates), 1):
+		got.bad = true
+	case len(a.candidates) > 0:
+		got.own = got.holds(a.candidates[got.candidate])
+	}
+}
+
+// all returns the states that were seen.
+func (got *answer) all() []limiter.State {
+	all := make([]limiter.State, 0, len(got.common)+len(got.own))
+	return account.States(account.States(all, got.common, got.at), got.own, got.at)
+}
+
+// packed is numbers as the scripts unpack them: doubles, little-endian.
+type packed []byte
+
+func (p packed) number(n float64) packed {
+	return binary.LittleEndian.AppendUint64(p, math.Float64bits(n))
+}
+
+func (p packed) numbers(ns ...float64) packed {
+	for _, n := range ns {
+		p = p.number(n)
+	}
+	return p
+}
+
+func (p packed) truth(b bool) packed {
+	if b {
+		return p.number(1)
+	}
+	return p.number(0)
+}
+
+// text is a string with its length before it.
+func (p packed) text(s string) packed {
+	p = binary.LittleEndian.AppendUint32(p, uint32(len(s)))
+	return append(p, s...)
+}
+
+// micros are a duration or a time in the scripts' microseconds.
+func micros(d time.Duration) float64 { return float64(d / time.Microsecond) }
+
+// millis are rounded up.
+func millis(d time.Duration) float64 { return math.Ceil(float64(d) / float64(time.Millisecond)) }
+
+// luaWindow is a window as the scripts know it: a rate's in microseconds, a quota's by its number.
+func luaWindow(w limiter.Window) float64 {
+	if w.Quota() {
+		return float64(w-limiter.Day) + 1
+	}
+	return micros(w.Duration())
+}
+
+func luaKind(l limiter.Limit) float64 {
+	switch {
+	case l.Unit == limiter.Concurrent:
+		return luaPermit
+	case l.Window.Quota():
+		return luaQuota
+	default:
+		return luaBucket
+	}
+}
+
+// ask appends what the request asks of a limit, in the terms of need in admit.lua: base, of which the
+// output is no part; most, which is as much output as counts; clip, which is the most of both.
+func (p packed) ask(q *account.Demand, l limiter.Limit, seed, since float64) packed {
+	base, price := l.Unit.Cost(&q.Request)
+	most, clip := luaEverything, float64(account.TooMuch)
+	if price == 0 {
+		most = 0
+	}
+	if l.Window.Rate() {
+		most = min(most, float64(q.Output))
+		if base <= l.Capacity() {
+			clip = float64(l.Capacity())
+		}
+	}
+	return p.numbers(luaKind(l), luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()),
+		float64(base), most, clip, float64(price), float64(l.Unit), seed, since)
+}
+
+// charges appends what is charged of each unit.
+func (p packed) charges(used limiter.Usage) packed {
+	for _, u := range limiter.Units() {
+		p = p.number(float64(used.Charge(u)))
+	}
+	return p
+}
+
+// hold appends a hold on a rule's counter as records have it, see counter.lua.
+func (p packed) hold(kind float64, rule *limiter.Rule, key string, amount float64, mark int64) packed {
+	l, since := rule.Limit, 0.0
+	if l.Window.Quota() {
+		since = float64(mark / int64(time.Microsecond))
+	}
+	p = p.numbers(kind, float64(l.Unit), amount, since, luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()))
+	return p.text(key)
+}
+
+// record appends the head of a record of n holds that no reservation has.
+func (p packed) record(n int) packed { return p.numbers(0, 0, -1, 0, float64(n)) }
+
+var errReply = errors.New("a script answered something else than expected")
+
+// reply reads the numbers that a script has packed.
+type reply struct {
+	data string
+	bad  bool // there were fewer than were read
+}
+
+func newReply(cmd *redis.Cmd) (reply, error) {
+	data, err := cmd.Text()
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{data: data}, nil
+}
+
+func (r *reply) more() bool { return len(r.data) >= 8 }
+
+func (r *reply) number() int64 {
+	if !r.more() {
+		r.bad = true
+		return 0
+	}
+	bits := uint64(0)
+	for i := 7; i >= 0; i-- {
+		bits = bits<<8 | uint64(r.data[i])
+	}
+	r.data = r.data[8:]
+	return int64(math.Float64frombits(bits))
+}
+
+// instant is a time of Redis: rates have no other there.
+func (r *reply) instant() account.Instant {
+	ns := r.number() * int64(time.Microsecond)
+	return account.Instant{Mono: ns, Wall: ns}
+}
+
+// holds reads the states of rules' counters.
+func (r *reply) holds(rules []*limiter.Rule) []account.Hold {
+	out := make([]account.Hold, len(rules))
+	for i, rule := range rules {
+		// The mark is the start of a window or a fraction of one, both in microseconds in the script.
+		out[i] = account.Hold{Rule: rule, Room: r.number(), Mark: r.number() * int64(time.Microsecond), Used: r.number()}
+	}
+	return out
+}
