@@ -324,7 +324,7 @@ func (a controlPlane) storeState(ctx context.Context) control.Store {
 
 // gates is how many share the limits.
 func (a controlPlane) gates() int {
-	if guarded, ok := a.store.Shared().Limiter().(*limiter.Guarded); ok {
+	if guarded, ok := a.store.Shared().Limiter().(*failover.Limiter); ok {
 		return guarded.Gates()
 	}
 	return 1

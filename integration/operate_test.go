@@ -285,7 +285,7 @@ func TestTheStateTellsThatRedisIsAway(t *testing.T) {
 	if out, errOut, code := pinegate(t, "limits", "--address", g.admin); code != 0 || !strings.Contains(errOut, "away") || !strings.Contains(out, "5 requests/day") {
 		t.Errorf("%d\n%s%s", code, out, errOut)
 	}
-	if out, errOut, code := pinegate(t, "doctor", "--address", g.admin); code != 1 || !strings.Contains(out, "SERIOUS  the rate-limit store is unavailable: until it is back limits go by `outage shadow`") {
+	if out, errOut, code := pinegate(t, "doctor", "--address", g.admin); code != 1 || !strings.Contains(out, "SERIOUS  the rate-limit store is unavailable: until it is back limits go by `outage local`") {
 		t.Errorf("%d\n%s%s", code, out, errOut)
 	}
 }

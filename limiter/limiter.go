@@ -138,7 +138,7 @@ type State struct {
 
 	// Remaining is how much of it is left, never below 0: the level of a rate's bucket rounded down
 	// (which a burst above the amount may put above Limit), what a quota has neither used nor
-	// reserved, the free places of a concurrent limit.
+	// reserved, the free permits of a concurrent limit.
 	Remaining int64
 
 	// Reset is the time until a rate's bucket is full or a quota's window turns; 0 for a concurrent
@@ -163,11 +163,11 @@ func (s State) ResetAt(now time.Time) time.Time {
 	return now.Add(s.Reset + time.Second - 1).UTC().Truncate(time.Second)
 }
 
-// Seed tells what a quota has used since the start of its window, for instance from a ledger, in the
+// Seed returns what a quota has used since the start of its window, for instance from a ledger, in the
 // units of the rule's limit (nano-USD for usd). It must not call the store, and is called from many
 // goroutines.
 //
-// The error is that it can't be told. The request that needs it is then not admitted, and neither are
+// The error is that it is not known. The request that needs it is then not admitted, and neither are
 // those that wait for the same answer: their error is an [*Unavailable] with [ReasonSeed]. The quota
 // stays unknown, so that the next request asks again.
 type Seed func(rule *Rule, since time.Time) (int64, error)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Message tells a caller who asked for model why the request was refused and when to come back. It
+// Message returns what a caller who asked for model reads: why the request was refused and when to come back. It
 // names the scope, never a team, backend or other key, and gives no figures of what lies behind the
 // gate. For rates it is the sentence that clients parse for the time to wait, in seconds or
 // milliseconds: "Please try again in 1.2s."
@@ -24,7 +24,7 @@ func (r *Refusal) Message(model string) string {
 }
 
 // rateMessage is OpenAI's wording. Of a key's limit it is that and no more; who else shares a limit
-// is told after it, where no client's pattern looks.
+// stands after it, where no client's pattern looks.
 func (r *Refusal) rateMessage(model string) string {
 	again := " Please try again in " + formatWait(r.RetryAfter) + "."
 	head := "Rate limit reached for " + model + " on " + rateWords(r.Rule.Limit)

@@ -74,7 +74,7 @@ func TestMessage(t *testing.T) {
 	}
 }
 
-func TestMessageTellsTheTimeAsClientsReadIt(t *testing.T) {
+func TestMessageWritesTheTimeAsClientsReadIt(t *testing.T) {
 	// The pattern of Codex.
 	pattern := regexp.MustCompile(`(?i)try again in\s*(\d+(?:\.\d+)?)\s*(s|ms|seconds?)`)
 	for _, d := range []time.Duration{0, 1, time.Microsecond, time.Millisecond, 999*time.Millisecond + 1, time.Second,
@@ -91,7 +91,7 @@ func TestMessageTellsTheTimeAsClientsReadIt(t *testing.T) {
 		}
 		unit := map[string]time.Duration{"s": time.Second, "ms": time.Millisecond}[found[2]]
 		if got := n * float64(unit); got < float64(d)*(1-1e-9) || got > float64(d)*(1+1e-9)+float64(time.Millisecond) {
-			t.Errorf("%v is told as %s", d, found[0])
+			t.Errorf("%v is written as %s", d, found[0])
 		}
 	}
 }

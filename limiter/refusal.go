@@ -36,7 +36,7 @@ type Refusal struct {
 	States []State
 }
 
-// Error describes the refusal for a log. It names the rule; callers are told [Refusal.Message].
+// Error describes the refusal for a log. It names the rule; callers get [Refusal.Message].
 func (r *Refusal) Error() string {
 	s := fmt.Sprintf("%s %q: limit %s: used %d, requested %d", r.Rule.Kind, r.Rule.ID, r.Rule.Limit, r.Used, r.Requested)
 	switch {

@@ -8,7 +8,7 @@ import (
 // ErrUnavailable is what an error of a store wraps where the store can't decide: whether a limit has
 // room is not known, and nothing is known to be taken. What is done then is the caller's policy. The
 // error itself is an [*Unavailable], which has the reason.
-var ErrUnavailable = errors.New("the store of limits is unavailable")
+var ErrUnavailable = errors.New("rate-limit store unavailable")
 
 // Unavailable is the error of a store that can't decide.
 type Unavailable struct {
@@ -33,7 +33,7 @@ const (
 	ReasonClusterDown = "clusterdown" // CLUSTERDOWN, MOVED, ASK, TRYAGAIN, CROSSSLOT
 	ReasonVersion     = "version"     // too old for the scripts
 	ReasonClosed      = "closed"      // the store was closed
-	ReasonSeed        = "seed"        // what a quota has used can't be told, see Seed; the store itself is there
+	ReasonSeed        = "seed"        // what a quota has used is not known, see Seed; the store itself is there
 	ReasonOther       = "other"       // anything else
 )
 

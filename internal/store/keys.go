@@ -12,7 +12,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
-	"github.com/amanycodes/pine-gate/limiter"
+	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
 // KeysFile is the name of the file of runtime keys in the store's directory.
@@ -61,11 +61,11 @@ type redisKeys struct {
 func (r redisKeys) Close() error { return r.client.Close() }
 
 // openRedisKeys opens the keys that all gates of a Redis share.
-func openRedisKeys(options limiter.RedisOptions) (registry.Storage, error) {
+func openRedisKeys(options redislimit.Options) (registry.Storage, error) {
 	quietRedis()
-	client, err := limiter.NewClient(options)
+	client, err := redislimit.NewClient(options)
 	if err != nil {
 		return nil, err
 	}
-	return redisKeys{registry.NewRedis(client, cmp.Or(options.Prefix, limiter.DefaultPrefix)), client}, nil
+	return redisKeys{registry.NewRedis(client, cmp.Or(options.Prefix, redislimit.DefaultPrefix)), client}, nil
 }

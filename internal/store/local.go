@@ -85,7 +85,7 @@ func localFor(c *Config) (*localState, error) {
 			fails: "cannot read what quotas have used: requests under them are refused",
 			works: "what quotas have used can be read again",
 		}
-		s.limiter = limiter.NewMemory(limiter.MemoryOptions{Seed: s.used})
+		s.limiter = memory.New(memory.Options{Seed: s.used})
 		s.registry = newRegistry(KeysOpener(c.Store))
 		s.webhook = alerts.NewWebhook(alerts.WebhookOptions{Report: s.reportAlert})
 		return s, nil

@@ -28,7 +28,7 @@ type peers struct {
 const defaultResponsesTimeout = 50 * time.Millisecond
 
 // newPeers starts to share. It does not wait for the network.
-func newPeers(s *localState, options limiter.RedisOptions) (*peers, error) {
+func newPeers(s *localState, options redislimit.Options) (*peers, error) {
 	quietRedis()
 	client, err := redislimit.NewClient(options)
 	if err != nil {

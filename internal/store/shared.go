@@ -30,7 +30,7 @@ type sharedState struct {
 	*localState
 	pooled   string   // its key
 	leased   refCount // by requests in flight
-	options  limiter.RedisOptions
+	options  redislimit.Options
 	registry *registry.Registry // of keys that are made at runtime
 	guarding failover.Options
 	metrics  atomic.Pointer[metrics.Metrics] // of the last configuration
@@ -57,7 +57,7 @@ func sharedFor(c *Config, local *localState) (*sharedState, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode, err := limiter.ParseOutage(rc.Outage)
+	mode, err := failover.ParseMode(rc.Outage)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func sharedFor(c *Config, local *localState) (*sharedState, error) {
 		l := &sharedState{localState: local, pooled: key, options: options}
 		l.metrics.Store(c.Metrics)
 		l.options.Seed, l.options.Epoch, l.options.OnError = local.used, local.epoch, l.failed
-		l.guarding = limiter.GuardedOptions{
+		l.guarding = failover.Options{
 			Mode: mode, Replicas: rc.Replicas, Seed: local.usedHere, Seedable: local.usageIsBack,
 			OnChange: l.changed, OnError: l.count,
 		}
@@ -94,7 +94,7 @@ func (l *sharedState) start(c *Config) {
 }
 
 // guarded returns the store, opened if it is not yet.
-func (l *sharedState) guarded() (*limiter.Guarded, error) {
+func (l *sharedState) guarded() (*failover.Limiter, error) {
 	if g := l.open.Load(); g != nil {
 		return g, nil
 	}

@@ -79,20 +79,20 @@ type Options struct {
 	// only one.
 	Replicas int
 
-	// OnChange is told once when the store is found to be away, with the reason, and once when it is
+	// OnChange is called once when the store is found to be away, with the reason, and once when it is
 	// back. The reason is a [*limiter.Unavailable], which may hold addresses and holds no credential. Calls
-	// come in order; it must return soon and not call the store. Default: nobody is told.
+	// come in order; it must return soon and not call the store. Default: it is not called.
 	OnChange func(up bool, reason error)
 
-	// OnError is told of each call for a request that fails because the store is away. Default: nobody
-	// is told.
+	// OnError is called with the error of each call for a request that fails because the store is away.
+	// Default: it is not called.
 	OnError func(error)
 
 	// Seed is asked under Local where this gate has not seen what Redis counted of a quota in its
 	// window. Default: nothing was used.
 	Seed limiter.Seed
 
-	// Seedable tells whether the Seed of the Redis store works again: it is asked when Redis is back,
+	// Seedable reports an error until the Seed of the Redis store works again: it is asked when Redis is back,
 	// for 3 seconds at most or until its error is nil, before Redis decides. Without it, the first
 	// requests under quotas that Redis has lost are refused where the Seed takes longer to find out
 	// that Redis is back. Default: it always works.
@@ -105,16 +105,16 @@ type Options struct {
 // whose calls are under way, have waited for the store's timeout, and until it is back nobody else
 // waits for anything: a dead Redis is asked by a probe in the background, at once, after 250 ms, and
 // twice as long each time up to a second. A store that answers the first probe and was not away within
-// the last 5 seconds was slow once: OnChange is not told, and limits were in the outage's mode for as
+// the last 5 seconds was slow once: OnChange is not called, and limits were in the outage's mode for as
 // long as the probe took.
 //
-// Under [Local] a gate of n enforces 1/n of each limit, at least one request or place, in memory. A
+// Under [Local] a gate of n enforces 1/n of each limit, at least one request or permit, in memory. A
 // rate starts with 1/n of what was left when this gate last looked, with what has come in since; a
 // quota with 1/n of what was left, and where this gate has not looked in this window, of what Seed says.
 // A budget of money of which neither is known keeps an allowance of a tenth of that. So all gates
 // together admit in an outage no more than a burst and the refill of each rate, or the amount of each
 // quota: together with what was admitted before it, the excess is at most one burst. Where a limit is
-// smaller than the number of gates, that is one request for each gate. Places of requests that were
+// smaller than the number of gates, that is one request for each gate. Permits of requests that were
 // admitted before the outage are not counted in it.
 //
 // What was admitted under Local is charged to Redis before it decides again, by id and so once: what
@@ -135,13 +135,13 @@ type Limiter struct {
 	stop    context.CancelFunc
 
 	away      atomic.Pointer[outage] // nil while Redis decides
-	announced atomic.Pointer[outage] // of which OnChange was told
+	announced atomic.Pointer[outage] // the outage that OnChange was called for
 	probing   sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows, and changes of away
 	closed bool
-	back   time.Time // when the last absence ended
-	gates  int       // counted before the last absence, while it was not told otherwise
+	back   time.Time // when the last outage ended
+	gates  int       // counted before the last outage
 
 	open openReservations
 }
@@ -152,10 +152,10 @@ type outage struct {
 	local    *localShare
 	reason   error // of the first call that failed
 	gates    int   // that were counted before it
-	flapping bool  // to be told at once
+	flapping bool  // to be announced at once
 }
 
-// New guards a store, which is closed with it.
+// New returns a limiter over a store, which is closed with it.
 func New(primary *redis.Store, opts Options) *Limiter {
 	if opts.OnChange == nil {
 		opts.OnChange = func(bool, error) {}
@@ -228,8 +228,8 @@ func (g *Limiter) Peek(ctx context.Context, rules []*limiter.Rule) ([]limiter.St
 	return away.local.peek(ctx, rules)
 }
 
-// Report notes an error that the store has met in the background, see [Options.OnError]: so a gate
-// without requests knows that the store is away.
+// Report takes an error that the store has met in the background, see [redis.Options]: so a gate without
+// requests finds that the store is away.
 func (g *Limiter) Report(err error) { g.leave(err) }
 
 // Gates is how many gates were counted in the store last, this one among them; 1 before the first time.
@@ -243,11 +243,11 @@ func (g *Limiter) Ready() error {
 	return nil
 }
 
-// Away tells what limits do because the store is away, and false while it decides. It does not tell
-// of a store that was slow once.
+// Away returns what limits do because the store is away, and false while it decides. A store that was slow
+// once is not away.
 func (g *Limiter) Away() (Mode, bool) { return g.opts.Mode, g.announced.Load() != nil }
 
-// Decides tells whether the store decides now. While it does not, Peek tells of this gate alone.
+// Decides reports whether the store decides now. While it does not, Peek returns states of this gate alone.
 func (g *Limiter) Decides() bool { return g.away.Load() == nil }
 
 // Close closes the store. It may be called more than once.
@@ -263,7 +263,7 @@ func (g *Limiter) Close() error {
 	return g.primary.Close()
 }
 
-// lost notes that a call for a request has failed because the store is away. It returns nil for errors
+// lost begins an outage because a call for a request has failed. It returns nil for errors
 // that say something else.
 func (g *Limiter) lost(err error) *outage {
 	away := g.leave(err)
@@ -308,14 +308,14 @@ func (g *Limiter) leave(err error) *outage {
 	return away
 }
 
-// announce tells once that the store is away.
+// announce calls OnChange once for an outage.
 func (g *Limiter) announce(away *outage) {
 	if g.announced.CompareAndSwap(nil, away) {
 		g.opts.OnChange(false, away.reason)
 	}
 }
 
-// restore lets the store decide again. The next absence can't begin before this one's end is told.
+// restore lets the store decide again. The next outage can't begin before this one's end is announced.
 func (g *Limiter) restore(away *outage) {
 	g.mu.Lock()
 	g.back = time.Now()

@@ -16,7 +16,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// guard is a guarded store of a test, and what it told.
+// guard is a limiter of a test, and the changes that it announced.
 type guard struct {
 	*failover.Limiter
 	t       *testing.T
@@ -44,7 +44,7 @@ func newGuardOf(t *testing.T, redisOpts redis.Options, opts failover.Options) *g
 	g := &guard{t: t, redis: redis, changes: make(chan error, 10_000)}
 	opts.OnChange = func(up bool, reason error) {
 		if up != (reason == nil) {
-			t.Errorf("told of %t because of %v", up, reason)
+			t.Errorf("announced %t because of %v", up, reason)
 		}
 		g.changes <- reason
 	}
@@ -82,7 +82,7 @@ func (g *guard) waitFor(up bool) {
 	select {
 	case reason := <-g.changes:
 		if (reason == nil) != up {
-			g.t.Fatalf("told %v, want up %t", reason, up)
+			g.t.Fatalf("announced %v, want up %t", reason, up)
 		}
 		if reason != nil && !errors.Is(reason, limiter.ErrUnavailable) {
 			g.t.Errorf("the reason is %v", reason)
@@ -343,7 +343,7 @@ func TestDenyAndAllow(t *testing.T) {
 		t.Error("allow is not ready")
 	}
 	if mode, away := allow.Away(); mode != failover.Allow || !away {
-		t.Error("allow does not tell that it is away")
+		t.Error("allow does not say that Redis is away")
 	}
 	_ = deny.left(rule)
 	_ = allow.left(rule)

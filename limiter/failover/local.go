@@ -27,7 +27,7 @@ type localShare struct {
 	scaled   map[*limiter.Rule]*limiter.Rule
 	original map[*limiter.Rule]*limiter.Rule // by the scaled one
 	begun    map[string]struct{}             // names of rates whose level was set
-	charged  map[string]*limiter.Rule        // quotas that Redis was told of and may not know
+	charged  map[string]*limiter.Rule        // quotas that Redis was charged for and may not know
 }
 
 func newLocalShare(share int, known *lastStates, seed limiter.Seed) *localShare {
@@ -157,7 +157,7 @@ func (s *localShare) peek(ctx context.Context, rules []*limiter.Rule) ([]limiter
 	return all, err
 }
 
-// states tells what is left of a share as of the limit that it is a share of.
+// states returns what is left of shares as states of the limits that they are shares of.
 func (s *localShare) states(all []limiter.State) []limiter.State {
 	for i := range all {
 		all[i].Rule = s.asked(all[i].Rule)
@@ -167,7 +167,7 @@ func (s *localShare) states(all []limiter.State) []limiter.State {
 	return all
 }
 
-// refused tells a refusal by a share as one by the limit. A request that is too large for the share
+// refused returns a refusal by a share as one by the limit. A request that is too large for the share
 // and not for the limit may come again.
 func (s *localShare) refused(err error, req *limiter.Request) error {
 	refusal := new(limiter.Refusal)
@@ -192,7 +192,7 @@ func (s *localShare) refused(err error, req *limiter.Request) error {
 	return refusal
 }
 
-// addCharged notes the quotas that Redis is told of.
+// addCharged adds the quotas that Redis is charged for.
 func (s *localShare) addCharged(holds []account.Hold) {
 	for i := range holds {
 		r := holds[i].Rule
@@ -205,7 +205,7 @@ func (s *localShare) addCharged(holds []account.Hold) {
 	}
 }
 
-// chargedQuotas returns the quotas that Redis was told of.
+// chargedQuotas returns the quotas that Redis was charged for.
 func (s *localShare) chargedQuotas() (rules []*limiter.Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -62,9 +62,9 @@ func (g *Limiter) wait(d time.Duration) bool {
 	}
 }
 
-// reconcile tells Redis, before it decides again, what was admitted without it: first what was used,
+// reconcile charges Redis, before it decides again, for what was admitted without it: first what was used,
 // then, when quotas that Redis did not know are seeded, what is still reserved. Other gates seed when this
-// one is counted: what was used must be told by then, or it would be charged beside the seed.
+// one is counted: what was used must be charged by then, or it would be charged beside the seed.
 func (g *Limiter) reconcile(away *outage) (err error) {
 	if err := g.flush(); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (g *Limiter) reconcile(away *outage) (err error) {
 	return g.flush()
 }
 
-// waitForSeed waits until Seed can tell again what quotas have used, for 3 seconds at most: where Redis
+// waitForSeed waits until Seed returns again what quotas have used, for 3 seconds at most: where Redis
 // has lost them, those who come next need it.
 func (g *Limiter) waitForSeed() error {
 	if g.opts.Seedable == nil {
@@ -116,7 +116,7 @@ func (g *Limiter) waitForSeed() error {
 	return g.ctx.Err()
 }
 
-// flush waits until all that was settled is told.
+// flush waits until all that was settled is delivered.
 func (g *Limiter) flush() error {
 	ctx, cancel := context.WithTimeout(g.ctx, flushMost)
 	defer cancel()

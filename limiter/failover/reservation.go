@@ -108,7 +108,7 @@ func (r *sharedReservation) moveLocal(ctx context.Context, away *outage, candida
 	part := r.req
 	part.Rules, part.Candidates = nil, nil
 	if candidate < len(r.req.Candidates) {
-		part.Candidates = [][]*limiter.Rule{redis.Distinct(r.req.Candidates[candidate], r.req.Rules)}
+		part.Candidates = [][]*limiter.Rule{account.Distinct(r.req.Candidates[candidate], r.req.Rules)}
 	}
 	r.moves++
 	part.ID = r.req.ID + "/moved/" + strconv.Itoa(r.moves)
@@ -139,8 +139,8 @@ type localReservation struct {
 
 	mu        sync.Mutex // guards what follows; taken before the inner one's
 	settled   bool
-	announced bool           // Redis was told what is reserved
-	held      []account.Hold // and was told this
+	announced bool           // Redis was sent what is reserved
+	held      []account.Hold // what it was sent
 	epoch     uint64         // of the quotas among them
 }
 
@@ -158,7 +158,7 @@ func (r *localReservation) Move(ctx context.Context, candidate int) error {
 	return r.local.refused(r.inner.Move(ctx, candidate), &r.req)
 }
 
-// Settle implements [limiter.Reservation]. It waits for nothing: Redis is told in the background, when it is
+// Settle implements [limiter.Reservation]. It waits for nothing: Redis is charged in the background, when it is
 // back.
 func (r *localReservation) Settle(ctx context.Context, used limiter.Usage) {
 	r.mu.Lock()
@@ -193,7 +193,7 @@ func (r *localReservation) Settle(ctx context.Context, used limiter.Usage) {
 	primary.Charge(r.req.ID+"/left", left, limiter.Usage{Dispatched: true, Failed: true})
 }
 
-// holdInRedis tells Redis what is reserved, until it is settled.
+// holdInRedis reserves in Redis what is held, until it is settled.
 func (r *localReservation) holdInRedis() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -298,9 +298,9 @@ func (r *freeReservation) Settle(_ context.Context, used limiter.Usage) {
 		return
 	}
 	r.settled = true
-	rules := redis.Distinct(r.req.Rules, nil)
+	rules := account.Distinct(r.req.Rules, nil)
 	if r.candidate < len(r.req.Candidates) {
-		rules = append(rules, redis.Distinct(r.req.Candidates[r.candidate], rules)...)
+		rules = append(rules, account.Distinct(r.req.Candidates[r.candidate], rules)...)
 	}
 	var holds []account.Hold
 	for _, rule := range rules {

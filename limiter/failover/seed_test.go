@@ -45,7 +45,7 @@ func TestRecoverySeedsWhatRedisLost(t *testing.T) {
 }
 
 // What is in flight when Redis comes back without a quota is held in it, and is given back no more than
-// once: whoever has not settled yet has told Redis of no quota.
+// once: whoever has not settled yet has charged Redis for no quota.
 func TestRecoveryHoldsInAQuotaThatRedisLost(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var ledger atomic.Int64
@@ -175,7 +175,7 @@ func TestGuardAdmitsNothingUnderAQuotaThatCantBeSeeded(t *testing.T) {
 			}
 			return 100, nil
 		},
-		OnError: func(err error) { t.Errorf("told of %v", err) },
+		OnError: func(err error) { t.Errorf("got %v", err) },
 	})
 	undecided := func(rules ...*limiter.Rule) {
 		t.Helper()

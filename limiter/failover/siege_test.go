@@ -34,7 +34,7 @@ type besieged struct {
 }
 
 // besiege starts gates and callers, of whom each asks again and again: whatever happens, they are
-// admitted or refused by a limit, and never told that the store is away.
+// admitted or refused by a limit, and never learn that the store is away.
 func besiege(t *testing.T, opts redis.Options, candidates ...[]*limiter.Rule) *besieged {
 	b := &besieged{t: t, start: time.Now(), stop: make(chan struct{})}
 	for i := range b.gates {
@@ -74,7 +74,7 @@ func (b *besieged) ask(g *guard, rule *limiter.Rule, candidates [][]*limiter.Rul
 		}
 		r.Settle(context.Background(), used(1, 1))
 	case !errors.As(err, &refusal):
-		b.t.Errorf("a caller was told: %v", err)
+		b.t.Errorf("a caller got: %v", err)
 	}
 }
 
@@ -140,7 +140,7 @@ func (b *besieged) within() {
 	}
 	for i, g := range b.gates {
 		if n := len(g.changes); n > 20 {
-			b.t.Errorf("gate %d told %d changes", i, n)
+			b.t.Errorf("gate %d announced %d changes", i, n)
 		}
 	}
 	if n := b.crossSlot.Load(); n > 0 {

@@ -116,7 +116,7 @@ var candidateTests = []test{
 		settle(r, limiter.Usage{})
 		g.remaining(b[0], 1)
 	}},
-	{"moves to the same backend within its places", func(g *gate) {
+	{"moves to the same backend within its permits", func(g *gate) {
 		// Two candidates may be two models of one backend.
 		a := backend("a", "1 concurrent", "3 requests/hour", "100 tokens/hour", "100 tokens/day")
 		r := g.admit(over(chat(60, 40, 40), a, a))
@@ -152,7 +152,7 @@ var candidateTests = []test{
 		settle(r, limiter.Usage{})
 		g.remaining(a[0], 100)
 	}},
-	{"tells the backend's states as of the move", func(g *gate) {
+	{"returns the backend's states as of the move", func(g *gate) {
 		key, a, b := keyRule("100 tokens/day"), backend("a", "100 tokens/day"), backend("b", "100 tokens/day")
 		g.turn(key, 0)
 		r := g.admit(over(chat(10, 0, 0, key), a, b))

@@ -7,7 +7,7 @@ import (
 )
 
 var concurrentTests = []test{
-	{"admits as many as it has places", func(g *gate) {
+	{"admits as many as it has permits", func(g *gate) {
 		rule := keyRule("3 concurrent")
 		n, refusal := g.admitAll(plain(rule))
 		equal(g, "admitted", n, 3)
@@ -16,7 +16,7 @@ var concurrentTests = []test{
 		equal(g, "state", refusal.States[0], limiter.State{Rule: rule, Limit: 3})
 		equal(g, "reserved is for quotas", refusal.Reserved, false)
 	}},
-	{"frees a place once", func(g *gate) {
+	{"frees a permit once", func(g *gate) {
 		rule := keyRule("2 concurrent")
 		first := g.admit(plain(rule))
 		g.admit(plain(rule))
@@ -27,14 +27,14 @@ var concurrentTests = []test{
 		g.admit(plain(rule))
 		g.refuse(plain(rule))
 	}},
-	{"frees a place however a request ends", func(g *gate) {
+	{"frees a permit however a request ends", func(g *gate) {
 		rule := keyRule("1 concurrent")
 		for _, actual := range []limiter.Usage{{}, {Dispatched: true, Failed: true}, used(5, 5), {Failed: true}} {
 			settle(g.admit(plain(rule)), actual)
 			g.remaining(rule, 1)
 		}
 	}},
-	{"holds a place for as long as a stream lasts", func(g *gate) {
+	{"holds a permit for as long as a stream lasts", func(g *gate) {
 		rule := keyRule("1 concurrent")
 		r := g.admit(plain(rule))
 		for range 60 {

@@ -1,5 +1,5 @@
 // Package limitertest is the suite that every store of limits passes: what [limiter.Limiter]
-// promises, told as tests that need no more than the store and its clock.
+// promises, as tests that need no more than the store and its clock.
 package limitertest
 
 import (
@@ -15,7 +15,7 @@ import (
 
 // New makes an empty store for one test, which closes it with t.Cleanup, and returns with it what
 // moves the store's clock forward. The clock must stand still otherwise, and follow to the
-// microsecond; the time at which it starts may be any. Seed tells what quotas have used; it is nil in
+// microsecond; the time at which it starts may be any. Seed returns what quotas have used; it is nil in
 // most tests.
 type New func(t *testing.T, seed limiter.Seed) (store limiter.Limiter, advance func(time.Duration))
 

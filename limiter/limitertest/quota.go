@@ -23,24 +23,24 @@ var quotaTests = []test{
 			equal(g, "cap", r.Cap(), int64(-1))
 		}
 	}},
-	{"tells what is used without what is reserved", func(g *gate) {
+	{"returns what is used without what is reserved", func(g *gate) {
 		rule := keyRule("1000 tokens/month")
 		since := g.peek(rule).Since
 		start, _ := limiter.Month.Bounds(since)
 		equal(g, "the window's start", since, start)
-		tells := func(what string, s limiter.State, want int64) {
+		check := func(what string, s limiter.State, want int64) {
 			equal(g, what, s.Used, want)
 			equal(g, what+": the window", s.Since, since)
 		}
 		first := g.admit(chat(100, 50, 200, rule))
-		tells("the first", first.States()[0], 0)
+		check("the first", first.States()[0], 0)
 		settle(first, used(100, 150))
 		second := g.admit(chat(100, 50, 200, rule))
-		tells("the second", second.States()[0], 250)
-		tells("meanwhile", g.peek(rule), 250)
-		tells("a refusal", g.refuse(chat(900, 50, 200, rule)).States[0], 250)
+		check("the second", second.States()[0], 250)
+		check("meanwhile", g.peek(rule), 250)
+		check("a refusal", g.refuse(chat(900, 50, 200, rule)).States[0], 250)
 		settle(second, used(100, 200))
-		tells("at last", g.peek(rule), 550)
+		check("at last", g.peek(rule), 550)
 		equal(g, "of a rate", g.peek(keyRule("1000 tokens/minute")).Since.IsZero(), true)
 	}},
 	{"lowers the cap to what remains", func(g *gate) {
@@ -136,7 +136,7 @@ var quotaTests = []test{
 		req.N = 10
 		equal(g, "cap", g.admit(req).Cap(), 1)
 	}},
-	{"tells a refusal that stands only because of what is reserved", func(g *gate) {
+	{"marks a refusal that stands only because of what is reserved", func(g *gate) {
 		rule := keyRule("1000 tokens/day")
 		first := g.admit(chat(400, 600, 600, rule))
 		refusal := g.refuse(chat(400, 600, 600, rule))

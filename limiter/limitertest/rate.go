@@ -124,7 +124,7 @@ var rateTests = []test{
 		g.refuse(chat(10, 1, 1, rule))
 		g.admit(chat(10, 0, 0, rule))
 	}},
-	{"tells the refusal as clients know it", func(g *gate) {
+	{"refuses in the figures that clients read", func(g *gate) {
 		rule := keyRule("30k tokens/minute")
 		g.admit(chat(28000, 0, 0, rule))
 		refusal := g.refuse(chat(4000, 1000, 1000, rule))
@@ -145,7 +145,7 @@ var rateTests = []test{
 		g.advance(999 * time.Millisecond)
 		equal(g, "state", g.peek(rule), limiter.State{Rule: rule, Limit: 60, Remaining: 59, Reset: time.Millisecond})
 	}},
-	{"tells when a burst beside the amount is full", func(g *gate) {
+	{"returns when a burst beside the amount is full", func(g *gate) {
 		for _, words := range []string{"60 requests/minute burst 10", "60 requests/minute burst 100"} {
 			rule := limiter.NewRule(limiter.ScopeKey, words, limit(words))
 			g.admit(plain(rule))

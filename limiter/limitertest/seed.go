@@ -64,7 +64,7 @@ var seedTests = []test{
 		g.remaining(rules[1], 500)
 		g.remaining(rules[2], 1)
 	}},
-	{"tells no state of what is not known", func(g *gate) {
+	{"returns no state of what is not known", func(g *gate) {
 		rule := keyRule("1000 tokens/day")
 		g.ledger.broken.Store(true)
 		_, err := g.store.Peek(context.Background(), []*limiter.Rule{rule})

@@ -23,7 +23,7 @@ func everyUnit() (rules []*limiter.Rule, reserved []int64) {
 	return rules, reserved
 }
 
-// everyUnitRequest reserves what everyUnit tells.
+// everyUnitRequest reserves what everyUnit has.
 func everyUnitRequest(rules []*limiter.Rule) limiter.Request {
 	req := chat(100, 300, 300, rules...)
 	req.InputCost, req.OutputPrice = 200_000_000, 1_000_000_000
@@ -106,7 +106,7 @@ var settleTests = []test{
 		}()
 		g.remaining(rule, 1)
 	}},
-	{"knows candidate and cap afterwards", func(g *gate) {
+	{"returns candidate and cap afterwards", func(g *gate) {
 		r := g.admit(over(chat(0, 500, 500, keyRule("100 tokens/day")), backend("a"), backend("b")))
 		g.move(r, 1)
 		settle(r, used(1, 1))

@@ -57,12 +57,12 @@ var stormTests = []test{
 		equal(g, "admitted", admitted.Load(), 1)
 		equal(g, "refused for what is reserved", reserved.Load(), 199)
 	}},
-	{"never has more in flight than places", func(g *gate) {
+	{"never has more in flight than permits", func(g *gate) {
 		rules := []*limiter.Rule{keyRule("4 concurrent"), limiter.NewRule(limiter.ScopeTeam, "crew", limit("3 concurrent"))}
 		var inFlight, most, admitted atomic.Int64
 		crowd(16, func(i int) {
 			for range 100 {
-				// In either order: a store that locks as it is told would stand still.
+				// In either order: a store that locks in the order of the rules would stand still.
 				r, err := g.reserve(plain(rules[i%2], rules[1-i%2]))
 				if err != nil {
 					continue

@@ -64,7 +64,7 @@ var togetherTests = []test{
 		equal(g, "rule", refusal.Rule, rules[1])
 		equal(g, "too large", refusal.TooLarge, true)
 	}},
-	{"tells the states of all rules in order", func(g *gate) {
+	{"returns the states of all rules in order", func(g *gate) {
 		rules := scopes("60 requests/minute", "1000 tokens/minute", "2 concurrent")
 		req := chat(100, 20, 20, rules...)
 		req.Candidates = [][]*limiter.Rule{backend("b", "5 concurrent")}

@@ -15,7 +15,7 @@ const defaultSweep = time.Minute
 
 // Options are the options of [New]. The zero value is useful.
 type Options struct {
-	// Now tells the time. Rates follow its monotonic reading where it has one, quotas its wall
+	// Now returns the time. Rates follow its monotonic reading where it has one, quotas its wall
 	// clock. Default: time.Now.
 	Now func() time.Time
 

@@ -10,7 +10,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/memory"
 )
 
-// clock is a clock that moves when it is told to.
+// clock is a clock that moves by Advance alone.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

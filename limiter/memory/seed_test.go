@@ -61,7 +61,7 @@ func TestSeedIsAskedOnceForACounterAndWindow(t *testing.T) {
 
 func TestSeedIsAskedOnceByACrowd(t *testing.T) {
 	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
-	asked := 0 // the race detector tells if it is asked twice at a time
+	asked := 0 // the race detector finds if it is asked twice at a time
 	m := standing(&now, func(*limiter.Rule, time.Time) (int64, error) {
 		asked++
 		for range 100 { // so that the others come meanwhile

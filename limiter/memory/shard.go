@@ -19,7 +19,7 @@ const recentCount = 32
 type shard struct {
 	mu sync.Mutex
 
-	// recent has counters that were used lately, each in the place that its hash tells. With a million
+	// recent has counters that were used lately, each in the place that its hash says. With a million
 	// keys present, each look into the map waits for memory several times; what is here is in the
 	// processor's cache as long as no more than a few thousand keys are busy. None is here that is not
 	// in the maps too. Guarded by mu.
@@ -57,7 +57,7 @@ func (s *shard) get(r *limiter.Rule, now account.Instant) account.Counter {
 	return recent.counter
 }
 
-// place is where a counter stands among the recent ones; the hash's low bits have told the shard.
+// place is where a counter stands among the recent ones; the hash's low bits choose the shard.
 func (s *shard) place(hash uint64) *recentCounter { return &s.recent[hash/shardCount%recentCount] }
 
 // find is get where the counter is not among the recent ones.

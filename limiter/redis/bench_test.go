@@ -30,7 +30,7 @@ func cpuSeconds(b *testing.B, s *redistest.Server) (gate, redis float64) {
 
 // BenchmarkRedis admits and settles requests with four limits, two of their key, one of its team and
 // one of the backend, from as many callers as keep Redis busy. It compares the store with a client
-// that makes one call of a small script for each limit, to take and to settle, and tells how many
+// that makes one call of a small script for each limit, to take and to settle, and reports how many
 // admissions a second of processor time is good for, gate and Redis together.
 func BenchmarkRedis(b *testing.B) {
 	s := redistest.Standalone(b, redistest.Options{})

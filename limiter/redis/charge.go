@@ -9,7 +9,7 @@ import (
 )
 
 // Charge charges Redis in the background with what a request has used that was admitted without it:
-// once for each id, however often that is told, and whatever room there is. The holds' amounts are
+// once for each id, however often it is sent, and whatever room there is. The holds' amounts are
 // what [Store.Hold] has taken for it, which is given back. Rates owe at most a day's refill; quotas are
 // charged in the window that their mark says; one that Redis does not know is not charged, because what
 // comes next is seeded with what was used. Concurrent limits have nothing to charge.

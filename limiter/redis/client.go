@@ -139,7 +139,7 @@ func singleOptions(base *redis.Options) *redis.Options {
 	return &o
 }
 
-// mayTalk tells of a new connection that Redis wants a password for it. Of a script's call it would
+// mayTalk reports an error if Redis wants a password for a new connection. Of a script's call it would
 // not say so: to who has not logged in it closes the connection where a command is long.
 func mayTalk(ctx context.Context, c *redis.Conn) error {
 	if err := c.Ping(ctx).Err(); err != nil && reasonOf(err) == limiter.ReasonAuth {

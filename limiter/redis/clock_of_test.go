@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// clock is a clock that moves when it is told to.
+// clock is a clock that moves by Advance alone.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

@@ -14,7 +14,7 @@ import (
 )
 
 // TestRedisAdmitsNoMoreWhenItsClockStepsBack has the clock of Redis step about. Whatever it does, a
-// rate admits no more than its burst and what comes in until the latest time that was ever told.
+// rate admits no more than its burst and what comes in until the latest time that it ever had.
 func TestRedisAdmitsNoMoreWhenItsClockStepsBack(t *testing.T) {
 	clock := newManual()
 	r, _ := single(t, clock.by())

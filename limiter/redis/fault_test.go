@@ -213,7 +213,7 @@ func TestFlushAllBeginsAnewAndSeedsQuotas(t *testing.T) {
 	inFlight := admit(t, r, asking(20, rate, quota, places))
 	flushed(t, r)
 	remains(t, r, quota, 930)
-	used = 50 // as the journals tell
+	used = 50 // as the journals say
 	s.Flush()
 	remains(t, r, quota, 950)
 	remains(t, r, rate, 100)

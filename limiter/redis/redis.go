@@ -19,7 +19,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// DefaultPrefix is what the names of keys in Redis begin with, unless told otherwise.
+// DefaultPrefix is what the names of keys in Redis begin with by default.
 const DefaultPrefix = "pinegate"
 
 // Options are the options of [New]. URLs is needed; the zero value of all else is useful.
@@ -36,7 +36,7 @@ type Options struct {
 	// Username and Password are those of Redis, before any in a URL. Default: those of the URLs.
 	Username, Password string
 
-	// Credentials tells the user and the password for each new connection to Redis, so that they may
+	// Credentials returns the user and the password for each new connection to Redis, so that they may
 	// change while the store is open; those that stand keep theirs. Its error, which must hold no
 	// secret, keeps the connection from coming up. Default: Username and Password, or those of the URLs.
 	Credentials func() (username, password string, err error)
@@ -62,7 +62,7 @@ type Options struct {
 	// the same time, the first to answer counts. Default: nothing was used.
 	Seed limiter.Seed
 
-	// Epoch, if set, tells when quotas must be seeded anew because Redis has not what was counted, as
+	// Epoch, if set, returns another number, and a larger one, when quotas must be seeded anew because Redis has not what was counted, as
 	// after it came back from an old copy: it is then another number than before, and larger. It is
 	// asked for each quota of a call, and must not wait. Default: never.
 	Epoch func() uint64
@@ -71,9 +71,9 @@ type Options struct {
 	// random one for each store.
 	GateID string
 
-	// OnError is told of errors in the background (settling, renewing, counting gates), where no
-	// caller can be told. It must return soon and may be called from several goroutines. Default:
-	// nobody is told.
+	// OnError is called with errors in the background (settling, renewing, counting gates), where no
+	// caller gets them. It must return soon and may be called from several goroutines. Default:
+	// it is not called.
 	OnError func(error)
 }
 
@@ -209,7 +209,7 @@ func (r *Store) Replicas() int { return int(r.replicas.Load()) }
 // Stats are counts of what a store does in the background.
 type Stats struct {
 	Queued  int    // settlements that wait for Redis; at most 100,000
-	Dropped uint64 // settlements given up since the start: their reservations are reaped, see Redis
+	Dropped uint64 // settlements given up since the start: their reservations are reaped, see Store
 	Open    int    // reservations that hold something and are not settled
 }
 

@@ -90,7 +90,7 @@ func (r *Reservation) Move(ctx context.Context, candidate int) error {
 	}
 	var rules []*limiter.Rule
 	if candidate < len(r.req.Candidates) {
-		rules = Distinct(r.req.Candidates[candidate], Distinct(r.req.Rules, nil))
+		rules = account.Distinct(r.req.Candidates[candidate], account.Distinct(r.req.Rules, nil))
 	}
 	if len(rules) == 0 && len(r.own) == 0 {
 		r.candidate = candidate

@@ -28,11 +28,11 @@ func (r *Store) Reserve(ctx context.Context, req limiter.Request) (limiter.Reser
 	}
 	res := &Reservation{store: r, req: account.NewDemand(req)}
 	res.out = res.req.Wanted()
-	a := &ask{mode: luaReserve, id: req.ID, req: &res.req, out: res.out, common: Distinct(req.Rules, nil)}
+	a := &ask{mode: luaReserve, id: req.ID, req: &res.req, out: res.out, common: account.Distinct(req.Rules, nil)}
 	a.candidates = make([][]*limiter.Rule, len(req.Candidates))
 	limited := len(a.common) > 0
 	for i, rules := range req.Candidates {
-		a.candidates[i] = Distinct(rules, a.common)
+		a.candidates[i] = account.Distinct(rules, a.common)
 		limited = limited || len(a.candidates[i]) > 0
 	}
 	if !limited {
@@ -51,26 +51,6 @@ func (r *Store) Reserve(ctx context.Context, req limiter.Request) (limiter.Reser
 	res.common, res.own = got.common, got.own
 	r.open.add(res)
 	return res, nil
-}
-
-// Distinct returns the rules without those whose counter one of seen, or of them before it, has.
-func Distinct(rules, seen []*limiter.Rule) []*limiter.Rule {
-	out := rules[:0:0]
-next:
-	for _, rule := range rules {
-		for _, s := range seen {
-			if s.Name() == rule.Name() {
-				continue next
-			}
-		}
-		for _, s := range out {
-			if s.Name() == rule.Name() {
-				continue next
-			}
-		}
-		out = append(out, rule)
-	}
-	return out
 }
 
 // decide runs the admission script and, if Redis asks for quota seeds, runs it again with them. The error
@@ -120,7 +100,7 @@ func (r *Store) Peek(ctx context.Context, rules []*limiter.Rule) ([]limiter.Stat
 	if len(rules) == 0 {
 		return []limiter.State{}, nil
 	}
-	got, err := r.decide(ctx, &ask{mode: luaPeek, id: "-", req: new(account.Demand), common: Distinct(rules, nil)})
+	got, err := r.decide(ctx, &ask{mode: luaPeek, id: "-", req: new(account.Demand), common: account.Distinct(rules, nil)})
 	if err != nil {
 		return nil, err
 	}

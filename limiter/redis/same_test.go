@@ -19,7 +19,7 @@ import (
 
 var worlds atomic.Int64
 
-// world is two stores that are told the same, with a clock of both.
+// world is two stores that are asked the same, with a clock of both.
 type world struct {
 	*clock
 	memory limiter.Limiter
@@ -83,7 +83,7 @@ func (w *world) drawRules(t *rapid.T, kind limiter.ScopeKind, id string, most in
 				l.Amount = rapid.Int64Range(1, 4).Draw(t, "new places")
 			case l.Window.Rate():
 				// A bucket that is full has no key in Redis, and so has a new burst at once, as it has in
-				// memory after a sweep. What else a reload does to rates is told by the suite.
+				// memory after a sweep. What else a reload does to rates is in the suite.
 			default:
 				l.Amount = amounts().Draw(t, "new amount")
 			}
@@ -122,11 +122,11 @@ func (w *world) ask(t *rapid.T) {
 func (w *world) sameHeld(t *rapid.T, what string, m, r limiter.Reservation) {
 	if m.Candidate() != r.Candidate() || m.Cap() != r.Cap() || !reflect.DeepEqual(m.States(), r.States()) {
 		t.Fatalf("%s:\nmemory candidate %d, cap %d, %v\nRedis  candidate %d, cap %d, %v", what,
-			m.Candidate(), m.Cap(), told(m.States()), r.Candidate(), r.Cap(), told(r.States()))
+			m.Candidate(), m.Cap(), text(m.States()), r.Candidate(), r.Cap(), text(r.States()))
 	}
 }
 
-func told(states []limiter.State) (s string) {
+func text(states []limiter.State) (s string) {
 	for _, state := range states {
 		s += fmt.Sprintf("\n  %s %s: %d, %v", state.Rule.Name(), state.Rule.Limit, state.Remaining, state.Reset)
 	}
@@ -139,7 +139,7 @@ func (w *world) same(t *rapid.T, what string, m, r error) {
 		if !w.exact || reflect.DeepEqual(refusal, redisRefusal) {
 			return
 		}
-		t.Fatalf("%s:\nmemory %+v %s\nRedis  %+v %s", what, *refusal, told(refusal.States), *redisRefusal, told(redisRefusal.States))
+		t.Fatalf("%s:\nmemory %+v %s\nRedis  %+v %s", what, *refusal, text(refusal.States), *redisRefusal, text(redisRefusal.States))
 	}
 	if m != nil || r != nil {
 		t.Fatalf("%s:\nmemory %v\nRedis  %v", what, m, r)
@@ -191,7 +191,7 @@ func (w *world) peek(t *rapid.T) {
 	m, err := w.memory.Peek(context.Background(), rules)
 	r, redisErr := w.redis.Peek(context.Background(), rules)
 	if err != nil || redisErr != nil || !reflect.DeepEqual(m, r) {
-		t.Fatalf("peeking: %v, %v\nmemory %s\nRedis  %s", err, redisErr, told(m), told(r))
+		t.Fatalf("peeking: %v, %v\nmemory %s\nRedis  %s", err, redisErr, text(m), text(r))
 	}
 }
 

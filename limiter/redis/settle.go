@@ -38,7 +38,7 @@ type settlement struct {
 	holds   []account.Hold
 	givenUp bool   // the call that reserves it may yet come
 	lost    bool   // Redis has no record of it: what was used is charged without one
-	charge  []byte // a record in the place of Redis's own, which it never had: see Redis.charge
+	charge  []byte // a record in the place of Redis's own, which it never had: see Store.Charge
 	tries   int
 	order   uint64 // in which it was added
 }

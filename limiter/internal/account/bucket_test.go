@@ -49,7 +49,7 @@ func TestBucketIsExact(t *testing.T) {
 	})
 }
 
-// checkWait tells that after the wait there is room for n, and a nanosecond before there is not.
+// checkWait checks that after the wait there is room for n, and a nanosecond before there is not.
 func checkWait(t *rapid.T, b Bucket, now Instant, n int64, wait time.Duration) {
 	if wait == LongestWait || int64(wait) > math.MaxInt64-now.Mono {
 		return
@@ -77,6 +77,6 @@ func TestBucketIsFullAfterYears(t *testing.T) {
 		t.Errorf("the level is %d and %d parts", n, fraction)
 	}
 	if wait := FillTime(limiter.MaxAmount, 0, limiter.Limit{Unit: limiter.Tokens, Window: limiter.Hour, Amount: 1}); wait != math.MaxInt64 {
-		t.Errorf("an age is told as %v", wait)
+		t.Errorf("an age is %v", wait)
 	}
 }

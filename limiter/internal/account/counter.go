@@ -26,7 +26,7 @@ type Counter interface {
 	// else its state and its settlement need: the fraction of a bucket, the window of a quota.
 	Room() (n, mark int64)
 
-	// Wait tells how long it takes until there is room for n; reserved is true where it is only
+	// Wait returns how long it takes until there is room for n; reserved is true where it is only
 	// reservations that are in the way.
 	Wait(now Instant, n int64) (d time.Duration, reserved bool)
 

@@ -49,7 +49,7 @@ func (q *Demand) Least() int64 {
 }
 
 // Need is what the request takes of a limit if its answers come to no more than total tokens, and
-// fits tells whether the limit, with nothing taken, has room for it.
+// fits reports whether the limit, with nothing taken, has room for it.
 //
 // A rate must hold the input, and of the output what its bucket can hold: the rest becomes debt. A
 // quota must hold all of it.
@@ -126,4 +126,24 @@ func CheckCandidate(candidate, candidates int) error {
 		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, max(candidates, 1))
 	}
 	return nil
+}
+
+// Distinct returns the rules without those whose counter one of seen, or of them before it, has.
+func Distinct(rules, seen []*limiter.Rule) []*limiter.Rule {
+	out := rules[:0:0]
+next:
+	for _, rule := range rules {
+		for _, s := range seen {
+			if s.Name() == rule.Name() {
+				continue next
+			}
+		}
+		for _, s := range out {
+			if s.Name() == rule.Name() {
+				continue next
+			}
+		}
+		out = append(out, rule)
+	}
+	return out
 }

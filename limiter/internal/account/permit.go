@@ -8,7 +8,7 @@ import (
 
 // Permits is the counter of a concurrent limit: how many reservations are not settled. In one process
 // that is all there is to know: a reservation can't outlive the process, and it is settled once, so
-// that the number is never below zero and a place is never given back twice.
+// that the number is never below zero and a permit is never given back twice.
 type Permits struct {
 	named
 	inUse int64

@@ -17,7 +17,7 @@ type Quota struct {
 	end      int64
 	refs     int32 // reservations that are not settled, of whatever window
 	window   limiter.Window
-	Seeded   bool // used holds what the seed told for this window
+	Seeded   bool // used holds what the seed returned for this window
 }
 
 // maxStepBack is how far the wall clock may be set back without a window that has ended being

@@ -7,7 +7,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// notSeeded is the error of a request under a quota of which a Seed can't tell what it has used.
+// notSeeded is the error of a request under a quota of which a Seed does not return what it has used.
 func notSeeded(err error) error { return &limiter.Unavailable{Reason: limiter.ReasonSeed, Err: err} }
 
 // SeedTurn lets one request at a time ask a Seed, for a part of the names. Those that wait meanwhile

@@ -1,6 +1,6 @@
 -- Reaps reservations whose deadline has passed, at most a hundred: their gate is dead or cut off.
 -- The permits go. What they reserved of a quota counts as used, for it may have been; if the gate
--- settles after all, the record tells what to give back. Buckets refill by themselves.
+-- settles after all, the record says what to give back. Buckets refill by themselves.
 --
 -- KEYS: the index of open reservations. ARGV: given time, keep, frozen; what the keys of records begin
 -- with. The reply is how many there were.
