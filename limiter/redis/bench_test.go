@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -26,6 +27,17 @@ func cpuSeconds(b *testing.B, s *redistest.Server) (gate, redis float64) {
 		b.Fatal(err)
 	}
 	return time.Duration(own.Utime.Nano() + own.Stime.Nano()).Seconds(), s.CPU().Seconds()
+}
+
+// commands returns how many commands a Redis has run, those within scripts included.
+func commands(s *redistest.Server) (n int) {
+	for line := range strings.Lines(s.Do("info", "commandstats").(string)) {
+		_, calls, _ := strings.Cut(line, "calls=")
+		calls, _, _ = strings.Cut(calls, ",")
+		some, _ := strconv.Atoi(calls)
+		n += some
+	}
+	return n
 }
 
 // BenchmarkRedis admits and settles requests with four limits, two of their key, one of its team and
@@ -99,6 +111,7 @@ func BenchmarkRedis(b *testing.B) {
 func measure(b *testing.B, s *redistest.Server, f func(n int64) error, finish func() error) {
 	var n atomic.Int64
 	b.SetParallelism(32)
+	before := commands(s)
 	gate, redis := cpuSeconds(b, s)
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
@@ -118,6 +131,7 @@ func measure(b *testing.B, s *redistest.Server, f func(n int64) error, finish fu
 	b.ReportMetric(float64(b.N)/(gate+redis), "admissions/cpu-s")
 	b.ReportMetric(gate*1e6/float64(b.N), "gate-cpu-µs/op")
 	b.ReportMetric(redis*1e6/float64(b.N), "redis-cpu-µs/op")
+	b.ReportMetric(float64(commands(s)-before)/float64(b.N), "redis-commands/op")
 }
 
 // naiveClient keeps limits as many do: a call of a script for each.

@@ -16,10 +16,10 @@ local RESERVE, PEEK, MOVE = 0, 1, 2
 local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP, SEEN = 0, 1, 2, 3, 4
 local IN_FLIGHT = 1e9 -- when to retry what requests in flight hold, in nanoseconds
 
-local given, lease, keep, frozen, requests, units = struct.unpack('<dddddd', ARGV[1])
+local given, lease, keep, frozen, requests, units = read('<dddddd', ARGV[1])
 local now = clock(given)
 local deadline = now + lease
-local raw = redis.call('MGET', unpack(KEYS))
+local raw = call('MGET', unpack(KEYS))
 local by_key = {} -- the counters
 local open = {} -- scores and members for the index
 
@@ -51,7 +51,7 @@ local function load(i, kind, window, amount, capacity)
     elseif kind == QUOTA then
       c = quota(raw[first + i], window)
     else
-      c = {kind = PERMIT, amount = 0, taken = redis.call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
+      c = {kind = PERMIT, amount = 0, taken = call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
     end
     by_key[key] = c
   end
@@ -69,7 +69,7 @@ local function look(i)
   local a = asks[i]
   if a then return a, a.c end
   local kind, window, amount, capacity, base, most, clip, price, unit, seed, since =
-    struct.unpack('<ddddddddddd', numbers, HEAD + 8 * candidates + (i - 1) * ASK + 1)
+    read('<ddddddddddd', numbers, HEAD + 8 * candidates + (i - 1) * ASK + 1)
   local c = load(i, kind, window, amount, capacity)
   if kind == QUOTA and c.seeded == 0 then
     if since < 0 then -- nobody knows of an earlier use
@@ -77,7 +77,7 @@ local function look(i)
     elseif seed >= 0 and since == c.start then
       c.used, c.seeded, c.dirty = clamp(c.used + seed), 1, true
     else
-      unseeded[#unseeded + 1] = struct.pack('<dd', i - 1, c.start)
+      unseeded[#unseeded + 1] = pack('<dd', i - 1, c.start)
     end
   end
   a = {c = c, amount = amount, base = base, most = most, clip = clip, price = price, unit = unit}
@@ -94,7 +94,7 @@ end
 -- failed_charge is what a candidate is charged for a hold that is given up by a move.
 local function failed_charge(h)
   if h.unit >= units then return h.amount end
-  return (struct.unpack('<d', ARGV[1], 49 + 8 * h.unit))
+  return (read('<d', ARGV[1], 49 + 8 * h.unit))
 end
 
 -- room_beside counts what the candidate that is given up by a move will give back.
@@ -106,7 +106,7 @@ local function room_beside(i)
       local h = record[j]
       if h.key == KEYS[first + i] and (c.kind == PERMIT and c.mine or c.kind == BUCKET or
         c.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
-        return math.min(free + h.amount - failed_charge(h), c.kind == BUCKET and c.capacity or a.amount)
+        return min(free + h.amount - failed_charge(h), c.kind == BUCKET and c.capacity or a.amount)
       end
     end
   end
@@ -128,7 +128,7 @@ local function lower(i, a)
   if need(a, total) <= free or need(a, least) > free then return end
   local most = free - a.base
   if a.price ~= ONE_TOKEN then most = mul_div(most, 1000, 0, a.price) end
-  cap = (most - math.fmod(most, answers)) / answers
+  cap = (most - fmod(most, answers)) / answers
   total = cap * answers
 end
 
@@ -138,9 +138,9 @@ local function fill_time(c, n)
   if missing * window > 2 * LONGEST * c.amount then return LONGEST end
   -- (missing * window - fraction * 1000 + amount - 1) / amount, with a rest below the amount
   local above = window - c.fraction * 1000 + c.amount - 1
-  local rest = math.fmod(above, c.amount)
+  local rest = fmod(above, c.amount)
   local ns = mul_div(missing - 1, window, rest, c.amount) + (above - rest) / c.amount
-  return math.min(ns, LONGEST)
+  return min(ns, LONGEST)
 end
 
 -- refusal is the verdict of counter i, which has not what is needed.
@@ -195,11 +195,11 @@ local function push(out, from, n)
   for i = from, from + n - 1 do
     local a, c = look(i)
     if c.kind == BUCKET then
-      out[#out + 1] = struct.pack('<ddd', c.level, c.fraction, 0)
+      out[#out + 1] = pack('<ddd', c.level, c.fraction, 0)
     elseif c.kind == QUOTA then
-      out[#out + 1] = struct.pack('<ddd', a.amount - c.used - c.reserved, c.start, c.used)
+      out[#out + 1] = pack('<ddd', a.amount - c.used - c.reserved, c.start, c.used)
     else
-      out[#out + 1] = struct.pack('<ddd', a.amount - c.taken, 0, 0)
+      out[#out + 1] = pack('<ddd', a.amount - c.taken, 0, 0)
     end
   end
 end
@@ -213,10 +213,10 @@ local function answer(head, from, n)
 end
 
 local function admitted(chosen, from, n)
-  return answer(struct.pack('<ddddd', ADMITTED, now, chosen, total, cap), from, n)
+  return answer(pack('<ddddd', ADMITTED, now, chosen, total, cap), from, n)
 end
 
-local function must_seed() return struct.pack('<dd', UNSEEDED, now) .. table.concat(unseeded) end
+local function must_seed() return pack('<dd', UNSEEDED, now) .. table.concat(unseeded) end
 
 -- take takes what the request needs of counters, and adds it to the holds of the record. It returns whether
 -- that includes what ends at the deadline.
@@ -248,7 +248,7 @@ local function own_permits()
   for i = 1, counters do
     local _, c = look(i)
     if c.kind == PERMIT then
-      local score = redis.call('ZSCORE', KEYS[first + i], id)
+      local score = call('ZSCORE', KEYS[first + i], id)
       c.mine = score and tonumber(score) > now
     end
   end
@@ -257,7 +257,7 @@ end
 -- give_up gives back what a candidate has that failed: its request counts.
 local function give_up(h)
   if h.kind == PERMIT then
-    local freed, c = redis.call('ZREM', h.key, id), by_key[h.key]
+    local freed, c = call('ZREM', h.key, id), by_key[h.key]
     if c and c.mine then c.taken = c.taken - freed end
   elseif h.kind ~= GONE then
     settle_hold(by_key, now, failed_charge(h), h.kind, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
@@ -265,7 +265,7 @@ local function give_up(h)
 end
 
 local function size(candidate)
-  return (struct.unpack('<d', numbers, HEAD + 8 * (candidate - 1) + 1))
+  return (read('<d', numbers, HEAD + 8 * (candidate - 1) + 1))
 end
 
 -- repeated answers a call whose answer was lost.
@@ -273,7 +273,7 @@ local function repeated()
   local from, n = commons + 1, 0
   for i = 1, record.candidate do from = from + size(i) end
   if record.candidate < candidates then n = size(record.candidate + 1) end
-  if #record ~= commons + n then return struct.pack('<dd', GIVEN_UP, now) end
+  if #record ~= commons + n then return pack('<dd', GIVEN_UP, now) end
   total, cap = record.total, record.cap
   return admitted(record.candidate, from, n)
 end
@@ -317,7 +317,7 @@ local function reserve()
   if #unseeded > 0 then return must_seed() end
   if later(best, worst) then worst = best end
   if worst then
-    return answer(struct.pack('<ddddddddd', REFUSED, now, worst.rule, worst.need, worst.room, worst.wait,
+    return answer(pack('<ddddddddd', REFUSED, now, worst.rule, worst.need, worst.room, worst.wait,
       worst.reserved, worst.large, at), from, n)
   end
 
@@ -336,13 +336,13 @@ end
 local function decide()
   record, asks, unseeded = nil, {}, {}
   if mode == PEEK then
-    local seen = answer(struct.pack('<dd', SEEN, now), 1, 0)
+    local seen = answer(pack('<dd', SEEN, now), 1, 0)
     if #unseeded > 0 then return must_seed() end
     return seen
   end
   local value = raw[first]
   if value then
-    if value == '' then return struct.pack('<dd', GIVEN_UP, now) end
+    if value == '' then return pack('<dd', GIVEN_UP, now) end
     record = read_record(value)
   end
   return reserve()
@@ -352,7 +352,7 @@ local replies = {}
 first = 2
 for i = 1, requests do
   id, numbers = ARGV[2 * i], ARGV[2 * i + 1]
-  mode, total, cap, least, answers, commons, candidates, counters = struct.unpack('<dddddddd', numbers)
+  mode, total, cap, least, answers, commons, candidates, counters = read('<dddddddd', numbers)
   replies[i] = decide()
   first = first + 1 + counters
 end
@@ -360,12 +360,12 @@ end
 flush(by_key, now, frozen)
 for key, c in pairs(by_key) do
   if c and c.joined then
-    redis.call('ZADD', key, unpack(c.joined))
-    redis.call('PEXPIRE', key, math.max(lease / 1000 + 1000, frozen))
+    call('ZADD', key, unpack(c.joined))
+    call('PEXPIRE', key, max(lease / 1000 + 1000, frozen))
   end
 end
 if #open > 0 then
-  redis.call('ZADD', KEYS[1], unpack(open))
-  redis.call('PEXPIRE', KEYS[1], keep)
+  call('ZADD', KEYS[1], unpack(open))
+  call('PEXPIRE', KEYS[1], keep)
 end
 return replies

@@ -6,6 +6,10 @@
 -- A bucket is stored as level, fraction, last, amount and capacity; a quota as used, reserved, start, finish, seeded; a permit is a member of a sorted set, whose
 -- score is its deadline. On a Cluster all keys have one hash tag: names that are not in KEYS come from records.
 
+-- Locals are found without a look into two tables.
+local call, pack, read = redis.call, struct.pack, struct.unpack
+local fmod, floor, min, max = math.fmod, math.floor, math.min, math.max
+
 local MAX = 9000000000000000
 local EXACT = 9007199254740992
 local DAY = 86400000000
@@ -16,7 +20,7 @@ local BUCKET, QUOTA, PERMIT, REAPED, GONE = 0, 1, 2, 3, 4
 -- clock is Redis's time, so that the clocks of the gates do not matter. Tests give another.
 local function clock(given)
   if given >= 0 then return given end
-  local t = redis.call('TIME')
+  local t = call('TIME')
   return t[1] * 1000000 + t[2]
 end
 
@@ -25,10 +29,10 @@ end
 local function mul_div(a, b, c, d)
   local product = a * b + c
   if product < EXACT then
-    local rest = math.fmod(product, d)
+    local rest = fmod(product, d)
     return (product - rest) / d, rest
   end
-  local part = math.fmod(b, d)
+  local part = fmod(b, d)
   local whole = a * ((b - part) / d)
   local q, r, bit = 0, 0, 1
   while bit <= a do bit = bit * 2 end
@@ -82,7 +86,7 @@ local function bucket(raw, window, amount, capacity, now)
     return {kind = BUCKET, window = window, level = capacity, fraction = 0, last = now, amount = amount,
       capacity = capacity, dirty = false}
   end
-  local level, fraction, last, was, most = struct.unpack('<ddddd', raw)
+  local level, fraction, last, was, most = read('<ddddd', raw)
   local c = {kind = BUCKET, window = window, level = level, fraction = fraction, last = last, amount = was,
     capacity = most, dirty = false}
   fill(c, now)
@@ -90,7 +94,7 @@ local function bucket(raw, window, amount, capacity, now)
 end
 
 local function read_quota(raw)
-  local used, reserved, start, finish, seeded = struct.unpack('<ddddd', raw)
+  local used, reserved, start, finish, seeded = read('<ddddd', raw)
   return {kind = QUOTA, used = used, reserved = reserved, start = start, finish = finish, seeded = seeded,
     amount = 0, dirty = false}
 end
@@ -98,7 +102,7 @@ end
 -- bounds returns the calendar window (1 a day, 2 a week, 3 a month, in UTC) that holds now. Months
 -- are found by H. Hinnant's "chrono-Compatible Low-Level Date Algorithms": years begin in March.
 local function bounds(window, now)
-  local day = math.floor(now / DAY)
+  local day = floor(now / DAY)
   local first, length
   if window == 1 then
     first, length = day, 1
@@ -106,12 +110,12 @@ local function bounds(window, now)
     first, length = day - (day + 3) % 7, 7
   else
     local of_era = (day + 719468) % 146097
-    local year = math.floor((of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365)
-    local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
-    local month = math.floor((5 * of_year + 2) / 153)
-    local before = math.floor((153 * month + 2) / 5)
+    local year = floor((of_era - floor(of_era / 1460) + floor(of_era / 36524) - floor(of_era / 146096)) / 365)
+    local of_year = of_era - (365 * year + floor(year / 4) - floor(year / 100))
+    local month = floor((5 * of_year + 2) / 153)
+    local before = floor((153 * month + 2) / 5)
     first = day - (of_year - before)
-    length = math.floor((153 * (month + 1) + 2) / 5) - before
+    length = floor((153 * (month + 1) + 2) / 5) - before
     if month == 11 then -- February
       local civil = year + 1
       length = 28
@@ -127,23 +131,23 @@ end
 local function write(key, c, now, keep)
   local value, ttl
   if c.kind == BUCKET then
-    value = struct.pack('<ddddd', c.level, c.fraction, c.last, c.amount, c.capacity)
+    value = pack('<ddddd', c.level, c.fraction, c.last, c.amount, c.capacity)
     ttl = ((c.capacity - c.level) * c.window / c.amount + c.last - now) / 1000 + 1
   else
-    value = struct.pack('<ddddd', c.used, c.reserved, c.start, c.finish, c.seeded)
+    value = pack('<ddddd', c.used, c.reserved, c.start, c.finish, c.seeded)
     ttl = (c.finish - now + DAY) / 1000
   end
   if keep > 0 then ttl = keep elseif ttl > 1e14 then ttl = 1e14 end
-  redis.call('SET', key, value, 'PX', math.ceil(ttl)) -- Redis writes whole numbers out in full
+  call('SET', key, value, 'PX', string.format('%d', math.ceil(ttl)))
 end
 
 -- return_to ends what a reservation held of a bucket or quota: n at mark, of which used was used.
 local function return_to(c, kind, n, mark, used, now)
   if c.kind == BUCKET then
     fill(c, now)
-    local most = c.amount * math.floor(DAY / c.window)
+    local most = c.amount * floor(DAY / c.window)
     if most > MAX then most = MAX + 1 end
-    c.level = math.max(c.level + n - used, -most)
+    c.level = max(c.level + n - used, -most)
     trim(c)
   elseif c.start == mark then
     if kind == REAPED then
@@ -162,10 +166,10 @@ end
 local HOLD = '<dddddddI4c0'
 
 local function read_record(raw)
-  local candidate, total, cap, commons, n, at = struct.unpack('<ddddd', raw)
+  local candidate, total, cap, commons, n, at = read('<ddddd', raw)
   local record = {candidate = candidate, total = total, cap = cap, commons = commons}
   for i = 1, n do
-    local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack(HOLD, raw, at)
+    local kind, unit, amount, mark, window, limit, capacity, key, next = read(HOLD, raw, at)
     record[i] = {kind = kind, unit = unit, amount = amount, mark = mark, window = window, limit = limit,
       capacity = capacity, key = key}
     at = next
@@ -174,7 +178,7 @@ local function read_record(raw)
 end
 
 local function pack_hold(kind, unit, amount, mark, window, limit, capacity, key)
-  return struct.pack(HOLD, kind, unit, amount, mark, window, limit, capacity, #key, key)
+  return pack(HOLD, kind, unit, amount, mark, window, limit, capacity, #key, key)
 end
 
 local function repack(h)
@@ -183,8 +187,8 @@ end
 
 -- write_record stores packed holds.
 local function write_record(key, candidate, total, cap, commons, holds, keep)
-  local head = struct.pack('<ddddd', candidate, total, cap, commons, #holds)
-  redis.call('SET', key, head .. table.concat(holds), 'PX', keep)
+  local head = pack('<ddddd', candidate, total, cap, commons, #holds)
+  call('SET', key, head .. table.concat(holds), 'PX', keep)
 end
 
 -- changes reports whether a hold that ends changes its counter.
@@ -201,7 +205,7 @@ local function settle_hold(by_key, now, charge, kind, amount, mark, window, limi
   local c = by_key[key]
   if c == nil then
     local raw = fetched[key]
-    if raw == nil then raw = redis.call('GET', key) end
+    if raw == nil then raw = call('GET', key) end
     if kind == BUCKET then
       c = bucket(raw, window, limit, capacity, now)
     else

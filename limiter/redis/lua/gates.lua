@@ -3,14 +3,14 @@
 -- KEYS: the gates. ARGV: given time, for how long a gate counts, 1 to leave; the gate's id. The reply
 -- is how many there are.
 
-local given, ttl, leave = struct.unpack('<ddd', ARGV[1])
+local given, ttl, leave = read('<ddd', ARGV[1])
 local now = clock(given)
 if leave == 1 then
-  redis.call('ZREM', KEYS[1], ARGV[2])
+  call('ZREM', KEYS[1], ARGV[2])
 else
   -- First, so that a Redis without memory refuses it, as it refuses an admission.
-  redis.call('ZADD', KEYS[1], now + ttl, ARGV[2])
-  redis.call('PEXPIRE', KEYS[1], ttl / 1000)
+  call('ZADD', KEYS[1], now + ttl, ARGV[2])
+  call('PEXPIRE', KEYS[1], ttl / 1000)
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-return redis.call('ZCARD', KEYS[1])
+call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+return call('ZCARD', KEYS[1])

@@ -5,15 +5,15 @@
 -- KEYS: the index of open reservations. ARGV: given time, keep, frozen; what the keys of records begin
 -- with. The reply is how many there were.
 
-local given, keep, frozen = struct.unpack('<ddd', ARGV[1])
+local given, keep, frozen = read('<ddd', ARGV[1])
 local now = clock(given)
 local by_key = {}
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
+local ids = call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
 if #ids == 0 then return 0 end
 
 for _, id in ipairs(ids) do
   local key = ARGV[2] .. id
-  local value = redis.call('GET', key)
+  local value = call('GET', key)
   if value and value ~= '' then
     local record, holds = read_record(value), {}
     for i, h in ipairs(record) do
@@ -21,7 +21,7 @@ for _, id in ipairs(ids) do
         settle_hold(by_key, now, h.amount, QUOTA, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
         h.kind = REAPED
       elseif h.kind == PERMIT then
-        redis.call('ZREM', h.key, id)
+        call('ZREM', h.key, id)
         h.kind = GONE
       end
       holds[i] = repack(h)
@@ -30,5 +30,5 @@ for _, id in ipairs(ids) do
   end
 end
 flush(by_key, now, frozen)
-redis.call('ZREM', KEYS[1], unpack(ids))
+call('ZREM', KEYS[1], unpack(ids))
 return #ids

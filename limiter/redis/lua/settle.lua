@@ -8,19 +8,19 @@
 
 local GIVE_UP, ONCE = 1, 2
 
-local given, frozen, units = struct.unpack('<ddd', ARGV[1])
+local given, frozen, units = read('<ddd', ARGV[1])
 local USED = '<' .. string.rep('d', units)
 local now = clock(given)
-local raw = redis.call('MGET', unpack(KEYS))
+local raw = call('MGET', unpack(KEYS))
 local left, ids, records, missing = {}, {}, {}, {}
 
 -- The holds to be ended, and the counters that they are on.
 local holds, keys, known = {}, {}, {}
 
 local function end_holds(id, value, used)
-  local _, _, _, _, n, at = struct.unpack('<ddddd', value)
+  local _, _, _, _, n, at = read('<ddddd', value)
   for _ = 1, n do
-    local kind, unit, amount, mark, window, limit, capacity, key, next = struct.unpack(HOLD, value, at)
+    local kind, unit, amount, mark, window, limit, capacity, key, next = read(HOLD, value, at)
     at = next
     if kind == PERMIT then
       if left[key] then left[key][#left[key] + 1] = id else left[key] = {id} end
@@ -39,30 +39,30 @@ end
 
 for i = 1, #KEYS - 1 do
   local at = (i - 1) * 8 * (1 + units) + 1
-  local how = struct.unpack('<d', ARGV[2], at)
+  local how = read('<d', ARGV[2], at)
   local id, value = ARGV[2 * i + 1], raw[i + 1]
   if how == ONCE then
-    local first = redis.call('SET', KEYS[i + 1], '', 'PX', 86400000, 'NX')
+    local first = call('SET', KEYS[i + 1], '', 'PX', 86400000, 'NX')
     value = first and ARGV[2 * i + 2] or ''
   elseif not value or value == '' then
-    missing[#missing + 1] = struct.pack('<d', i - 1)
+    missing[#missing + 1] = pack('<d', i - 1)
     value = ARGV[2 * i + 2]
-    if how == GIVE_UP then redis.call('SET', KEYS[i + 1], '', 'PX', 60000) end
+    if how == GIVE_UP then call('SET', KEYS[i + 1], '', 'PX', 60000) end
   else
     ids[#ids + 1], records[#records + 1] = id, KEYS[i + 1]
   end
-  if value ~= '' then end_holds(id, value, {struct.unpack(USED, ARGV[2], at + 8)}) end
+  if value ~= '' then end_holds(id, value, {read(USED, ARGV[2], at + 8)}) end
 end
 
 if #keys > 0 then
-  for i, value in ipairs(redis.call('MGET', unpack(keys))) do fetched[keys[i]] = value end
+  for i, value in ipairs(call('MGET', unpack(keys))) do fetched[keys[i]] = value end
 end
 local by_key = {}
 for _, h in ipairs(holds) do settle_hold(by_key, now, unpack(h)) end
 flush(by_key, now, frozen)
-for key, members in pairs(left) do redis.call('ZREM', key, unpack(members)) end
+for key, members in pairs(left) do call('ZREM', key, unpack(members)) end
 if #ids > 0 then
-  redis.call('ZREM', KEYS[1], unpack(ids))
-  redis.call('DEL', unpack(records))
+  call('ZREM', KEYS[1], unpack(ids))
+  call('DEL', unpack(records))
 end
 return table.concat(missing)
