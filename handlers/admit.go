@@ -2,131 +2,115 @@ package handlers
 
 import (
 	"errors"
-	"math"
 	"time"
 
-	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
-	"github.com/amanycodes/pine-gate/usage"
-	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// admit asks for room under every limit that applies, in one step: of the key,
-// its team, the model, and the first candidate with room.
-func (c *call) admit() *wire.Error {
-	c.models = c.g.Policy.model(c.request.Model)
-	for i := range c.candidates {
-		candidate := &c.candidates[i]
-		candidate.Price = c.g.Policy.price(&c.models, c.request.Model, candidate)
+// admit reserves room under every limit that applies, in one step: of the key, its
+// team, the model, and the first candidate with room.
+func (q *request) admit() *wire.Error {
+	q.policy = q.g.Policy.model(q.parsed.Model)
+	for i := range q.candidates {
+		candidate := &q.candidates[i]
+		candidate.Price = q.g.Policy.price(&q.policy, q.parsed.Model, candidate)
 	}
-	request, priced := c.limits()
+	q.input = q.estimateInput()
+	asks, priced := q.limits()
 	if !priced {
 		return wire.Errorf(wire.KindNotPriced, "")
 	}
-	reservation, err := c.g.Shared.Limiter().Reserve(c.r.Context(), request)
+	reservation, err := q.g.Shared.Limiter().Reserve(q.r.Context(), asks)
 	if err == nil {
-		c.reservation = reservation
+		q.reservation, q.states = reservation, reservation.States()
 		return nil
 	}
 	var refusal *limiter.Refusal
 	if errors.As(err, &refusal) {
-		c.answer.states = refusal.States
-		c.noteUsed(refusal.States, nil)
-		c.answer.scope = refusal.Rule.Kind.String()
-		setRateHeaders(c.w.Header(), c.dialect, refusal.States, time.Now())
-		return refusalError(refusal, c.request.Model)
+		q.alert(refusal.States, nil)
+		q.scope = refusal.Rule.Kind.String()
+		setRateHeaders(q.w.Header(), q.dialect, refusal.States, time.Now())
+		return refusalError(refusal, q.parsed.Model)
 	}
-	c.limiterFailed(err)
+	q.logLimiterError(err)
 	return wire.Errorf(wire.KindOverloaded, "")
 }
 
 // limits returns what the request may use, for the limiter. It reports whether
 // each candidate to which a budget applies has a price for all that is asked for:
 // to leave out one without would be a silent change of route.
-func (c *call) limits() (request limiter.Request, priced bool) {
-	c.input = c.estimateInput()
-	request = limiter.Request{
-		ID:        c.id,
-		Rules:     joined(c.rules[:0], c.grants.rules, c.models.rules),
-		Input:     c.input,
-		MaxOutput: -1,
-		N:         c.request.N,
+func (q *request) limits() (asks limiter.Request, priced bool) {
+	asks = limiter.Request{
+		ID:         q.id,
+		Rules:      joined(q.ruleSpace[:0], q.grants.rules, q.policy.rules),
+		Candidates: q.ruleSetSpace[:0],
+		Input:      q.input,
+		N:          q.parsed.N,
 	}
-	request.Candidates = c.rulesOf[:0]
-	for i := range c.candidates {
-		request.Candidates = append(request.Candidates, c.candidates[i].Rules)
+	for i := range q.candidates {
+		asks.Candidates = append(asks.Candidates, q.candidates[i].Rules)
 	}
-	switch {
-	case !c.endpoint.Generates():
-		request.MaxOutput = 0
-	case !c.endpoint.Capped():
-		request.Uncapped = true
-		request.Output = times(c.g.ReserveOutput, c.request.N)
-	default:
-		answer := c.g.ReserveOutput
-		if cap := c.outputCap(); cap >= 0 {
-			answer = min(answer, cap)
-			request.MaxOutput = times(cap, c.request.N)
-		}
-		request.Output = times(answer, c.request.N)
-	}
-	budget := hasUnit(request.Rules, limiter.USD)
+	q.setOutput(&asks)
+	budget := hasUnit(asks.Rules, limiter.USD)
 	priced = true
-	for i := range c.candidates {
+	for i := range q.candidates {
 		known := false
-		if price := c.candidates[i].Price; price != nil {
+		if price := q.candidates[i].Price; price != nil {
 			var cost, rate int64
-			cost, rate, known = price.Most(c.asked())
+			cost, rate, known = price.Most(q.priceable())
 			// One reservation holds for all candidates: the dearest one's.
-			request.InputCost = max(request.InputCost, cost)
-			request.OutputPrice = max(request.OutputPrice, rate)
+			asks.InputCost = max(asks.InputCost, cost)
+			asks.OutputPrice = max(asks.OutputPrice, rate)
 		}
-		if !known && (budget || hasUnit(request.Candidates[i], limiter.USD)) {
+		if !known && (budget || hasUnit(asks.Candidates[i], limiter.USD)) {
 			priced = false
 		}
 	}
-	return request, priced
+	return asks, priced
 }
 
-// soundRate is how many bytes a second of sound takes that is to be
-// transcribed, at least: 16 kbit/s, the least that speech is usually sent at.
-// The gate does not decode what is uploaded, so that this bounds how long it
-// may be.
-const soundRate = 2000
-
-// asked is what the request asks for, as far as it has a price.
-func (c *call) asked() pricing.Asked {
-	asked := pricing.Asked{Input: c.input, Media: c.request.Images > 0, Tier: c.request.Tier}
-	if c.endpoint == wire.Transcriptions || c.endpoint == wire.Translations {
-		asked.Seconds = math.Ceil(float64(c.request.FileBytes) / soundRate)
+// setOutput sets what the answers are expected to be, and what they may be at most.
+func (q *request) setOutput(asks *limiter.Request) {
+	n, answer := q.parsed.N, q.g.ReserveOutput
+	asks.MaxOutput = -1
+	switch {
+	case !q.endpoint.Generates():
+		asks.MaxOutput, answer = 0, 0
+	case !q.endpoint.Capped():
+		asks.Uncapped = true
+	default:
+		if limit := q.outputCap(); limit >= 0 {
+			answer = min(answer, limit)
+			asks.MaxOutput = times(limit, n)
+		}
 	}
-	return asked
+	asks.Output = times(answer, n)
 }
 
-// assumedCost is what budgets take for an answer whose price turned out not to
-// be known, in nano-USD: by the dearest rates that are. It must not pass for
-// nothing.
-func (c *call) assumedCost(chosen *routing.Candidate, t wire.Tokens) int64 {
-	if chosen.Price == nil {
-		return 0 // then no budget applies
+// outputCap returns the cap of one answer by the request and the gate, -1 if
+// neither has one.
+func (q *request) outputCap() int64 {
+	if !q.endpoint.Capped() {
+		return q.parsed.Cap // which means nothing there, and is left as it is
 	}
-	asked := c.asked()
-	asked.Input, asked.Media = max(asked.Input, t.Input), true
-	cost, rate, _ := chosen.Price.Most(asked)
-	return min(cost+times(rate, t.Output)/1000+1, usage.MaxCost)
-}
-
-// estimateInput estimates the tokens of the input before a backend counts them.
-func (c *call) estimateInput() int64 {
-	if c.g.CountTokens == nil {
-		return c.request.EstimateInput()
+	if q.g.MaxOutput > 0 && (q.parsed.Cap < 0 || q.parsed.Cap > q.g.MaxOutput) {
+		return q.g.MaxOutput
 	}
-	return c.request.CountInput(c.endpoint, c.body, c.g.CountTokens)
+	return q.parsed.Cap
 }
 
-// joined returns both sets of rules, which it appends to space. Neither is changed;
-// where one is empty the other is not copied.
+// estimateInput returns the tokens of the input, estimated before a backend counts
+// them.
+func (q *request) estimateInput() int64 {
+	if q.g.CountTokens == nil {
+		return q.parsed.EstimateInput()
+	}
+	return q.parsed.CountInput(q.endpoint, q.body, q.g.CountTokens)
+}
+
+// joined returns a and b in one slice. It appends both to space if neither is
+// empty, and changes neither.
 func joined(space, a, b []*limiter.Rule) []*limiter.Rule {
 	switch {
 	case len(b) == 0:
@@ -135,18 +119,6 @@ func joined(space, a, b []*limiter.Rule) []*limiter.Rule {
 		return b
 	}
 	return append(append(space, a...), b...)
-}
-
-// outputCap is the cap of one answer that the request and the gate agree on,
-// -1 where neither has one.
-func (c *call) outputCap() int64 {
-	if !c.endpoint.Capped() {
-		return c.request.Cap // which means nothing there, and is left as it is
-	}
-	if c.g.MaxOutput > 0 && (c.request.Cap < 0 || c.request.Cap > c.g.MaxOutput) {
-		return c.g.MaxOutput
-	}
-	return c.request.Cap
 }
 
 func hasUnit(rules []*limiter.Rule, unit limiter.Unit) bool {
@@ -158,8 +130,8 @@ func hasUnit(rules []*limiter.Rule, unit limiter.Unit) bool {
 	return false
 }
 
-// times multiplies two amounts that are not negative, up to the largest there
-// is: an overflow must never look small.
+// times returns a·b of two amounts that are not negative, bounded: an overflow must
+// never look small.
 func times(a, b int64) int64 {
 	const most = 1 << 60
 	if b > 0 && a > most/b {
@@ -168,7 +140,7 @@ func times(a, b int64) int64 {
 	return a * b
 }
 
-// refusalError tells a caller which limit refused, in its dialect's words.
+// refusalError returns a refusal by a limit in the words of the dialects.
 func refusalError(r *limiter.Refusal, model string) *wire.Error {
 	kind := wire.KindRateLimited
 	limit := r.Rule.Limit

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
-	"github.com/amanycodes/pine-gate/internal/wire/request"
+	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // What can't be capped is reserved in full, whatever cap stands in the request
@@ -27,14 +27,14 @@ func TestAnswersThatCantBeCappedReserveAllThatIsExpected(t *testing.T) {
 		{wire.Speech, -1, 100, 3 * 4096, -1, true},
 		{wire.Embeddings, 1, 100, 0, 0, false},
 	} {
-		c := &call{
+		c := &request{
 			dialect:  wire.OpenAI,
 			g:        &Gateway{ReserveOutput: 4096, MaxOutput: test.maxOutput},
 			id:       "req_1",
 			endpoint: test.endpoint,
-			request:  &request.Request{Model: "m", N: 3, Cap: test.cap},
+			parsed:   &wirerequest.Request{Model: "m", N: 3, Cap: test.cap},
 			grants:   new(grants),
-			models:   modelPolicy{},
+			policy:   modelPolicy{},
 		}
 		got, _ := c.limits()
 		if got.Output != test.output || got.MaxOutput != test.maxAnswer || got.Uncapped != test.uncapped {

@@ -7,18 +7,18 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Alerts says which percentages of quotas and budgets are told of, and to whom beside the log and the
-// metrics.
+// Alerts configures the alerts on quotas and budgets.
 type Alerts struct {
-	Percents []int
+	Percents []int           // that are alerted on when they are passed
 	Budgets  *alerts.Budgets // outlives the configuration
 	Webhook  *alerts.Webhook // outlives it, too
 }
 
-// noteUsed tells of quotas that pass a percentage by what a request was charged: nil for one that was
-// refused, which may show what other gates have used. A charge is noted before it is settled.
-func (c *call) noteUsed(states []limiter.State, charged *limiter.Usage) {
-	if c.g.Alerts == nil {
+// alert sends an alert for each quota that passes a percentage by what the request
+// is charged. For a request that was refused, charged is nil: its states may show
+// what other gates have used.
+func (q *request) alert(states []limiter.State, charged *limiter.Usage) {
+	if q.g.Alerts == nil {
 		return
 	}
 	for i := range states {
@@ -26,36 +26,38 @@ func (c *call) noteUsed(states []limiter.State, charged *limiter.Usage) {
 		if charged != nil {
 			amount = charged.Charge(states[i].Rule.Limit.Unit)
 		}
-		for _, alert := range c.g.Alerts.Budgets.Note(states[i], amount, c.g.Alerts.Percents) {
-			c.tell(alert)
+		for _, alert := range q.g.Alerts.Budgets.Note(states[i], amount, q.g.Alerts.Percents) {
+			q.sendAlert(alert)
 		}
 	}
 }
 
-// noteCharge is noteUsed of a request that is about to be settled.
-func (c *call) noteCharge(charged *limiter.Usage) {
-	if c.g.Alerts == nil {
+// alertOn alerts on a request that is about to be settled.
+func (s *settlement) alertOn(charged *limiter.Usage) {
+	if s.g.Alerts == nil {
 		return
 	}
-	states := c.answer.states
-	if c.answer.attempts > 1 { // another backend has limits of its own
-		states = c.reservation.States()
+	states := s.states
+	if s.attempts > 1 { // another backend has limits of its own
+		states = s.reservation.States()
 	}
-	c.noteUsed(states, charged)
+	s.alert(states, charged)
 }
 
-func (c *call) tell(a alerts.Alert) {
+// sendAlert writes an alert to the log and the metrics, and sends it to the
+// webhook.
+func (q *request) sendAlert(a alerts.Alert) {
 	limit := a.Rule.Limit
 	scope, unit, window := a.Rule.Kind.String(), limit.Unit.String(), limit.Window.String()
 	id := a.Rule.ID
-	if c.g.HideModels && a.Rule.Kind == limiter.ScopeModel {
+	if q.g.HideModels && a.Rule.Kind == limiter.ScopeModel {
 		id = "*"
 	}
-	c.g.Logger.Warn("a part of a quota or budget is used",
+	q.g.Logger.Warn("quota or budget partly used",
 		zap.String("scope", scope), zap.String("id", id), zap.String("unit", unit), zap.String("window", window),
 		zap.Int("percent", a.Percent),
 		zap.String("used", alerts.Amount(limit.Unit, a.Used)), zap.String("limit", alerts.Amount(limit.Unit, a.Limit)),
 		zap.Time("window_start", a.Since), zap.Time("reset_at", a.Until), zap.String("alert_id", a.ID()))
-	c.g.Metrics.Alerted(scope, unit, window, a.Percent)
-	c.g.Alerts.Webhook.Send(a)
+	q.g.Metrics.Alerted(scope, unit, window, a.Percent)
+	q.g.Alerts.Webhook.Send(a)
 }

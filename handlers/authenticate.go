@@ -18,28 +18,28 @@ import (
 // nothing: an answer that differs would tell which secrets exist. Where keys that
 // are made at runtime can't be asked for, nobody is called unknown: a client that
 // is told 401 gives up for good.
-func (c *call) authenticate() *wire.Error {
-	ring := c.g.Keys.Current()
-	err := identify(c.g.Throttle, c.r, func(h keys.Hash) *wire.Error {
+func (q *request) authenticate() *wire.Error {
+	ring := q.g.Keys.Current()
+	err := identify(q.g.Throttle, q.r, func(h keys.Hash) *wire.Error {
 		key := ring.Lookup(h)
 		switch {
-		case key == nil && !c.g.Keys.Known(), key != nil && !c.g.Keys.Trusts(key):
+		case key == nil && !q.g.Keys.Known(), key != nil && !q.g.Keys.Trusts(key):
 			return wire.Errorf(wire.KindOverloaded, "")
-		case key == nil, key.Disabled, key.Expired(c.start):
+		case key == nil, key.Disabled, key.Expired(q.start):
 			return wire.Errorf(wire.KindInvalidKey, "")
 		}
-		c.key = key
+		q.key = key
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	c.warnForwarded()
-	c.grants = c.g.Policy.grants(ring, c.key)
-	if !c.key.AllowsIP(ClientAddr(c.r)) {
+	q.warnForwarded()
+	q.grants = q.g.Policy.grants(ring, q.key)
+	if !q.key.AllowsIP(ClientAddr(q.r)) {
 		return wire.Errorf(wire.KindIPForbidden, "")
 	}
-	if group := c.endpoint.Group(); group != "" && !c.key.AllowsEndpoint(group) {
+	if group := q.endpoint.Group(); group != "" && !q.key.AllowsEndpoint(group) {
 		return wire.Errorf(wire.KindEndpointForbidden, "")
 	}
 	return nil
@@ -107,21 +107,21 @@ func ClientAddr(r *http.Request) netip.Addr {
 	return netip.Addr{} // a unix socket: one address for all
 }
 
-// SawUntrustedProxy tells whether [call.warnForwarded] has found one.
+// SawUntrustedProxy tells whether [request.warnForwarded] has found one.
 func (g *Gateway) SawUntrustedProxy() bool { return g.warnedForwarded.Load() }
 
 // warnForwarded says once that a proxy in front is not trusted: then all
 // callers behind it share one address, and so one throttle.
-func (c *call) warnForwarded() {
-	if c.r.Header.Get("X-Forwarded-For") == "" || c.g.warnedForwarded.Load() {
+func (q *request) warnForwarded() {
+	if q.r.Header.Get("X-Forwarded-For") == "" || q.g.warnedForwarded.Load() {
 		return
 	}
-	if trusted, _ := caddyhttp.GetVar(c.r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+	if trusted, _ := caddyhttp.GetVar(q.r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
 		return
 	}
-	if c.g.warnedForwarded.CompareAndSwap(false, true) {
-		c.g.Logger.Warn("a request carries X-Forwarded-For but its sender is not among trusted_proxies: "+
+	if q.g.warnedForwarded.CompareAndSwap(false, true) {
+		q.g.Logger.Warn("a request carries X-Forwarded-For but its sender is not among trusted_proxies: "+
 			"if that is your load balancer, all its callers share one address for throttle and allow_ip",
-			zap.Stringer("peer", ClientAddr(c.r)))
+			zap.Stringer("peer", ClientAddr(q.r)))
 	}
 }

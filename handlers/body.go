@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
-	"github.com/amanycodes/pine-gate/internal/wire/request"
+	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // A body that has taken longer than bodyGrace must have come at bodyPace bytes
@@ -28,48 +28,48 @@ const (
 const firstRead = 64 << 10
 
 // readRequest reads the body and what the gate has to know of it.
-func (c *call) readRequest() *wire.Error {
-	form, err := c.checkContent()
+func (q *request) readRequest() *wire.Error {
+	form, err := q.checkContent()
 	if err != nil {
 		return err
 	}
 	waiting := time.Now()
-	c.body, err = readBody(c.r, c.g.MaxBody)
-	c.read = time.Since(waiting)
+	q.body, err = readBody(q.r, q.g.MaxBody)
+	q.bodyTime = time.Since(waiting)
 	if err != nil {
 		return err
 	}
 	if form {
-		c.request, err = request.ScanMultipart(c.r.Header.Get("Content-Type"), c.body)
+		q.parsed, err = wirerequest.ScanMultipart(q.r.Header.Get("Content-Type"), q.body)
 	} else {
-		c.request, err = request.Scan(c.endpoint, c.body)
+		q.parsed, err = wirerequest.Scan(q.endpoint, q.body)
 	}
 	return err
 }
 
 // checkContent refuses content types and encodings that a backend might read
 // differently than the gate does, and tells whether the body is a form.
-func (c *call) checkContent() (form bool, err *wire.Error) {
-	h := c.r.Header
+func (q *request) checkContent() (form bool, err *wire.Error) {
+	h := q.r.Header
 	if len(h["Content-Type"]) > 1 || len(h["Content-Encoding"]) > 1 {
 		return false, wire.Errorf(wire.KindMediaType, "")
 	}
 	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return false, wire.Errorf(wire.KindMediaType, "Request bodies must not be compressed.")
 	}
-	if h.Get("Content-Type") == "application/json" && !c.endpoint.Form() {
+	if h.Get("Content-Type") == "application/json" && !q.endpoint.Form() {
 		return false, nil // what nearly everybody sends
 	}
 	media, params, parseErr := mime.ParseMediaType(h.Get("Content-Type"))
 	switch {
 	case parseErr != nil || !utf8Charset(params["charset"]):
-	case media == "multipart/form-data" && c.endpoint.Form():
+	case media == "multipart/form-data" && q.endpoint.Form():
 		return true, nil
-	case media == "application/json" && (!c.endpoint.Form() || c.endpoint == wire.ImageEdits):
+	case media == "application/json" && (!q.endpoint.Form() || q.endpoint == wire.ImageEdits):
 		return false, nil
 	}
 	want := "application/json"
-	if c.endpoint.Form() {
+	if q.endpoint.Form() {
 		want = "multipart/form-data"
 	}
 	return false, wire.Errorf(wire.KindMediaType, "The content type must be %s.", want)

@@ -83,7 +83,7 @@ func TestNoMethodGetsAnUpgradePastTheGate(t *testing.T) {
 	for method, status := range map[string]int{http.MethodGet: http.StatusUpgradeRequired, http.MethodHead: http.StatusBadRequest} {
 		r := httptest.NewRequest(method, "/v1/models", nil)
 		r.Header = http.Header{"Connection": {"upgrade"}, "Upgrade": {"websocket"}}
-		c := call{r: r, endpoint: wire.ListModels}
+		c := request{r: r, endpoint: wire.ListModels}
 		if err := c.checkProtocol(); err == nil || err.StatusCode() != status {
 			t.Errorf("%s: %v", method, err)
 		}

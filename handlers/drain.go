@@ -7,23 +7,22 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// maxDrained bounds in bytes what is read of an answer that nobody waits for.
+// maxDrained bounds in bytes what is read of an answer for a caller who left.
 const maxDrained = 16 << 20
 
-// exitPoll is how soon an answer that is drained ends when the process stops:
+// exitPoll is how soon an attempt that is drained ends when the process stops:
 // nobody waits for it, so the grace period is not for it.
 const exitPoll = 100 * time.Millisecond
 
-// outlive returns a context for an attempt at a backend that is drained: it
-// ends as ctx does, but where that ends because the caller left, only after the
-// time given, or when the process stops. It must be let go of.
-//
-// It then ends with the cause of a caller who left, for what became of the
-// request is judged by that.
-func (c *call) outlive(ctx context.Context, most time.Duration) (context.Context, context.CancelCauseFunc) {
+// outlive returns the context of an attempt at a backend that is drained. It ends
+// as ctx does; but if that ends because the caller left, it ends only after the
+// time given, or when the process stops. Its cause then is the one of a caller who
+// left, since the outcome is decided by it. The function must be called.
+func (a *attempt) outlive(ctx context.Context, most time.Duration) (context.Context, context.CancelCauseFunc) {
+	caller := a.r.Context()
 	alive, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	unhook := context.AfterFunc(ctx, func() {
-		if c.r.Context().Err() == nil {
+		if caller.Err() == nil {
 			cancel(context.Cause(ctx)) // max_stream, or the gate stops
 			return
 		}
@@ -50,31 +49,30 @@ func (c *call) outlive(ctx context.Context, most time.Duration) (context.Context
 	}
 }
 
-// drain reads on to the backend's own usage where reverse_proxy stopped in the
-// middle of an answer, since its caller left. The reservation stays until then:
-// the backend still works on the request.
-func (c *call) drain(most time.Duration, cancel context.CancelCauseFunc) {
-	a := &c.answer
-	rest := a.attempt.Rest()
+// drain reads on to the backend's usage if reverse_proxy stopped in the middle of
+// an answer because its caller left. The reservation stays until then: the backend
+// still works on the request.
+func (a *attempt) drain() {
+	rest := a.upstream.Rest()
 	if rest == nil {
 		return
 	}
 	defer rest.Close()
 	a.drained = true
 	// A caller can be gone before its context says so.
-	late := time.AfterFunc(most, func() { cancel(context.Canceled) })
+	late := time.AfterFunc(a.chosen.Drain, func() { a.end(context.Canceled) })
 	defer late.Stop()
 	buf := make([]byte, 32<<10)
 	for read := 0; read < maxDrained && !a.settled; {
 		n, err := rest.Read(buf)
 		if err != nil {
-			return // finish tells of it
+			return // finish logs it
 		}
 		read += n
 	}
 }
 
-// callerLeft tells whether nobody waits for the answer any more.
-func (c *call) callerLeft() bool {
-	return c.answer.drained || c.r.Context().Err() != nil || c.answer.attempt.Left
+// callerLeft reports whether nobody waits for the answer any more.
+func (a *attempt) callerLeft() bool {
+	return a.drained || a.r.Context().Err() != nil || a.upstream.Left
 }

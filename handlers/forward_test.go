@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/backends/health"
@@ -23,7 +24,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
-	"github.com/amanycodes/pine-gate/internal/wire/request"
+	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/limiter/memory"
 	"github.com/amanycodes/pine-gate/usage"
@@ -39,7 +40,7 @@ func (f proxyFunc) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 
 // forwarded is a chat on its way to a backend of the name, which its proxy
 // answers for.
-func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *prometheus.Registry) {
+func forwarded(t *testing.T, name string, proxy proxyFunc) (s *settlement, registry *prometheus.Registry) {
 	t.Helper()
 	registry = prometheus.NewRegistry()
 	m, err := metrics.For(registry, false)
@@ -53,7 +54,7 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 		t.Fatal(err)
 	}
 	backend := &routing.Backend{Name: name, Metrics: m.Backend(name), State: new(health.BackendState), Forwarder: &backends.Proxied{Proxy: proxy}}
-	return &call{
+	return &settlement{request: &request{
 		dialect:     wire.OpenAI,
 		g:           &Gateway{Shared: new(sharedState), Metrics: m, Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           httptest.NewRecorder(),
@@ -62,35 +63,35 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (c *call, registry *p
 		id:          "req_1",
 		endpoint:    wire.Chat,
 		key:         &keys.Key{ID: "alice"},
-		request:     &request.Request{Model: "m", N: 1, Cap: -1},
+		parsed:      &wirerequest.Request{Model: "m", N: 1, Cap: -1},
 		routed:      &routing.Route{Attempts: 1},
 		candidates:  []routing.Candidate{{Backend: backend, Model: "m"}},
 		reservation: reservation,
 		ledger:      usagememory.New(time.Hour),
-	}, registry
+	}}, registry
 }
 
 // An answer settles before its last bytes leave, and a backend that goes on
 // behind its usage must not hold the request for ever.
 func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
 	const last = delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\n"
-	var c *call
-	c, _ = forwarded(t, "east", func(_ http.ResponseWriter, r *http.Request) error {
+	var s *settlement
+	s, _ = forwarded(t, "east", func(_ http.ResponseWriter, r *http.Request) error {
 		body := backends.AttemptFrom(r.Context()).Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(last)))
 		if _, err := io.ReadFull(body, make([]byte, len(last))); err != nil {
 			t.Error(err)
 		}
-		if !c.answer.settled {
+		if !s.settled {
 			t.Error("the usage has passed, and the request has not settled")
 		}
-		c.g.Shared.InFlight().look(time.Now().Add(time.Minute))
-		if r.Context().Err() == nil || context.Cause(r.Context()) != errStreamLimit {
+		s.g.Shared.InFlight().Sweep(time.Now().Add(time.Minute))
+		if r.Context().Err() == nil || context.Cause(r.Context()) != inflight.ErrMaxStream {
 			t.Errorf("the request goes on: its context says %v", context.Cause(r.Context()))
 		}
 		return nil
 	})
-	c.forward()
-	if n := c.g.Shared.InFlight().calls.Len(); n != 0 {
+	s.forward()
+	if n := s.g.Shared.InFlight().Len(); n != 0 {
 		t.Errorf("%d requests are in flight behind their end", n)
 	}
 }
@@ -111,16 +112,16 @@ func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 		"hangs until the caller leaves": {func(http.ResponseWriter, *http.Request) error { return nil }, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, registry := forwarded(t, name, test.proxy)
+			s, registry := forwarded(t, name, test.proxy)
 			if got := upSeries(t, registry, name); got != "" {
 				t.Errorf("before any attempt: %q", got)
 			}
 			if test.leave {
 				gone, leave := context.WithCancel(t.Context())
 				leave()
-				c.r = c.r.WithContext(gone)
+				s.r = s.r.WithContext(gone)
 			}
-			c.forward()
+			s.forward()
 			if got := upSeries(t, registry, name); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -128,29 +129,32 @@ func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 	}
 }
 
-// Whose doing it was that an answer broke off is told by where it did.
+// Where an answer broke off decides whose doing it was.
 func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
 	for name, test := range map[string]struct {
-		attempt *backends.Attempt
-		want    usage.Outcome
+		broken error
+		left   bool
+		want   usage.Outcome
 	}{
-		"the backend's":          {&backends.Attempt{Status: 200, Broken: io.ErrUnexpectedEOF}, usage.UpstreamError},
-		"a backend that is late": {&backends.Attempt{Status: 200, Broken: context.DeadlineExceeded}, usage.Timeout},
-		"a caller's":             {&backends.Attempt{Status: 200, Left: true}, usage.ClientClosed},
-		"nobody's that was seen": {&backends.Attempt{Status: 200}, usage.UpstreamError},
+		"the backend's":          {io.ErrUnexpectedEOF, false, usage.UpstreamError},
+		"a backend that is late": {context.DeadlineExceeded, false, usage.Timeout},
+		"a caller's":             {nil, true, usage.ClientClosed},
+		"nobody's that was seen": {nil, false, usage.UpstreamError},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, _ := forwarded(t, name, nil)
-			c.answer.attempt, c.answer.meter = test.attempt, meter.New(meter.Config{})
+			s, _ := forwarded(t, name, nil)
+			s.last = &attempt{settlement: s, meter: meter.New(meter.Config{})}
+			a := &s.last.upstream
+			a.Status, a.Broken, a.Left = 200, test.broken, test.left
 			core, logs := observer.New(zap.InfoLevel)
-			c.g.Logger, c.g.Events = zap.New(core), zap.NewNop()
-			c.finish(t.Context(), true)
-			var told map[string]any
+			s.g.Logger, s.g.Events = zap.New(core), zap.NewNop()
+			s.finish(t.Context(), true)
+			var logged map[string]any
 			for _, line := range logs.All() {
-				told = line.ContextMap()
+				logged = line.ContextMap()
 			}
-			if told["outcome"] != string(test.want) || test.attempt.Broken != nil && told["error"] != test.attempt.Broken.Error() {
-				t.Errorf("the log tells %v, want %s", told, test.want)
+			if logged["outcome"] != string(test.want) || test.broken != nil && logged["error"] != test.broken.Error() {
+				t.Errorf("the log says %v, want %s", logged, test.want)
 			}
 		})
 	}

@@ -1,15 +1,13 @@
-// Package handlers holds the HTTP paths of the gate. A request goes through
-// the steps of [Gateway.ServeHTTP] in order; each stands in a file of its own.
 package handlers
 
 import (
-	"errors"
 	"net/http"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/keys"
@@ -26,14 +24,11 @@ type Shared interface {
 	Acquire()
 	Release()
 	Limiter() limiter.Limiter
-	// Ledger fails while the store is away, which it tells the log once.
+	// Ledger returns an error while the store is unavailable, which it has logged.
 	Ledger() (usage.Ledger, error)
 	Responses() *stored.Responses
-	InFlight() *InFlight
+	InFlight() *inflight.Set
 }
-
-// ErrShutdown is the cause that ends requests in flight when the process exits.
-var ErrShutdown = errors.New("the gate is shutting down")
 
 // Gateway answers the data plane. Its fields are set once, before the first
 // request.
@@ -75,46 +70,46 @@ type Gateway struct {
 // would go to Caddy's error log with the request in it.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
-	c := call{g: g, w: w, r: r, start: now, id: newRequestID(now)}
-	c.endpoint, c.pathID = wire.Match(r.URL.Path)
-	c.dialect = c.endpoint.Dialect()
-	if c.endpoint == wire.Unknown {
-		c.dialect = wire.DialectOf(r.URL.Path)
+	q := &request{g: g, w: w, r: r, start: now, id: newRequestID(now)}
+	q.endpoint, q.pathID = wire.Match(r.URL.Path)
+	q.dialect = q.endpoint.Dialect()
+	if q.endpoint == wire.Unknown {
+		q.dialect = wire.DialectOf(r.URL.Path)
 	}
-	c.setID(w.Header())
-	if err := c.serve(); err != nil {
-		c.refuse(err)
+	q.setID(w.Header())
+	if err := q.serve(); err != nil {
+		q.refuse(err, q.scope)
 	}
 }
 
 // serve runs the steps that every endpoint has in common and hands over to the
 // endpoint's own.
-func (c *call) serve() *wire.Error {
-	if err := c.checkProtocol(); err != nil {
+func (q *request) serve() *wire.Error {
+	if err := q.checkProtocol(); err != nil {
 		return err
 	}
-	switch c.endpoint {
+	switch q.endpoint {
 	case wire.Unknown:
 		return wire.Errorf(wire.KindUnknownURL, "")
 	case wire.Health, wire.Ready, wire.Probe:
-		return c.serveHealth()
+		return q.serveHealth()
 	case wire.Usage:
-		return c.serveUsage()
+		return q.serveUsage()
 	}
-	if err := c.authenticate(); err != nil {
+	if err := q.authenticate(); err != nil {
 		return err
 	}
-	switch c.endpoint {
+	switch q.endpoint {
 	case wire.Key:
-		return c.serveKey()
+		return q.serveKey()
 	case wire.ListModels:
-		return c.serveModels()
+		return q.serveModels()
 	case wire.GetModel:
-		return c.serveModel()
+		return q.serveModel()
 	case wire.GetResponse:
-		return c.serveStored()
+		return q.serveStored()
 	default:
-		return c.serveMetered()
+		return q.serveMetered()
 	}
 }
 
@@ -125,30 +120,30 @@ func (c *call) serve() *wire.Error {
 // A WebSocket gets a 426 before anything else is looked at, its method included:
 // clients such as Codex open one first, and take that status, and no other, for
 // the word to go on by POST.
-func (c *call) checkProtocol() *wire.Error {
-	if c.endpoint != wire.Unknown && isWebSocket(c.r) {
+func (q *request) checkProtocol() *wire.Error {
+	if q.endpoint != wire.Unknown && isWebSocket(q.r) {
 		return wire.Errorf(wire.KindUpgrade, "")
 	}
-	method := c.r.Method
-	if method == http.MethodHead && c.endpoint.Method() == http.MethodGet {
+	method := q.r.Method
+	if method == http.MethodHead && q.endpoint.Method() == http.MethodGet {
 		method = http.MethodGet // it is answered as that is
 	}
-	if c.endpoint != wire.Unknown && method != c.endpoint.Method() {
+	if q.endpoint != wire.Unknown && method != q.endpoint.Method() {
 		err := wire.Errorf(wire.KindMethod, "")
-		err.Allow = c.endpoint.Method()
+		err.Allow = q.endpoint.Method()
 		return err
 	}
-	if isUpgrade(c.r) {
+	if isUpgrade(q.r) {
 		return wire.Errorf(wire.KindBadRequest, "Protocol upgrades are not supported.")
 	}
 	return nil
 }
 
-// setID tells the caller its request's id, which every answer has.
-func (c *call) setID(h http.Header) {
-	c.ids[0] = c.id
-	h["X-Request-Id"] = c.ids[:]
-	if name := c.dialect.RequestID; name != "" {
-		h[name] = c.ids[:]
+// setID sets the request's id in the headers of the answer.
+func (q *request) setID(h http.Header) {
+	q.idHeader[0] = q.id
+	h["X-Request-Id"] = q.idHeader[:]
+	if name := q.dialect.RequestID; name != "" {
+		h[name] = q.idHeader[:]
 	}
 }

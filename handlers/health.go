@@ -13,14 +13,14 @@ import (
 // no: healthz that the process serves, readyz that it may be sent requests. A
 // gate whose limits go on without the store that gates share is ready, and says
 // so: to take it out would turn an outage of the limits into one of the service.
-func (c *call) serveHealth() *wire.Error {
-	if c.endpoint == wire.Ready && !ready(c.g.Shared, c.g.Starting, c.r) {
+func (q *request) serveHealth() *wire.Error {
+	if q.endpoint == wire.Ready && !ready(q.g.Shared, q.g.Starting, q.r) {
 		return wire.Errorf(wire.KindOverloaded, "")
 	}
-	if c.endpoint == wire.Ready {
-		WriteReady(c.w, c.g.Shared)
+	if q.endpoint == wire.Ready {
+		WriteReady(q.w, q.g.Shared)
 	} else {
-		writeHealth(c.w, "ok")
+		writeHealth(q.w, "ok")
 	}
 	return nil
 }

@@ -41,8 +41,8 @@ type sums struct {
 }
 
 // serveKey tells a caller its own key's limits and usage.
-func (c *call) serveKey() *wire.Error {
-	shared := c.g.Shared
+func (q *request) serveKey() *wire.Error {
+	shared := q.g.Shared
 	shared.Acquire()
 	defer shared.Release()
 
@@ -50,43 +50,43 @@ func (c *call) serveKey() *wire.Error {
 	if refusal != nil {
 		return refusal
 	}
-	states, err := shared.Limiter().Peek(c.r.Context(), c.grants.rules)
+	states, err := shared.Limiter().Peek(q.r.Context(), q.grants.rules)
 	if err != nil {
-		c.limiterFailed(err)
+		q.logLimiterError(err)
 		return wire.Errorf(wire.KindOverloaded, "")
 	}
 	info := keyInfo{
-		ID:     c.key.ID,
-		Models: patternTexts(c.key.Models),
+		ID:     q.key.ID,
+		Models: patternTexts(q.key.Models),
 		Limits: make([]limitInfo, 0, len(states)),
 		Usage:  make(map[string]sums, 2),
 	}
-	if c.key.Team != "" {
-		info.Team = &c.key.Team
+	if q.key.Team != "" {
+		info.Team = &q.key.Team
 	}
-	if !c.key.Expires.IsZero() {
-		info.ExpiresAt = &c.key.Expires
+	if !q.key.Expires.IsZero() {
+		info.ExpiresAt = &q.key.Expires
 	}
 	for _, s := range states {
-		info.Limits = append(info.Limits, newLimitInfo(s, c.start))
+		info.Limits = append(info.Limits, newLimitInfo(s, q.start))
 	}
-	today := c.start.UTC().Truncate(24 * time.Hour)
+	today := q.start.UTC().Truncate(24 * time.Hour)
 	month := time.Date(today.Year(), today.Month(), 1, 0, 0, 0, 0, time.UTC)
 	for name, since := range map[string]time.Time{"day": today, "month": month} {
-		totals, err := ledger.Totals(c.r.Context(), c.key.ID, since)
+		totals, err := ledger.Totals(q.r.Context(), q.key.ID, since)
 		if errors.Is(err, usage.ErrUnavailable) {
 			info.Usage = nil // the limits are told nevertheless
 			break
 		}
 		if err != nil {
-			c.g.Logger.Error("reading usage failed", zap.Error(err))
+			q.g.Logger.Error("reading usage failed", zap.Error(err))
 			return wire.Errorf(wire.KindOverloaded, "")
 		}
 		info.Usage[name] = newSums(totals)
 	}
-	c.w.Header().Set("Content-Type", "application/json")
-	c.w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(c.w).Encode(map[string]keyInfo{"data": info}) // the caller may be gone
+	q.w.Header().Set("Content-Type", "application/json")
+	q.w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(q.w).Encode(map[string]keyInfo{"data": info}) // the caller may be gone
 	return nil
 }
 

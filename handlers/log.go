@@ -7,21 +7,20 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// Log lines are for operators: ids and words of the config, never a secret or a
-// prompt.
+// Log lines are for operators: they hold ids and names of the configuration, never
+// a secret or a prompt.
 
-// logFailure writes the one line of a request that the gate refused.
-func (c *call) logFailure(message string, err *wire.Error) {
-	if extra := c.accessLog(); extra != nil {
-		refused := refusedFields{id: c.id}
-		if c.key != nil {
-			refused.key, refused.team = c.key.ID, c.key.Team
+// logRefusal logs a request that the gate refused.
+func (q *request) logRefusal(err *wire.Error) {
+	if extra := q.accessLog(); extra != nil {
+		refused := refusedFields{id: q.id}
+		if q.key != nil {
+			refused.key, refused.team = q.key.ID, q.key.Team
 		}
 		extra.Add(zap.Inline(refused))
 	}
@@ -29,29 +28,29 @@ func (c *call) logFailure(message string, err *wire.Error) {
 	if err.StatusCode() >= http.StatusInternalServerError {
 		level = zap.WarnLevel
 	}
-	entry := c.g.Logger.Check(level, message)
+	entry := q.g.Logger.Check(level, "request refused")
 	if entry == nil {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("request_id", c.id),
-		zap.String("endpoint", c.endpoint.String()),
+		zap.String("request_id", q.id),
+		zap.String("endpoint", q.endpoint.String()),
 		zap.Int("status", err.StatusCode()),
-		zap.String("reason", c.reason(err)),
+		zap.String("reason", q.reason(err)),
 	}
-	if c.key != nil {
-		fields = append(fields, zap.String("key", c.key.ID), zap.String("team", c.key.Team))
+	if q.key != nil {
+		fields = append(fields, zap.String("key", q.key.ID), zap.String("team", q.key.Team))
 	}
-	if c.request != nil && !c.g.HideModels {
-		fields = append(fields, zap.String("model", c.request.Model))
+	if q.parsed != nil && !q.g.HideModels {
+		fields = append(fields, zap.String("model", q.parsed.Model))
 	}
 	entry.Write(fields...)
 }
 
-// reason describes a refusal for the log. What a limit says of itself names the
-// model.
-func (c *call) reason(err *wire.Error) string {
-	if c.g.HideModels {
+// reason returns the text of a refusal for the log. The text of a limit names the
+// model, which may be hidden.
+func (q *request) reason(err *wire.Error) string {
+	if q.g.HideModels {
 		switch err.Kind {
 		case wire.KindRateLimited, wire.KindSlowDown, wire.KindQuota:
 			return wire.Errorf(err.Kind, "").Error()
@@ -60,21 +59,20 @@ func (c *call) reason(err *wire.Error) string {
 	return err.Error()
 }
 
-// logRequest adds what the request used to the access log, and writes a line of
-// its own where it failed.
-func (c *call) logRequest(record *usage.Record, cause error) {
-	if extra := c.accessLog(); extra != nil {
-		extra.Add(zap.Inline(accessFields{record, c.g.HideModels})) // encoded only if the line is written
+// logRecord adds what the request used to the access log, and logs it if it failed.
+func (s *settlement) logRecord() {
+	record, upstream := &s.record, &s.last.upstream
+	if extra := s.accessLog(); extra != nil {
+		extra.Add(zap.Inline(accessFields{record, s.g.HideModels})) // encoded only if the line is written
 	}
-	attempt := c.answer.attempt
-	if record.Outcome == usage.OK && attempt.Flag == "" {
+	if record.Outcome == usage.OK && upstream.Flag == "" {
 		return
 	}
 	level := zap.InfoLevel
-	if record.Outcome.Failed() || attempt.Flag != "" {
+	if record.Outcome.Failed() || upstream.Flag != "" {
 		level = zap.WarnLevel
 	}
-	entry := c.g.Logger.Check(level, "request failed")
+	entry := s.g.Logger.Check(level, "request failed")
 	if entry == nil {
 		return
 	}
@@ -85,58 +83,58 @@ func (c *call) logRequest(record *usage.Record, cause error) {
 		zap.String("backend", record.Backend),
 		zap.String("outcome", string(record.Outcome)),
 		zap.Int("status", record.Status),
-		zap.Int("backend_status", attempt.Status),
-		zap.String("backend_request_id", attempt.UpstreamRequestID),
-		zap.String("flag", string(attempt.Flag)),
+		zap.Int("backend_status", upstream.Status),
+		zap.String("backend_request_id", upstream.UpstreamRequestID),
+		zap.String("flag", string(upstream.Flag)),
 		zap.Int("attempts", record.Attempts),
 		zap.Duration("duration", record.Duration),
-		zap.Error(cause))
+		zap.Error(s.failure))
 }
 
-// logAttempt tells of an attempt after which the backend, or the model of it, is
-// left alone, and of one whose credential was refused. The request may have been
-// answered by another one, so that nobody else would tell.
-func (c *call) logAttempt(chosen *routing.Candidate, cause error) {
-	attempt := c.answer.attempt
-	level, message := zap.DebugLevel, "an attempt failed"
+// log logs an attempt that failed: a warning if the backend, or the model of it,
+// cools down after it or refused the gate's credential. The request may then be
+// answered by another backend, and leave no other line.
+func (a *attempt) log(cause error) {
+	upstream := &a.upstream
+	level, message := zap.DebugLevel, "attempt failed"
 	switch {
-	case attempt.Backoff > 0:
-		level, message = zap.WarnLevel, "a backend is left alone"
-	case attempt.Flag == backends.FlagCredential:
-		level, message = zap.WarnLevel, "a backend refuses its credential"
+	case upstream.Backoff > 0:
+		level, message = zap.WarnLevel, "backend cooling down"
+	case upstream.Flag == backends.FlagCredential:
+		level, message = zap.WarnLevel, "backend refused its credential"
 	case cause == nil:
 		return
 	}
-	entry := c.g.Logger.Check(level, message)
+	entry := a.g.Logger.Check(level, message)
 	if entry == nil {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("request_id", c.id),
-		zap.String("backend", chosen.Name),
-		zap.Int("backend_status", attempt.Status),
-		zap.Duration("for", attempt.Backoff),
+		zap.String("request_id", a.id),
+		zap.String("backend", a.chosen.Name),
+		zap.Int("backend_status", upstream.Status),
+		zap.Duration("for", upstream.Backoff),
 		zap.Error(cause),
 	}
-	if !c.g.HideModels {
-		fields = append(fields, zap.String("model", c.request.Model))
+	if !a.g.HideModels {
+		fields = append(fields, zap.String("model", a.parsed.Model))
 	}
 	entry.Write(fields...)
 }
 
-// accessLog returns what takes fields for the access log, nil where there is no
-// such log.
-func (c *call) accessLog() *caddyhttp.ExtraLogFields {
-	server, ok := c.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+// accessLog returns the extra fields of the access log, nil if there is no such
+// log.
+func (q *request) accessLog() *caddyhttp.ExtraLogFields {
+	server, ok := q.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Logs == nil {
 		return nil
 	}
-	extra, _ := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	extra, _ := q.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
 	return extra
 }
 
-// refusedFields are the fields of a request in the access log that the gate
-// refused: which one it was, and whose, where that is known.
+// refusedFields are the fields of a refused request in the access log. The key is
+// empty if it is not known.
 type refusedFields struct{ id, key, team string }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
@@ -164,7 +162,7 @@ func (f accessFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return nil
 }
 
-// addRecord adds the fields of a record that each line about it has.
+// addRecord adds the fields of a record that all log lines about it have.
 func addRecord(enc zapcore.ObjectEncoder, r *usage.Record, hideModel bool) {
 	enc.AddString("request_id", r.ID)
 	enc.AddString("key", r.Key)

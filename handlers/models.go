@@ -32,33 +32,33 @@ func (g *Gateway) models() []wire.Model {
 }
 
 // serveModels answers `GET /v1/models`: the names that the key may use.
-func (c *call) serveModels() *wire.Error {
+func (q *request) serveModels() *wire.Error {
 	var allowed []wire.Model
-	for _, m := range c.g.models() {
-		if c.grants.allows(m.ID) {
+	for _, m := range q.g.models() {
+		if q.grants.allows(m.ID) {
 			allowed = append(allowed, m)
 		}
 	}
-	c.writeJSON(wire.Models(wire.DialectOfClient(c.r.Header), allowed))
+	q.writeJSON(wire.Models(wire.DialectOfClient(q.r.Header), allowed))
 	return nil
 }
 
 // serveModel answers `GET /v1/models/{id}`. A model that the key may not use is
 // told apart from an unknown one by nothing.
-func (c *call) serveModel() *wire.Error {
-	for _, m := range c.g.models() {
-		if m.ID == c.pathID && c.grants.allows(m.ID) {
-			c.writeJSON(wire.OneModel(wire.DialectOfClient(c.r.Header), m))
+func (q *request) serveModel() *wire.Error {
+	for _, m := range q.g.models() {
+		if m.ID == q.pathID && q.grants.allows(m.ID) {
+			q.writeJSON(wire.OneModel(wire.DialectOfClient(q.r.Header), m))
 			return nil
 		}
 	}
 	return wire.Errorf(wire.KindModelNotFound, "")
 }
 
-func (c *call) writeJSON(body []byte) {
-	c.w.Header().Set("Content-Type", "application/json")
-	if c.r.Method == http.MethodHead {
+func (q *request) writeJSON(body []byte) {
+	q.w.Header().Set("Content-Type", "application/json")
+	if q.r.Method == http.MethodHead {
 		return
 	}
-	_, _ = c.w.Write(body) // the caller may be gone
+	_, _ = q.w.Write(body) // the caller may be gone
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/backends/health"
@@ -30,16 +31,16 @@ var (
 
 // holds gives a call, which goes to `name`, a limit of its key, and tells whether
 // the call holds it still.
-func holds(t *testing.T, c *call) func() bool {
+func holds(t *testing.T, s *settlement) func() bool {
 	t.Helper()
 	memory := memory.New(memory.Options{})
 	t.Cleanup(func() { _ = memory.Close() })
 	asks := limiter.Request{ID: "req_1", Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeKey, "alice", limit(t, "1 concurrent"))}}
-	for _, candidate := range c.candidates {
+	for _, candidate := range s.candidates {
 		asks.Candidates = append(asks.Candidates, candidate.Rules)
 	}
 	var err error
-	if c.reservation, err = memory.Reserve(t.Context(), asks); err != nil {
+	if s.reservation, err = memory.Reserve(t.Context(), asks); err != nil {
 		t.Fatal(err)
 	}
 	return func() bool {
@@ -61,27 +62,27 @@ func serves(w http.ResponseWriter, r *http.Request) error {
 }
 
 func TestWhoFindsNoRoomIsToldSoAndHoldsNothing(t *testing.T) {
-	c, registry := forwarded(t, "full", func(http.ResponseWriter, *http.Request) error {
+	s, registry := forwarded(t, "full", func(http.ResponseWriter, *http.Request) error {
 		t.Error("it was sent")
 		return nil
 	})
-	live := c.candidates[0].State
+	live := s.candidates[0].State
 	live.SetCapacity(oneAlone)
 	live.Begin()
-	held := holds(t, c)
+	held := holds(t, s)
 	before := rejected(t, registry)
-	c.forward()
-	w := c.w.(*httptest.ResponseRecorder)
+	s.forward()
+	w := s.w.(*httptest.ResponseRecorder)
 	if w.Code != 429 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"slow_down"`) {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
-	if live.InFlight() != 1 || held() || c.g.Shared.InFlight().calls.Len() != 0 {
+	if live.InFlight() != 1 || held() || s.g.Shared.InFlight().Len() != 0 {
 		t.Errorf("%d in flight, the reservation is held: %t", live.InFlight(), held())
 	}
 	if after := rejected(t, registry); after != before+1 {
 		t.Errorf("counted %v times", after-before)
 	}
-	if totals, err := c.ledger.Totals(t.Context(), "alice", time.Now()); err != nil || totals.Requests != 0 {
+	if totals, err := s.ledger.Totals(t.Context(), "alice", time.Now()); err != nil || totals.Requests != 0 {
 		t.Errorf("it is recorded: %+v, %v", totals, err)
 	}
 }
@@ -107,26 +108,26 @@ func rejected(t *testing.T, registry *prometheus.Registry) float64 {
 
 func TestTimeThatARequestWaitsForItsTurnDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c *call
-		c, registry := forwarded(t, "waits", func(w http.ResponseWriter, r *http.Request) error {
+		var s *settlement
+		s, registry := forwarded(t, "waits", func(w http.ResponseWriter, r *http.Request) error {
 			time.Sleep(2 * time.Second)
-			c.g.Shared.InFlight().look(time.Now().Add(57 * time.Second))
+			s.g.Shared.InFlight().Sweep(time.Now().Add(57 * time.Second))
 			if err := r.Context().Err(); err != nil {
 				t.Errorf("ended by %v within its time", context.Cause(r.Context()))
 			}
 			return serves(w, r)
 		})
-		c.request.Stream = true
-		c.g.Events = c.g.Logger
-		c.g.Policy = new(Policy)
-		live := c.candidates[0].State
+		s.parsed.Stream = true
+		s.g.Events = s.g.Logger
+		s.g.Policy = new(Policy)
+		live := s.candidates[0].State
 		live.SetCapacity(oneQueues)
 		live.Begin()
-		held := holds(t, c)
+		held := holds(t, s)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			c.forward()
+			s.forward()
 		}()
 		synctest.Wait()
 		if live.Waiting() != 1 || !held() {
@@ -136,18 +137,14 @@ func TestTimeThatARequestWaitsForItsTurnDoesNotCount(t *testing.T) {
 			t.Errorf("no series tells that it waits, %v", err)
 		}
 		time.Sleep(10 * time.Minute) // max_stream is one
-		c.g.Shared.InFlight().look(time.Now())
-		if n := len(c.g.Shared.InFlight().open()); n != 0 {
-			t.Errorf("there are checkpoints of %d requests that nobody answers", n)
-		}
+		s.g.Shared.InFlight().Sweep(time.Now())
 		live.End(time.Time{})
 		<-done
-		a := &c.answer
-		if w := c.w.(*httptest.ResponseRecorder); w.Code != 200 || !a.settled {
+		if w := s.w.(*httptest.ResponseRecorder); w.Code != 200 || !s.settled {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		if a.waited != 10*time.Minute || a.firstToken != 2*time.Second || a.overhead != 0 {
-			t.Errorf("waited %v, the first token after %v, overhead %v", a.waited, a.firstToken, a.overhead)
+		if s.waited != 10*time.Minute || s.last.firstToken != 2*time.Second || s.overhead != 0 {
+			t.Errorf("waited %v, the first token after %v, overhead %v", s.waited, s.last.firstToken, s.overhead)
 		}
 		if live.InFlight() != 0 || live.Waiting() != 0 || held() {
 			t.Errorf("behind it %d are in flight, %d wait", live.InFlight(), live.Waiting())
@@ -157,34 +154,34 @@ func TestTimeThatARequestWaitsForItsTurnDoesNotCount(t *testing.T) {
 
 func TestARequestThatWaitsEndsWithItsCallerOrTheGate(t *testing.T) {
 	for name, test := range map[string]struct {
-		end  func(c *call, leave func())
+		end  func(s *settlement, leave func())
 		want int
 	}{
-		"the caller leaves": {func(_ *call, leave func()) { leave() }, 499},
-		"the gate stops":    {func(c *call, _ func()) { c.g.Shared.InFlight().End(ErrShutdown) }, 503},
-		"it is late":        {func(*call, func()) { time.Sleep(oneQueues.Wait) }, 429},
+		"the caller leaves": {func(_ *settlement, leave func()) { leave() }, 499},
+		"the gate stops":    {func(s *settlement, _ func()) { s.g.Shared.InFlight().End(inflight.ErrShutdown) }, 503},
+		"it is late":        {func(*settlement, func()) { time.Sleep(oneQueues.Wait) }, 429},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, _ := forwarded(t, "ends", func(http.ResponseWriter, *http.Request) error {
+				s, _ := forwarded(t, "ends", func(http.ResponseWriter, *http.Request) error {
 					t.Error("it was sent")
 					return nil
 				})
 				gone, leave := context.WithCancel(t.Context())
-				c.r = c.r.WithContext(gone)
-				live := c.candidates[0].State
+				s.r = s.r.WithContext(gone)
+				live := s.candidates[0].State
 				live.SetCapacity(oneQueues)
 				live.Begin()
-				held := holds(t, c)
+				held := holds(t, s)
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					c.forward()
+					s.forward()
 				}()
 				synctest.Wait()
-				test.end(c, leave)
+				test.end(s, leave)
 				<-done
-				if w := c.w.(*httptest.ResponseRecorder); w.Code != test.want {
+				if w := s.w.(*httptest.ResponseRecorder); w.Code != test.want {
 					t.Errorf("%d %s, want %d", w.Code, w.Body, test.want)
 				}
 				if live.Waiting() != 0 || live.InFlight() != 1 || held() {
@@ -196,12 +193,12 @@ func TestARequestThatWaitsEndsWithItsCallerOrTheGate(t *testing.T) {
 }
 
 func TestAPanicKeepsNoPlace(t *testing.T) {
-	c, _ := forwarded(t, "panics", func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) })
-	live := c.candidates[0].State
+	s, _ := forwarded(t, "panics", func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) })
+	live := s.candidates[0].State
 	live.SetCapacity(oneAlone)
 	func() {
 		defer func() { _ = recover() }()
-		c.forward()
+		s.forward()
 	}()
 	if !live.Begin() {
 		t.Error("its place is taken")
@@ -209,12 +206,12 @@ func TestAPanicKeepsNoPlace(t *testing.T) {
 }
 
 // twoOf adds a second candidate to a call, which has the proxy and one place.
-func twoOf(c *call, proxy proxyFunc) (first, second *health.BackendState) {
-	b := *c.candidates[0].Backend
+func twoOf(s *settlement, proxy proxyFunc) (first, second *health.BackendState) {
+	b := *s.candidates[0].Backend
 	b.Name, b.State, b.Forwarder = "second", new(health.BackendState), &backends.Proxied{Proxy: proxy}
-	c.candidates = append(c.candidates, routing.Candidate{Backend: &b, Model: "m"})
-	c.routed.Attempts = 2
-	first, second = c.candidates[0].State, b.State
+	s.candidates = append(s.candidates, routing.Candidate{Backend: &b, Model: "m"})
+	s.routed.Attempts = 2
+	first, second = s.candidates[0].State, b.State
 	first.SetCapacity(oneQueues)
 	second.SetCapacity(oneQueues)
 	return first, second
@@ -237,10 +234,10 @@ func TestARequestWaitsOnlyWhereAllAreFull(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, _ := forwarded(t, "first", test.proxy)
-				c.request.Stream, c.g.Events, c.g.Policy = true, c.g.Logger, new(Policy)
-				first, second := twoOf(c, serves)
-				held := holds(t, c)
+				s, _ := forwarded(t, "first", test.proxy)
+				s.parsed.Stream, s.g.Events, s.g.Policy = true, s.g.Logger, new(Policy)
+				first, second := twoOf(s, serves)
+				held := holds(t, s)
 				if test.firstFull {
 					first.Begin()
 				}
@@ -250,7 +247,7 @@ func TestARequestWaitsOnlyWhereAllAreFull(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					c.forward()
+					s.forward()
 				}()
 				synctest.Wait()
 				if waiting := first.Waiting()+second.Waiting() > 0; waiting != test.waits {
@@ -263,8 +260,8 @@ func TestARequestWaitsOnlyWhereAllAreFull(t *testing.T) {
 					second.End(time.Time{})
 				}
 				<-done
-				if w := c.w.(*httptest.ResponseRecorder); w.Code != 200 || c.answer.current != test.want {
-					t.Errorf("%d of candidate %d: %s", w.Code, c.answer.current, w.Body)
+				if w := s.w.(*httptest.ResponseRecorder); w.Code != 200 || s.current != test.want {
+					t.Errorf("%d of candidate %d: %s", w.Code, s.current, w.Body)
 				}
 				if first.InFlight() != 0 || second.InFlight() != 0 || held() {
 					t.Errorf("%d and %d are in flight, the reservation is held: %t", first.InFlight(), second.InFlight(), held())
@@ -276,18 +273,18 @@ func TestARequestWaitsOnlyWhereAllAreFull(t *testing.T) {
 
 func TestABackendThatAskedToBeLeftAloneMeanwhileIsSentNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := forwarded(t, "first", func(http.ResponseWriter, *http.Request) error {
+		s, _ := forwarded(t, "first", func(http.ResponseWriter, *http.Request) error {
 			t.Error("it was sent")
 			return nil
 		})
-		first, second := twoOf(c, serves)
+		first, second := twoOf(s, serves)
 		second.SetCapacity(oneAlone)
 		first.Begin()
 		second.Begin()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			c.forward()
+			s.forward()
 		}()
 		synctest.Wait()
 		for range 3 {
@@ -295,17 +292,17 @@ func TestABackendThatAskedToBeLeftAloneMeanwhileIsSentNothing(t *testing.T) {
 		}
 		first.End(time.Time{})
 		<-done
-		if w := c.w.(*httptest.ResponseRecorder); w.Code != 429 || first.InFlight() != 0 {
+		if w := s.w.(*httptest.ResponseRecorder); w.Code != 429 || first.InFlight() != 0 {
 			t.Errorf("%d %s; %d are in flight", w.Code, w.Body, first.InFlight())
 		}
 	})
 }
 
 func TestAPlaceWhoseBackendHasSpentItsLimitIsGivenBack(t *testing.T) {
-	c, _ := forwarded(t, "first", func(http.ResponseWriter, *http.Request) error {
+	s, _ := forwarded(t, "first", func(http.ResponseWriter, *http.Request) error {
 		return &backends.AttemptError{Err: errors.New("refused")}
 	})
-	_, second := twoOf(c, serves)
+	_, second := twoOf(s, serves)
 	memory := memory.New(memory.Options{})
 	t.Cleanup(func() { _ = memory.Close() })
 	rules := []*limiter.Rule{limiter.NewRule(limiter.ScopeBackend, "second", limit(t, "1 concurrent"))}
@@ -313,12 +310,12 @@ func TestAPlaceWhoseBackendHasSpentItsLimitIsGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	if c.reservation, err = memory.Reserve(t.Context(), limiter.Request{ID: "req_1", Candidates: [][]*limiter.Rule{nil, rules}}); err != nil {
+	if s.reservation, err = memory.Reserve(t.Context(), limiter.Request{ID: "req_1", Candidates: [][]*limiter.Rule{nil, rules}}); err != nil {
 		t.Fatal(err)
 	}
-	c.g.Events, c.g.Policy = c.g.Logger, new(Policy)
-	c.forward()
-	if w := c.w.(*httptest.ResponseRecorder); w.Code != 502 || second.InFlight() != 0 {
+	s.g.Events, s.g.Policy = s.g.Logger, new(Policy)
+	s.forward()
+	if w := s.w.(*httptest.ResponseRecorder); w.Code != 502 || second.InFlight() != 0 {
 		t.Errorf("%d %s; %d are in flight at the second", w.Code, w.Body, second.InFlight())
 	}
 }

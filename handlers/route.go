@@ -11,52 +11,52 @@ import (
 )
 
 // route finds the backends that may answer, in the order in which they are tried.
-func (c *call) route() *wire.Error {
-	c.routed = c.g.Router.Find(c.request.Model)
-	if c.routed != nil {
-		c.candidates = c.routed.Candidates(c.few[:0], c.endpoint, c.request.Model)
+func (q *request) route() *wire.Error {
+	q.routed = q.g.Router.Find(q.parsed.Model)
+	if q.routed != nil {
+		q.candidates = q.routed.Candidates(q.candidateSpace[:0], q.endpoint, q.parsed.Model)
 	}
-	if len(c.candidates) == 0 {
+	if len(q.candidates) == 0 {
 		return wire.Errorf(wire.KindModelNotFound, "The model does not exist or can't be used with this endpoint.")
 	}
-	if c.request.PreviousResponse != "" {
-		if err := c.followConversation(); err != nil {
+	if q.parsed.PreviousResponse != "" {
+		if err := q.followConversation(); err != nil {
 			return err
 		}
 	}
 	var soonest health.Backoff
-	c.candidates, soonest = c.routed.Order(c.candidates, &routing.Request{Request: c.request, Body: c.body, Key: c.key.ID, Start: c.start})
-	if len(c.candidates) == 0 {
-		return c.allCool(soonest)
+	q.candidates, soonest = q.routed.Order(q.candidates, &routing.Request{Request: q.parsed, Body: q.body, Key: q.key.ID, Start: q.start})
+	if len(q.candidates) == 0 {
+		return q.allCool(soonest)
 	}
 	return nil
 }
 
 // allCool returns the refusal of a request whose candidates all cool down, with
 // the time until the first of them may be asked again.
-func (c *call) allCool(soonest health.Backoff) *wire.Error {
+func (q *request) allCool(soonest health.Backoff) *wire.Error {
 	kind := wire.KindOverloaded
 	if soonest.Limited {
 		kind = wire.KindSlowDown
 	}
 	refusal := wire.Errorf(kind, "")
 	refusal.RetryAfter = soonest.Wait
-	c.answer.scope = limiter.ScopeBackend.String()
+	q.scope = limiter.ScopeBackend.String()
 	return refusal
 }
 
 // followConversation narrows the candidates of a request that continues a stored
 // response to the backend that stored it. It refuses responses of other keys: all
 // callers share the backend's account, which would return them.
-func (c *call) followConversation() *wire.Error {
-	backend, ok, err := c.g.Shared.Responses().Find(c.r.Context(), c.request.PreviousResponse, c.key.ID)
+func (q *request) followConversation() *wire.Error {
+	backend, ok, err := q.g.Shared.Responses().Find(q.r.Context(), q.parsed.PreviousResponse, q.key.ID)
 	if err != nil {
 		return responsesUnavailable()
 	}
 	if ok {
 		isIt := func(candidate routing.Candidate) bool { return candidate.Name == backend }
-		if i := slices.IndexFunc(c.candidates, isIt); i >= 0 {
-			c.candidates = c.candidates[i : i+1]
+		if i := slices.IndexFunc(q.candidates, isIt); i >= 0 {
+			q.candidates = q.candidates[i : i+1]
 			return nil
 		}
 	}

@@ -7,248 +7,151 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/amanycodes/pine-gate/handlers/routing"
-	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/usage"
-	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// answer is what is known of a request's answer.
-type answer struct {
-	states []limiter.State
-	scope  string // of the limit that refused
+// settlement is what becomes of an admitted request: its attempts, one after the
+// other, and the one record of what it used. It is settled once, whichever way the
+// request ends.
+type settlement struct {
+	*request
+	entry inflight.Entry
 
-	current  int // candidate
-	attempts int
-	attempt  *backends.Attempt
-	meter    *meter.Meter
+	current  int      // the candidate
+	attempts int      // begun
+	last     *attempt // nil: none was begun
 
-	overhead   time.Duration // the gate's own, until the first attempt
-	waited     time.Duration // for its turn
-	firstToken time.Duration
-	dispatched bool        // some attempt may have reached its backend
-	failure    error       // why the last attempt failed
-	refusal    *wire.Error // what the caller is told where no backend answered
-	ended      error       // why the gate itself ended the last attempt, before it was over; else what means nothing
-	drained    bool        // what reverse_proxy left of the answer was read on
+	overhead time.Duration // the gate's own, up to the first attempt
+	waited   time.Duration // for turns
+
+	dispatched bool        // an earlier attempt may have reached its backend
+	failure    error       // why the last attempt failed; nil: it has not
+	refusal    *wire.Error // the answer of the gate where no backend answered
 	settled    bool
+	record     usage.Record // as it was settled
 }
 
-// finish settles a request that is over. An answer that came whole has been
-// settled before its last bytes were released.
-func (c *call) finish(ctx context.Context, panicked bool) {
-	if c.answer.settled {
+// finish settles a request that is over. An answer that completed has been settled
+// before its last bytes were released.
+func (s *settlement) finish(ctx context.Context, panicked bool) {
+	if s.settled {
 		return
 	}
-	if c.answer.attempt == nil { // it panicked before the first attempt
-		c.answer.attempt, c.answer.meter = new(backends.Attempt), meter.New(meter.Config{})
+	if s.last == nil { // it panicked, or was given up, before the first attempt
+		s.last = &attempt{settlement: s, meter: meter.New(meter.Config{})}
 	}
-	if c.answer.failure == nil {
-		c.answer.failure = c.answer.attempt.Broken
+	if s.failure == nil {
+		s.failure = s.last.upstream.Broken
 	}
-	c.settle(c.outcome(ctx, panicked))
+	s.settle(s.last.outcome(ctx, panicked))
 }
 
-// outcome tells how a request ended that has not settled by itself.
-func (c *call) outcome(ctx context.Context, panicked bool) usage.Outcome {
+// outcome returns how a request ended whose answer did not complete, or had no end
+// to be seen. The context is the request's, or the attempt's.
+func (a *attempt) outcome(ctx context.Context, panicked bool) usage.Outcome {
 	cause := context.Cause(ctx)
 	switch {
-	case errors.Is(cause, errStreamLimit):
+	case errors.Is(cause, inflight.ErrMaxStream):
 		return usage.StreamLimit
-	case errors.Is(cause, ErrShutdown):
+	case errors.Is(cause, inflight.ErrShutdown):
 		return usage.Shutdown
-	case c.callerLeft():
+	case a.callerLeft():
 		return usage.ClientClosed
-	case isTimeout(c.answer.failure), isTimeout(c.answer.ended):
+	case isTimeout(a.failure), isTimeout(a.cancelCause):
 		return usage.Timeout
-	case c.answer.failure != nil:
+	case a.failure != nil:
 		return usage.UpstreamError
 	case panicked:
-		// The answer broke off while the caller's connection stood: writing
-		// to it failed, or reading from the backend.
+		// The answer broke off while the caller's connection stood: a write to it
+		// failed, or a read from the backend.
 		return usage.UpstreamError
-	case c.answer.attempt.Status >= 300:
+	case a.upstream.Status >= 300:
 		return usage.UpstreamError
 	default:
 		return usage.OK
 	}
 }
 
-// settle turns the reservation into what was used, records it, and tells
-// metrics and logs: once, whichever way the request ends. It must not depend
-// on the caller still being there.
-func (c *call) settle(outcome usage.Outcome) {
-	a := &c.answer
-	if a.settled {
+// settle replaces the reservation by what was used, writes the record, and
+// publishes it in metrics and logs. Only the first call does anything. It must not
+// depend on the caller still being there.
+func (s *settlement) settle(outcome usage.Outcome) {
+	if s.settled {
 		return
 	}
-	a.settled = true
-	// The caller may be gone; what the stores may take they bound themselves.
-	ctx := context.WithoutCancel(c.r.Context())
+	s.settled = true
+	// The caller may be gone; the stores bound themselves how long they take.
+	ctx := context.WithoutCancel(s.r.Context())
 
-	noted := c.g.Shared.InFlight().settle(c)
-	result := a.meter.Result()
-	record := c.record(outcome, &result)
-	actual := limiter.Usage{
-		Dispatched: a.dispatched || a.attempt.Dispatched,
+	checkpointed := s.g.Shared.InFlight().Settle(&s.entry)
+	result := s.last.meter.Result()
+	s.setRecord(outcome, &result)
+	used := s.charge()
+	s.alertOn(&used)
+	s.reservation.Settle(ctx, used)
+	if !used.Dispatched {
+		if checkpointed {
+			_ = s.ledger.Forget(ctx, s.id) // the ledger logs what it can't write
+		}
+		s.logRecord()
+		return
+	}
+	record := &s.record
+	if err := s.ledger.Record(ctx, record); err != nil {
+		s.g.Metrics.StoreError("ledger")
+		s.g.Logger.Error("recording usage failed", zap.String("request_id", s.id), zap.Error(err))
+	}
+	s.traceRecord(record)
+	LogEvent(s.g.Events, record, s.g.HideModels)
+	if s.endpoint == wire.Responses && outcome == usage.OK {
+		s.g.Shared.Responses().Add(result.ResponseID, record.Key, record.Backend)
+	}
+	s.countRecord(result.Events)
+	s.logRecord()
+}
+
+// charge returns what limits are charged by the record.
+func (s *settlement) charge() limiter.Usage {
+	record := &s.record
+	used := limiter.Usage{
+		Dispatched: s.dispatched || s.last.upstream.Dispatched,
 		Input:      record.Input,
 		Output:     record.Output,
 		Cost:       record.CostNano,
 	}
 	if !record.Priced {
-		actual.Cost = c.assumedCost(&c.candidates[a.current], record.Tokens)
+		used.Cost = s.assumedCost(&s.candidates[s.current], record.Tokens)
 	}
-	actual.Failed = actual.Dispatched && !delivered(a)
-	if actual.Failed {
-		actual.Input, actual.Output, actual.Cost = 0, 0, 0
+	used.Failed = used.Dispatched && !s.delivered()
+	if used.Failed {
+		used.Input, used.Output, used.Cost = 0, 0, 0
 	}
-	c.noteCharge(&actual)
-	c.reservation.Settle(ctx, actual)
-	if !actual.Dispatched {
-		if noted {
-			_ = c.ledger.Forget(ctx, c.id) // the ledger tells what it can't write
-		}
-		c.logRequest(record, a.failure)
-		return
-	}
-	if err := c.ledger.Record(ctx, record); err != nil {
-		c.g.Metrics.StoreError("ledger")
-		c.g.Logger.Error("recording usage failed", zap.String("request_id", c.id), zap.Error(err))
-	}
-	c.traceRecord(record)
-	LogEvent(c.g.Events, record, c.g.HideModels)
-	c.remember(outcome, result.ResponseID)
-	c.observe(record, result.Events)
-	c.logRequest(record, a.failure)
+	return used
 }
 
-// delivered tells whether the backend gave an answer that counts: one of
-// status 2xx, of which at least the headers came. A caller who leaves before
-// that is charged its input; a backend that refuses costs nothing.
-func delivered(a *answer) bool {
-	if a.attempt.Status == 0 {
-		return a.failure == nil || errors.Is(a.failure, context.Canceled)
+// delivered reports whether the backend gave an answer that counts: one of status
+// 2xx, of which at least the headers came. A caller who leaves before that is
+// charged its input; a backend that refuses costs nothing.
+func (s *settlement) delivered() bool {
+	status := s.last.upstream.Status
+	if status == 0 {
+		return s.failure == nil || errors.Is(s.failure, context.Canceled)
 	}
-	return a.attempt.Status >= 200 && a.attempt.Status < 300
+	return status >= 200 && status < 300
 }
 
-// record says what the request used: as the backend reports it, else estimated
-// from what was delivered.
-func (c *call) record(outcome usage.Outcome, result *meter.Result) *usage.Record {
-	a := &c.answer
-	chosen := &c.candidates[a.current]
-	record := &c.used
-	*record = usage.Record{
-		ID:       c.id,
-		Start:    c.start,
-		Key:      c.key.ID,
-		Team:     c.key.Team,
-		Endpoint: c.endpoint.String(),
-		Model:    c.request.Model,
-		Backend:  chosen.Name,
-		Status:   c.status(),
-
-		FirstToken: a.firstToken,
-		Duration:   time.Since(c.start),
-		Outcome:    outcome,
-		Attempts:   a.attempts,
-	}
-	if result.StreamError && outcome == usage.OK {
-		record.Outcome = usage.UpstreamError
-	}
-	record.UpstreamModel = result.Model
-	record.Flagged = result.Flagged || a.attempt.Flag != "" || outcome == usage.OK && !result.Complete && !result.Reported
-	used := pricing.Used{Tier: c.tier(result)}
-	switch {
-	case !delivered(a):
-		// A backend that refused or failed before the first byte used nothing.
-	case result.Reported && (result.Complete || result.Unreported == 0):
-		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
-	default:
-		record.Estimated = true
-		c.estimate(&used, result, a.meter.UnreportedTokens())
-	}
-	record.Tokens = used.Tokens
-	c.setCost(record, chosen, &used, result)
-	return record
-}
-
-// setCost says what was used costs: by the price that the operator has written
-// for the model; else as the backend says it of a whole answer, as OpenRouter
-// does, since that is what it charges; else by the price list.
-func (c *call) setCost(record *usage.Record, chosen *routing.Candidate, used *pricing.Used, result *meter.Result) {
-	written := c.models.price != nil
-	if !written && result.CostUSD != "" && result.Reported && !record.Estimated {
-		cost, sane := pricing.ParseCost(result.CostUSD)
-		record.CostNano, record.Priced = cost, true
-		record.Flagged = record.Flagged || !sane
-		return
-	}
-	if chosen.Price != nil {
-		cost, known := chosen.Price.Cost(*used)
-		record.CostNano, record.Priced = min(cost, usage.MaxCost), known
-	}
-}
-
-// tier is the service tier by which the request is charged: the one that the
-// answer names. Where it names none, the one that was asked for if that may be
-// the dearer one, else the standard one.
-func (c *call) tier(result *meter.Result) wire.ServiceTier {
-	if result.Tier == wire.TierUnsaid && c.request.Tier >= wire.TierPriority {
-		return c.request.Tier
-	}
-	return result.Tier
-}
-
-// estimate guesses what an answer used whose usage the backend did not report in
-// full: what it did say, the input as it was reserved, and what the text comes to
-// that was delivered since.
-func (c *call) estimate(used *pricing.Used, result *meter.Result, unreported int64) {
-	used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
-	if used.Input == 0 {
-		used.Input = c.input
-	}
-	if c.endpoint.Generates() {
-		used.Output += unreported
-	}
-	used.Assume(c.endpoint, used.Tokens)
-	if used.Seconds == 0 {
-		used.Seconds = c.asked().Seconds
-	}
-}
-
-// status is the one that the caller got.
-func (c *call) status() int {
-	if status := c.answer.attempt.CallerStatus; status != 0 {
-		return status
-	}
-	if c.r.Context().Err() != nil {
-		return statusClientClosed
-	}
-	if c.answer.refusal != nil {
-		return c.answer.refusal.StatusCode()
-	}
-	return 0
-}
-
-// remember notes a stored response, for the requests that continue it.
-func (c *call) remember(outcome usage.Outcome, response string) {
-	if c.endpoint == wire.Responses && outcome == usage.OK {
-		backend := c.candidates[c.answer.current].Name
-		c.g.Shared.Responses().Add(response, c.key.ID, backend)
-	}
-}
-
-// observe counts the request in the metrics.
-func (c *call) observe(record *usage.Record, events int64) {
+// countRecord counts the request in the metrics.
+func (s *settlement) countRecord(events int64) {
+	record := &s.record
 	request := metrics.Request{
 		Endpoint:   record.Endpoint,
 		Backend:    record.Backend,
-		Model:      c.modelLabel(),
+		Model:      s.modelLabel(),
 		Key:        record.Key,
 		Status:     record.Status,
 		Input:      record.Input,
@@ -259,19 +162,19 @@ func (c *call) observe(record *usage.Record, events int64) {
 		CostUSD:    float64(record.CostNano) / 1e9,
 		Unpriced:   !record.Priced,
 		Estimated:  record.Estimated,
-		Overhead:   c.answer.overhead,
+		Overhead:   s.overhead,
 		Duration:   record.Duration,
 		FirstToken: record.FirstToken,
 	}
 	if events > 1 && record.FirstToken > 0 {
-		request.InterToken = (record.Duration - c.answer.waited - record.FirstToken) / time.Duration(events-1)
+		request.InterToken = (record.Duration - s.waited - record.FirstToken) / time.Duration(events-1)
 	}
-	c.g.Metrics.Observe(request)
+	s.g.Metrics.Observe(request)
 }
 
-func (c *call) modelLabel() string {
-	if c.g.HideModels {
+func (q *request) modelLabel() string {
+	if q.g.HideModels {
 		return "*"
 	}
-	return c.g.Policy.ModelLabel(c.request.Model)
+	return q.g.Policy.ModelLabel(q.parsed.Model)
 }

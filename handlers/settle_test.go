@@ -8,10 +8,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
-	"github.com/amanycodes/pine-gate/internal/wire/request"
+	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/limiter/memory"
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
@@ -20,10 +21,10 @@ import (
 // sharedState is a Shared with real stores in memory.
 type sharedState struct {
 	Shared
-	requests InFlight
+	requests inflight.Set
 }
 
-func (s *sharedState) InFlight() *InFlight { return &s.requests }
+func (s *sharedState) InFlight() *inflight.Set { return &s.requests }
 
 // A reservation returns whatever goes wrong, also before anything was sent.
 func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
@@ -38,7 +39,7 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 		t.Fatal(err)
 	}
 	ledger := usagememory.New(time.Hour)
-	c := &call{
+	s := &settlement{request: &request{
 		dialect:     wire.OpenAI,
 		g:           &Gateway{Shared: new(sharedState), Logger: zap.NewNop(), MaxStream: time.Minute},
 		w:           nil, // to set the first header panics
@@ -47,18 +48,18 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 		id:          "req_1",
 		endpoint:    wire.Chat,
 		key:         &keys.Key{ID: "alice"},
-		request:     &request.Request{Model: "m", N: 1},
+		parsed:      &wirerequest.Request{Model: "m", N: 1},
 		candidates:  []routing.Candidate{{Backend: new(routing.Backend)}},
 		reservation: reservation,
 		ledger:      ledger,
-	}
+	}}
 	func() {
 		defer func() {
 			if recover() == nil {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		c.forward()
+		s.forward()
 	}()
 	again, err := reserve()
 	if err != nil {

@@ -10,24 +10,24 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// openLedger finds the ledger that the request will be recorded in. Nothing is
-// sent to a backend that could not be recorded: the request is refused while
-// the store is away or has room only for those that are under way.
-func (c *call) openLedger() *wire.Error {
-	ledger, refusal := ledgerOf(c.g.Shared)
-	if refusal == nil && ledger.Ready() != nil { // the ledger has told why, once
+// openLedger gets the ledger that the request will be recorded in. It refuses the
+// request if the store is unavailable, or has room only for the requests in flight:
+// nothing is sent to a backend that could not be recorded.
+func (q *request) openLedger() *wire.Error {
+	ledger, refusal := ledgerOf(q.g.Shared)
+	if refusal == nil && ledger.Ready() != nil { // the ledger has logged why
 		refusal = wire.Errorf(wire.KindOverloaded, "")
 	}
 	if refusal != nil {
-		c.g.Metrics.StoreError("ledger")
+		q.g.Metrics.StoreError("ledger")
 		return refusal
 	}
-	c.ledger = ledger
+	q.ledger = ledger
 	return nil
 }
 
-// ledgerOf finds the ledger, or refuses while the store is away, which has told
-// so, once.
+// ledgerOf returns the ledger, or a refusal if the store is unavailable, which has
+// logged why.
 func ledgerOf(shared Shared) (usage.Ledger, *wire.Error) {
 	ledger, err := shared.Ledger()
 	if err != nil {
@@ -36,10 +36,10 @@ func ledgerOf(shared Shared) (usage.Ledger, *wire.Error) {
 	return ledger, nil
 }
 
-// limiterFailed tells the log what went wrong with the limits, but for what is
-// told already: that their store is away, and that the caller left.
-func (c *call) limiterFailed(err error) {
-	if !errors.Is(err, limiter.ErrUnavailable) && c.r.Context().Err() == nil {
-		c.g.Logger.Error("the limiter failed", zap.Error(err))
+// logLimiterError logs an error of the limiter, unless its store is unavailable,
+// which is logged already, or the caller left.
+func (q *request) logLimiterError(err error) {
+	if !errors.Is(err, limiter.ErrUnavailable) && q.r.Context().Err() == nil {
+		q.g.Logger.Error("limiter failed", zap.Error(err))
 	}
 }

@@ -14,9 +14,59 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/internal/wire"
-	"github.com/amanycodes/pine-gate/internal/wire/request"
+	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
+	"github.com/amanycodes/pine-gate/usage"
 )
+
+// roomFor is a ledger that is ready, or not.
+type roomFor struct {
+	usage.Ledger
+	full error
+}
+
+func (l *roomFor) Ready() error { return l.full }
+
+// away is what is shared while the store is as said.
+type away struct {
+	Shared
+	ledger usage.Ledger
+	err    error
+}
+
+func (a away) Ledger() (usage.Ledger, error) { return a.ledger, a.err }
+func (a away) Limiter() limiter.Limiter      { return nil } // it is not away
+
+func TestNothingIsForwardedThatCannotBeRecorded(t *testing.T) {
+	m, err := metrics.For(prometheus.NewRegistry(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		shared Shared
+		ok     bool
+	}{
+		"a store that works":   {away{ledger: new(roomFor)}, true},
+		"a store that is away": {away{err: errors.New("locked")}, false},
+		"a store that is full": {away{ledger: &roomFor{full: usage.ErrFull}}, false},
+	} {
+		c := &request{dialect: wire.OpenAI, g: &Gateway{Shared: test.shared, Logger: zap.NewNop(), Metrics: m}}
+		refusal := c.openLedger()
+		if test.ok != (refusal == nil) || test.ok != (c.ledger != nil) {
+			t.Errorf("%s: refusal %v", name, refusal)
+		}
+		if refusal != nil && refusal.StatusCode() != http.StatusServiceUnavailable {
+			t.Errorf("%s: status %d", name, refusal.StatusCode())
+		}
+		r, _ := http.NewRequest("GET", "/readyz", nil)
+		for _, starting := range []bool{false, true} {
+			want := test.ok && !starting
+			if ready(test.shared, func() bool { return starting }, r) != want {
+				t.Errorf("%s, starting %v: readyz says %v", name, starting, !want)
+			}
+		}
+	}
+}
 
 // noRoom is a limiter whose calls fail.
 type noRoom struct {
@@ -40,8 +90,8 @@ func (failing) Acquire()                   {}
 func (failing) Release()                   {}
 func (f failing) Limiter() limiter.Limiter { return f.limits }
 
-// A store that is away tells so once; who asks it meanwhile adds nothing to the log.
-func TestRequestsDoNotTellThatAStoreIsAway(t *testing.T) {
+// A store that is unavailable is logged once, and not by each request.
+func TestRequestsDoNotLogThatAStoreIsUnavailable(t *testing.T) {
 	m, err := metrics.For(prometheus.NewRegistry(), false)
 	if err != nil {
 		t.Fatal(err)
@@ -51,15 +101,15 @@ func TestRequestsDoNotTellThatAStoreIsAway(t *testing.T) {
 		lines  int
 	}{
 		"the ledger": {failing{away: away{err: errors.New("locked")}}, 0},
-		"the limits": {failing{away: away{ledger: new(noted)}, limits: noRoom{err: fmt.Errorf("asking: %w", limiter.ErrUnavailable)}}, 0},
-		"something":  {failing{away: away{ledger: new(noted)}, limits: noRoom{err: errors.New("no such rule")}}, 2},
+		"the limits": {failing{away: away{ledger: new(roomFor)}, limits: noRoom{err: fmt.Errorf("asking: %w", limiter.ErrUnavailable)}}, 0},
+		"something":  {failing{away: away{ledger: new(roomFor)}, limits: noRoom{err: errors.New("no such rule")}}, 2},
 	} {
 		core, logs := observer.New(zap.DebugLevel)
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/key", nil)
-		c := &call{
+		c := &request{
 			dialect: wire.OpenAI,
 			g:       &Gateway{Shared: test.shared, Logger: zap.New(core), Metrics: m, Policy: new(Policy)}, w: w, r: r,
-			grants: new(grants), request: &request.Request{Model: "m", N: 1, Cap: -1},
+			grants: new(grants), parsed: &wirerequest.Request{Model: "m", N: 1, Cap: -1},
 		}
 		if refusal := c.serveKey(); refusal == nil || refusal.StatusCode() != 503 {
 			t.Errorf("%s: /v1/key says %v", name, refusal)
@@ -113,11 +163,11 @@ func TestWhoLeavesBeforeAdmissionIsNoOutage(t *testing.T) {
 			leave()
 		}
 		w, before := httptest.NewRecorder(), outages()
-		c := &call{
+		c := &request{
 			dialect: wire.OpenAI,
 			g:       &Gateway{Logger: zap.NewNop(), Metrics: m}, w: w, r: httptest.NewRequestWithContext(ctx, "POST", "/v1/chat/completions", nil),
 		}
-		c.refuse(wire.Errorf(wire.KindOverloaded, ""))
+		c.refuse(wire.Errorf(wire.KindOverloaded, ""), "")
 		if more := outages() - before; w.Code != test.want || more != test.more {
 			t.Errorf("left %t: %d, and %v more outages are counted", test.left, w.Code, more)
 		}

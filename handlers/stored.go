@@ -4,57 +4,61 @@ import (
 	"context"
 	"net/url"
 
+	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
 // serveStored answers `GET /v1/responses/{id}` from the backend that stores the
 // response, to the key that made it and to no other. It costs nothing: the
 // response was charged when it was made.
-func (c *call) serveStored() *wire.Error {
-	c.g.Shared.Acquire()
-	defer c.g.Shared.Release()
+func (q *request) serveStored() *wire.Error {
+	q.g.Shared.Acquire()
+	defer q.g.Shared.Release()
 
-	name, ok, err := c.g.Shared.Responses().Find(c.r.Context(), c.pathID, c.key.ID)
+	name, ok, err := q.g.Shared.Responses().Find(q.r.Context(), q.pathID, q.key.ID)
 	if err != nil {
 		return responsesUnavailable()
 	}
 	if !ok {
 		return responseNotFound()
 	}
-	for _, b := range c.g.Backends {
+	for _, b := range q.g.Backends {
 		if b.Name == name {
-			return c.fetchStored(b)
+			return q.fetchStored(b)
 		}
 	}
 	return responseNotFound() // the backend was taken out of the config
 }
 
-func (c *call) fetchStored(b *routing.Backend) *wire.Error {
-	ctx, cancel := context.WithCancelCause(c.r.Context())
+// fetchStored passes the response on from the backend that stores it. It is in
+// flight like any request, so that it ends in time and when the process stops.
+func (q *request) fetchStored(b *routing.Backend) *wire.Error {
+	q.parsed = new(wirerequest.Request) // there is no body
+	q.candidates = append(q.candidateSpace[:0], routing.Candidate{Backend: b})
+	ctx, cancel := context.WithCancelCause(q.r.Context())
 	defer cancel(nil)
-	c.cancel = cancel
 	attempt := &backends.Attempt{
 		Endpoint:  wire.GetResponse,
-		Path:      wire.GetResponse.Path() + c.pathID,
-		Query:     storedQuery(c.r.URL.Query()),
-		RequestID: c.id,
+		Path:      wire.GetResponse.Path() + q.pathID,
+		Query:     storedQuery(q.r.URL.Query()),
+		RequestID: q.id,
 	}
-	c.progress.watch(&attempt.Watchdog, b, cancel)
-	c.progress.settled = true    // it uses nothing that a checkpoint could note
-	c.g.Shared.InFlight().add(c) // which ends it in time, and when the process stops
-	defer c.g.Shared.InFlight().remove(c)
-	err := b.Forwarder.Forward(ctx, c.w, c.r, attempt)
-	if err != nil {
+	entry := &inflight.Entry{Request: q, Cancel: cancel, MaxStream: q.g.MaxStream, Uncharged: true}
+	entry.Begin(inflight.Attempt{N: 1, Watchdog: &attempt.Watchdog, FirstToken: b.FirstToken, Idle: b.Idle, End: cancel})
+	q.g.Shared.InFlight().Add(entry)
+	defer q.g.Shared.InFlight().Remove(entry)
+	if err := b.Forwarder.Forward(ctx, q.w, q.r, attempt); err != nil {
 		return failureError(ctx, err)
 	}
 	return nil
 }
 
-// storedQuery is what goes to the backend of a query for a stored response: what to
-// include, and whether it comes as a stream, and behind which event, as OpenAI's
-// clients ask for it. Another name, which the gate does not know, stays here.
+// storedQuery returns the part of a query that is sent to the backend: what to
+// include, and whether it comes as a stream, and after which event. Parameters that
+// the gate does not know are dropped.
 func storedQuery(asked url.Values) string {
 	sent := make(url.Values)
 	for _, name := range []string{"include[]", "starting_after", "stream"} {

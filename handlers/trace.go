@@ -8,7 +8,6 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/usage"
 )
 
@@ -33,56 +32,57 @@ const (
 	errorType     = attribute.Key("error.type")
 )
 
-// traceAttempt begins a span for an attempt at a backend below Caddy's own, and
-// tells the backend its id. The function ends it. Where Caddy's `tracing` is off
-// it does nothing: the global provider is none of Caddy's.
-func (c *call) traceAttempt(ctx context.Context, chosen *routing.Candidate) (context.Context, func()) {
+// trace starts a span for the attempt below Caddy's own, and sends its id to the
+// backend. It returns the context of the span and what ends it. Without Caddy's
+// `tracing` it does nothing: the global provider is not Caddy's.
+func (a *attempt) trace() (context.Context, func()) {
+	ctx, chosen := a.ctx, a.chosen
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
 		return ctx, func() {}
 	}
-	name := c.endpoint.Operation()
+	name := a.endpoint.Operation()
 	attributes := []attribute.KeyValue{
 		operationName.String(name),
 		providerName.String(chosen.API),
 		backendName.String(chosen.Name),
-		attemptNumber.Int(c.answer.attempts),
+		attemptNumber.Int(a.attempts),
 	}
-	if !c.g.HideModels {
+	if !a.g.HideModels {
 		attributes = append(attributes, requestModel.String(chosen.Model))
 	}
 	ctx, span := parent.TracerProvider().Tracer(tracerName).Start(ctx, name+" "+chosen.Name,
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
-	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(c.r.Header))
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(a.r.Header))
 
-	attempt := c.answer.attempt
 	return ctx, func() {
 		defer span.End()
-		if attempt.Status != 0 {
-			span.SetAttributes(statusCode.Int(attempt.Status))
+		status := a.upstream.Status
+		if status != 0 {
+			span.SetAttributes(statusCode.Int(status))
 		}
-		// The error itself may name addresses, and quote what the backend said.
-		if c.answer.failure != nil || attempt.Status == 0 || attempt.Status >= 400 {
+		// The error itself may name addresses, and quote the backend.
+		if a.failure != nil || status == 0 || status >= 400 {
 			span.SetStatus(codes.Error, "")
-			span.SetAttributes(errorType.String(string(c.outcome(ctx, false))))
+			span.SetAttributes(errorType.String(string(a.outcome(ctx, false))))
 		}
 	}
 }
 
-// traceRecord tells Caddy's own span what the request used.
-func (c *call) traceRecord(record *usage.Record) {
-	span := trace.SpanFromContext(c.r.Context())
+// traceRecord adds what the request used to Caddy's own span.
+func (s *settlement) traceRecord(record *usage.Record) {
+	span := trace.SpanFromContext(s.r.Context())
 	if !span.IsRecording() {
 		return
 	}
 	span.SetAttributes(
-		operationName.String(c.endpoint.Operation()),
-		providerName.String(c.candidates[c.answer.current].API),
+		operationName.String(s.endpoint.Operation()),
+		providerName.String(s.candidates[s.current].API),
 		backendName.String(record.Backend),
 		inputTokens.Int64(record.Input),
 		outputTokens.Int64(record.Output),
 	)
-	if c.g.HideModels {
+	if s.g.HideModels {
 		return
 	}
 	span.SetAttributes(requestModel.String(record.Model))

@@ -12,11 +12,11 @@ import (
 )
 
 // serveUsage answers `GET /v1/usage` to the holder of an admin key.
-func (c *call) serveUsage() *wire.Error {
-	if err := authenticateAdmin(c.g.Keys, c.g.Throttle, c.r, c.start); err != nil {
+func (q *request) serveUsage() *wire.Error {
+	if err := authenticateAdmin(q.g.Keys, q.g.Throttle, q.r, q.start); err != nil {
 		return err
 	}
-	return WriteUsage(c.g.Shared, c.g.Logger, c.w, c.r)
+	return WriteUsage(q.g.Shared, q.g.Logger, q.w, q.r)
 }
 
 // WriteUsage answers a query of usage as JSON or CSV, or returns why it can't.

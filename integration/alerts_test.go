@@ -75,7 +75,7 @@ func (g *gate) alertLines() map[string]int {
 	all := make(map[string]int)
 	for lines := bufio.NewScanner(strings.NewReader(g.Logs.String())); lines.Scan(); {
 		var m map[string]any
-		if json.Unmarshal(lines.Bytes(), &m) == nil && m["msg"] == "a part of a quota or budget is used" {
+		if json.Unmarshal(lines.Bytes(), &m) == nil && m["msg"] == "quota or budget partly used" {
 			all[fmt.Sprint(m["scope"], " ", m["id"], " ", m["unit"], " ", m["percent"], " ", m["used"], "/", m["limit"])]++
 		}
 	}

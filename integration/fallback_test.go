@@ -178,7 +178,7 @@ func TestABackendIsAskedAgainWhenItsTimeIsOver(t *testing.T) {
 	if waited := times[1].Sub(times[0]); waited < time.Second {
 		t.Errorf("it was asked again after %v", waited)
 	}
-	g.logsTimes(t, "a backend is left alone", 1)
+	g.logsTimes(t, "backend cooling down", 1)
 }
 
 // What a backend refuses counts as a request there, and costs nobody tokens.

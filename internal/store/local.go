@@ -11,7 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/amanycodes/pine-gate/handlers"
+	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/alerts"
 	"github.com/amanycodes/pine-gate/internal/backends/health"
@@ -34,7 +34,7 @@ type localState struct {
 	key       string
 	limiter   *memory.Store
 	responses *stored.Responses
-	requests  handlers.InFlight
+	requests  inflight.Set
 	backends  health.Set
 	registry  *registry.Registry // of keys that are made at runtime
 	budgets   alerts.Budgets     // that were raised
@@ -232,7 +232,7 @@ func (s *localState) showHealth(err error) {
 }
 
 // InFlight knows the requests that are with a backend.
-func (s *localState) InFlight() *handlers.InFlight { return &s.requests }
+func (s *localState) InFlight() *inflight.Set { return &s.requests }
 
 // used returns what a quota has used since the time, from the ledger, so that quotas
 // survive a restart. If it fails, requests under the quota are refused.
@@ -288,7 +288,7 @@ func (s *localState) epoch() uint64 {
 // as long as said. The process exits after the servers have stopped: without
 // this, streams longer than the grace period would never settle.
 func (s *localState) settleAll(wait time.Duration) {
-	s.requests.End(handlers.ErrShutdown)
+	s.requests.End(inflight.ErrShutdown)
 	deadline := time.Now().Add(wait)
 	for s.inflight.count() > 0 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)

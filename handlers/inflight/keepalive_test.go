@@ -1,4 +1,4 @@
-package handlers
+package inflight
 
 import (
 	"errors"
@@ -18,14 +18,14 @@ func TestAKeepAliveIsInTheBytesOfItsDialect(t *testing.T) {
 		wire.Anthropic: "event: ping\ndata: {\"type\":\"ping\"}\n\n",
 	} {
 		w := httptest.NewRecorder()
-		k := newKeepAlive(w, d)
+		k := NewKeepAlive(w, d, 15*time.Second)
 		if _, err := k.Write([]byte("data: 1\n\n")); err != nil {
 			t.Fatal(err)
 		}
 		for _, lineBreak := range []string{"\n", "\r"} {
 			w.Body.Reset()
 			w.Flushed = false
-			k.between(lineBreak)
+			k.Between(lineBreak)
 			k.send()
 			if got := w.Body.String(); got != strings.ReplaceAll(want, "\n", lineBreak) || !w.Flushed {
 				t.Errorf("dialect %v: %q, flushed %t", d, got, w.Flushed)
@@ -35,28 +35,28 @@ func TestAKeepAliveIsInTheBytesOfItsDialect(t *testing.T) {
 }
 
 func TestWhereAKeepAliveMayNotStandThereIsNone(t *testing.T) {
-	for name, prepare := range map[string]func(k *keepAlive){
-		"before the first byte": func(k *keepAlive) { k.between("\n") },
-		"within an event":       func(k *keepAlive) { _, _ = k.Write([]byte("x")) },
-		"behind the wait": func(k *keepAlive) {
+	for name, prepare := range map[string]func(k *KeepAlive){
+		"before the first byte": func(k *KeepAlive) { k.Between("\n") },
+		"within an event":       func(k *KeepAlive) { _, _ = k.Write([]byte("x")) },
+		"behind the wait": func(k *KeepAlive) {
 			_, _ = k.Write([]byte("x"))
-			k.between("\n")
-			k.between("")
+			k.Between("\n")
+			k.Between("")
 		},
-		"while something is written": func(k *keepAlive) {
+		"while something is written": func(k *KeepAlive) {
 			_, _ = k.Write([]byte("x"))
 			k.open = "\n"
 			k.mu.Lock()
 		},
-		"to a caller who is gone": func(k *keepAlive) {
+		"to a caller who is gone": func(k *KeepAlive) {
 			_, _ = k.Write([]byte("x"))
-			k.between("\n")
+			k.Between("\n")
 			k.broken = true
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			k := newKeepAlive(w, wire.OpenAI)
+			k := NewKeepAlive(w, wire.OpenAI, 15*time.Second)
 			prepare(k)
 			before := w.Body.String()
 			k.send()
@@ -89,9 +89,9 @@ func (f *brokenWriter) Write(p []byte) (int, error) {
 func TestAKeepAliveThatFailsIsTheLast(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		f := &brokenWriter{ResponseWriter: httptest.NewRecorder(), left: 1, panic: panics}
-		k := newKeepAlive(f, wire.OpenAI)
+		k := NewKeepAlive(f, wire.OpenAI, 15*time.Second)
 		_, _ = k.Write([]byte("x"))
-		k.between("\n")
+		k.Between("\n")
 		k.send()
 		k.send()
 		if f.tried != 2 {
@@ -102,13 +102,13 @@ func TestAKeepAliveThatFailsIsTheLast(t *testing.T) {
 
 func TestAKeepAliveIsDueOnceForEachSilence(t *testing.T) {
 	start := time.Unix(1000, 0)
-	k := newKeepAlive(httptest.NewRecorder(), wire.OpenAI)
+	k := NewKeepAlive(httptest.NewRecorder(), wire.OpenAI, 15*time.Second)
 	var due []int
 	for second := range 60 {
 		if second == 20 {
 			_, _ = k.Write([]byte("x"))
 		}
-		if k.due(start.Add(time.Duration(second)*time.Second), 15*time.Second) {
+		if k.due(start.Add(time.Duration(second) * time.Second)) {
 			due = append(due, second)
 			if second != 50 {
 				k.writing.Store(false) // sent
@@ -118,7 +118,7 @@ func TestAKeepAliveIsDueOnceForEachSilence(t *testing.T) {
 	if len(due) != 3 || due[0] != 15 || due[1] != 35 || due[2] != 50 {
 		t.Errorf("due at %v, want at 15, 35 and 50", due)
 	}
-	if k.due(start.Add(time.Hour), 15*time.Second) {
+	if k.due(start.Add(time.Hour)) {
 		t.Error("due while the one before is still being written")
 	}
 }
@@ -126,7 +126,7 @@ func TestAKeepAliveIsDueOnceForEachSilence(t *testing.T) {
 // The race detector watches: an answer and its keep-alives, by two goroutines.
 func TestKeepAlivesDoNotRaceWithTheAnswer(t *testing.T) {
 	w := httptest.NewRecorder()
-	k := newKeepAlive(w, wire.Anthropic)
+	k := NewKeepAlive(w, wire.Anthropic, 15*time.Second)
 	stop := make(chan struct{})
 	var pings sync.WaitGroup
 	pings.Go(func() {
@@ -147,8 +147,8 @@ func TestKeepAlivesDoNotRaceWithTheAnswer(t *testing.T) {
 			}
 			k.Flush()
 			if part == "\n\n" {
-				k.between("\n")
-				k.between("")
+				k.Between("\n")
+				k.Between("")
 			}
 		}
 	}
