@@ -71,7 +71,7 @@ language:
 
 ## lint: golangci-lint on all modules (its first build takes some minutes)
 .PHONY: lint
-lint: $(GOLANGCI_LINT)
+lint: language $(GOLANGCI_LINT)
 	$(RELEASE) $(GOLANGCI_LINT) run
 	@for m in $(MODULES); do (cd $$m && $(RELEASE) ../$(GOLANGCI_LINT) run) || exit 1; done
 

@@ -14,10 +14,10 @@ import (
 )
 
 // authenticate finds the caller's key and checks that it may be used here and
-// now. Unknown, malformed, expired and disabled keys are told apart by
-// nothing: an answer that differs would tell which secrets exist. Where keys that
+// now. Unknown, malformed, expired and disabled keys get the same
+// answer: one that differs would show which secrets exist. Where keys that
 // are made at runtime can't be asked for, nobody is called unknown: a client that
-// is told 401 gives up for good.
+// gets a 401 gives up for good.
 func (q *request) authenticate() *wire.Error {
 	ring := q.g.Keys.Current()
 	err := identify(q.g.Throttle, q.r, func(h keys.Hash) *wire.Error {
@@ -107,7 +107,7 @@ func ClientAddr(r *http.Request) netip.Addr {
 	return netip.Addr{} // a unix socket: one address for all
 }
 
-// SawUntrustedProxy tells whether [request.warnForwarded] has found one.
+// SawUntrustedProxy reports whether [request.warnForwarded] has found one.
 func (g *Gateway) SawUntrustedProxy() bool { return g.warnedForwarded.Load() }
 
 // warnForwarded says once that a proxy in front is not trusted: then all

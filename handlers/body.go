@@ -48,7 +48,7 @@ func (q *request) readRequest() *wire.Error {
 }
 
 // checkContent refuses content types and encodings that a backend might read
-// differently than the gate does, and tells whether the body is a form.
+// differently than the gate does, and reports whether the body is a form.
 func (q *request) checkContent() (form bool, err *wire.Error) {
 	h := q.r.Header
 	if len(h["Content-Type"]) > 1 || len(h["Content-Encoding"]) > 1 {
@@ -126,7 +126,7 @@ func grow(body []byte, claimed int64) []byte {
 	return bigger
 }
 
-// readError tells what a failed read means for the caller.
+// readError returns what a failed read means for the caller.
 func readError(err error, limit int64) *wire.Error {
 	var timeout net.Error
 	var maxBytes *http.MaxBytesError

@@ -62,7 +62,7 @@ func bearer(values []string) (secret string, found, ok bool) {
 	return rest, true, true
 }
 
-// hasQueryKey tells whether a query holds a parameter in which some API takes
+// hasQueryKey reports whether a query holds a parameter in which some API takes
 // a key.
 func hasQueryKey(query string) bool {
 	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {

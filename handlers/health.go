@@ -9,7 +9,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/failover"
 )
 
-// serveHealth answers the probes. They need no key and tell nothing but yes or
+// serveHealth answers the probes. They need no key and say nothing but yes or
 // no: healthz that the process serves, readyz that it may be sent requests. A
 // gate whose limits go on without the store that gates share is ready, and says
 // so: to take it out would turn an outage of the limits into one of the service.
@@ -40,7 +40,7 @@ func ready(shared Shared, starting func() bool, r *http.Request) bool {
 	return StoresReady(shared)
 }
 
-// StoresReady tells whether the stores take requests: that of usage can record
+// StoresReady reports whether the stores take requests: that of usage can record
 // them, and that of limits does not refuse them all since it is away.
 func StoresReady(shared Shared) bool {
 	if l, ok := shared.Limiter().(*failover.Limiter); ok && l.Ready() != nil {

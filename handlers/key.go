@@ -40,7 +40,7 @@ type sums struct {
 	CostUSD      *usage.USD `json:"cost_usd"` // null where nothing has a price
 }
 
-// serveKey tells a caller its own key's limits and usage.
+// serveKey answers with the limits of the caller's own key and usage.
 func (q *request) serveKey() *wire.Error {
 	shared := q.g.Shared
 	shared.Acquire()

@@ -8,7 +8,7 @@ import (
 )
 
 // models lists the names of the configuration and then, in the order of the
-// backends, what those have told. No backend is waited for.
+// backends, what those have listed. No backend is waited for.
 func (g *Gateway) models() []wire.Model {
 	all := g.Models
 	var listed map[string]bool
@@ -44,7 +44,7 @@ func (q *request) serveModels() *wire.Error {
 }
 
 // serveModel answers `GET /v1/models/{id}`. A model that the key may not use is
-// told apart from an unknown one by nothing.
+// answered exactly as an unknown one.
 func (q *request) serveModel() *wire.Error {
 	for _, m := range q.g.models() {
 		if m.ID == q.pathID && q.grants.allows(m.ID) {

@@ -22,10 +22,10 @@ type Policy struct {
 	// Prices are those of the models for which no block of Models has one.
 	Prices *pricing.Files // nil: none
 
-	// Names are the model names and patterns that metrics may tell.
+	// Names are the model names and patterns that metrics may show.
 	Names []pattern.Pattern
 
-	// Discovered are the names that backends told, which metrics may tell where
+	// Discovered are the names that backends listed, which metrics may show where
 	// none of Names matches; nil: none.
 	Discovered *discovery.Names
 
@@ -122,7 +122,7 @@ func (p *Policy) KeyRules(key *keys.Key) (rules []*limiter.Rule) {
 	return rules
 }
 
-// hasLimit tells whether the limits hold one of the same unit and window.
+// hasLimit reports whether the limits hold one of the same unit and window.
 func hasLimit(limits []limiter.Limit, like limiter.Limit) bool {
 	for _, l := range limits {
 		if l.Unit == like.Unit && l.Window == like.Window {
@@ -132,7 +132,7 @@ func hasLimit(limits []limiter.Limit, like limiter.Limit) bool {
 	return false
 }
 
-// allows tells whether both key and team allow the model.
+// allows reports whether both key and team allow the model.
 func (g *grants) allows(model string) bool {
 	return g.key.AllowsModel(model) && (g.team == nil || g.team.Match(model))
 }
@@ -176,7 +176,7 @@ func (p *Policy) price(m *modelPolicy, asked string, candidate *routing.Candidat
 const OtherModel = "other"
 
 // ModelLabel returns the label of a model in metrics: the configured name or
-// pattern that matched, else the name that a backend told, so that callers can't
+// pattern that matched, else the name that a backend listed, so that callers can't
 // make series.
 func (p *Policy) ModelLabel(name string) string {
 	label, best := OtherModel, -1

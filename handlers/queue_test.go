@@ -29,7 +29,7 @@ var (
 	oneAlone  = queue.Capacity{Inflight: 1}
 )
 
-// holds gives a call, which goes to `name`, a limit of its key, and tells whether
+// holds gives a call, which goes to `name`, a limit of its key, and reports whether
 // the call holds it still.
 func holds(t *testing.T, s *settlement) func() bool {
 	t.Helper()

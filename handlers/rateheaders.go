@@ -64,7 +64,7 @@ func tightest(states []limiter.State, unit limiter.Unit) *limiter.State {
 	return found
 }
 
-// hasCallerLimit tells whether a limit that the caller is told of applies: then
+// hasCallerLimit reports whether a limit that the caller is shown applies: then
 // the backend's own figures would contradict it.
 func hasCallerLimit(states []limiter.State) bool {
 	for _, s := range states {

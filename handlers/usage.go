@@ -54,7 +54,7 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 	return nil
 }
 
-// queryError tells a caller which parameter makes no sense; what else went wrong
+// queryError says to a caller which parameter makes no sense; what else went wrong
 // is for the log.
 func queryError(logger *zap.Logger, r *http.Request, err error) *wire.Error {
 	if errors.Is(err, usage.ErrUnavailable) { // which was logged once

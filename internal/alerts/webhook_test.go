@@ -206,7 +206,7 @@ func TestAnAlertThatWaitsLetsOthersPass(t *testing.T) {
 	}
 }
 
-// A webhook that hangs holds up nobody who has something to tell, nor an exit.
+// A webhook that hangs holds up nobody who has something to send, nor an exit.
 func TestAWebhookThatHangsHoldsUpNothing(t *testing.T) {
 	end := make(chan struct{})
 	address, posts := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -265,7 +265,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// What can't be sent is told without what the URL holds.
+// What can't be sent is logged without what the URL holds.
 func TestReasonsHoldNothingOfTheURL(t *testing.T) {
 	server := httptest.NewServer(nil)
 	address := strings.Replace(server.URL, "http://", "http://user:hush@", 1) + "/hush?token=hush"

@@ -62,7 +62,7 @@ type Attempt struct {
 	// called.
 	Between func(lineBreak string)
 
-	// Watchdog tells when the backend takes too long. Who asks it must then end
+	// Watchdog reports that the backend takes too long. Who asks it must then end
 	// the attempt with its error as the cause.
 	Watchdog Watchdog
 
@@ -84,11 +84,11 @@ type Attempt struct {
 	// the Anthropic dialect.
 	RequestID string
 
-	// Status is the backend's own status, also where the caller is told
+	// Status is the backend's own status, also where the caller gets
 	// another one (401 becomes 502). Zero: no answer came.
 	Status int
 
-	// CallerStatus is the status that the caller is told. Zero: no answer is
+	// CallerStatus is the status that the caller gets. Zero: no answer is
 	// passed on.
 	CallerStatus int
 
@@ -125,7 +125,7 @@ type Attempt struct {
 	Broken error
 
 	// Left says that the answer could not be written to the caller, who is gone
-	// or takes too long. Behind reverse_proxy only the request's context tells.
+	// or takes too long. Behind reverse_proxy only the request's context shows it.
 	Left bool
 
 	kept   *keptBody // nil: nothing was kept
@@ -174,7 +174,7 @@ func AttemptFrom(ctx context.Context) *Attempt {
 	return e
 }
 
-// FallsBack tells whether an answer of this status is worth another backend: the
+// FallsBack reports whether an answer of this status is worth another backend: the
 // request was refused for lack of room, or failed on the backend's side. 401, 402
 // and 403 are about the gate's own credential. Any other 4xx is about the request,
 // and would be the same elsewhere.
@@ -214,7 +214,7 @@ func (e *AttemptError) Error() string {
 // Unwrap makes reverse_proxy see dial errors, which it may retry.
 func (e *AttemptError) Unwrap() error { return e.Err }
 
-// Timeout tells whether time ran out; reverse_proxy makes 504 of it, not 502.
+// Timeout reports whether time ran out; reverse_proxy makes 504 of it, not 502.
 func (e *AttemptError) Timeout() bool {
 	if e.Status != 0 {
 		return e.Status == 504

@@ -16,7 +16,7 @@ var azureDomains = []string{
 	".openai.azure.us", ".cognitiveservices.azure.us", ".openai.azure.cn", ".cognitiveservices.azure.cn",
 }
 
-// IsAzure tells whether a host is one of Azure's model services, by its name:
+// IsAzure reports whether a host is one of Azure's model services, by its name:
 // they take their keys in a header of their own.
 func IsAzure(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
@@ -32,16 +32,16 @@ func IsAzure(host string) bool {
 // of a deployment.
 const azureBase = "/openai"
 
-// IsAPIVersion tells whether a text may be one of Azure's versions, which look
+// IsAPIVersion reports whether a text may be one of Azure's versions, which look
 // like 2024-10-21, 2025-04-01-preview or preview.
 func IsAPIVersion(version string) bool {
 	return version != "" && len(version) <= 64 && strings.Trim(version, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }
 
-// IsAzure tells whether the backend is Azure.
+// IsAzure reports whether the backend is Azure.
 func (t *Transport) IsAzure() bool { return t.keyHeader == azureKey || t.APIVersion != "" }
 
-// inDeployment tells whether an endpoint belongs to a deployment in Azure's
+// inDeployment reports whether an endpoint belongs to a deployment in Azure's
 // classic API.
 func inDeployment(e wire.Endpoint) bool {
 	switch e {
@@ -52,7 +52,7 @@ func inDeployment(e wire.Endpoint) bool {
 	return false
 }
 
-// isDeployment tells whether a model's name may be that of a deployment. Callers
+// isDeployment reports whether a model's name may be that of a deployment. Callers
 // choose it and it becomes a part of the path.
 func isDeployment(name string) bool {
 	return len(name) <= 64 && strings.Trim(name, ".") != "" && strings.IndexFunc(name, func(r rune) bool {

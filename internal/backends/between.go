@@ -6,7 +6,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
-// betweenBody is a stream that tells when it waits between two events.
+// betweenBody is a stream that reports when it waits between two events.
 type betweenBody struct {
 	io.ReadCloser
 	meter *meter.Meter

@@ -38,7 +38,7 @@ type apiKey struct {
 
 // newAPIKey makes a credential that is sent in the header of this name. A token
 // of Microsoft's Entra ID is sent as Bearer where a key would have been sent as
-// Azure wants keys: what a file holds tells which of both it is.
+// Azure wants keys: what a file holds decides which of both it is.
 func newAPIKey(header, secret string) *apiKey {
 	key := &apiKey{header: header, value: []string{secret}, id: sha256.Sum256([]byte(secret))}
 	if header == azureKey && isJWT(secret) {
@@ -50,7 +50,7 @@ func newAPIKey(header, secret string) *apiKey {
 	return key
 }
 
-// isJWT tells whether a secret is a JSON Web Token: three parts, of which the
+// isJWT reports whether a secret is a JSON Web Token: three parts, of which the
 // first is an object in base64.
 func isJWT(secret string) bool {
 	return strings.HasPrefix(secret, "eyJ") && strings.Count(secret, ".") == 2
@@ -134,7 +134,7 @@ func (c *credential) refresh() {
 }
 
 // secretsOf returns the credentials that stand in a request's header, those of
-// header_up included: what its answer must not tell.
+// header_up included: what its answer must not show.
 func secretsOf(h http.Header) []string {
 	var secrets []string
 	for _, name := range wire.Carriers {

@@ -124,7 +124,7 @@ func (p DialPolicy) tolerates(addr netip.Addr) bool {
 	return true
 }
 
-// holds tells whether a word or a CIDR allows the address.
+// holds reports whether a word or a CIDR allows the address.
 func (p DialPolicy) holds(addr netip.Addr) bool {
 	return p.loopback && addr.IsLoopback() ||
 		p.private && isPrivate(addr) ||
@@ -141,7 +141,7 @@ func (p DialPolicy) contains(addr netip.Addr) bool {
 	return false
 }
 
-// names tells whether an entry holds this address and nothing else.
+// names reports whether an entry holds this address and nothing else.
 func (p DialPolicy) names(addr netip.Addr) bool {
 	for _, prefix := range p.prefixes {
 		if prefix.IsSingleIP() && prefix.Addr() == addr {
@@ -218,7 +218,7 @@ func embedded(addr netip.Addr) (v4 []netip.Addr, own bool) {
 		return []netip.Addr{client, at(4, 5, 6, 7)}, false
 	case nat64Local.Contains(addr):
 		// The translator's own prefix may be of any length that RFC 6052 has,
-		// and the address does not tell which: all readings count.
+		// and the address does not show which: all readings count.
 		for _, a := range []netip.Addr{at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), at(12, 13, 14, 15)} {
 			if a.As4()[0] != 0 { // 0.0.0.0/8 is padding read at the wrong place
 				v4 = append(v4, a)
@@ -266,7 +266,7 @@ func (p DialPolicy) CheckUpstream(dial string) error {
 	return nil
 }
 
-// endsInNumber tells whether the last label of a host is a number, by which
+// endsInNumber reports whether the last label of a host is a number, by which
 // the URL standard and the C library take the whole for an IPv4 address.
 func endsInNumber(host string) bool {
 	label := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])

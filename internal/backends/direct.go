@@ -54,7 +54,7 @@ func plain(config json.RawMessage, t *Transport) ([]upstream, bool) {
 	}
 	var to []upstream
 	for _, u := range asked.Upstreams {
-		// A placeholder is different for each request. net/http can't tell a
+		// A placeholder is different for each request. net/http can't distinguish a
 		// socket by a URL, nor IPv4 from IPv6.
 		address, err := caddy.ParseNetworkAddress(u.Dial)
 		if err != nil || strings.Contains(u.Dial, "{") || address.Network != "tcp" || address.PortRangeSize() != 1 || address.StartPort == 0 {
@@ -65,7 +65,7 @@ func plain(config json.RawMessage, t *Transport) ([]upstream, bool) {
 	return to, true
 }
 
-// isPlain tells whether the transport needs nothing that reverse_proxy knows of
+// isPlain reports whether the transport needs nothing that reverse_proxy knows of
 // a request: the caller's address, or placeholders.
 func (t *Transport) isPlain() bool {
 	return t.ProxyProtocol == "" && (t.TLS == nil || !strings.Contains(t.TLS.ServerName, "{")) &&
@@ -176,10 +176,10 @@ func copyBody(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	}
 }
 
-// isEvents tells whether an answer is a stream of events whatever its length.
+// isEvents reports whether an answer is a stream of events whatever its length.
 func isEvents(header http.Header) bool { return isMedia(header, "text/event-stream") }
 
-// isMedia tells whether an answer is of a media type, whatever its parameters.
+// isMedia reports whether an answer is of a media type, whatever its parameters.
 func isMedia(header http.Header, want string) bool {
 	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
 	return strings.EqualFold(strings.TrimSpace(media), want)

@@ -131,7 +131,7 @@ func TestTheServersBodyNeverReachesTheTransport(t *testing.T) {
 	})
 }
 
-// What a backend breaks off must not look whole, and the log must tell why.
+// What a backend breaks off must not look whole, and the log must say why.
 func TestABrokenAnswerCutsTheCaller(t *testing.T) {
 	for name, answer := range map[string]string{
 		"by length":  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"id\":",

@@ -230,7 +230,7 @@ func countMessages(messages []echoMessage) int64 {
 	return n
 }
 
-// cut cuts an answer to the lowest of the caps, and tells whether it did.
+// cut cuts an answer to the lowest of the caps, and reports whether it did.
 func (c *echoCall) cut(text string) (string, bool) {
 	limit := int64(echoMaxOutput)
 	for _, cap := range []*int64{c.req.MaxTokens, c.req.MaxCompletionTokens, c.req.MaxOutputTokens} {

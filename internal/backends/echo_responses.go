@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Responses: one message of output, told by typed events where it is streamed.
+// Responses: one message of output, sent by typed events where it is streamed.
 
 type responseAnswer struct {
 	ID                 string              `json:"id"`

@@ -63,7 +63,7 @@ type watchedBody struct {
 	err    error // that came with the head, behind which nothing is
 }
 
-// awaitHead reads the beginning of a stream until that is told to be enough, so
+// awaitHead reads the beginning of a stream until that is said to be enough, so
 // that a backend which sends headers and then nothing, or breaks off, can still
 // give way to another one. It never waits for more than fits into a head. The
 // error is that of a stream which broke off before.

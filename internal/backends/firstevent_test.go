@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/amanycodes/pine-gate/internal/backends/health"
-	"time"
 )
 
 func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {

@@ -16,10 +16,10 @@ type Forwarder interface {
 	// answer to w. ctx is in's, or ends the attempt otherwise.
 	//
 	// It returns nil once an answer has been written, and where the caller has
-	// left before one came: the attempt's Err tells. Any other error leaves w
+	// left before one came: the attempt's Err says which. Any other error leaves w
 	// untouched. An answer that breaks off midway ends in a panic with
 	// [http.ErrAbortHandler], as with reverse_proxy, so that the caller's
-	// connection is cut: nothing else tells that the answer is not whole.
+	// connection is cut: nothing else shows that the answer is not whole.
 	Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Attempt) error
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// A route of the operator's may write an answer and then fail. Whoever is told
+// A route of the operator's may write an answer and then fail. Whoever is answered
 // of an error writes one.
 func TestNothingFollowsWhatARouteHasWritten(t *testing.T) {
 	failed := errors.New("the route failed")

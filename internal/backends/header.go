@@ -47,7 +47,7 @@ func ForwardHeader(in http.Header, endpoint wire.Endpoint, pass []string) http.H
 // as a map holds in its first, small piece.
 const usualHeaders = 8
 
-// forwarded tells whether a caller's header of this canonical name goes
+// forwarded reports whether a caller's header of this canonical name goes
 // upstream by itself.
 func forwarded(name string, endpoint wire.Endpoint) bool {
 	switch name {
@@ -60,7 +60,7 @@ func forwarded(name string, endpoint wire.Endpoint) bool {
 		wire.IsDialectHeader(name) && !namesAccount(name)
 }
 
-// namesAccount tells whether a provider's header is about the account.
+// namesAccount reports whether a provider's header is about the account.
 func namesAccount(name string) bool {
 	for _, word := range []string{"Organization", "Project", "Workspace", "Account", "Admin"} {
 		if strings.Contains(name, "-"+word) {
@@ -70,7 +70,7 @@ func namesAccount(name string) bool {
 	return false
 }
 
-// neverPassed tells whether a name can't be passed in either direction, also
+// neverPassed reports whether a name can't be passed in either direction, also
 // when the config says so: credentials, cookies, where to go, and framing.
 func neverPassed(name string) bool {
 	switch name {
@@ -115,8 +115,8 @@ func stripped(in http.Header, pass []string) http.Header {
 	return out
 }
 
-// aboutCaller tells whether reverse_proxy sets a header of this canonical name,
-// to tell about the caller.
+// aboutCaller reports whether reverse_proxy sets a header of this canonical name,
+// about the caller.
 func aboutCaller(name string) bool {
 	return name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-")
 }

@@ -156,7 +156,7 @@ func (w *written) Write(p []byte) (int, error) {
 // keepAnswered leaves in a backend's header what the caller may see. It goes by
 // a list of what is known, not of what is known to be bad: what stands behind a
 // provider adds headers about accounts, hosts and caches as it likes. echoed
-// tells that a header was dropped because it holds a secret.
+// records that a header was dropped because it holds a secret.
 func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string) (echoed bool) {
 	for name, values := range h {
 		switch {
@@ -174,7 +174,7 @@ func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string
 	return echoed
 }
 
-// answered tells whether a backend's header of this canonical name is passed on
+// answered reports whether a backend's header of this canonical name is passed on
 // by itself. The gate sets the ids of requests, so those never are.
 func answered(name string) bool {
 	switch name {

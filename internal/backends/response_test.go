@@ -227,7 +227,7 @@ func testWhatReachesTheCaller(t *testing.T, proxy string) {
 	}
 }
 
-// TestCredentialIsNowhere has a backend tell the credential in every way that
+// TestCredentialIsNowhere has a backend reveal the credential in every way that
 // it has, and looks for it in what the caller gets and in the logs at DEBUG.
 func TestCredentialIsNowhere(t *testing.T) { eachWay(t, testCredentialIsNowhere) }
 

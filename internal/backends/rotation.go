@@ -99,7 +99,7 @@ func (r *rotation) soonest(now time.Time) time.Duration {
 	return soonest
 }
 
-// refusesKey tells whether a status is about the key that was used, so that
+// refusesKey reports whether a status is about the key that was used, so that
 // another may do better: it is bad, its account is out of money, or it is over
 // its rate.
 func refusesKey(status int) bool {

@@ -69,8 +69,8 @@ type Transport struct {
 	APIKeys []string `json:"api_keys,omitempty"`
 
 	// KeyHeader is the header that a key is sent in: authorization (as Bearer),
-	// x-api-key or api-key, which is Azure's; there a token of Entra ID is told
-	// from a key and sent as Bearer. Default: authorization, or x-api-key where
+	// x-api-key or api-key, which is Azure's; there a token of Entra ID is
+	// recognised and sent as Bearer. Default: authorization, or x-api-key where
 	// the API is anthropic, or api-key where there is an api_version.
 	KeyHeader string `json:"key_header,omitempty"`
 
@@ -92,7 +92,7 @@ type Transport struct {
 
 	// PassHeaders are names of headers that pass, in both directions, beside
 	// those that always do. Credentials, cookies, Location and what frames a
-	// message can't be among them. What reverse_proxy tells about the caller
+	// message can't be among them. What reverse_proxy says about the caller
 	// (X-Forwarded-*, Forwarded, Via) goes upstream only where it is named
 	// here. Default: none.
 	PassHeaders []string `json:"pass_headers,omitempty"`
@@ -361,7 +361,7 @@ func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Respo
 	return res, secretsOf(out.Header), err
 }
 
-// logRest tells that a key rests, by its number as it is written.
+// logRest logs that a key rests, by its number as it is written.
 func (t *Transport) logRest(number, status int, rest time.Duration) {
 	level := zap.InfoLevel
 	if status != http.StatusTooManyRequests {

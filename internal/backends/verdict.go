@@ -23,7 +23,7 @@ const (
 	verdictBackend                // it fails as a whole
 )
 
-// verdictOf tells what a status says about a backend.
+// verdictOf returns what a status says about a backend.
 func verdictOf(status int) verdict {
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired:
@@ -70,7 +70,7 @@ func (e *Attempt) judgeAnswer(status int, h http.Header, asked time.Duration, no
 	}
 }
 
-// verdictOfError tells what it says about a backend that a round trip had no
+// verdictOfError returns what it says about a backend that a round trip had no
 // answer: ctx is the attempt's.
 func verdictOfError(ctx context.Context, err error) verdict {
 	var dial reverseproxy.DialError

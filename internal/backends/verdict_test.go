@@ -80,7 +80,7 @@ func TestWhatAnErrorSaysAboutABackend(t *testing.T) {
 	}
 }
 
-// What a backend answers reaches what is known of it, whether the caller is told
+// What a backend answers reaches what is known of it, whether the caller hears
 // or not.
 func TestAnswersDecideWhetherABackendIsLeftAlone(t *testing.T) {
 	for _, c := range []struct {

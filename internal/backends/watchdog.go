@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Why a backend that kept its caller waiting was given up. Both tell Timeout.
+// Why a backend that kept its caller waiting was given up. Both report Timeout.
 var (
 	ErrFirstTokenTimeout error = timeoutError("the answer did not begin within first_token_timeout")
 	ErrIdleTimeout       error = timeoutError("the answer stalled for longer than idle_timeout")

@@ -85,7 +85,7 @@ func watched(firstToken, idle time.Duration) func(*Attempt, *http.Request) *http
 
 const chatEvent = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
 
-// hangs is a backend that writes what it is told and then nothing until it is
+// hangs is a backend that writes what it is given and then nothing until it is
 // cancelled.
 func hangs(t *testing.T, contentType, body string) (url string, cancelled <-chan struct{}) {
 	gone := make(chan struct{})

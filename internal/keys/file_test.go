@@ -53,7 +53,7 @@ func TestParseFileFindsSecretsOfEachKind(t *testing.T) {
 }
 
 // broken are keys files that must be refused. Each holds a secret, canary…,
-// which the message must not tell, wherever it was put.
+// which the message must not show, wherever it was put.
 var broken = map[string]struct {
 	content string
 	want    []string // parts of the message

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// runtimeStub is a Runtime that is told what it holds.
+// runtimeStub is a Runtime that holds what it is given.
 type runtimeStub struct {
 	mu             sync.Mutex
 	keys           RuntimeKeys

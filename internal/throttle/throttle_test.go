@@ -13,7 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// clock is a clock that stands still until it is told to move.
+// clock is a clock that stands still until it is moved.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -38,7 +38,7 @@ func ip(text string) netip.Addr { return netip.MustParseAddr(text) }
 // nth returns one of many IPv4 addresses.
 func nth(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
 
-// guess is a request that fails authentication. It tells whether its key was
+// guess is a request that fails authentication. It reports whether its key was
 // looked at.
 func guess(t *Throttle, addr netip.Addr) bool {
 	ok, _ := t.Allow(addr)

@@ -13,7 +13,7 @@ import (
 // vLLM, Ollama and most others speak, that of Anthropic, or a bare array, as
 // Together sends it. next is the id behind which the next page begins, "" where
 // this is the last. Entries whose id is no name of a model are left out. The
-// owner is not read: by custom it is the backend's own name that is told.
+// owner is not read: by custom it is the backend's own name that is given.
 func ParseModels(body []byte) (models []Model, next string, err error) {
 	var list struct {
 		Data    *[]listedModel `json:"data"`
@@ -51,7 +51,7 @@ type listedModel struct {
 	CreatedAt json.RawMessage `json:"created_at"`
 }
 
-// created is when the model was made, zero where that is not told.
+// created is when the model was made, zero where that is not known.
 func (m *listedModel) created() time.Time {
 	var seconds float64
 	if json.Unmarshal(m.Created, &seconds) == nil && seconds > 0 && seconds < 1<<40 {

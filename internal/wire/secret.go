@@ -7,7 +7,7 @@ import "strings"
 // behind a scheme.
 var Carriers = [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 
-// HoldsSecret tells whether a text holds one of the secrets. An empty one is
+// HoldsSecret reports whether a text holds one of the secrets. An empty one is
 // none.
 func HoldsSecret(text string, secrets []string) bool {
 	for _, secret := range secrets {

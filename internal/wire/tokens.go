@@ -7,8 +7,8 @@ type Tokens struct {
 	Input, CacheRead, CacheWrite, Output, Reasoning int64
 }
 
-// Parts tells which of a request's tokens are of a kind that has a price of its
-// own, beside those that Tokens tells. The rest is text.
+// Parts says which of a request's tokens are of a kind that has a price of its
+// own, beside those that Tokens counts. The rest is text.
 type Parts struct {
 	AudioInput, ImageInput   int64 // of Input
 	AudioOutput, ImageOutput int64 // of Output

@@ -48,7 +48,8 @@ func (d *Discovery) Run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if d.Refresh(ctx); ctx.Err() != nil {
+		_ = d.Refresh(ctx) // which logs its error
+		if ctx.Err() != nil {
 			return
 		}
 		timer.Reset(d.wait())

@@ -20,7 +20,7 @@ func sharingGate(t *testing.T, client redis.UniversalClient) (*Set, *SharedCoold
 	return set, shared
 }
 
-// learns waits until another gate has told to wait for so long, at least.
+// learns waits until another gate has asked to wait for so long, at least.
 func learns(t *testing.T, set *Set, model string, least time.Duration) (got Backoff) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); got.Wait < least; time.Sleep(5 * time.Millisecond) {
@@ -78,7 +78,7 @@ func TestAGateThatIsToldOfABackendThatIsDownFindsOutByItselfWhenItIsBack(t *test
 	if got := learns(t, two, "m", maxBackoff/3); !got.Whole || got.Limited {
 		t.Errorf("a backend that is down: %+v", got)
 	}
-	// It has answered this gate: what was told before counts no more.
+	// It has answered this gate: what was said before counts no more.
 	live := two.Get("east")
 	live.Succeeded("m", time.Now())
 	shared.Close() // so that only this goroutine asks

@@ -9,7 +9,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// between reads a stream chunk by chunk and tells behind each what an event of
+// between reads a stream chunk by chunk and returns behind each what an event of
 // the gate's own must break its lines with there.
 func between(t *testing.T, c Config, contentType string, chunks ...string) []string {
 	t.Helper()

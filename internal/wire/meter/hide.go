@@ -65,7 +65,7 @@ func (h *hidingBody) Read(p []byte) (int, error) {
 // read would leave in two.
 const minRead = 4 << 10
 
-// betweenEvents tells what an event of the gate's own must end its lines with
+// betweenEvents returns what an event of the gate's own must end its lines with
 // behind what was handed out, "" where that does not end with a whole event. One
 // that is held has not begun for the caller.
 func (h *hidingBody) betweenEvents() (lineBreak string) {

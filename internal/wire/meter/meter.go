@@ -62,7 +62,7 @@ type Config struct {
 	// body fails or is closed before that. Nil: nothing is called.
 	Final func()
 
-	// Fail is asked what to tell the caller when a stream breaks off with an
+	// Fail is asked what to send the caller when a stream breaks off with an
 	// error before it was whole. The caller sees its answer as the last event,
 	// in the endpoint's dialect, and then a clean end. Nil, or a nil answer:
 	// the error is passed on.
@@ -77,7 +77,7 @@ type Result struct {
 	// Tier is the service tier that the answer says it was served in.
 	Tier wire.ServiceTier
 
-	// Reported tells that the backend said so itself, in full. If false, what
+	// Reported says that the backend said so itself, in full. If false, what
 	// Tokens holds is what it did say.
 	Reported bool
 	// Flagged marks an answer not to be taken at its word: usage that was
@@ -89,7 +89,7 @@ type Result struct {
 	Model      string // that answered; "" unknown
 	ResponseID string // "" unknown
 
-	// Complete tells that the whole answer passed: its terminal event, [DONE],
+	// Complete says that the whole answer passed: its terminal event, [DONE],
 	// the end of its JSON, its full length.
 	Complete bool
 
@@ -101,7 +101,7 @@ type Result struct {
 	// continuous usage it is 0.
 	Unreported int64
 
-	// StreamError tells that the backend sent an error within an answer whose
+	// StreamError says that the backend sent an error within an answer whose
 	// status was none. It passed as the backend wrote it.
 	StreamError bool
 
@@ -205,11 +205,11 @@ func (m *Meter) formOf(contentType string, readable bool) bodyForm {
 	return formUnknown
 }
 
-// Editing tells, after Wrap, whether the body may be of another length than the
+// Editing reports, after Wrap, whether the body may be of another length than the
 // backend said: the answer's ContentLength is then -1.
 func (m *Meter) Editing() bool { return m.editing }
 
-// BetweenEvents tells whether what has been read off the body so far is a stream
+// BetweenEvents reports whether what has been read off the body so far is a stream
 // that ends with a whole event, so that another one may be put there, and that
 // more must come. It returns what that one must end its lines with, "\n" or "\r";
 // "" where none may be put. Only the goroutine that reads the body may ask.
@@ -336,8 +336,8 @@ func (m *Meter) sniff(b []byte) []byte {
 	return nil
 }
 
-// torn tells whether a stream that seems to have ended is only a part of one. The
-// connection does not tell where that has no other end than its close, or stands
+// torn reports whether a stream that seems to have ended is only a part of one. The
+// connection does not show it where that has no other end than its close, or stands
 // behind a proxy whose own backend broke off: the last event does, if it was cut,
 // and so do the dialects that end their streams with an event. Chats may lack
 // their [DONE], as some servers leave it out. The caller holds m.mu.

@@ -64,7 +64,7 @@ const (
 	places
 )
 
-// isCount tells whether the place holds a number of usage.
+// isCount reports whether the place holds a number of usage.
 func (p place) isCount() bool { return p >= placePrompt }
 
 // shape says what a place may hold beside what is skipped.

@@ -148,7 +148,7 @@ func (s *eventReader) repeats(b []byte) int {
 }
 
 // keep keeps an event that was just read to its end, for those that are like it;
-// raw is what came of it, and whole tells that this is all. One that came in
+// raw is what came of it, and whole says that this is all. One that came in
 // parts leaves the one that is kept where nothing was in it but text.
 func (s *eventReader) keep(raw []byte, whole bool) {
 	p := &s.data.payload
@@ -169,7 +169,7 @@ func (s *eventReader) beginValue(state lineState) {
 	}
 }
 
-// field tells what to do with the value of the field whose name was read.
+// field returns what to do with the value of the field whose name was read.
 func (s *eventReader) field() lineState {
 	name := bytes.TrimPrefix(s.line[:s.lineN], []byte("\xEF\xBB\xBF")) // a byte order mark before the first line
 	switch string(name) {
@@ -191,7 +191,7 @@ func (s *eventReader) addToLine(c byte) {
 }
 
 // endLine ends a line that is not blank, at the offset of its line break. It
-// tells whether the unit ends with it.
+// reports whether the unit ends with it.
 func (s *eventReader) endLine(at int64) (ended bool) {
 	switch s.state {
 	case lineData:
@@ -216,7 +216,7 @@ func (s *eventReader) feed(b []byte, at int64) {
 	}
 }
 
-// end deals with what only the whole unit can tell.
+// end deals with what only the whole unit can show.
 func (s *eventReader) end() {
 	s.fresh = true
 	found := s.data.found
@@ -231,7 +231,7 @@ func (s *eventReader) end() {
 	}
 }
 
-// cut tells whether the unit that is being read has begun some JSON that is not
+// cut reports whether the unit that is being read has begun some JSON that is not
 // whole.
 func (s *eventReader) cut() bool {
 	return !s.fresh && s.hasData && !s.data.payload.closed && s.data.depth > 0
@@ -269,7 +269,7 @@ func (s *eventReader) lineBreak() string {
 	return ""
 }
 
-// skipLF tells whether the byte c, between two units, only completes the \r
+// skipLF reports whether the byte c, between two units, only completes the \r
 // that ended the one before, and if so takes note of it.
 func (s *eventReader) skipLF(c byte) bool {
 	if !s.cr || !s.fresh || c != '\n' {

@@ -19,7 +19,7 @@ type tally struct {
 	fast        bool // Anthropic's fast mode, which costs more whatever the tier
 }
 
-// closed takes note of a value that has ended. It tells whether the totals are
+// closed takes note of a value that has ended. It reports whether the totals are
 // final: nothing that may follow changes them.
 func (t *tally) closed(p *payload, e wire.Endpoint) (final bool) {
 	if p.usage {

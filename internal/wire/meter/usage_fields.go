@@ -111,7 +111,7 @@ var (
 		bit(placeCacheCreation) | bit(placeCacheRead)
 )
 
-// reported tells whether the backend said what the answer cost: the input,
+// reported reports whether the backend said what the answer cost: the input,
 // and the output where the endpoint has any.
 func (u *usageFields) reported(e wire.Endpoint) bool {
 	switch {
@@ -150,7 +150,7 @@ func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 		case !e.Generates() && !u.has(in):
 			t.Input = total // rerank
 		case !u.has(in):
-			// Nothing tells how much of it is which.
+			// Nothing says how much of it is which.
 		case !u.has(out):
 			t.Output = max(0, total-t.Input)
 		case total == t.Input+t.Output:
@@ -173,7 +173,7 @@ func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 	return t, sane
 }
 
-// parts tells which of the tokens have a price of their own. It is not sane if
+// parts returns which of the tokens have a price of their own. It is not sane if
 // they are more than the whole; then they are cut down to it.
 func (u *usageFields) parts(e wire.Endpoint, t wire.Tokens) (p wire.Parts, sane bool) {
 	p = wire.Parts{

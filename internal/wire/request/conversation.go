@@ -38,7 +38,7 @@ func (r *Request) ConversationStart(body []byte) []byte {
 	}
 }
 
-// item reads an item of an array, or its end, and tells whether it is a message
+// item reads an item of an array, or its end, and reports whether it is a message
 // that instructs the model.
 func (s *scanner) item() (at span, instruction bool, err *wire.Error) {
 	if at, err = s.next(); err != nil || s.body[at.start] != '{' {

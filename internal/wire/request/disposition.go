@@ -61,7 +61,7 @@ func parsePartHeader(part []byte) (h partHeader, err *wire.Error) {
 	return h, nil
 }
 
-// isPlainText tells whether a part's content type is one that every parser
+// isPlainText reports whether a part's content type is one that every parser
 // takes for a field's.
 func isPlainText(contentType string) bool {
 	mediaType, params, err := mime.ParseMediaType(contentType)
@@ -107,7 +107,7 @@ func parseDisposition(value string) (name string, file, ok bool) {
 	return name, file, name != "" && !strings.ContainsFunc(name, oddInName)
 }
 
-// oddInName tells what no field's name holds, and what parsers may decode.
+// oddInName is what no field's name holds, and what parsers may decode.
 func oddInName(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`"\%;=`, c) }
 
 // parameterValue splits a value, quoted or not, off the front of parameters.

@@ -76,7 +76,7 @@ func parseBoundary(contentType string) (string, *wire.Error) {
 	return boundary, nil
 }
 
-// isBoundaryChar tells what may stand in a boundary: RFC 2046's bchars but for
+// isBoundaryChar reports what may stand in a boundary: RFC 2046's bchars but for
 // the space, which parsers strip or keep.
 func isBoundaryChar(c rune) bool {
 	return isAlphanumeric(c) || strings.ContainsRune("'()+_,-./:=?", c)

@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// member is a name below a prompt that tells text from a picture.
+// member is a name below a prompt that distinguishes text from a picture.
 type member uint8
 
 const (

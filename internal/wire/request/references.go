@@ -7,7 +7,7 @@ import (
 )
 
 // All callers share a backend's account, which hands out whatever it keeps to
-// whoever names it. What the gate can't tell to be the caller's own may not be
+// whoever names it. What the gate can't know to be the caller's own may not be
 // named: the items of earlier answers, and the containers that tools ran in.
 
 // watch is where in a body something may be named that a backend keeps.
@@ -160,7 +160,7 @@ func (w *watched) itemType(quoted []byte) {
 	}
 }
 
-// named tells, of an object that has ended, whether it names something that a
+// named reports, of an object that has ended, whether it names something that a
 // backend keeps. An item without a type is a reference, but for a message; a
 // picture without its data is one, too.
 func (w *watched) named() bool {

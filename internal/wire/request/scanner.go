@@ -64,7 +64,7 @@ func (s *scanner) next() (span, *wire.Error) {
 	return at, nil
 }
 
-// separates tells whether c may stand between two tokens; the decoder has
+// separates reports whether c may stand between two tokens; the decoder has
 // already seen that it stands where it may.
 func separates(c byte) bool {
 	switch c {
