@@ -55,7 +55,7 @@ func WriteReady(w http.ResponseWriter, shared Shared) {
 	text := "ok"
 	if l, ok := shared.Limiter().(*failover.Limiter); ok {
 		if mode, away := l.Away(); away {
-			text = "ok, but the store of limits is away: " + mode.String()
+			text = "ok, but the rate-limit store is unavailable: " + mode.String()
 		}
 	}
 	writeHealth(w, text)

@@ -102,7 +102,7 @@ func TestKilledRedisUnderLoad(t *testing.T) {
 	s.Kill()
 	all.waitForStore(t, false)
 	l.more(t, 300)
-	if a := all[0].do("GET", "/readyz", "", ""); a.status != 200 || a.body != "ok, but the store of limits is away: local\n" {
+	if a := all[0].do("GET", "/readyz", "", ""); a.status != 200 || a.body != "ok, but the rate-limit store is unavailable: local\n" {
 		t.Errorf("readyz: %d %q", a.status, a.body)
 	}
 	if got := all[0].keyInfo(secretOf("carol")).limit("requests", "hour"); got.Limit != limit || got.Remaining > 2 {

@@ -78,7 +78,7 @@ func (c *call) listLimits() *Problem {
 		states, own, err := state.Peek(c.r.Context(), group)
 		if err != nil {
 			c.api.Logger.Error("looking at limits failed", zap.Error(err))
-			return problemf(http.StatusServiceUnavailable, "the store of limits, or of what was used, is away: the gate's log says why; try again")
+			return problemf(http.StatusServiceUnavailable, "the rate-limit store or the usage store is unavailable: the gate's log says why; try again")
 		}
 		page.Stale = page.Stale || own
 		now := time.Now()
