@@ -98,16 +98,16 @@ func TestErrorsOfKeyCommandsSayWhatToDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]string{
-		"key create alice":                 "one of this id already",
+		"key create alice":                 "one with this id already",
 		"key create":                       "expected one argument, the id of the key",
 		"key create a b":                   "expected one argument",
 		`key create bob --limit "3 pears"`: "limits",
 		"key create bob --env prod":        "live or test",
 		"key update alice":                 "say what by a flag",
-		"key update nobody --team x":       "none of this id",
+		"key update nobody --team x":       "none with this id",
 		"key rotate alice --grace soon":    "grace",
 		"key show nobody":                  `no key "nobody"`,
-		"key revoke nobody":                "none of this id",
+		"key revoke nobody":                "none with this id",
 		"team show nobody":                 "nobody",
 		"team update nobody":               "say what by a flag",
 	} {
