@@ -282,7 +282,7 @@ func TestTheStateTellsThatRedisIsAway(t *testing.T) {
 	if page := state[control.LimitPage](g, "limits"); !page.Stale || len(page.Data) != 1 || page.Data[0].Used != nil || page.Data[0].Remaining.String() != "4" {
 		t.Errorf("limits: %+v", page)
 	}
-	if out, errOut, code := pinegate(t, "limits", "--address", g.admin); code != 0 || !strings.Contains(errOut, "away") || !strings.Contains(out, "5 requests/day") {
+	if out, errOut, code := pinegate(t, "limits", "--address", g.admin); code != 0 || !strings.Contains(errOut, "unavailable") || !strings.Contains(out, "5 requests/day") {
 		t.Errorf("%d\n%s%s", code, out, errOut)
 	}
 	if out, errOut, code := pinegate(t, "doctor", "--address", g.admin); code != 1 || !strings.Contains(out, "SERIOUS  the rate-limit store is unavailable: until it is back limits go by `outage local`") {

@@ -111,7 +111,11 @@ func TestErrorsOfBackendsAreToldInTheCallersDialect(t *testing.T) {
 					t.Errorf("%s is %q, want %q", header, got, want)
 				}
 			}
-			if n := len(b.seen()) - seen; n != 1 {
+			most := 1
+			if name == "no answer at all" {
+				most = 2 // on a connection that had served another request
+			}
+			if n := len(b.seen()) - seen; n < 1 || n > most {
 				t.Errorf("the backend was sent %d requests", n)
 			}
 			after := g.usageOf("alice")
