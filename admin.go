@@ -34,7 +34,8 @@ func (*AdminHandler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.pinegate_admin", New: func() caddy.Module { return new(AdminHandler) }}
 }
 
-// Provision refuses a control plane without a key.
+// Provision sets up the control plane. It returns an error if there is no admin
+// key.
 func (h *AdminHandler) Provision(ctx caddy.Context) error {
 	if len(h.AdminKeys) == 0 {
 		return errors.New("pinegate_admin needs an admin_key; it is never open")
@@ -78,7 +79,7 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// ServeHTTP answers the request; it never calls next.
+// ServeHTTP answers every request; it never calls next.
 func (h *AdminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	h.admin.ServeHTTP(w, r)
 	return nil

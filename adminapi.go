@@ -11,10 +11,10 @@ import (
 )
 
 // AdminAPI is the gate's part of Caddy's own admin endpoint
-// (`admin.api.pinegate`): the control plane's API, see the package control, and
-// `GET /pinegate/ready`, which answers as `/readyz`.
-// Like all of that endpoint it asks for no key: whoever reaches it could as
-// well change the configuration.
+// (`admin.api.pinegate`): the API of package control, and the path
+// /pinegate/ready, which answers as /readyz does. Like the rest of that
+// endpoint it requires no key: whoever reaches it could change the
+// configuration as well.
 type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -41,8 +41,8 @@ func (*AdminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// adminReady answers `GET /pinegate/ready` as /readyz does, for health checks that
-// don't know the gate's port, such as that of an image.
+// adminReady answers `GET /pinegate/ready` as /readyz does, for health checks
+// without the gate's port, such as that of an image.
 func adminReady(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
@@ -60,8 +60,8 @@ func adminReady(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// runningApp returns the app of the configuration that runs now. Modules of the
-// admin API are made before any app is, and outlive them. The error is
+// runningApp returns the app of the running configuration. Modules of the admin
+// API are created before any app, and outlive all of them. The error is
 // [control.ErrStarting] while the first configuration has not started.
 func runningApp() (*App, error) {
 	if app := running.newest(); app != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
-// answering is a way to a backend that has an answer, metered.
+// answering is a Forwarder with a fixed answer, which it meters.
 type answering struct {
 	media, text string
 	pieces      int // in so many pieces, each of which is the text
@@ -47,7 +47,7 @@ func (a answering) Forward(_ context.Context, w http.ResponseWriter, _ *http.Req
 	return nil
 }
 
-// pieces gives a text so often, at each Read once.
+// pieces is a Reader of left times the text, one for each Read.
 type pieces struct {
 	text string
 	left int
@@ -61,7 +61,7 @@ func (p *pieces) Read(into []byte) (int, error) {
 	return copy(into, p.text), nil
 }
 
-// nowhere is a ResponseWriter that keeps nothing.
+// nowhere is a ResponseWriter that discards what is written.
 type nowhere struct {
 	header http.Header
 	n      int
@@ -87,8 +87,8 @@ const (
 		"models": [{"pattern": "m*", "limits": ["1000000000000 tokens/minute"], "price": "input 2 output 10"}],`
 )
 
-// allocations are those of a request by a gate whose app and limits are given, its
-// answer included, but for what its backend takes.
+// allocations returns the allocations of one request, its answer included, at a
+// gate with the given app and limits, without those of its backend.
 func allocations(t *testing.T, app, limits string, backend answering, body string) float64 {
 	t.Helper()
 	const key = "a-key-for-the-allocations-0001"
@@ -133,16 +133,16 @@ func allocations(t *testing.T, app, limits string, backend answering, body strin
 
 var (
 	chatAsked = `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"` + strings.Repeat("words ", 200) + `"}]}`
-	// Whoever asks for the usage gets it, so that as much comes as was sent.
+	// A caller who asks for the usage receives it, so it receives all that was sent.
 	streamAsked = `{"model":"m","max_tokens":9,"stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}`
 	chatGiven   = answering{"application/json", wholeChat, 1}
 )
 
 const memoryStore = `{"store":{"type":"memory"}}`
 
-// What a request allocates in the gate itself, four limits and a price included,
-// beside what its backend takes. Whoever needs more than this has a reason that
-// belongs into the commit; whoever needs less lowers it.
+// A request's allocations in the gate itself, four limits and a price included,
+// without those of its backend. A change that raises the bound states its reason in
+// the commit; one that needs less lowers it.
 func TestARequestAllocatesLittle(t *testing.T) {
 	most(t, 38, allocations(t, memoryStore, rates, chatGiven, chatAsked))
 }
@@ -161,8 +161,8 @@ func TestARequestOverRedisAllocatesLittle(t *testing.T) {
 	most(t, 125, allocations(t, app, quotas, chatGiven, chatAsked))
 }
 
-// What a stream allocates it allocates once: a hundred times as many events take no
-// more, whether the caller gets the usage that the gate asks for, or it is hidden.
+// A stream's allocations do not depend on its length: a hundred times as many events
+// take no more, whether the caller receives the usage that the gate asks for or not.
 func TestAnEventAllocatesNothing(t *testing.T) {
 	const event = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}` + "\n\n"
 	for name, asked := range map[string]string{

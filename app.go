@@ -20,8 +20,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// App is the pinegate app: what all gates of one Caddy share. It exists with
-// its defaults where it is not configured.
+// App is the pinegate app: the state that all gates of one Caddy share. It
+// exists with its defaults if it is not configured.
 type App struct {
 	config.App
 	appState
@@ -35,27 +35,27 @@ type appState struct {
 	store       *store.Store // nil: provisioning failed
 	storeConfig *store.Config
 
-	// What each key, team, model and backend was defined as: it is one thing
-	// by its id, in all sites.
+	// The configuration of each key, team, model and backend: an id means the
+	// same in all sites.
 	definitions map[definition][]byte
 
-	// The gates, and the backends of all of them, each name once, for the control
-	// plane.
+	// The gates, and the backends of all of them with unique names, for the
+	// control plane.
 	gateways []*handlers.Gateway
 	backends []*backendInfo
 
-	// The keys of each gate, to be watched once the configuration runs.
+	// The keys of each gate, which are watched once the configuration runs.
 	keyStores []*keys.Store
 
-	// Whether any gate takes keys that are made at runtime.
+	// Whether any gate takes runtime keys.
 	runtimeKeys bool
 
-	// The backends to ask for their models, by their names.
+	// The backends to poll for their models, by name.
 	discoveries map[string]*discovery.Discovery
-	stopAsking  func() // nil: nobody asks
+	stopAsking  func() // nil: not polling
 
 	prices     *pricing.Files // nil: no price files
-	stopPrices chan struct{}  // nil: nobody watches them
+	stopPrices chan struct{}  // nil: not watching
 }
 
 type definition struct{ kind, id string }
@@ -65,8 +65,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "pinegate", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision finds the store that this configuration shares with the one before.
-// It opens nothing: see [store.For].
+// Provision gets the store that this configuration shares with the previous
+// one. It opens nothing: see [store.For].
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.definitions = make(map[definition][]byte)
@@ -94,8 +94,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// Start opens the store and begins to watch the files that keys and prices come
-// from.
+// Start opens the store, and starts watching key and price files and polling
+// backends for their models.
 func (a *App) Start() error {
 	if err := a.store.Start(); err != nil {
 		return err
@@ -112,9 +112,9 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop ends what the app asks of backends. It closes nothing: requests may still
-// be in flight, and Caddy stops apps in no particular order. What there is to
-// close is closed with the last reference.
+// Stop stops polling backends. It closes nothing: requests may still be in
+// flight, and Caddy stops apps in no particular order. The store is closed with
+// its last reference.
 func (a *App) Stop() error {
 	running.remove(a)
 	if a.stopAsking != nil {
@@ -124,8 +124,8 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup drops the store. When the process exits, it ends the streams that outlived
-// the grace period first, so that they settle.
+// Cleanup drops the store. When the process exits, it first cancels the streams
+// that outlived the grace period, so that they settle.
 func (a *App) Cleanup() error {
 	a.unwatchPrices()
 	if a.store == nil {
@@ -158,7 +158,7 @@ func (a *App) define(kind, id string, value any) error {
 
 func (a *App) hideModels() bool { return a.Metrics != nil && a.Metrics.HideModels }
 
-// appFrom returns the app, made with its defaults where it is not configured.
+// appFrom returns the app, with its defaults if it is not configured.
 func appFrom(ctx caddy.Context) (*App, error) {
 	module, err := ctx.App("pinegate")
 	if err != nil {

@@ -81,27 +81,27 @@ func provisionBackend(ctx caddy.Context, app *App, b *config.Backend, maxBody in
 		return nil, err
 	}
 	capacity := capacityOf(b, maxBody)
-	capacity.Bytes = max(capacity.Bytes, app.storeConfig.Capacities[b.Name].Bytes) // of sites that differ in max_body
-	live.InitCapacity(capacity)                                                    // that of a configuration which runs stays until this one does
+	capacity.Bytes = max(capacity.Bytes, app.storeConfig.Capacities[b.Name].Bytes) // sites may differ in max_body
+	live.InitCapacity(capacity)                                                    // the capacity of a running configuration applies until this one starts
 	app.storeConfig.Capacities[b.Name] = capacity
 	app.addBackend(backend, transport, transport.Upstreams(proxy.Upstreams))
 	return backend, discover(app, b, backend, transport)
 }
 
-// Defaults of what a backend does not say.
+// Defaults of the options of a backend.
 const (
 	defaultFirstToken   = 5 * time.Minute
 	defaultIdle         = 2 * time.Minute
 	defaultQueueTimeout = 30 * time.Second
 )
 
-// queuedShare is the part of max_body, one in so many, that requests which wait may
-// hold on average: few are that large, and all of them together must not take the
-// machine's memory.
+// queuedShare is the divisor of max_body that gives the average size assumed
+// for a waiting request: few are that large, and all of them together must not
+// exhaust the machine's memory.
 const queuedShare = 10
 
-// capacityOf returns how many requests the backend takes, and how many wait, each of
-// at most maxBody bytes.
+// capacityOf returns how many requests the backend takes at a time, and how
+// many may wait, each of at most maxBody bytes.
 func capacityOf(b *config.Backend, maxBody int64) queue.Capacity {
 	return queue.Capacity{
 		Bytes:    max(maxBody, b.Queue*(maxBody/queuedShare)),
@@ -111,11 +111,11 @@ func capacityOf(b *config.Backend, maxBody int64) queue.Capacity {
 	}
 }
 
-// checkUpstreams refuses addresses outside dial_allow while loading, where they
-// stand in the config; names are judged when they are dialled.
+// checkUpstreams returns an error for addresses in the configuration outside
+// dial_allow. Names are checked when they are dialled.
 func checkUpstreams(proxy *reverseproxy.Handler, transport *backends.Transport) error {
 	if transport.API == "echo" {
-		return nil // answers by itself
+		return nil // needs no upstream
 	}
 	if len(proxy.Upstreams) == 0 && proxy.DynamicUpstreams == nil {
 		return errors.New("it has no upstream: say where it is, as in `backend vllm 127.0.0.1:8000`")
@@ -133,7 +133,7 @@ func checkUpstreams(proxy *reverseproxy.Handler, transport *backends.Transport) 
 }
 
 // isOpenAI reports whether a backend is OpenAI's or Azure's own: they cap chats
-// by another field than everybody else.
+// by another field than all others.
 func isOpenAI(proxy *reverseproxy.Handler) bool {
 	for _, upstream := range proxy.Upstreams {
 		host, _, err := net.SplitHostPort(upstream.Dial)
@@ -148,8 +148,8 @@ func isOpenAI(proxy *reverseproxy.Handler) bool {
 	return false
 }
 
-// modelNames lists the models that the config names, for `/v1/models`, and the
-// names and patterns that metrics may use as labels.
+// modelNames returns the models that the configuration names, for `/v1/models`,
+// and the names and patterns that metrics may use as labels.
 func (h *Handler) modelNames(served []*routing.Backend) (models []wire.Model, labels []pattern.Pattern) {
 	listed := make(map[string]bool)
 	add := func(p pattern.Pattern, owner string) {

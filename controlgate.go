@@ -11,11 +11,11 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 )
 
-// errNoRuntimeKeys says what to do where keys that are made at runtime would open
-// nothing.
+// errNoRuntimeKeys is returned if no gate takes runtime keys. It names the
+// missing option.
 var errNoRuntimeKeys = errors.New("no gate takes keys that are made at runtime: write `keys store` into its pinegate block")
 
-// controlPlane is a configuration as the control plane operates it.
+// controlPlane implements the control plane of a configuration.
 type controlPlane struct{ *App }
 
 // Registry implements [control.Gate].

@@ -26,8 +26,8 @@ type backendInfo struct {
 	upstreams []string
 }
 
-// addBackend adds a backend to those of the control plane. One that several gates have
-// is the same in all of them.
+// addBackend adds a backend for the control plane, once if several gates have
+// it: it is the same in all of them.
 func (a *App) addBackend(b *routing.Backend, transport *backends.Transport, upstreams []string) {
 	if !slices.ContainsFunc(a.backends, func(other *backendInfo) bool { return other.Name == b.Name }) {
 		a.backends = append(a.backends, &backendInfo{b, transport, upstreams})
@@ -55,7 +55,7 @@ func (a controlPlane) Rules(kind limiter.ScopeKind, from string) iter.Seq[*limit
 	}
 }
 
-// rulesFrom yields rules in the order of their ids, from one on.
+// rulesFrom yields rules in the order of their ids, beginning at from.
 func rulesFrom(byID map[string][]*limiter.Rule, from string) iter.Seq[*limiter.Rule] {
 	return func(yield func(*limiter.Rule) bool) {
 		for _, id := range slices.Sorted(maps.Keys(byID)) {
@@ -71,8 +71,8 @@ func rulesFrom(byID map[string][]*limiter.Rule, from string) iter.Seq[*limiter.R
 	}
 }
 
-// keyRules yields the limits of the keys by themselves. They are made as they are
-// listed: most keys are never seen by this gate.
+// keyRules yields the limits of keys without those of their teams. It creates
+// the rules as it yields them: most keys are never used at this gate.
 func (a controlPlane) keyRules(from string) iter.Seq[*limiter.Rule] {
 	return func(yield func(*limiter.Rule) bool) {
 		for _, same := range a.keys(from) {
@@ -89,7 +89,7 @@ func (a controlPlane) keyRules(from string) iter.Seq[*limiter.Rule] {
 	}
 }
 
-// addRules adds those whose counters are not in the list yet.
+// addRules appends the rules of more whose counters are not in list yet.
 func addRules(list, more []*limiter.Rule) []*limiter.Rule {
 	for _, rule := range more {
 		if !slices.ContainsFunc(list, func(r *limiter.Rule) bool { return r.Name() == rule.Name() }) {
@@ -105,8 +105,8 @@ type gateKey struct {
 	key     *keys.Key
 }
 
-// keys yields the ids of all keys in their order, from one on, each with what it is
-// at the gates that take it. The slice is good until the next one.
+// keys yields the ids of all keys in order, beginning at from, each with the
+// keys at the gates that take it. The slice is valid until the next iteration.
 func (a controlPlane) keys(from string) iter.Seq2[string, []gateKey] {
 	return func(yield func(string, []gateKey) bool) {
 		left := make([][]*keys.Key, len(a.gateways))
@@ -138,8 +138,8 @@ func (a controlPlane) keys(from string) iter.Seq2[string, []gateKey] {
 	}
 }
 
-// teamRules are the limits of the teams that are declared, by their ids. The
-// configuration's win over those that were made at runtime.
+// teamRules returns the limits of the declared teams, by id. Those of the
+// configuration override those created at runtime.
 func (a controlPlane) teamRules() map[string][]*limiter.Rule {
 	byID := make(map[string][]*limiter.Rule)
 	for _, team := range a.runtimeTeams() {
@@ -165,7 +165,7 @@ func (a controlPlane) runtimeTeams() []*registry.Team {
 	return reg.Snapshot().Teams()
 }
 
-// modelRules are the limits of the model blocks, by their patterns.
+// modelRules returns the limits of the model blocks, by pattern.
 func (a controlPlane) modelRules() map[string][]*limiter.Rule {
 	byPattern := make(map[string][]*limiter.Rule)
 	for _, g := range a.gateways {
@@ -204,9 +204,8 @@ func (a controlPlane) Backends(now time.Time) []control.Backend {
 	return list
 }
 
-// show returns the state of a backend. Of what it was asked for, models that
-// are hidden have no name; those that the configuration or the backend itself names
-// have.
+// show returns the state of a backend. hideModels hides the names of models in
+// cooldowns; those that the configuration or the backend itself lists stay.
 func (b *backendInfo) show(now time.Time, hideModels bool) control.Backend {
 	live := b.State.Snapshot(now)
 	shown := control.Backend{
@@ -302,8 +301,8 @@ func (a controlPlane) Status(ctx context.Context) control.Status {
 	}
 }
 
-// storeState reports whether the stores answer: that of usage, and that which gates
-// share.
+// storeState returns whether the stores are available: that of usage, and that
+// shared with other gates.
 func (a controlPlane) storeState(ctx context.Context) control.Store {
 	s := control.Store{Type: a.Store.Kind()}
 	shared := a.store.Shared()
@@ -322,7 +321,7 @@ func (a controlPlane) storeState(ctx context.Context) control.Store {
 	return s
 }
 
-// gates is how many share the limits.
+// gates returns the number of gates that share the limits.
 func (a controlPlane) gates() int {
 	if guarded, ok := a.store.Shared().Limiter().(*failover.Limiter); ok {
 		return guarded.Gates()
@@ -340,7 +339,7 @@ func (a controlPlane) countKeys() (n int) {
 	return n
 }
 
-// version is that of this module in the binary.
+// version returns the version of this module in the binary.
 func version() string {
 	const module = "github.com/amanycodes/pine-gate"
 	info, ok := debug.ReadBuildInfo()

@@ -104,7 +104,7 @@ func TestLimitsOfTeamsModelsAndBackendsComeInTheOrderOfTheirNames(t *testing.T) 
 	}
 }
 
-// A page of the limits of many keys takes what its own take, wherever it begins.
+// The cost of a page of the limits of many keys depends on its length alone.
 func TestAPageOfManyKeysMakesNoRulesOfOthers(t *testing.T) {
 	const many = 20_000
 	configs := make([]keys.Config, many)

@@ -13,8 +13,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/config"
 )
 
-// discover has the backend asked for its models once the configuration runs. One
-// that several gates have is asked once.
+// discover registers the backend to be polled for its models once the
+// configuration runs. A backend of several gates is polled once.
 func discover(app *App, b *config.Backend, backend *routing.Backend, transport *backends.Transport) error {
 	every, err := discoverEvery(b, transport)
 	if err != nil || every == 0 {
@@ -35,7 +35,8 @@ func discover(app *App, b *config.Backend, backend *routing.Backend, transport *
 	return nil
 }
 
-// discoverEvery is how often the backend is asked for its models, 0 for never.
+// discoverEvery returns the interval at which the backend is polled for its
+// models, 0 for never.
 func discoverEvery(b *config.Backend, transport *backends.Transport) (time.Duration, error) {
 	every := time.Duration(b.Discover)
 	switch {
@@ -49,7 +50,7 @@ func discoverEvery(b *config.Backend, transport *backends.Transport) (time.Durat
 	return discovery.DefaultInterval, nil
 }
 
-// askBackends begins to ask the backends for their models.
+// askBackends starts polling the backends for their models.
 func (a *App) askBackends() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var asking sync.WaitGroup

@@ -18,7 +18,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Defaults of what a gate does not say.
+// Defaults of the options of a gate.
 const (
 	defaultMaxBody       = 10_000_000 // bytes
 	defaultMaxStream     = 30 * time.Minute
@@ -26,8 +26,8 @@ const (
 	defaultReserveOutput = 4096 // tokens
 )
 
-// Handler is the gate (`http.handlers.pinegate`). It answers every request
-// that reaches it: what it does not know is refused, never passed on.
+// Handler is the gate (`http.handlers.pinegate`). It answers every request that
+// reaches it: unknown paths are refused, never passed on.
 type Handler struct {
 	config.Gate
 	handlerState
@@ -44,7 +44,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.pinegate", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision turns the configuration into a gateway.
+// Provision builds the gateway of the configuration.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	app, err := appFrom(ctx)
 	if err != nil {
@@ -99,8 +99,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// ServeHTTP answers the request; it never calls next: what the gate does not
-// know is refused.
+// ServeHTTP answers every request; it never calls next: the gate refuses
+// unknown paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	h.gateway.ServeHTTP(w, r)
 	return nil
@@ -115,7 +115,8 @@ func (h *Handler) Cleanup() error {
 	return nil
 }
 
-// policy turns teams, models and default limits into rules.
+// policy returns the policy of the configuration: teams, models and default
+// limits.
 func (h *Handler) policy(app *App) (*handlers.Policy, error) {
 	p := &handlers.Policy{Teams: make(map[string]*handlers.Team), Defaults: h.Limits, Prices: app.prices}
 	for _, c := range h.Teams {
@@ -152,7 +153,7 @@ func (h *Handler) policy(app *App) (*handlers.Policy, error) {
 	return p, nil
 }
 
-// rules makes the counters of a scope's limits.
+// rules returns the counters of the limits of a scope.
 func rules(kind limiter.ScopeKind, id string, limits []limiter.Limit) ([]*limiter.Rule, error) {
 	if err := config.CheckLimits(limits); err != nil {
 		return nil, err

@@ -25,8 +25,8 @@ func (h *Handler) keyStore(ctx caddy.Context, app *App) (*keys.Store, error) {
 }
 
 // newKeyStore returns a store of keys that resolves placeholders with Caddy's
-// replacer and logs changes and errors. It refuses keys that open the administration
-// of another store of the app.
+// replacer and logs changes and errors. It returns an error if one of its keys
+// is an admin key of another store of the app, or the other way round.
 func newKeyStore(logger *zap.Logger, app *App, c keys.StoreConfig) (*keys.Store, error) {
 	replacer := caddy.NewReplacer()
 	c.Resolve = func(placeholder string) (string, error) {

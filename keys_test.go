@@ -9,7 +9,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// Whoever was given a caller's key of one site must not administer another.
+// The holder of a caller's key of one site must not administer another.
 func TestACallersKeyOfOneSiteOpensNoOther(t *testing.T) {
 	secret := "sha256:" + strings.Repeat("ab", 32)
 	other := "sha256:" + strings.Repeat("cd", 32)

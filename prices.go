@@ -9,10 +9,10 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// pricePoll is how often price files are looked at.
+// pricePoll is how often price files are checked for changes.
 const pricePoll = 2 * time.Second
 
-// provisionPrices reads the price files, so that nonsense in one is an error of
+// provisionPrices reads the price files, so that an invalid one is an error of
 // the configuration.
 func (a *App) provisionPrices() error {
 	if len(a.Prices) == 0 {
@@ -31,7 +31,7 @@ func (a *App) provisionPrices() error {
 	return err
 }
 
-// watchPrices reads the files again when they change, until unwatchPrices.
+// watchPrices starts rereading the files when they change, until unwatchPrices.
 func (a *App) watchPrices() {
 	if a.prices == nil {
 		return
@@ -58,7 +58,7 @@ func (a *App) watchPrices() {
 	}(a.stopPrices)
 }
 
-// unwatchPrices ends watchPrices. Requests in flight keep the price they were
+// unwatchPrices stops watchPrices. Requests in flight keep the price they were
 // admitted with.
 func (a *App) unwatchPrices() {
 	if a.stopPrices != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/pattern"
 )
 
-// routes makes the routes of the gate, whose backends have been provisioned.
+// routes returns the routes of the gate. backends must have been provisioned.
 func (h *Handler) routes(backends []*routing.Backend) ([]*routing.Route, error) {
 	byName := make(map[string]*routing.Backend, len(backends))
 	for _, b := range backends {
@@ -32,7 +32,7 @@ func (h *Handler) routes(backends []*routing.Backend) ([]*routing.Route, error) 
 	return routes, nil
 }
 
-// provisionRoute checks a route and finds its backends.
+// provisionRoute checks a route and resolves its backends.
 func provisionRoute(c config.Route, backends map[string]*routing.Backend) (*routing.Route, error) {
 	route := &routing.Route{Attempts: c.Attempts}
 	var err error
@@ -71,7 +71,7 @@ func provisionRoute(c config.Route, backends map[string]*routing.Backend) (*rout
 	return route, nil
 }
 
-// isName reports whether the text can be a model's name, or is none at all.
+// isName reports whether the text is empty or can be a model's name.
 func isName(text string) bool {
 	if text == "" {
 		return true

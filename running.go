@@ -6,8 +6,8 @@ import (
 )
 
 // running holds the apps that have started and not stopped. Caddy's active
-// context is that of a new configuration only once all of its apps have started,
-// when its listeners have answered for a while.
+// context becomes that of a new configuration only once all of its apps have
+// started, when its listeners have served for a while.
 var running runningApps
 
 type runningApps struct {
@@ -27,8 +27,8 @@ func (r *runningApps) remove(app *App) {
 	r.apps = slices.DeleteFunc(r.apps, func(a *App) bool { return a == app })
 }
 
-// newest returns the app that started last, or nil if none runs. While a reload
-// is under way two of them run.
+// newest returns the app that started last, or nil if none runs. During a
+// reload two of them run.
 func (r *runningApps) newest() *App {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 )
 
 // Caddy opens its admin endpoint, and listeners, before the apps of its first
-// configuration have started. Who asks then is asked to come back.
+// configuration have started. Requests then get a Retry-After.
 func TestTheAdminEndpointSaysThatTheGateIsStarting(t *testing.T) {
 	if _, err := runningApp(); !errors.Is(err, control.ErrStarting) {
 		t.Fatalf("before the start: %v", err)

@@ -13,9 +13,9 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// Admin answers the control plane, on a listener of its own: its API, usage,
-// health, metrics and the dashboard. All needs an admin key but health and the
-// dashboard's files, which hold nothing of the gate's.
+// Admin serves the control plane, on its own listener: its API, usage, health,
+// metrics and the dashboard. Everything needs an admin key except health and
+// the dashboard's files, which contain no data of the gate.
 type Admin struct {
 	Shared    Shared
 	Starting  func() bool // see [ready]
@@ -28,7 +28,7 @@ type Admin struct {
 	Dashboard *dashboard.Dashboard
 }
 
-// ServeHTTP answers every request: what it does not know is refused.
+// ServeHTTP answers every request; it refuses unknown paths.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := newRequestID(time.Now())
 	w.Header().Set("X-Request-Id", id)

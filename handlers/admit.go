@@ -8,8 +8,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// admit reserves room under every limit that applies, in one step: of the key, its
-// team, the model, and the first candidate with room.
+// admit reserves room, in one step, under all limits that apply: those of the
+// key, its team and the model, and those of the first candidate with room.
 func (q *request) admit() *wire.Error {
 	q.policy = q.g.Policy.model(q.parsed.Model)
 	for i := range q.candidates {
@@ -37,9 +37,9 @@ func (q *request) admit() *wire.Error {
 	return wire.Errorf(wire.KindOverloaded, "")
 }
 
-// limits returns what the request may use, for the limiter. It reports whether
-// each candidate to which a budget applies has a price for all that is asked for:
-// to leave out one without would be a silent change of route.
+// limits returns the request to the limiter. priced reports whether each
+// candidate under a budget has a price for everything that is asked for:
+// leaving out one without a price would silently change the route.
 func (q *request) limits() (asks limiter.Request, priced bool) {
 	asks = limiter.Request{
 		ID:         q.id,
@@ -59,7 +59,7 @@ func (q *request) limits() (asks limiter.Request, priced bool) {
 		if price := q.candidates[i].Price; price != nil {
 			var cost, rate int64
 			cost, rate, known = price.Most(q.priceable())
-			// One reservation holds for all candidates: the dearest one's.
+			// One reservation covers all candidates: it uses the highest price.
 			asks.InputCost = max(asks.InputCost, cost)
 			asks.OutputPrice = max(asks.OutputPrice, rate)
 		}
@@ -70,7 +70,7 @@ func (q *request) limits() (asks limiter.Request, priced bool) {
 	return asks, priced
 }
 
-// setOutput sets what the answers are expected to be, and what they may be at most.
+// setOutput sets the expected output of all answers and its maximum, in tokens.
 func (q *request) setOutput(asks *limiter.Request) {
 	n, answer := q.parsed.N, q.g.ReserveOutput
 	asks.MaxOutput = -1
@@ -88,11 +88,11 @@ func (q *request) setOutput(asks *limiter.Request) {
 	asks.Output = times(answer, n)
 }
 
-// outputCap returns the cap of one answer by the request and the gate, -1 if
-// neither has one.
+// outputCap returns the cap of one answer in tokens, the lower of the request's
+// and the gate's; -1 if neither has one.
 func (q *request) outputCap() int64 {
 	if !q.endpoint.Capped() {
-		return q.parsed.Cap // which means nothing there, and is left as it is
+		return q.parsed.Cap // it has no effect there, and stays unchanged
 	}
 	if q.g.MaxOutput > 0 && (q.parsed.Cap < 0 || q.parsed.Cap > q.g.MaxOutput) {
 		return q.g.MaxOutput
@@ -100,8 +100,8 @@ func (q *request) outputCap() int64 {
 	return q.parsed.Cap
 }
 
-// estimateInput returns the tokens of the input, estimated before a backend counts
-// them.
+// estimateInput returns the estimated input in tokens, before a backend counts
+// it.
 func (q *request) estimateInput() int64 {
 	if q.g.CountTokens == nil {
 		return q.parsed.EstimateInput()
@@ -109,8 +109,8 @@ func (q *request) estimateInput() int64 {
 	return q.parsed.CountInput(q.endpoint, q.body, q.g.CountTokens)
 }
 
-// joined returns a and b in one slice. It appends both to space if neither is
-// empty, and changes neither.
+// joined returns a and b in one slice, and changes neither. It appends both to
+// space if neither is empty.
 func joined(space, a, b []*limiter.Rule) []*limiter.Rule {
 	switch {
 	case len(b) == 0:
@@ -130,7 +130,7 @@ func hasUnit(rules []*limiter.Rule, unit limiter.Unit) bool {
 	return false
 }
 
-// times returns a·b of two amounts that are not negative, bounded: an overflow must
+// times returns a·b for non-negative amounts, at most 1<<60: an overflow must
 // never look small.
 func times(a, b int64) int64 {
 	const most = 1 << 60
@@ -140,7 +140,7 @@ func times(a, b int64) int64 {
 	return a * b
 }
 
-// refusalError returns a refusal by a limit in the words of the dialects.
+// refusalError returns the caller's error for a refusal by a limit.
 func refusalError(r *limiter.Refusal, model string) *wire.Error {
 	kind := wire.KindRateLimited
 	limit := r.Rule.Limit

@@ -7,8 +7,8 @@ import (
 	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
-// What can't be capped is reserved in full, whatever cap stands in the request
-// or the configuration: no backend would keep it.
+// Output that cannot be capped is reserved in full, whatever cap the request or the
+// configuration has: no backend would respect it.
 func TestAnswersThatCantBeCappedReserveAllThatIsExpected(t *testing.T) {
 	for _, test := range []struct {
 		endpoint          wire.Endpoint

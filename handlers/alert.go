@@ -9,14 +9,14 @@ import (
 
 // Alerts configures the alerts on quotas and budgets.
 type Alerts struct {
-	Percents []int           // that are alerted on when they are passed
+	Percents []int           // of a limit, each of which raises an alert when it is passed
 	Budgets  *alerts.Budgets // outlives the configuration
-	Webhook  *alerts.Webhook // outlives it, too
+	Webhook  *alerts.Webhook // outlives the configuration
 }
 
-// alert sends an alert for each quota that passes a percentage by what the request
-// is charged. For a request that was refused, charged is nil: its states may show
-// what other gates have used.
+// alert sends an alert for each quota that passes a percentage by the charge of
+// the request. charged is nil for a request that was refused: its states may
+// show the usage of other gates.
 func (q *request) alert(states []limiter.State, charged *limiter.Usage) {
 	if q.g.Alerts == nil {
 		return
@@ -32,7 +32,7 @@ func (q *request) alert(states []limiter.State, charged *limiter.Usage) {
 	}
 }
 
-// alertOn alerts on a request that is about to be settled.
+// alertOn sends the alerts of a request that is about to be settled.
 func (s *settlement) alertOn(charged *limiter.Usage) {
 	if s.g.Alerts == nil {
 		return

@@ -26,12 +26,12 @@ type attempt struct {
 	end         context.CancelCauseFunc
 	cancelCause error // set if the gate cancelled the attempt; otherwise undefined
 
-	firstToken time.Duration // since the request's start, without waits; 0: none came
-	drained    bool          // read on for a caller who left
+	firstToken time.Duration // since the request's start, without time in queues; 0: none received
+	drained    bool          // the answer was read on after the caller left
 }
 
-// attempt makes one attempt at the current candidate, at which the request has a
-// turn. It returns nil once an answer has been written.
+// attempt makes one attempt at the current candidate, at which the request
+// holds a turn. It returns nil once an answer has been written.
 func (s *settlement) attempt(ctx context.Context) error {
 	s.attempts++
 	s.failure = nil
@@ -62,8 +62,9 @@ func (s *settlement) attempt(ctx context.Context) error {
 	return err
 }
 
-// context returns the context of the attempt, which can be ended without the
-// request, and must be. That of a backend that is drained outlives the caller.
+// context returns the context of the attempt and the function that cancels it
+// without the request, which must be called. If the backend is drained, the
+// context outlives the caller.
 func (a *attempt) context(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	if a.chosen.Drain > 0 {
 		return a.outlive(ctx, a.chosen.Drain)
@@ -71,8 +72,8 @@ func (a *attempt) context(ctx context.Context) (context.Context, context.CancelC
 	return context.WithCancelCause(ctx)
 }
 
-// prepare sets up what is sent, the meter of the answer and the watch over it. It
-// returns where the answer is written.
+// prepare sets up the upstream request, the meter of the answer and the
+// watchdog. It returns the writer for the answer.
 func (a *attempt) prepare() http.ResponseWriter {
 	s, chosen := a.settlement, a.chosen
 	asksUsage := s.asksUsage(chosen)
@@ -111,7 +112,8 @@ func (a *attempt) prepare() http.ResponseWriter {
 	return s.w
 }
 
-// onFirst is called when the first of the answer comes.
+// onFirst records the latency. It is called when the first byte of the answer
+// arrives.
 func (a *attempt) onFirst() {
 	now := time.Now()
 	took := now.Sub(a.began)
@@ -122,8 +124,8 @@ func (a *attempt) onFirst() {
 	}
 }
 
-// onComplete is called before the last bytes of an answer are released, and
-// settles it. The answer that is drained has nobody to be released to.
+// onComplete settles a complete answer. It is called before the last bytes are
+// released; a drained answer has no caller to release them to.
 func (a *attempt) onComplete() {
 	if a.callerLeft() {
 		a.settle(usage.ClientClosed)
@@ -132,34 +134,35 @@ func (a *attempt) onComplete() {
 	a.settle(usage.OK)
 }
 
-// onRefused is called before a backend's error is passed on, and settles it.
+// onRefused settles a backend's error. It is called before the error is passed
+// on.
 func (a *attempt) onRefused() { a.settle(usage.UpstreamError) }
 
-// onBroken is called when a stream breaks off, and returns what ends it for the
-// caller; nil if the caller left.
+// onBroken returns the error that ends a broken stream for the caller, or nil
+// if the caller left.
 func (a *attempt) onBroken(err error) *wire.Error {
 	if a.r.Context().Err() != nil {
 		return nil //nolint:nilerr // nobody reads it
 	}
 	if cause := context.Cause(a.ctx); cause != nil {
-		err = cause // of which net/http may say only that it was cancelled
+		err = cause // net/http may report only that it was cancelled
 	}
 	a.failure = err
 	return failureError(a.ctx, err)
 }
 
-// observe records what the attempt shows of the backend. The context is the
-// request's.
+// observe records what the attempt shows about the backend. ctx is the
+// request's context.
 func (a *attempt) observe(ctx context.Context, err error) {
 	e := &a.upstream
 	if err == nil && a.failure == nil {
-		// The caller left, which reverse_proxy calls no error. A failure that is
-		// set already is a stream's that broke off: see onBroken.
+		// reverse_proxy returns no error if the caller left. If a stream broke off,
+		// onBroken has set the failure.
 		a.failure = e.Err
 	}
 	a.dispatched = a.dispatched || e.Dispatched
 	if answered := e.Status != 0; answered || err != nil && ctx.Err() == nil {
-		a.chosen.Metrics.Reached(answered) // an attempt that was given up proves neither
+		a.chosen.Metrics.Reached(answered) // a cancelled attempt proves neither
 	}
 	if err != nil && e.RoundTrips == 0 && ctx.Err() == nil {
 		a.chosen.State.Unreachable(time.Now()) // no upstream of the pool is healthy
@@ -167,7 +170,7 @@ func (a *attempt) observe(ctx context.Context, err error) {
 	a.log(err)
 }
 
-// edit returns what must be changed in the request for a candidate.
+// edit returns the changes of the request body for a candidate.
 func (s *settlement) edit(chosen *routing.Candidate) wirerequest.Edit {
 	edit := wirerequest.Edit{Cap: -1, IncludeUsage: s.asksUsage(chosen)}
 	edit.ContinuousUsage = edit.IncludeUsage && chosen.ContinuousUsage
@@ -180,8 +183,9 @@ func (s *settlement) edit(chosen *routing.Candidate) wirerequest.Edit {
 	return edit
 }
 
-// cap returns the cap of one answer that is sent: the caller's, or less if the gate
-// has a cap of its own or a quota is nearly used up; -1 for none.
+// cap returns the cap of one answer that is sent to the backend: the caller's,
+// or a lower one if the gate has its own cap or a quota is nearly used up; -1
+// for none.
 func (s *settlement) cap() int64 {
 	agreed := s.outputCap()
 	if lowered := s.reservation.Cap(); lowered >= 0 && (agreed < 0 || lowered < agreed) {
@@ -190,7 +194,8 @@ func (s *settlement) cap() int64 {
 	return agreed
 }
 
-// asksUsage reports whether a stream is asked for its usage.
+// asksUsage reports whether the gate asks the backend to report a stream's
+// usage.
 func (s *settlement) asksUsage(chosen *routing.Candidate) bool {
 	return s.parsed.Stream && chosen.IncludeUsage && s.endpoint.AsksUsage()
 }

@@ -14,10 +14,10 @@ import (
 )
 
 // authenticate finds the caller's key and checks that it may be used here and
-// now. Unknown, malformed, expired and disabled keys get the same
-// answer: one that differs would show which secrets exist. Where keys that
-// are made at runtime can't be asked for, nobody is called unknown: a client that
-// gets a 401 gives up for good.
+// now. Unknown, malformed, expired and disabled keys get the same answer: a
+// different one would show which secrets exist. While runtime keys cannot be
+// looked up, no key is refused as unknown: a client that gets a 401 gives up
+// for good.
 func (q *request) authenticate() *wire.Error {
 	ring := q.g.Keys.Current()
 	err := identify(q.g.Throttle, q.r, func(h keys.Hash) *wire.Error {
@@ -45,8 +45,8 @@ func (q *request) authenticate() *wire.Error {
 	return nil
 }
 
-// authenticateAdmin lets the holder of an admin key through. A caller's key is
-// known but not allowed; anything else is as unknown as anywhere.
+// authenticateAdmin accepts admin keys only. A valid caller's key is refused as
+// not allowed, anything else as unknown, as on all endpoints.
 func authenticateAdmin(store *keys.Store, t *throttle.Throttle, r *http.Request, now time.Time) *wire.Error {
 	ring := store.Current()
 	if !ring.HasAdmin() {
@@ -63,10 +63,10 @@ func authenticateAdmin(store *keys.Store, t *throttle.Throttle, r *http.Request,
 	})
 }
 
-// identify asks the throttle, takes the credential out of a request and judges
-// it by its hash. An address that has used up its failures is refused unseen,
-// but for a key that was good from there within the hour: one bad client must
-// not lock out the others behind its address.
+// identify checks the throttle, takes the credential from the request and
+// passes its hash to judge. An address that has used up its failures is refused
+// unread, except with a key that was accepted from there within the hour: one
+// bad client must not lock out the others behind its address.
 func identify(t *throttle.Throttle, r *http.Request, judge func(keys.Hash) *wire.Error) *wire.Error {
 	addr := ClientAddr(r)
 	secret, err := credential(r)
@@ -94,7 +94,7 @@ func identify(t *throttle.Throttle, r *http.Request, judge func(keys.Hash) *wire
 	return err
 }
 
-// ClientAddr is the caller's address as Caddy sees it, which honours
+// ClientAddr returns the caller's address as Caddy determines it, which honours
 // `trusted_proxies` and no other header.
 func ClientAddr(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
@@ -110,8 +110,8 @@ func ClientAddr(r *http.Request) netip.Addr {
 // SawUntrustedProxy reports whether [request.warnForwarded] has found one.
 func (g *Gateway) SawUntrustedProxy() bool { return g.warnedForwarded.Load() }
 
-// warnForwarded says once that a proxy in front is not trusted: then all
-// callers behind it share one address, and so one throttle.
+// warnForwarded logs once that a proxy in front is not trusted: all callers
+// behind it then share one address, and so one throttle.
 func (q *request) warnForwarded() {
 	if q.r.Header.Get("X-Forwarded-For") == "" || q.g.warnedForwarded.Load() {
 		return

@@ -15,19 +15,19 @@ import (
 	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 )
 
-// A body that has taken longer than bodyGrace must have come at bodyPace bytes
-// a second on average. Caddy's idle timeout ends a body that stands still; this
-// ends one that trickles and would hold its memory for hours.
+// A body that takes longer than bodyGrace must arrive at bodyPace bytes a
+// second on average. Caddy's idle timeout ends a body that stalls; this ends
+// one that trickles and would hold its memory for hours.
 const (
 	bodyGrace = 15 * time.Second
 	bodyPace  = 1 << 10
 )
 
-// firstRead bounds what is set aside for a body whose length is only claimed,
-// or not known: memory follows what has really come.
+// firstRead bounds in bytes the buffer that is allocated for a body whose
+// length is only claimed, or not known: memory follows what has arrived.
 const firstRead = 64 << 10
 
-// readRequest reads the body and what the gate has to know of it.
+// readRequest reads the body and parses what the gate needs of it.
 func (q *request) readRequest() *wire.Error {
 	form, err := q.checkContent()
 	if err != nil {
@@ -47,8 +47,8 @@ func (q *request) readRequest() *wire.Error {
 	return err
 }
 
-// checkContent refuses content types and encodings that a backend might read
-// differently than the gate does, and reports whether the body is a form.
+// checkContent refuses content types and encodings that a backend might
+// interpret differently, and reports whether the body is a form.
 func (q *request) checkContent() (form bool, err *wire.Error) {
 	h := q.r.Header
 	if len(h["Content-Type"]) > 1 || len(h["Content-Encoding"]) > 1 {
@@ -58,7 +58,7 @@ func (q *request) checkContent() (form bool, err *wire.Error) {
 		return false, wire.Errorf(wire.KindMediaType, "Request bodies must not be compressed.")
 	}
 	if h.Get("Content-Type") == "application/json" && !q.endpoint.Form() {
-		return false, nil // what nearly everybody sends
+		return false, nil // the common case
 	}
 	media, params, parseErr := mime.ParseMediaType(h.Get("Content-Type"))
 	switch {
@@ -92,7 +92,7 @@ func readBody(r *http.Request, limit int64) ([]byte, *wire.Error) {
 	if size < 0 || size > firstRead {
 		size = firstRead
 	}
-	body := make([]byte, 0, size+1) // one more, to see the end without growing
+	body := make([]byte, 0, size+1) // one more, to reach the end without growing
 	start := time.Now()
 	for {
 		n, err := r.Body.Read(body[len(body):cap(body)])
@@ -114,8 +114,8 @@ func readBody(r *http.Request, limit int64) ([]byte, *wire.Error) {
 	}
 }
 
-// grow doubles the room, but goes to the claimed length at once when a quarter
-// of that has really come.
+// grow doubles the capacity, but goes to the claimed length at once when a
+// quarter of that has arrived.
 func grow(body []byte, claimed int64) []byte {
 	room := 2 * int64(cap(body))
 	if claimed > int64(cap(body)) && claimed <= 2*room {
@@ -126,14 +126,14 @@ func grow(body []byte, claimed int64) []byte {
 	return bigger
 }
 
-// readError returns what a failed read means for the caller.
+// readError returns the caller's error for a failed read.
 func readError(err error, limit int64) *wire.Error {
 	var timeout net.Error
 	var maxBytes *http.MaxBytesError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return wire.Errorf(wire.KindBodyTimeout, "")
-	case errors.As(err, &maxBytes): // Caddy's request_body stands before the gate
+	case errors.As(err, &maxBytes): // from Caddy's request_body in front of the gate
 		return tooLarge(min(limit, maxBytes.Limit))
 	}
 	var handlerErr caddyhttp.HandlerError

@@ -9,12 +9,12 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// soundRate is the bytes a second of sound to be transcribed has at least: 16
-// kbit/s, the lowest usual rate of speech. The gate does not decode uploads, so
-// that this bounds how long they may be.
+// soundRate is the fewest bytes that a second of audio to be transcribed takes:
+// 16 kbit/s, the lowest usual rate of speech. The gate does not decode uploads;
+// this bounds how long they may be.
 const soundRate = 2000
 
-// priceable returns what the request asks for, as far as it has a price.
+// priceable returns what the request asks for that has a price.
 func (q *request) priceable() pricing.Asked {
 	asked := pricing.Asked{Input: q.input, Media: q.parsed.Images > 0, Tier: q.parsed.Tier}
 	if q.endpoint == wire.Transcriptions || q.endpoint == wire.Translations {
@@ -23,9 +23,9 @@ func (q *request) priceable() pricing.Asked {
 	return asked
 }
 
-// assumedCost returns what budgets are charged for an answer whose price turned out
-// to be unknown, in nano-USD: by the dearest rates that are known. It must not pass
-// for nothing.
+// assumedCost returns what budgets are charged, in nano-USD, for an answer
+// whose price turned out to be unknown: by the highest known rates. Such an
+// answer must not be free.
 func (q *request) assumedCost(chosen *routing.Candidate, t wire.Tokens) int64 {
 	if chosen.Price == nil {
 		return 0 // then no budget applies

@@ -9,10 +9,10 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// credential finds the key that a request carries. Some clients send the same
-// one in two carriers; two different ones are refused, since a gate and a
-// backend could take one each. A key in the query string is refused too: URLs
-// stand in logs.
+// credential returns the key that a request carries. Some clients send the same
+// key in two headers; two different ones are refused, since a gate and a
+// backend could each read another one. A key in the query string is refused
+// too: URLs are logged.
 func credential(r *http.Request) (string, *wire.Error) {
 	secret, found, ok := bearer(r.Header["Authorization"])
 	if !ok {
@@ -40,15 +40,15 @@ func credential(r *http.Request) (string, *wire.Error) {
 	return secret, nil
 }
 
-// bearer reads the Authorization header: the scheme in any case, then blanks,
-// then the key without blanks in it. Anything else that is there is refused.
+// bearer parses the Authorization header: the scheme in any case, then blanks,
+// then the key, which contains no blanks. ok is false for anything else.
 func bearer(values []string) (secret string, found, ok bool) {
 	switch len(values) {
 	case 0:
 		return "", false, true
 	case 1:
 	default:
-		return "", false, false // a proxy could judge one and pass the other
+		return "", false, false // a proxy could check one and pass on the other
 	}
 	const scheme = "bearer"
 	value := strings.Trim(values[0], " \t")
@@ -62,7 +62,7 @@ func bearer(values []string) (secret string, found, ok bool) {
 	return rest, true, true
 }
 
-// hasQueryKey reports whether a query holds a parameter in which some API takes
+// hasQueryKey reports whether a query has a parameter in which some API accepts
 // a key.
 func hasQueryKey(query string) bool {
 	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {

@@ -1,21 +1,20 @@
-// Package handlers holds the data plane of the gate, and the handler of its
-// control plane. A request goes through the steps of [Gateway.ServeHTTP] in order,
-// each in a file of its own, and is held by three types, one after the other. The
-// goroutine that serves the request owns each of them.
+// Package handlers serves the gate's data plane and its control plane. A request
+// goes through the steps of [Gateway.ServeHTTP] in order, each in a file of its own.
+// Three types represent it, one after the other, each owned by the goroutine that
+// serves the request.
 //
-//	request     what the steps up to admission find out. Nothing of it changes
-//	            afterwards, so that any goroutine may read it.
+//	request     the results of the steps up to admission. It does not change
+//	            afterwards, so any goroutine may read it.
 //	attempt     one attempt at one backend.
-//	settlement  what becomes of an admitted request: its attempts, and the one
-//	            record of what it used.
+//	settlement  an admitted request: its attempts, and the one record of its usage.
 //
 //	ServeHTTP
 //	   │ endpoint ─▶ authenticate ─▶ readRequest ─▶ authorise ─▶ route ─▶ openLedger ─▶ admit
 //	   │ gateway.go  authenticate.go  body.go       request.go   route.go  store.go     admit.go
 //	   │                      each of them may refuse: refuse.go
 //	   ▼
-//	forward ──▶ takeTurn ──▶ attempt.send ──────────────────▶ backends.Forwarder ──▶ backend
-//	forward.go  queue.go   ▲  attempt.go     ask again: it failed, and nothing
+//	forward ──▶ takeTurn ──▶ attempt ───────────────────────▶ backends.Forwarder ──▶ backend
+//	forward.go  queue.go   ▲  attempt.go     retry: it failed, and no part
 //	   │                   └────────────────  of an answer has been written
 //	   │
 //	   │  The answer flows through its readers, each of which reads from the next:
@@ -34,6 +33,6 @@
 //	                             metrics, logs; then, and only then, the meter
 //	                             releases the last byte
 //
-// While it is in flight, another goroutine writes a checkpoint of what it has used
-// every second, and ends it if it takes too long: package inflight.
+// While a request is in flight, another goroutine writes a checkpoint of its usage
+// every second, and cancels it if it takes too long: see package inflight.
 package handlers

@@ -7,17 +7,19 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// maxDrained bounds in bytes what is read of an answer for a caller who left.
+// maxDrained bounds in bytes how much of an answer is read after its caller
+// left.
 const maxDrained = 16 << 20
 
-// exitPoll is how soon an attempt that is drained ends when the process stops:
-// nobody waits for it, so the grace period is not for it.
+// exitPoll is how soon a drained attempt ends when the process stops. No caller
+// waits for it, so it does not get the grace period.
 const exitPoll = 100 * time.Millisecond
 
-// outlive returns the context of an attempt at a backend that is drained. It ends
-// as ctx does; but if that ends because the caller left, it ends only after the
-// time given, or when the process stops. Its cause then is the one of a caller who
-// left, since the outcome is decided by it. The function must be called.
+// outlive returns the context of an attempt at a backend that is drained, and
+// its cancel function, which must be called. The context ends as ctx does. But
+// if ctx ends because the caller left, it ends only after most, or when the
+// process stops; its cause is then context.Canceled, as for a caller who left,
+// since the outcome depends on it.
 func (a *attempt) outlive(ctx context.Context, most time.Duration) (context.Context, context.CancelCauseFunc) {
 	caller := a.r.Context()
 	alive, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -49,9 +51,9 @@ func (a *attempt) outlive(ctx context.Context, most time.Duration) (context.Cont
 	}
 }
 
-// drain reads on to the backend's usage if reverse_proxy stopped in the middle of
-// an answer because its caller left. The reservation stays until then: the backend
-// still works on the request.
+// drain reads on to the backend's usage if reverse_proxy stopped in the middle
+// of an answer because its caller left. The reservation is held until then: the
+// backend still works on the request.
 func (a *attempt) drain() {
 	rest := a.upstream.Rest()
 	if rest == nil {
@@ -59,7 +61,7 @@ func (a *attempt) drain() {
 	}
 	defer rest.Close()
 	a.drained = true
-	// A caller can be gone before its context says so.
+	// A caller can be gone before its context is cancelled.
 	late := time.AfterFunc(a.chosen.Drain, func() { a.end(context.Canceled) })
 	defer late.Stop()
 	buf := make([]byte, 32<<10)
@@ -72,7 +74,7 @@ func (a *attempt) drain() {
 	}
 }
 
-// callerLeft reports whether nobody waits for the answer any more.
+// callerLeft reports whether the caller no longer waits for the answer.
 func (a *attempt) callerLeft() bool {
 	return a.drained || a.r.Context().Err() != nil || a.upstream.Left
 }

@@ -7,13 +7,13 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// EventsLogger is the name of the logger that each usage record is written to,
-// behind the name of the gate's own.
+// EventsLogger is the name of the logger of usage records, below the gate's
+// own.
 const EventsLogger = "usage"
 
-// LogEvent writes a usage record as one line, for whoever wants each: at level
-// DEBUG, since they are as many as requests and Caddy's default log takes INFO.
-// A log of its own gets them by naming the logger and the level:
+// LogEvent writes a usage record as one log line, at level DEBUG: there are as many
+// as requests, and Caddy's default log takes INFO. A log of its own receives them
+// if it names the logger and the level:
 //
 //	log usage {
 //		include http.handlers.pinegate.usage
@@ -21,15 +21,15 @@ const EventsLogger = "usage"
 //		output file /var/log/pinegate/usage.log
 //	}
 //
-// The line is built only where some log takes it. The numbers are those of
-// `/v1/usage`, by the same names.
+// The line is built only if some log takes it. The numbers are those of
+// `/v1/usage`, with the same names.
 func LogEvent(logger *zap.Logger, record *usage.Record, hideModels bool) {
 	if entry := logger.Check(zap.DebugLevel, "usage"); entry != nil {
 		entry.Write(zap.Inline(event{record, hideModels}))
 	}
 }
 
-// event is the fields of a usage record.
+// event holds the log fields of a usage record.
 type event struct {
 	*usage.Record
 	hideModels bool

@@ -17,8 +17,8 @@ const (
 	statusOverloaded   = 529 // Anthropic's, for a model server that is too busy
 )
 
-// failureError returns the error for the caller after a failed attempt, the last
-// one. The cause may name addresses: it is for logs only.
+// failureError returns the caller's error after the last attempt has failed.
+// err may contain addresses: it is for logs only.
 func failureError(ctx context.Context, err error) *wire.Error {
 	var attempt *backends.AttemptError
 	var unavailable caddyhttp.HandlerError
@@ -38,8 +38,8 @@ func failureError(ctx context.Context, err error) *wire.Error {
 	}
 }
 
-// attemptFailure returns the error for a backend that refused or failed, if no
-// other had room: one that is only busy is worth a retry.
+// attemptFailure returns the caller's error for a backend that refused or
+// failed, if no other had room: a backend that is only busy is worth a retry.
 func attemptFailure(attempt *backends.AttemptError) *wire.Error {
 	kind := wire.KindUpstream
 	switch {

@@ -7,9 +7,9 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/inflight"
 )
 
-// forward sends an admitted request to its candidates until one of them answers,
-// and settles whatever happens: reverse_proxy ends an answer that breaks off midway
-// by a panic.
+// forward sends an admitted request to its candidates until one of them
+// answers, and settles it in every case: reverse_proxy panics if an answer
+// breaks off midway.
 func (s *settlement) forward() {
 	ctx, cancel := context.WithCancelCause(s.r.Context())
 	defer func() {
@@ -64,7 +64,7 @@ func (s *settlement) nextCandidate(ctx context.Context) bool {
 	return s.attempts < s.routed.Attempts && s.takeTurn(ctx, s.current+1) == nil
 }
 
-// fail answers that no backend has answered, after what was used is settled.
+// fail settles the usage, and then answers that no backend has answered.
 func (s *settlement) fail(ctx context.Context, err error) {
 	if s.r.Context().Err() != nil {
 		s.finish(ctx, false)

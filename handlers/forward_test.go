@@ -38,8 +38,8 @@ func (f proxyFunc) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	return f(w, r)
 }
 
-// forwarded is a chat on its way to a backend of the name, which its proxy
-// answers for.
+// forwarded returns an admitted chat for the backend name, whose proxy answers
+// it.
 func forwarded(t *testing.T, name string, proxy proxyFunc) (s *settlement, registry *prometheus.Registry) {
 	t.Helper()
 	registry = prometheus.NewRegistry()
@@ -71,8 +71,8 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (s *settlement, regis
 	}}, registry
 }
 
-// An answer settles before its last bytes leave, and a backend that goes on
-// behind its usage must not hold the request for ever.
+// An answer settles before its last bytes are released, and a backend that continues
+// after its usage must not hold the request for ever.
 func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
 	const last = delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\n"
 	var s *settlement
@@ -96,8 +96,8 @@ func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
 	}
 }
 
-// What nobody has tried is neither up nor down, and a caller who loses patience
-// with a backend that hangs does not prove that it works.
+// A backend that was never tried is neither up nor down, and a caller who gives up on
+// a backend that hangs does not prove that it works.
 func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 	for name, test := range map[string]struct {
 		proxy proxyFunc
@@ -129,7 +129,7 @@ func TestABackendIsUpOrDownOnlyByWhatWasSeenOfIt(t *testing.T) {
 	}
 }
 
-// Where an answer broke off decides whose doing it was.
+// The side on which an answer broke off decides its outcome.
 func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
 	for name, test := range map[string]struct {
 		broken error
@@ -160,7 +160,7 @@ func TestABrokenAnswerIsWhoseItBroke(t *testing.T) {
 	}
 }
 
-// upSeries is the value of a backend's pinegate_backend_up, "" for none.
+// upSeries returns the value of a backend's pinegate_backend_up, "" for none.
 func upSeries(t *testing.T, registry *prometheus.Registry, backend string) string {
 	t.Helper()
 	families, err := registry.Gather()

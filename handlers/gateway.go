@@ -18,19 +18,20 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// Shared is what outlives a configuration. A request holds it from before its
-// admission until it has settled, so that a reload can't close it in between.
+// Shared is the state that outlives a configuration. A request holds a
+// reference to it from before its admission until it has settled, so that a
+// reload cannot close it in between.
 type Shared interface {
 	Acquire()
 	Release()
 	Limiter() limiter.Limiter
-	// Ledger returns an error while the store is unavailable, which it has logged.
+	// Ledger returns an error while the store is unavailable, which is logged.
 	Ledger() (usage.Ledger, error)
 	Responses() *stored.Responses
 	InFlight() *inflight.Set
 }
 
-// Gateway answers the data plane. Its fields are set once, before the first
+// Gateway serves the data plane. Its fields are set once, before the first
 // request.
 type Gateway struct {
 	Shared   Shared
@@ -40,24 +41,26 @@ type Gateway struct {
 	Alerts   *Alerts            // nil: none
 	Metrics  *metrics.Metrics
 	Logger   *zap.Logger
-	Events   *zap.Logger // takes each usage record: see LogEvent
+	Events   *zap.Logger // receives each usage record: see LogEvent
 
 	Policy   *Policy
 	Backends []*routing.Backend
 	Router   *routing.Router
-	Models   []wire.Model // what `/v1/models` lists, before it is filtered by key
+	Models   []wire.Model // listed by `/v1/models`, before filtering by key
 
 	MaxBody   int64         // bytes
 	MaxStream time.Duration // of one answer
 	// KeepAlive is how long a stream may be silent before the caller is sent a
-	// keep-alive. Zero: none is sent.
+	// keep-alive. Zero disables keep-alives.
 	KeepAlive time.Duration
 	// MaxOutput caps one answer in tokens; 0: no cap.
 	MaxOutput int64
-	// ReserveOutput is what an answer without a cap is expected to be at most.
+	// ReserveOutput is how many output tokens are expected of one answer, unless
+	// its cap is lower.
 	ReserveOutput int64
 	// CountTokens counts the tokens of prompts before admission, and those of
-	// answers whose usage is missing. Nil: both are estimated by characters.
+	// answers without reported usage. If it is nil, both are estimated by
+	// characters.
 	CountTokens wire.CountFunc
 	// HideModels leaves model names out of metrics and log fields.
 	HideModels bool
@@ -65,9 +68,9 @@ type Gateway struct {
 	warnedForwarded atomic.Bool
 }
 
-// ServeHTTP answers every request: what it does not know is refused. Refusals
-// are written here, in the caller's dialect, and nil is returned; an error
-// would go to Caddy's error log with the request in it.
+// ServeHTTP answers every request; it refuses unknown paths. It writes refusals
+// itself, in the caller's dialect: an error returned to Caddy would go to the
+// error log with the request in it.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	q := &request{g: g, w: w, r: r, start: now, id: newRequestID(now)}
@@ -82,8 +85,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve runs the steps that every endpoint has in common and hands over to the
-// endpoint's own.
+// serve runs the steps that all endpoints share, and then the endpoint's own.
 func (q *request) serve() *wire.Error {
 	if err := q.checkProtocol(); err != nil {
 		return err
@@ -113,20 +115,21 @@ func (q *request) serve() *wire.Error {
 	}
 }
 
-// checkProtocol refuses what is no plain request to a route: another method,
-// and upgrades, which would be tunnels that nobody meters. Java's client offers
-// h2c on every plaintext request, which any server may ignore.
+// checkProtocol refuses requests with another method than the route's, and
+// upgrades, which would open tunnels that are not metered. It ignores offers of
+// h2c: Java's client sends one with every plaintext request, and any server may
+// ignore it.
 //
-// A WebSocket gets a 426 before anything else is looked at, its method included:
-// clients such as Codex open one first, and take that status, and no other, for
-// the word to go on by POST.
+// A WebSocket handshake gets a 426 before all other checks, that of the method
+// included: clients such as Codex open a WebSocket first, and fall back to POST
+// on that status only.
 func (q *request) checkProtocol() *wire.Error {
 	if q.endpoint != wire.Unknown && isWebSocket(q.r) {
 		return wire.Errorf(wire.KindUpgrade, "")
 	}
 	method := q.r.Method
 	if method == http.MethodHead && q.endpoint.Method() == http.MethodGet {
-		method = http.MethodGet // it is answered as that is
+		method = http.MethodGet // HEAD is answered like GET
 	}
 	if q.endpoint != wire.Unknown && method != q.endpoint.Method() {
 		err := wire.Errorf(wire.KindMethod, "")

@@ -9,10 +9,11 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/failover"
 )
 
-// serveHealth answers the probes. They need no key and say nothing but yes or
-// no: healthz that the process serves, readyz that it may be sent requests. A
-// gate whose limits go on without the store that gates share is ready, and says
-// so: to take it out would turn an outage of the limits into one of the service.
+// serveHealth answers the probes. They need no key and reveal no details:
+// healthz reports that the process serves, readyz that it accepts requests. A
+// gate whose limits continue without the shared store is ready, and its answer
+// contains that: to remove it would turn an outage of the limits into one of
+// the service.
 func (q *request) serveHealth() *wire.Error {
 	if q.endpoint == wire.Ready && !ready(q.g.Shared, q.g.Starting, q.r) {
 		return wire.Errorf(wire.KindOverloaded, "")
@@ -25,9 +26,9 @@ func (q *request) serveHealth() *wire.Error {
 	return nil
 }
 
-// ready reports whether new requests are welcome: not before the first
-// configuration has started (Caddy may open its listeners earlier), nor while the
-// server shuts down, nor while the store is away or full.
+// ready reports whether the gate accepts new requests: not before the first
+// configuration has started (Caddy may open its listeners earlier), nor while
+// the server shuts down, nor while the store is unavailable or full.
 func ready(shared Shared, starting func() bool, r *http.Request) bool {
 	if starting() {
 		return false
@@ -40,8 +41,9 @@ func ready(shared Shared, starting func() bool, r *http.Request) bool {
 	return StoresReady(shared)
 }
 
-// StoresReady reports whether the stores take requests: that of usage can record
-// them, and that of limits does not refuse them all since it is away.
+// StoresReady reports whether the stores accept requests: usage can be
+// recorded, and limits do not refuse all requests because their store is
+// unavailable.
 func StoresReady(shared Shared) bool {
 	if l, ok := shared.Limiter().(*failover.Limiter); ok && l.Ready() != nil {
 		return false
@@ -50,7 +52,8 @@ func StoresReady(shared Shared) bool {
 	return err == nil && ledger.Ready() == nil
 }
 
-// WriteReady says that a gate is ready, and what of it is not as it should be.
+// WriteReady writes that a gate is ready, and whether its rate-limit store is
+// unavailable.
 func WriteReady(w http.ResponseWriter, shared Shared) {
 	text := "ok"
 	if l, ok := shared.Limiter().(*failover.Limiter); ok {
@@ -64,5 +67,5 @@ func WriteReady(w http.ResponseWriter, shared Shared) {
 func writeHealth(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write([]byte(text + "\n")) // a probe that left needs no answer
+	_, _ = w.Write([]byte(text + "\n")) // the probe may be gone
 }

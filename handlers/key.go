@@ -14,14 +14,14 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// keyInfo is the answer to `GET /v1/key`: what a caller may know of its key.
+// keyInfo is the answer to `GET /v1/key`: what a caller may see of its key.
 type keyInfo struct {
 	ID        string          `json:"id"`
 	Team      *string         `json:"team"`
 	Models    []string        `json:"models"` // patterns; null: every model
 	ExpiresAt *time.Time      `json:"expires_at"`
 	Limits    []limitInfo     `json:"limits"`
-	Usage     map[string]sums `json:"usage"` // by `day` and `month`, in UTC; null while the store that gates share is away
+	Usage     map[string]sums `json:"usage"` // by `day` and `month`, in UTC; null while the shared store is unavailable
 }
 
 type limitInfo struct {
@@ -40,7 +40,7 @@ type sums struct {
 	CostUSD      *usage.USD `json:"cost_usd"` // null where nothing has a price
 }
 
-// serveKey answers with the limits of the caller's own key and usage.
+// serveKey answers with the limits and the usage of the caller's own key.
 func (q *request) serveKey() *wire.Error {
 	shared := q.g.Shared
 	shared.Acquire()
@@ -75,7 +75,7 @@ func (q *request) serveKey() *wire.Error {
 	for name, since := range map[string]time.Time{"day": today, "month": month} {
 		totals, err := ledger.Totals(q.r.Context(), q.key.ID, since)
 		if errors.Is(err, usage.ErrUnavailable) {
-			info.Usage = nil // the limits are told nevertheless
+			info.Usage = nil // the limits are shown nevertheless
 			break
 		}
 		if err != nil {
@@ -106,7 +106,7 @@ func newLimitInfo(s limiter.State, now time.Time) limitInfo {
 	return info
 }
 
-// amount writes a count, and money in USD, as a JSON number.
+// amount returns a count, or money in USD, as a JSON number.
 func amount(unit limiter.Unit, n int64) json.Number {
 	if unit == limiter.USD {
 		return json.Number(limiter.FormatUSD(n))
@@ -122,8 +122,8 @@ func newSums(t usage.Totals) sums {
 	return s
 }
 
-// patternTexts returns the patterns as they were written; nil for nil, which
-// means every model.
+// patternTexts returns the patterns as written; nil for a nil list, which
+// allows every model.
 func patternTexts(list pattern.List) []string {
 	if list == nil {
 		return nil

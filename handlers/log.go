@@ -47,7 +47,7 @@ func (q *request) logRefusal(err *wire.Error) {
 	entry.Write(fields...)
 }
 
-// reason returns the text of a refusal for the log. The text of a limit names the
+// reason returns the reason of a refusal for the log. That of a limit names the
 // model, which may be hidden.
 func (q *request) reason(err *wire.Error) string {
 	if q.g.HideModels {
@@ -59,7 +59,8 @@ func (q *request) reason(err *wire.Error) string {
 	return err.Error()
 }
 
-// logRecord adds what the request used to the access log, and logs it if it failed.
+// logRecord adds the usage of the request to the access log, and logs the
+// request if it failed.
 func (s *settlement) logRecord() {
 	record, upstream := &s.record, &s.last.upstream
 	if extra := s.accessLog(); extra != nil {
@@ -91,9 +92,9 @@ func (s *settlement) logRecord() {
 		zap.Error(s.failure))
 }
 
-// log logs an attempt that failed: a warning if the backend, or the model of it,
-// cools down after it or refused the gate's credential. The request may then be
-// answered by another backend, and leave no other line.
+// log logs a failed attempt: as a warning if the backend or its model is
+// cooling down after it, or if the backend refused its credential. Another
+// backend may then answer the request, which leaves no other line.
 func (a *attempt) log(cause error) {
 	upstream := &a.upstream
 	level, message := zap.DebugLevel, "attempt failed"
@@ -122,8 +123,8 @@ func (a *attempt) log(cause error) {
 	entry.Write(fields...)
 }
 
-// accessLog returns the extra fields of the access log, nil if there is no such
-// log.
+// accessLog returns the extra fields of the access log, or nil if there is no
+// access log.
 func (q *request) accessLog() *caddyhttp.ExtraLogFields {
 	server, ok := q.r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Logs == nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// models lists the names of the configuration and then, in the order of the
-// backends, what those have listed. No backend is waited for.
+// models returns the names of the configuration and then, in the order of the
+// backends, those that backends have listed. It does not wait for backends.
 func (g *Gateway) models() []wire.Model {
 	all := g.Models
 	var listed map[string]bool

@@ -20,8 +20,8 @@ func serving(t testing.TB, name string, patterns ...string) *routing.Backend {
 	return &routing.Backend{Name: name, Models: models, State: new(health.BackendState)}
 }
 
-// listing makes a backend list its models; none at all: it was asked and has not
-// answered.
+// listing sets the models that a backend lists. Without models, it was polled
+// and has not answered.
 func listing(b *routing.Backend, models ...string) *routing.Backend {
 	b.Catalog = new(discovery.Catalog)
 	if len(models) > 0 {

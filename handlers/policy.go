@@ -13,29 +13,30 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// Policy says what holds for which key and which model. It is not to be changed any more when requests come.
+// Policy holds the limits, allowed models and prices of teams, keys and models.
+// It must not change once requests are served.
 type Policy struct {
 	Teams    map[string]*Team
 	Models   []*Model
-	Defaults []limiter.Limit // of each key that sets none of the same unit and window
+	Defaults []limiter.Limit // of each key that sets none with the same unit and window
 
-	// Prices are those of the models for which no block of Models has one.
+	// Prices has the prices of models without a price in Models.
 	Prices *pricing.Files // nil: none
 
 	// Names are the model names and patterns that metrics may show.
 	Names []pattern.Pattern
 
-	// Discovered are the names that backends listed, which metrics may show where
-	// none of Names matches; nil: none.
+	// Discovered holds the names that backends listed, which metrics may show
+	// where none of Names matches; nil: none.
 	Discovered *discovery.Names
 
 	cache   atomic.Pointer[grantCache]
-	indexes sync.Once // makes what follows
+	indexes sync.Once // builds the indexes below
 	models  *pattern.Index
 	names   *pattern.Index
 }
 
-// index finds Models and Names by the name of a model.
+// index returns the indexes of Models and Names, built at the first call.
 func (p *Policy) index() (models, names *pattern.Index) {
 	p.indexes.Do(func() {
 		patterns := make([]pattern.Pattern, len(p.Models))
@@ -47,34 +48,34 @@ func (p *Policy) index() (models, names *pattern.Index) {
 	return p.models, p.names
 }
 
-// Team is what the keys of a team have in common.
+// Team holds what all keys of a team share.
 type Team struct {
 	Models pattern.List // nil: all
 	Rules  []*limiter.Rule
 }
 
-// Model is what holds for the models that match a pattern.
+// Model holds the limits and the price of the models that match a pattern.
 type Model struct {
 	Pattern pattern.Pattern
 	Rules   []*limiter.Rule
 	Price   *pricing.Price // nil: that of the price list
 }
 
-// grants is what one key may do.
+// grants holds the limits of one key and the models that it may use.
 type grants struct {
 	key   *keys.Key
-	team  pattern.List // what the team's keys may use; nil: all
+	team  pattern.List // models that the team may use; nil: all
 	rules []*limiter.Rule
 }
 
-// grantCache holds the grants of the keys in one ring, made when a key is first
-// seen. A new ring starts a new cache.
+// grantCache holds the grants of the keys of one key set, each created when the
+// key is first seen. A new set starts a new cache.
 type grantCache struct {
 	ring  *keys.Set
 	byKey sync.Map // *keys.Key → *grants
 }
 
-// grants returns what a key of the ring may do.
+// grants returns the grants of a key of ring.
 func (p *Policy) grants(ring *keys.Set, key *keys.Key) *grants {
 	cache := p.cache.Load()
 	if cache == nil || cache.ring != ring {
@@ -105,8 +106,8 @@ func (p *Policy) newGrants(ring *keys.Set, key *keys.Key) *grants {
 	return g
 }
 
-// KeyRules are the limits of a key alone: its own, and the gate's where it sets none
-// of the same unit and window.
+// KeyRules returns the limits of a key without those of its team: its own, and
+// each of the gate's defaults for a unit and window that it does not set.
 func (p *Policy) KeyRules(key *keys.Key) (rules []*limiter.Rule) {
 	add := func(limit limiter.Limit) {
 		rules = append(rules, limiter.NewRule(limiter.ScopeKey, key.ID, limit))
@@ -122,7 +123,7 @@ func (p *Policy) KeyRules(key *keys.Key) (rules []*limiter.Rule) {
 	return rules
 }
 
-// hasLimit reports whether the limits hold one of the same unit and window.
+// hasLimit reports whether limits has one with the unit and window of like.
 func hasLimit(limits []limiter.Limit, like limiter.Limit) bool {
 	for _, l := range limits {
 		if l.Unit == like.Unit && l.Window == like.Window {
@@ -137,21 +138,21 @@ func (g *grants) allows(model string) bool {
 	return g.key.AllowsModel(model) && (g.team == nil || g.team.Match(model))
 }
 
-// modelPolicy is what holds for one model.
+// modelPolicy holds the limits and the price of one model.
 type modelPolicy struct {
 	rules []*limiter.Rule
 	price *pricing.Price // nil: no block has one
 }
 
-// model returns what holds for a model: all rules that match, and the price of
-// the most specific pattern that has one.
+// model returns the policy of a model: the rules of all blocks that match, and
+// the price of the most specific one that has a price.
 func (p *Policy) model(name string) modelPolicy {
 	var m modelPolicy
 	best := -1
 	models, _ := p.index()
 	for i := range models.Matches(name) {
 		block := p.Models[i]
-		if m.rules == nil { // which nearly always stays so
+		if m.rules == nil { // nearly always the only match
 			m.rules = slices.Clip(block.Rules)
 		} else {
 			m.rules = append(m.rules, block.Rules...)
@@ -163,8 +164,8 @@ func (p *Policy) model(name string) modelPolicy {
 	return m
 }
 
-// price is what a model costs at a candidate, nil where that is not known: as a
-// model block has it, else as the price list does.
+// price returns the price of a model at a candidate: that of a model block,
+// else that of the price list; nil if unknown.
 func (p *Policy) price(m *modelPolicy, asked string, candidate *routing.Candidate) *pricing.Price {
 	if m.price != nil {
 		return m.price
@@ -176,8 +177,8 @@ func (p *Policy) price(m *modelPolicy, asked string, candidate *routing.Candidat
 const OtherModel = "other"
 
 // ModelLabel returns the label of a model in metrics: the configured name or
-// pattern that matched, else the name that a backend listed, so that callers can't
-// make series.
+// pattern that matches, else the name that a backend listed, so that callers
+// cannot create metric series.
 func (p *Policy) ModelLabel(name string) string {
 	label, best := OtherModel, -1
 	_, names := p.index()

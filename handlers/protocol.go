@@ -7,9 +7,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// isUpgrade reports whether a request wants another protocol than HTTP on its
-// connection: WebSocket, or an extended CONNECT. An offer of h2c does not count; it
-// is ignored, and no header of a connection goes upstream.
+// isUpgrade reports whether a request asks for another protocol than HTTP on
+// its connection: WebSocket, or an extended CONNECT. An offer of h2c does not
+// count: it is ignored, and connection headers are not forwarded.
 func isUpgrade(r *http.Request) bool {
 	return r.Method == http.MethodConnect || r.Header.Get(":protocol") != "" || offered(r, isNotH2C)
 }

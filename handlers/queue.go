@@ -13,14 +13,14 @@ import (
 // errNowhere is returned when no candidate is left and none is full.
 var errNowhere = errors.New("no backend may be tried")
 
-// takeTurn takes one of the requests that a candidate may have at a time, and
-// makes it the current one: the first from an index on that has room, and if all
-// are full the first whose queue lets the request in. It returns a
+// takeTurn takes one of a candidate's slots for concurrent requests and makes
+// that candidate the current one: the first from index from on that has room,
+// and if all are full the first whose queue admits the request. It returns a
 // [*queue.FullError] if there is none.
 //
-// Candidates that cool down are skipped, but for the current one. A candidate had
-// room before the limits were asked; if it was filled meanwhile, the request counts
-// against the capacity of the one it leaves, too.
+// Candidates that are cooling down are skipped, except the current one. A
+// candidate had room before the limits were checked; if it has filled up since,
+// the request counts against the capacity of the candidate it leaves, too.
 func (s *settlement) takeTurn(ctx context.Context, from int) error {
 	full := -1
 	for i := from; i < len(s.candidates); i++ {
@@ -42,8 +42,8 @@ func (s *settlement) takeTurn(ctx context.Context, from int) error {
 	return s.queueFrom(ctx, full)
 }
 
-// queueFrom waits at the first candidate from an index on that has a queue and
-// room for the request under its limits.
+// queueFrom waits at the first candidate from index full on that has a queue,
+// and room for the request under its limits.
 func (s *settlement) queueFrom(ctx context.Context, full int) error {
 	var err error = &queue.FullError{RetryAfter: s.candidates[full].State.RetryAfter()}
 	for i := full; i < len(s.candidates) && ctx.Err() == nil; i++ {
@@ -64,7 +64,8 @@ func (s *settlement) queueFrom(ctx context.Context, full int) error {
 	return err
 }
 
-// cooling returns how long a candidate still cools down. The only one never does.
+// cooling returns how long a candidate is still cooling down. It is 0 for the
+// only candidate.
 func (s *settlement) cooling(i int) time.Duration {
 	if len(s.candidates) == 1 {
 		return 0
@@ -74,8 +75,8 @@ func (s *settlement) cooling(i int) time.Duration {
 }
 
 // moveTo makes a candidate the current one, and reports whether its limits have
-// room. Only the backend's part of the reservation moves; without room the old one
-// stays.
+// room. Only the backend's part of the reservation moves; without room the
+// reservation is unchanged.
 func (s *settlement) moveTo(i int) bool {
 	if i == s.current {
 		return true
@@ -92,8 +93,8 @@ func (s *settlement) moveTo(i int) bool {
 	return false
 }
 
-// waitAt waits for the request's turn at a candidate. The request keeps what it has
-// reserved: a queue must not be a way round a limit.
+// waitAt waits for the request's turn at a candidate. The request keeps its
+// reservation: a queue must not be a way around a limit.
 func (s *settlement) waitAt(ctx context.Context, i int) error {
 	chosen, requests := &s.candidates[i], s.g.Shared.InFlight()
 	queued := false
@@ -110,7 +111,7 @@ func (s *settlement) waitAt(ctx context.Context, i int) error {
 	return err
 }
 
-// refuseTurn answers that no backend had room for the request, which was sent to
+// refuseTurn answers that no backend had room for the request. It was sent to
 // none.
 func (s *settlement) refuseTurn(ctx context.Context, err error) {
 	var full *queue.FullError

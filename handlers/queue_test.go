@@ -23,14 +23,14 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/memory"
 )
 
-// One place, and a queue or none.
+// One permit, with a queue or without.
 var (
 	oneQueues = queue.Capacity{Inflight: 1, Waiting: 10, Wait: time.Hour}
 	oneAlone  = queue.Capacity{Inflight: 1}
 )
 
-// holds gives a call, which goes to `name`, a limit of its key, and reports whether
-// the call holds it still.
+// holds gives the key of a request, which goes to `name`, a limit, and returns
+// a function that reports whether the request still holds its reservation.
 func holds(t *testing.T, s *settlement) func() bool {
 	t.Helper()
 	memory := memory.New(memory.Options{})
@@ -52,7 +52,7 @@ func holds(t *testing.T, s *settlement) func() bool {
 	}
 }
 
-// serves answers a chat that streams.
+// serves answers a chat with a stream.
 func serves(w http.ResponseWriter, r *http.Request) error {
 	ex := backends.AttemptFrom(r.Context())
 	ex.Status, ex.CallerStatus, ex.Dispatched = 200, 200, true
@@ -87,7 +87,8 @@ func TestWhoFindsNoRoomIsToldSoAndHoldsNothing(t *testing.T) {
 	}
 }
 
-// rejected is how many requests were refused since a backend was full.
+// rejected returns the number of requests that were refused because a backend
+// was full.
 func rejected(t *testing.T, registry *prometheus.Registry) float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -205,7 +206,7 @@ func TestAPanicKeepsNoPlace(t *testing.T) {
 	}
 }
 
-// twoOf adds a second candidate to a call, which has the proxy and one place.
+// twoOf adds a second candidate to a request, with the proxy and one permit.
 func twoOf(s *settlement, proxy proxyFunc) (first, second *health.BackendState) {
 	b := *s.candidates[0].Backend
 	b.Name, b.State, b.Forwarder = "second", new(health.BackendState), &backends.Proxied{Proxy: proxy}

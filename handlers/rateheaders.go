@@ -18,8 +18,8 @@ var limitUnits = [...]limiter.Unit{
 	wire.LimitOutputTokens: limiter.OutputTokens,
 }
 
-// setRateHeaders sets the headers by which the dialect's SDKs read what is left of
-// limits. Of several limits of one unit they report the tightest.
+// setRateHeaders sets the headers from which the dialect's SDKs read what is
+// left of limits. Of several limits of one unit they show the tightest.
 func setRateHeaders(h http.Header, d *wire.Dialect, states []limiter.State, now time.Time) {
 	for i := range d.Limits {
 		names := &d.Limits[i]
@@ -34,7 +34,7 @@ func setRateHeaders(h http.Header, d *wire.Dialect, states []limiter.State, now 
 
 // setRateHeader sets the headers of one limit.
 func setRateHeader(h http.Header, n *wire.LimitHeader, s *limiter.State, reset string) {
-	// One text and one array for the three of them: they are set on all answers.
+	// One string and one array hold all three: they are set on all answers.
 	var space [64]byte
 	digits := strconv.AppendInt(space[:0], s.Limit, 10)
 	end := len(digits)
@@ -47,8 +47,8 @@ func setRateHeader(h http.Header, n *wire.LimitHeader, s *limiter.State, reset s
 }
 
 // tightest returns the state with the smallest share left among those of a
-// unit, nil where there is none. A backend's capacity is not the caller's to
-// know: it is shared by all.
+// unit, nil if there is none. It skips limits of backends, which all callers
+// share: callers must not see them.
 func tightest(states []limiter.State, unit limiter.Unit) *limiter.State {
 	var found *limiter.State
 	share := math.Inf(1)
@@ -64,8 +64,8 @@ func tightest(states []limiter.State, unit limiter.Unit) *limiter.State {
 	return found
 }
 
-// hasCallerLimit reports whether a limit that the caller is shown applies: then
-// the backend's own figures would contradict it.
+// hasCallerLimit reports whether a limit applies that the caller is shown: the
+// backend's own figures would contradict it.
 func hasCallerLimit(states []limiter.State) bool {
 	for _, s := range states {
 		if s.Rule.Kind != limiter.ScopeBackend {

@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Who comes back at the time that was said must not be a moment too early.
+// A retry at the reset time in the headers must not come too early.
 func TestLimitsAreResetNoEarlierThanTold(t *testing.T) {
 	day := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
 	asked := time.Date(2026, 11, 30, 21, 3, 22, 400_000_000, time.UTC)

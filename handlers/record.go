@@ -10,8 +10,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// setRecord sets the record of the request: its usage is that which the backend
-// reports, else estimated from what was delivered.
+// setRecord sets the record of the request. Its usage is what the backend
+// reported, else an estimate of what was delivered.
 func (s *settlement) setRecord(outcome usage.Outcome, result *meter.Result) {
 	a, record := s.last, &s.record
 	s.startRecord(record, s.current, result)
@@ -37,7 +37,7 @@ func (s *settlement) setRecord(outcome usage.Outcome, result *meter.Result) {
 	s.setUsed(record, s.current, &used, result)
 }
 
-// callerStatus returns the status that the caller got.
+// callerStatus returns the status that was sent to the caller.
 func (s *settlement) callerStatus() int {
 	if status := s.last.upstream.CallerStatus; status != 0 {
 		return status
@@ -58,21 +58,21 @@ func (q *request) Record(candidate, attempts int, result *meter.Result) (record 
 	record.Estimated = true
 	record.Attempts = attempts
 	if result.Bytes > 0 {
-		record.Status = http.StatusOK // what is metered succeeded
+		record.Status = http.StatusOK // only successful answers are metered
 	}
 	used := pricing.Used{Tier: q.tier(result)}
 	if result.Reported && result.Unreported == 0 {
 		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
 	} else {
-		// Four bytes a token, whatever `estimate` says: a tokenizer would take
-		// longer for a thousand streams than there is between two checkpoints.
+		// Four bytes a token, whatever `estimate` is: for a thousand streams, a
+		// tokenizer would take longer than the interval between two checkpoints.
 		q.estimate(&used, result, (result.Unreported+3)/4)
 	}
 	q.setUsed(&record, candidate, &used, result)
 	return record
 }
 
-// startRecord sets what is known of a request at any time.
+// startRecord sets the fields that are known at any time.
 func (q *request) startRecord(record *usage.Record, candidate int, result *meter.Result) {
 	*record = usage.Record{
 		ID:            q.id,
@@ -89,9 +89,10 @@ func (q *request) startRecord(record *usage.Record, candidate int, result *meter
 	}
 }
 
-// setUsed sets the tokens of a record and its cost: by the price that the operator
-// has written for the model; else by the backend's own word for a whole answer, as
-// OpenRouter gives it, since that is what it charges; else by the price list.
+// setUsed sets the tokens and the cost of a record. The cost follows the price
+// that the operator configured for the model; else, for a complete answer, the
+// cost that the backend reports, as OpenRouter does, since that is what it
+// charges; else the price list.
 func (q *request) setUsed(record *usage.Record, candidate int, used *pricing.Used, result *meter.Result) {
 	record.Tokens = used.Tokens
 	if q.policy.price == nil && result.CostUSD != "" && result.Reported && !record.Estimated {
@@ -109,9 +110,9 @@ func (q *request) setUsed(record *usage.Record, candidate int, used *pricing.Use
 	}
 }
 
-// tier returns the service tier by which the request is charged: the one that the
-// answer names. If it names none, the one that was asked for if that may be the
-// dearer one, else the standard one.
+// tier returns the service tier by which the request is charged: the one that
+// the answer names. If it names none, it is the requested one if that may cost
+// more, else the standard one.
 func (q *request) tier(result *meter.Result) wire.ServiceTier {
 	if result.Tier == wire.TierUnsaid && q.parsed.Tier >= wire.TierPriority {
 		return q.parsed.Tier
@@ -119,9 +120,9 @@ func (q *request) tier(result *meter.Result) wire.ServiceTier {
 	return result.Tier
 }
 
-// estimate sets what an answer used whose usage the backend did not report in full:
-// what it did report, the input as it was reserved, and an estimate of the text
-// delivered since.
+// estimate sets the usage of an answer that the backend did not report in full:
+// what it reported, the input as reserved, and unreported, the estimated tokens
+// of the text delivered since.
 func (q *request) estimate(used *pricing.Used, result *meter.Result, unreported int64) {
 	used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
 	if used.Input == 0 {

@@ -4,26 +4,26 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// refuse answers with an error, counts it and logs it. The message is the gate's
-// own: it quotes nothing that a caller sent.
+// refuse writes the error to the caller, counts it and logs it. The message is
+// the gate's own: it quotes nothing that a caller sent.
 func (q *request) refuse(err *wire.Error, scope string) {
 	if err.Kind == wire.KindOverloaded && q.r.Context().Err() != nil {
-		// What could not be decided for a caller who left is no outage.
+		// A decision that failed since the caller left is no outage.
 		q.w.WriteHeader(statusClientClosed) // for the access log; nobody reads it
 		return
 	}
 	q.countRefusal(err, scope)
 	q.logRefusal(err)
 	if q.body == nil && q.r.ProtoMajor == 1 && q.r.Header.Get("Expect") != "" {
-		// The caller waits with its body for the status; net/http would wait for
-		// the body first, to use the connection again.
+		// The caller waits for the status before it sends its body; net/http would
+		// wait for the body first, to reuse the connection.
 		q.w.Header()["Connection"] = []string{"close"}
 	}
 	err.Write(q.w, q.dialect, q.id)
 }
 
-// countRefusal counts a refusal by its kind, and by the scope of the limit or
-// backend that refused; "": by the kind's own.
+// countRefusal counts a refusal by its kind and scope, that of the limit or
+// backend that refused. If scope is empty, it is the kind's own.
 func (q *request) countRefusal(err *wire.Error, scope string) {
 	if q.endpoint == wire.Ready {
 		return // a probe is not counted as a rejected request

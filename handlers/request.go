@@ -12,9 +12,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// request is one request to the gate. The steps up to admit set its fields, one
-// after the other; none is written afterwards, so that any goroutine may read
-// them.
+// request is one request to the gate. The steps up to admit set its fields in
+// turn. Nothing writes them afterwards, so any goroutine may read them.
 type request struct {
 	g *Gateway
 	w http.ResponseWriter
@@ -48,11 +47,12 @@ type request struct {
 	reservation limiter.Reservation
 	states      []limiter.State // of the limits, as they were at admission
 
-	// scope is that of the limit or backend because of which route or admit
-	// refused the request.
+	// scope is the scope of the limit or backend that made route or admit refuse
+	// the request.
 	scope string
 
-	// Space for the slices above and those of admit, as long as they are short.
+	// Backing arrays of the slices above and those of admit, which save
+	// allocations while the slices are short.
 	candidateSpace [2]routing.Candidate
 	ruleSpace      [8]*limiter.Rule
 	ruleSetSpace   [2][]*limiter.Rule
@@ -84,7 +84,8 @@ func (q *request) serveMetered() *wire.Error {
 	return nil
 }
 
-// authorise checks that the key may use the model.
+// authorise checks that the key may use the model, and refuses background
+// requests.
 func (q *request) authorise() *wire.Error {
 	if q.parsed.Background {
 		refusal := wire.Errorf(wire.KindBadRequest, "background is not supported by this gateway.")

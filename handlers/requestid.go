@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// newRequestID makes the id under which a request is billed and logged: `req_`
+// newRequestID returns the id under which a request is billed and logged: `req_`
 // and 32 hexadecimal digits, 48 bits of the time in milliseconds before 80
 // random ones, so that ids sort by time. They are unique, not secret: the
 // runtime's generator is seeded for each process and needs no system call.

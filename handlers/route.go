@@ -32,8 +32,8 @@ func (q *request) route() *wire.Error {
 	return nil
 }
 
-// allCool returns the refusal of a request whose candidates all cool down, with
-// the time until the first of them may be asked again.
+// allCool returns the refusal of a request whose candidates are all cooling
+// down, with the time until the first of them may be tried again.
 func (q *request) allCool(soonest health.Backoff) *wire.Error {
 	kind := wire.KindOverloaded
 	if soonest.Limited {
@@ -66,8 +66,8 @@ func (q *request) followConversation() *wire.Error {
 	return refusal
 }
 
-// responsesUnavailable returns a refusal to be retried: a response that another
-// gate may have made must not be called unknown.
+// responsesUnavailable returns a refusal that is worth a retry: a response that
+// another gate may have recorded must not be reported as unknown.
 func responsesUnavailable() *wire.Error {
 	err := wire.Errorf(wire.KindOverloaded, "")
 	err.RetryAfter = stored.Backoff

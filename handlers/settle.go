@@ -15,34 +15,33 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// settlement is what becomes of an admitted request: its attempts, one after the
-// other, and the one record of what it used. It is settled once, whichever way the
-// request ends.
+// settlement is an admitted request: its attempts, one after the other, and the
+// one record of its usage. It is settled once, whichever way the request ends.
 type settlement struct {
 	*request
 	entry inflight.Entry
 
-	current  int      // the candidate
+	current  int      // index of the candidate
 	attempts int      // begun
 	last     *attempt // nil: none was begun
 
-	overhead time.Duration // the gate's own, up to the first attempt
-	waited   time.Duration // for turns
+	overhead time.Duration // spent in the gate before the first attempt
+	waited   time.Duration // in queues
 
 	dispatched bool        // an earlier attempt may have reached its backend
-	failure    error       // why the last attempt failed; nil: it has not
-	refusal    *wire.Error // the answer of the gate where no backend answered
+	failure    error       // why the last attempt failed; nil if it has not
+	refusal    *wire.Error // the gate's answer if no backend answered
 	settled    bool
-	record     usage.Record // as it was settled
+	record     usage.Record // as settled
 }
 
-// finish settles a request that is over. An answer that completed has been settled
-// before its last bytes were released.
+// finish settles a request that has ended. A complete answer was settled before
+// its last bytes were released.
 func (s *settlement) finish(ctx context.Context, panicked bool) {
 	if s.settled {
 		return
 	}
-	if s.last == nil { // it panicked, or was given up, before the first attempt
+	if s.last == nil { // it panicked or was cancelled before the first attempt
 		s.last = &attempt{settlement: s, meter: meter.New(meter.Config{})}
 	}
 	if s.failure == nil {
@@ -51,8 +50,8 @@ func (s *settlement) finish(ctx context.Context, panicked bool) {
 	s.settle(s.last.outcome(ctx, panicked))
 }
 
-// outcome returns how a request ended whose answer did not complete, or had no end
-// to be seen. The context is the request's, or the attempt's.
+// outcome returns how a request ended whose answer did not complete, or whose
+// end cannot be detected. ctx is the request's context, or the attempt's.
 func (a *attempt) outcome(ctx context.Context, panicked bool) usage.Outcome {
 	cause := context.Cause(ctx)
 	switch {
@@ -67,8 +66,8 @@ func (a *attempt) outcome(ctx context.Context, panicked bool) usage.Outcome {
 	case a.failure != nil:
 		return usage.UpstreamError
 	case panicked:
-		// The answer broke off while the caller's connection stood: a write to it
-		// failed, or a read from the backend.
+		// The answer broke off while the caller was connected: a write to it failed,
+		// or a read from the backend.
 		return usage.UpstreamError
 	case a.upstream.Status >= 300:
 		return usage.UpstreamError
@@ -77,15 +76,15 @@ func (a *attempt) outcome(ctx context.Context, panicked bool) usage.Outcome {
 	}
 }
 
-// settle replaces the reservation by what was used, writes the record, and
-// publishes it in metrics and logs. Only the first call does anything. It must not
-// depend on the caller still being there.
+// settle replaces the reservation by the actual usage, writes the record, and
+// publishes it in metrics and logs. Only the first call has an effect. It must
+// not depend on the caller still being connected.
 func (s *settlement) settle(outcome usage.Outcome) {
 	if s.settled {
 		return
 	}
 	s.settled = true
-	// The caller may be gone; the stores bound themselves how long they take.
+	// The caller may be gone; the stores bound their own calls.
 	ctx := context.WithoutCancel(s.r.Context())
 
 	checkpointed := s.g.Shared.InFlight().Settle(&s.entry)
@@ -115,7 +114,7 @@ func (s *settlement) settle(outcome usage.Outcome) {
 	s.logRecord()
 }
 
-// charge returns what limits are charged by the record.
+// charge returns the usage that limits are charged for the record.
 func (s *settlement) charge() limiter.Usage {
 	record := &s.record
 	used := limiter.Usage{
@@ -134,9 +133,9 @@ func (s *settlement) charge() limiter.Usage {
 	return used
 }
 
-// delivered reports whether the backend gave an answer that counts: one of status
-// 2xx, of which at least the headers came. A caller who leaves before that is
-// charged its input; a backend that refuses costs nothing.
+// delivered reports whether the backend gave an answer that is charged: one of
+// status 2xx, of which at least the headers arrived. A caller who leaves before
+// that is charged its input; a refusal by the backend costs nothing.
 func (s *settlement) delivered() bool {
 	status := s.last.upstream.Status
 	if status == 0 {
@@ -145,7 +144,7 @@ func (s *settlement) delivered() bool {
 	return status >= 200 && status < 300
 }
 
-// countRecord counts the request in the metrics.
+// countRecord adds the record to the metrics.
 func (s *settlement) countRecord(events int64) {
 	record := &s.record
 	request := metrics.Request{

@@ -10,9 +10,9 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// openLedger gets the ledger that the request will be recorded in. It refuses the
-// request if the store is unavailable, or has room only for the requests in flight:
-// nothing is sent to a backend that could not be recorded.
+// openLedger gets the ledger that the request will be recorded in. It refuses
+// the request if the store is unavailable, or has room only for the requests in
+// flight: a request that could not be recorded is not sent to a backend.
 func (q *request) openLedger() *wire.Error {
 	ledger, refusal := ledgerOf(q.g.Shared)
 	if refusal == nil && ledger.Ready() != nil { // the ledger has logged why

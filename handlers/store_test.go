@@ -27,7 +27,7 @@ type roomFor struct {
 
 func (l *roomFor) Ready() error { return l.full }
 
-// away is what is shared while the store is as said.
+// away is a Shared with the given ledger, or the error of it.
 type away struct {
 	Shared
 	ledger usage.Ledger
@@ -80,7 +80,7 @@ func (n noRoom) Reserve(context.Context, limiter.Request) (limiter.Reservation, 
 	return nil, n.err
 }
 
-// failing is what is shared while the store or the limits are as said.
+// failing is a Shared with the given ledger and limiter.
 type failing struct {
 	away
 	limits noRoom
@@ -130,8 +130,8 @@ func TestRequestsDoNotLogThatAStoreIsUnavailable(t *testing.T) {
 	}
 }
 
-// A caller who leaves while its limits are looked at, as thousands of streams that are reset
-// at once do, looks like no outage of the gate.
+// A caller who leaves while its limits are checked does not count as an outage of the gate:
+// thousands of streams that are reset at once do so.
 func TestWhoLeavesBeforeAdmissionIsNoOutage(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m, err := metrics.For(registry, false)

@@ -12,8 +12,8 @@ import (
 )
 
 // serveStored answers `GET /v1/responses/{id}` from the backend that stores the
-// response, to the key that made it and to no other. It costs nothing: the
-// response was charged when it was made.
+// response, and only to the key that created it. It costs nothing: the response
+// was charged when it was created.
 func (q *request) serveStored() *wire.Error {
 	q.g.Shared.Acquire()
 	defer q.g.Shared.Release()
@@ -30,11 +30,12 @@ func (q *request) serveStored() *wire.Error {
 			return q.fetchStored(b)
 		}
 	}
-	return responseNotFound() // the backend was taken out of the config
+	return responseNotFound() // the backend was removed from the configuration
 }
 
-// fetchStored passes the response on from the backend that stores it. It is in
-// flight like any request, so that it ends in time and when the process stops.
+// fetchStored forwards the request to the backend that stores the response. It
+// is in flight like any request, so that it ends in time and when the process
+// stops.
 func (q *request) fetchStored(b *routing.Backend) *wire.Error {
 	q.parsed = new(wirerequest.Request) // there is no body
 	q.candidates = append(q.candidateSpace[:0], routing.Candidate{Backend: b})
@@ -57,8 +58,8 @@ func (q *request) fetchStored(b *routing.Backend) *wire.Error {
 }
 
 // storedQuery returns the part of a query that is sent to the backend: what to
-// include, and whether it comes as a stream, and after which event. Parameters that
-// the gate does not know are dropped.
+// include, whether to stream, and after which event. Parameters that the gate
+// does not support are dropped.
 func storedQuery(asked url.Values) string {
 	sent := make(url.Values)
 	for _, name := range []string{"include[]", "starting_after", "stream"} {

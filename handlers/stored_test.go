@@ -11,8 +11,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// What is fetched must end like any other answer: in time, and when the process
-// stops. It has nothing to be noted.
+// A fetched response must end like any other answer: in time, and when the process
+// stops. It has no usage to record.
 func TestAStoredResponseIsFetchedInTimeAndUntilTheProcessStops(t *testing.T) {
 	for name, test := range map[string]struct {
 		end  func(*inflight.Set)

@@ -11,9 +11,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// The attributes follow OpenTelemetry's conventions for generative AI, and hold
-// nothing of a prompt or an answer. The names of models are left out where
-// metrics hide them.
+// The attributes follow OpenTelemetry's conventions for generative AI. They contain
+// nothing of a prompt or an answer, and no names of models if metrics hide them.
 //
 // https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
 const (
@@ -32,9 +31,10 @@ const (
 	errorType     = attribute.Key("error.type")
 )
 
-// trace starts a span for the attempt below Caddy's own, and sends its id to the
-// backend. It returns the context of the span and what ends it. Without Caddy's
-// `tracing` it does nothing: the global provider is not Caddy's.
+// trace starts a span for the attempt below Caddy's own, and sends its id to
+// the backend. It returns the span's context and the function that ends the
+// span. Without Caddy's `tracing` it does nothing: the global provider is not
+// Caddy's.
 func (a *attempt) trace() (context.Context, func()) {
 	ctx, chosen := a.ctx, a.chosen
 	parent := trace.SpanFromContext(ctx)
@@ -69,7 +69,7 @@ func (a *attempt) trace() (context.Context, func()) {
 	}
 }
 
-// traceRecord adds what the request used to Caddy's own span.
+// traceRecord adds the usage of the request to Caddy's own span.
 func (s *settlement) traceRecord(record *usage.Record) {
 	span := trace.SpanFromContext(s.r.Context())
 	if !span.IsRecording() {

@@ -19,8 +19,8 @@ func (q *request) serveUsage() *wire.Error {
 	return WriteUsage(q.g.Shared, q.g.Logger, q.w, q.r)
 }
 
-// WriteUsage answers a query of usage as JSON or CSV, or returns why it can't.
-// Whoever calls it has made sure that the caller may ask.
+// WriteUsage answers a query of usage as JSON or CSV, or returns an error. The
+// request must have been authorised.
 func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *http.Request) *wire.Error {
 	query, err := usage.ParseQuery(r.URL.Query(), time.Now())
 	if err != nil {
@@ -40,7 +40,7 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 	if query.CSV {
 		w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 		w.Header().Set("Content-Disposition", `attachment; filename="usage.csv"`)
-		if page.NextPage != nil { // CSV has no place for it
+		if page.NextPage != nil { // CSV has no field for it
 			w.Header().Set("X-Next-Page", *page.NextPage)
 		}
 		err = page.WriteCSV(w)
@@ -54,8 +54,8 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 	return nil
 }
 
-// queryError says to a caller which parameter makes no sense; what else went wrong
-// is for the log.
+// queryError returns the caller's error for a query that failed. It names the
+// parameter that is invalid; other errors are only logged.
 func queryError(logger *zap.Logger, r *http.Request, err error) *wire.Error {
 	if errors.Is(err, usage.ErrUnavailable) { // which was logged once
 		return wire.Errorf(wire.KindOverloaded, "What was used can't be told now: the store that the gates share is away. Please try again.")

@@ -20,7 +20,7 @@ func (unread) Query(context.Context, usage.Query) (*usage.Page, error) {
 	return nil, errors.New("the disk is broken")
 }
 
-// held is what is shared, without its life.
+// held is a Shared whose references are not counted.
 type held struct{ away }
 
 func (held) Acquire() {}

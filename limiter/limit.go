@@ -1,10 +1,10 @@
-// Package limiter decides whether a request may pass: it holds every limit of a gate (rates,
-// calendar quotas, budgets and concurrency), takes what a request is expected to use before it is
-// forwarded, and settles that against what it really used.
+// Package limiter decides whether a request may pass. It enforces every limit of a gate (rates,
+// calendar quotas, budgets and concurrency): it reserves the expected usage of a request before the
+// request is forwarded, and settles the reservation with the actual usage afterwards.
 //
-// A [Limiter] is one store of counters. Package memory has the one of a single process, redis the one that
-// several gates share, and failover what is done while that is away. What every store must do is tested by
-// the suite in package limitertest.
+// A [Limiter] is one store of counters. Package memory implements it for a single process, package redis
+// for several gates that share a Redis, and package failover adds the behaviour during a Redis outage.
+// Package limitertest is the test suite that every store must pass.
 package limiter
 
 import (
@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// MaxAmount is the largest amount of a limit, and the largest count that the package adds up: larger
-// ones are refused when a limit is parsed, and taken for MaxAmount where they come from a request.
-// It lies below 2^53, so that a store which computes in doubles, as Redis's scripts do, is exact;
+// MaxAmount is the largest amount of a limit, and the largest count that the package adds up. Parsing
+// a limit with a larger amount fails; larger counts in a request are clamped to MaxAmount.
+// It is below 2^53, so that a store which computes in doubles, as Redis's scripts do, is exact;
 // in money it is 9 million USD.
 const MaxAmount int64 = 9_000_000_000_000_000
 
@@ -25,8 +25,8 @@ const NanoUSD int64 = 1_000_000_000
 // Window is the time over which a limit counts.
 type Window uint8
 
-// The windows of a limit. Those up to an hour are rates, which are token buckets; the others are
-// quotas, which count over a calendar window in UTC. A concurrent limit has none.
+// The windows of a limit. Windows up to an hour are rates, implemented as token buckets; longer ones
+// are quotas, which count over a calendar window in UTC. A concurrent limit has no window.
 const (
 	NoWindow Window = iota
 	Second
@@ -68,8 +68,8 @@ func (w Window) Duration() time.Duration {
 	}
 }
 
-// Bounds returns the start and the end of the calendar window that holds t, in UTC. Both are zero
-// where the window is not a quota's.
+// Bounds returns the start and the end of the calendar window that contains t, in UTC. Both are zero
+// if the window is not a quota's.
 func (w Window) Bounds(t time.Time) (start, end time.Time) {
 	year, month, day := t.UTC().Date()
 	switch w {
@@ -88,8 +88,8 @@ func (w Window) Bounds(t time.Time) (start, end time.Time) {
 	}
 }
 
-// Limit is an amount of a unit over a window. Its text form is that of the Caddyfile,
-// "60 requests/minute burst 10", in JSON too. The zero Limit is not valid.
+// Limit is an amount of a unit over a window. Its text form, in JSON too, is that of the Caddyfile:
+// "60 requests/minute burst 10". The zero Limit is not valid.
 type Limit struct {
 	// Unit is what is counted.
 	Unit Unit
@@ -97,8 +97,8 @@ type Limit struct {
 	// Window is the time over which it is counted: [NoWindow] for Concurrent, a quota's for USD.
 	Window Window
 
-	// Amount is how much each window allows: requests, tokens, nano-USD, or requests at the same
-	// time. From 1 to MaxAmount.
+	// Amount is how much each window allows: requests, tokens, nano-USD, or concurrent requests.
+	// From 1 to MaxAmount.
 	Amount int64
 
 	// Burst is the capacity of a rate's bucket: how much may be taken at once after a pause.
@@ -107,7 +107,7 @@ type Limit struct {
 	Burst int64
 }
 
-// Capacity is the most that the limit may ever admit at once: a rate's burst, else the amount.
+// Capacity returns the most that the limit can admit at once: a rate's burst if set, else the amount.
 func (l Limit) Capacity() int64 {
 	if l.Window.Rate() && l.Burst > 0 {
 		return l.Burst
@@ -115,7 +115,7 @@ func (l Limit) Capacity() int64 {
 	return l.Amount
 }
 
-// String returns the limit in the words that [ParseLimit] reads, on one line.
+// String returns the limit on one line, in the form that [ParseLimit] reads.
 func (l Limit) String() string {
 	amount := formatCount(l.Amount)
 	if l.Unit == USD {
@@ -131,7 +131,7 @@ func (l Limit) String() string {
 	return s
 }
 
-// MarshalText returns the limit's words. It fails for a limit that [ParseLimit] would refuse.
+// MarshalText returns the limit's text form. It fails for a limit that [ParseLimit] would reject.
 func (l Limit) MarshalText() ([]byte, error) {
 	if err := l.Validate(); err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (l Limit) MarshalText() ([]byte, error) {
 	return []byte(l.String()), nil
 }
 
-// formatCount writes n with the largest of k, M and G that divides it.
+// formatCount formats n with the largest of k, M and G that divides it.
 func formatCount(n int64) string {
 	for _, s := range []struct {
 		size int64
@@ -152,7 +152,7 @@ func formatCount(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// FormatUSD writes nano-USD as dollars without a sign for the currency: "25", "0.5", "0.000000001".
+// FormatUSD formats nano-USD as dollars without a currency sign: "25", "0.5", "0.000000001".
 func FormatUSD(nano int64) string {
 	sign := ""
 	if nano < 0 {

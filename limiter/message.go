@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Message returns what a caller who asked for model reads: why the request was refused and when to come back. It
-// names the scope, never a team, backend or other key, and gives no figures of what lies behind the
-// gate. For rates it is the sentence that clients parse for the time to wait, in seconds or
+// Message returns the message for a caller who asked for model: why the request was refused and when
+// to retry. It names the scope, never a team, backend or other key, and discloses no figures of the
+// backends. For rates it is the sentence that clients parse for the time to wait, in seconds or
 // milliseconds: "Please try again in 1.2s."
 func (r *Refusal) Message(model string) string {
 	switch {
@@ -23,8 +23,8 @@ func (r *Refusal) Message(model string) string {
 	}
 }
 
-// rateMessage is OpenAI's wording. Of a key's limit it is that and no more; who else shares a limit
-// stands after it, where no client's pattern looks.
+// rateMessage returns the message in OpenAI's wording. For a limit that others share, a sentence that
+// says so follows at the end, where no client's pattern matches.
 func (r *Refusal) rateMessage(model string) string {
 	again := " Please try again in " + formatWait(r.RetryAfter) + "."
 	head := "Rate limit reached for " + model + " on " + rateWords(r.Rule.Limit)
@@ -78,12 +78,12 @@ func (r *Refusal) quotaMessage(model string) string {
 	}
 }
 
-// figures are the numbers of a refusal as clients know them.
+// figures returns the numbers of a refusal in the form that clients expect.
 func (r *Refusal) figures() string {
 	return fmt.Sprintf("Limit %s, Used %s, Requested %s", r.amount(r.Limit), r.amount(r.Used), r.amount(r.Requested))
 }
 
-// amount writes a count of the rule's unit.
+// amount formats n in the rule's unit.
 func (r *Refusal) amount(n int64) string {
 	if r.Rule.Limit.Unit == USD {
 		return "$" + FormatUSD(n)
@@ -91,7 +91,7 @@ func (r *Refusal) amount(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// rateWords are the words of a rate with the abbreviation that the providers use for it.
+// rateWords returns the name of a rate with the providers' abbreviation.
 func rateWords(l Limit) string {
 	words, letters := l.Unit.row().rate, l.Unit.row().letter
 	switch l.Window {
@@ -104,7 +104,7 @@ func rateWords(l Limit) string {
 	}
 }
 
-// quotaWords are, for example, "monthly token quota" and "daily budget".
+// quotaWords returns the name of a quota, such as "monthly token quota" or "daily budget".
 func quotaWords(l Limit) string {
 	often := map[Window]string{Day: "daily", Week: "weekly", Month: "monthly"}[l.Window]
 	return often + " " + l.Unit.row().quota
@@ -121,7 +121,7 @@ func renewal(w Window) string {
 	}
 }
 
-// scopeWords name a scope to a caller.
+// scopeWords returns the name of a scope in messages to callers.
 func scopeWords(k ScopeKind) string {
 	switch k {
 	case ScopeTeam:
@@ -135,7 +135,7 @@ func scopeWords(k ScopeKind) string {
 	}
 }
 
-// sharedBy says who else uses a limit, after a sentence; a key's is its own.
+// sharedBy returns a sentence, with a leading space, on who shares the limit; "" for a key's limit.
 func sharedBy(k ScopeKind) string {
 	switch k {
 	case ScopeTeam:
@@ -147,8 +147,8 @@ func sharedBy(k ScopeKind) string {
 	}
 }
 
-// formatWait writes a time to wait as one number of seconds or milliseconds, rounded up to the next
-// millisecond: the pattern in clients knows neither minutes nor two units.
+// formatWait formats a wait as one number of seconds or milliseconds, rounded up to the next
+// millisecond: the pattern in clients matches neither minutes nor two units.
 func formatWait(d time.Duration) string {
 	ms := d.Milliseconds()
 	if d%time.Millisecond > 0 {

@@ -16,14 +16,14 @@ const (
 // windowShort has the short words of the windows.
 var windowShort = [...]string{"", "s", "m", "h", "d", "w", "mo"}
 
-// ParseLimit reads a limit in the words of the configuration:
+// ParseLimit parses a limit in the syntax of the configuration:
 //
 //	<n> <unit>[/<window>] [burst <n>]
 //
 // as in {"60", "requests/minute", "burst", "10"}, {"100k", "tokens/m"}, {"25", "usd/month"} or
 // {"8", "concurrent"}. Counts may end in k, M or G (thousands, decimal) and have decimals where the
-// result is whole; usd is in dollars, down to a nano-dollar. The error repeats the words and says
-// what was expected.
+// result is whole; usd is in dollars, down to a nano-dollar. The error quotes the words and names
+// the expected form.
 func ParseLimit(words []string) (Limit, error) {
 	l, err := parseLimit(words)
 	if err != nil {
@@ -32,7 +32,8 @@ func ParseLimit(words []string) (Limit, error) {
 	return l, nil
 }
 
-// UnmarshalText reads what [Limit.MarshalText] writes: the words of [ParseLimit], between spaces.
+// UnmarshalText parses the output of [Limit.MarshalText]: the words of [ParseLimit], separated by
+// spaces.
 func (l *Limit) UnmarshalText(text []byte) error {
 	parsed, err := ParseLimit(strings.Fields(string(text)))
 	if err != nil {
@@ -87,7 +88,7 @@ func parseWindow(word string) (Window, error) {
 	return 0, fmt.Errorf("unknown window %q: expected %s", word, windowList)
 }
 
-// parseBurst reads what follows the unit: nothing, or "burst <n>" where l is a rate.
+// parseBurst parses what follows the unit: nothing, or "burst <n>" if l is a rate.
 func parseBurst(words []string, l Limit) (int64, error) {
 	switch {
 	case len(words) == 0:
@@ -104,7 +105,7 @@ func parseBurst(words []string, l Limit) (int64, error) {
 	return parseAmount("burst", words[1], Requests)
 }
 
-// parseAmount reads a count, or for USD an amount of money; what names it in the error.
+// parseAmount parses a count, or for USD an amount of money. Errors call it what.
 func parseAmount(what, word string, unit Unit) (int64, error) {
 	form, scale := countForm, int64(1)
 	if unit == USD {
@@ -123,7 +124,7 @@ func parseAmount(what, word string, unit Unit) (int64, error) {
 		return 0, fmt.Errorf("bad %s %q: expected %s", what, word, form)
 	}
 
-	// Decimal digits are added up exactly, one power of ten at a time: no float rounds 0.1 away.
+	// Add up the decimal digits exactly, one power of ten at a time: a float can't represent 0.1.
 	var n int64
 	for _, d := range whole {
 		if n = n*10 + int64(d-'0'); n > MaxAmount/scale {
@@ -164,7 +165,7 @@ func digits(s string) bool {
 	return true
 }
 
-// Validate reports what is wrong with a limit that was not parsed, in the words of [ParseLimit].
+// Validate reports an error if a limit that was not parsed is invalid, with the errors of [ParseLimit].
 func (l Limit) Validate() error {
 	if err := l.check(); err != nil {
 		return fmt.Errorf("limit %q: %w", l.String(), err)
@@ -172,7 +173,7 @@ func (l Limit) Validate() error {
 	return nil
 }
 
-// check is where the rules between the parts of a limit stand.
+// check reports an error if the parts of a limit are invalid or do not fit together.
 func (l Limit) check() error {
 	windows := l.Unit.row().windows
 	switch {

@@ -6,7 +6,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// ScopeKind is what kind of thing a limit belongs to.
+// ScopeKind is the kind of object that a limit applies to.
 type ScopeKind uint8
 
 // The kinds of scopes.
@@ -27,8 +27,8 @@ func (k ScopeKind) String() string {
 	return fmt.Sprintf("ScopeKind(%d)", uint8(k))
 }
 
-// Rule is a limit of one key, team, model or backend. Make it with [NewRule], once for each
-// configuration: a Rule is read by all requests and must not be changed.
+// Rule is a limit of one key, team, model or backend. Create it with [NewRule], once for each
+// configuration: all requests read it, and it must not be changed.
 type Rule struct {
 	Kind  ScopeKind
 	ID    string // of the key, team or backend; the model's pattern
@@ -38,8 +38,9 @@ type Rule struct {
 	hash uint64 // of name
 }
 
-// NewRule returns the rule that limits the thing of that kind and id. It panics for a limit that
-// [Limit.Validate] refuses, which no parsed limit is: a rule that limits nothing must not come to be.
+// NewRule returns a rule that applies limit to the object with kind and id. It panics if
+// [Limit.Validate] rejects the limit, which never happens for a parsed one: an invalid rule would
+// limit nothing.
 func NewRule(kind ScopeKind, id string, limit Limit) *Rule {
 	if err := limit.Validate(); err != nil {
 		panic(err)
@@ -51,10 +52,10 @@ func NewRule(kind ScopeKind, id string, limit Limit) *Rule {
 	return &Rule{Kind: kind, ID: id, Limit: limit, name: name, hash: xxhash.Sum64String(name)}
 }
 
-// Name is the name of the rule's counter, kind/id/unit/window, such as "key/alice/tokens/minute".
-// The amount and the burst are not in it: a counter keeps what it has counted when a reload
-// changes them. Two rules of one name share one counter.
+// Name returns the name of the rule's counter, kind/id/unit/window, such as
+// "key/alice/tokens/minute". It does not contain the amount and the burst, so that a counter keeps
+// its count when a reload changes them. Two rules of the same name share a counter.
 func (r *Rule) Name() string { return r.name }
 
-// Hash returns the XXH64 hash of the name, which stores find counters by.
+// Hash returns the XXH64 hash of the name, by which stores look up counters.
 func (r *Rule) Hash() uint64 { return r.hash }

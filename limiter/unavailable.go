@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// ErrUnavailable is what an error of a store wraps where the store can't decide: whether a limit has
-// room is not known, and nothing is known to be taken. What is done then is the caller's policy. The
-// error itself is an [*Unavailable], which has the reason.
+// ErrUnavailable is wrapped by the errors of a store that can't decide: it is unknown whether a limit
+// has room, and nothing is known to be taken. How to proceed is the caller's policy. The error itself
+// is an [*Unavailable], which has the reason.
 var ErrUnavailable = errors.New("rate-limit store unavailable")
 
 // Unavailable is the error of a store that can't decide.
 type Unavailable struct {
-	// Reason is one of a few words, fit for the label of a metric: see the Reason constants.
+	// Reason is one of the Reason constants, suitable as a metric label.
 	Reason string
 
-	// Err is what the store or the network said. It may hold addresses; it holds no credential.
+	// Err is the error of the store or the network. It may contain addresses, but no credentials.
 	Err error
 }
 
@@ -26,21 +26,21 @@ const (
 	ReasonAuth        = "auth"        // NOAUTH, WRONGPASS
 	ReasonPermission  = "permission"  // NOPERM: the user may not use a command or a key
 	ReasonLoading     = "loading"     // LOADING: reading its data after a start
-	ReasonBusy        = "busy"        // BUSY: in a script of somebody else; or all its clients are taken
+	ReasonBusy        = "busy"        // BUSY: another client's script is running; or maxclients is reached
 	ReasonMemory      = "memory"      // OOM: over maxmemory
 	ReasonReadOnly    = "readonly"    // READONLY: a replica, as after a failover
 	ReasonMisconf     = "misconf"     // MISCONF, NOREPLICAS, MASTERDOWN: writes are refused
 	ReasonClusterDown = "clusterdown" // CLUSTERDOWN, MOVED, ASK, TRYAGAIN, CROSSSLOT
 	ReasonVersion     = "version"     // too old for the scripts
 	ReasonClosed      = "closed"      // the store was closed
-	ReasonSeed        = "seed"        // what a quota has used is not known, see Seed; the store itself is there
+	ReasonSeed        = "seed"        // the usage of a quota is unknown, see Seed; the store itself is available
 	ReasonOther       = "other"       // anything else
 )
 
-// Error implements error.
+// Error returns the reason and the cause.
 func (e *Unavailable) Error() string {
 	return fmt.Sprintf("%v: %s: %v", ErrUnavailable, e.Reason, e.Err)
 }
 
-// Unwrap makes errors.Is find ErrUnavailable and the cause.
+// Unwrap returns ErrUnavailable and the cause.
 func (e *Unavailable) Unwrap() []error { return []error{ErrUnavailable, e.Err} }

@@ -8,8 +8,8 @@ import (
 // Unit is what a limit counts.
 type Unit uint8
 
-// The units of a limit. Each has a row in units: a new one is a constant here, a row there, and a row
-// in the test that walks all of them.
+// The units of a limit. Each has a row in units. A new unit needs a constant here, a row there, and a
+// row in the test that covers all units.
 const (
 	Requests     Unit = iota // requests, one each
 	Tokens                   // the whole input, caches included, and the output
@@ -21,25 +21,25 @@ const (
 	UnitCount = iota
 )
 
-// OneToken is the price of a token of output where a unit counts tokens: see [Unit.Cost].
+// OneToken is the price of an output token in units that count tokens: see [Unit.Cost].
 const OneToken = 1000
 
-// unitRow is all that the package knows of a unit.
+// unitRow describes a unit.
 type unitRow struct {
 	name string // in the configuration
 
-	// windows are the windows that a limit of the unit may have.
+	// windows are the kinds of windows that a limit of the unit may have.
 	windows windowKinds
 
-	// cost returns what a request takes of the unit: base whatever it answers, and price for each
-	// token of output, in thousandths.
+	// cost returns what a request takes of the unit: base regardless of the output, plus price for
+	// each output token, in thousandths.
 	cost func(q *Request) (base, price int64)
 
-	// charge returns what a request that was sent to a backend has used of the unit.
+	// charge returns the usage of the unit by a request that was sent to a backend.
 	charge func(a Usage) int64
 
-	// rate and quota are the words for a limit in messages to callers, letter is what providers
-	// abbreviate the rate's to.
+	// rate and quota name a limit in messages to callers; letter is the providers' abbreviation in
+	// the name of a rate.
 	rate, letter, quota string
 }
 
@@ -52,7 +52,7 @@ const (
 	noWindow
 )
 
-// units has a row for each Unit. Redis's scripts know none of this: they are sent the numbers.
+// units has a row for each Unit. Redis's scripts do not use it: they receive the numbers.
 var units = [UnitCount]unitRow{
 	Requests: {
 		name: "requests", rate: "requests", letter: "R", quota: "request quota",
@@ -86,8 +86,8 @@ var units = [UnitCount]unitRow{
 	},
 }
 
-// row returns the unit's row. Of what is no unit, a request takes more than any limit has, so that it
-// is refused.
+// row returns the unit's row. For an unknown unit, a request takes more than any limit has, so that
+// it is refused.
 func (u Unit) row() *unitRow {
 	if int(u) < len(units) {
 		return &units[u]
@@ -100,7 +100,7 @@ var unknownUnit = unitRow{
 	charge: func(Usage) int64 { return MaxAmount },
 }
 
-// String returns the unit's word in the configuration, such as "input_tokens".
+// String returns the unit's name in the configuration, such as "input_tokens".
 func (u Unit) String() string {
 	if int(u) < len(units) {
 		return units[u].name
@@ -117,7 +117,7 @@ func Units() []Unit {
 	return all
 }
 
-// unitList names all units in errors.
+// unitList returns the names of all units, for errors.
 func unitList() string {
 	names := make([]string, len(units))
 	for i := range units {
@@ -127,8 +127,8 @@ func unitList() string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// Charge returns what a limit of the unit is charged for a request: what of the reservation is not
-// given back, and what is taken beyond it.
+// Charge returns what a limit of the unit is charged for a request: the part of the reservation that
+// is not returned, and usage beyond it.
 func (a Usage) Charge(u Unit) int64 {
 	if !a.Dispatched {
 		return 0
@@ -136,11 +136,11 @@ func (a Usage) Charge(u Unit) int64 {
 	return u.row().charge(a)
 }
 
-// Cost returns what a request takes of the unit: base whatever it answers, and price for each token of
-// output, in thousandths.
+// Cost returns what a request takes of the unit: base regardless of the output, plus price for each
+// output token, in thousandths.
 func (u Unit) Cost(q *Request) (base, price int64) { return u.row().cost(q) }
 
-// answered returns what of n is charged: nothing where the backend failed.
+// answered returns the charge for a usage of n: 0 if the backend failed.
 func (a Usage) answered(n int64) int64 {
 	if a.Failed {
 		return 0
@@ -148,5 +148,5 @@ func (a Usage) answered(n int64) int64 {
 	return clamp(n)
 }
 
-// clamp brings a count into 0 to MaxAmount, so that sums of two can't overflow.
+// clamp returns n clamped to 0 … MaxAmount, so that the sum of two can't overflow.
 func clamp(n int64) int64 { return min(max(n, 0), MaxAmount) }

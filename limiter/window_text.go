@@ -2,8 +2,8 @@ package limiter
 
 import "fmt"
 
-// MarshalText returns the window's long word, which is its form in JSON. It
-// fails for what is no window.
+// MarshalText returns the window's long name, which is its form in JSON. It
+// fails for NoWindow and for unknown windows.
 func (w Window) MarshalText() ([]byte, error) {
 	if w == NoWindow || w > Month {
 		return nil, fmt.Errorf("no window: expected %s", windowList)
@@ -11,7 +11,7 @@ func (w Window) MarshalText() ([]byte, error) {
 	return []byte(w.String()), nil
 }
 
-// UnmarshalText reads a window's long or short word.
+// UnmarshalText parses a window's long or short name.
 func (w *Window) UnmarshalText(text []byte) error {
 	parsed, err := parseWindow(string(text))
 	if err != nil {

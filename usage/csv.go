@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// WriteCSV writes the page as CSV (RFC 4180) with a header line and a line for each
-// result: start_time and end_time in unix seconds, then the columns under their
-// names in JSON. What is null in JSON is empty. NextPage is left out: the caller
-// sends it in a header.
+// WriteCSV writes the page as CSV (RFC 4180) with a header line and a line for
+// each result: start_time and end_time in unix seconds, then the columns under
+// their names in JSON. A null in JSON is an empty cell. NextPage is left out:
+// the caller sends it in a header.
 //
-// Model names come from callers, and a spreadsheet evaluates a cell that begins
-// like a formula: such a name is written behind an apostrophe (OWASP, "CSV
+// Callers choose model names, and a spreadsheet evaluates a cell that begins
+// like a formula. Such a name is prefixed with an apostrophe (OWASP, "CSV
 // Injection").
 func (p *Page) WriteCSV(w io.Writer) error {
 	out := csv.NewWriter(w)
@@ -56,8 +56,8 @@ func cell(label *string) string {
 	if label == nil {
 		return ""
 	}
-	// The first visible character counts, as programs trim cells. In some, a tab or
-	// a line break at the beginning starts a formula by itself.
+	// The first visible character counts, because programs trim cells. In some, a
+	// leading tab or line break starts a formula by itself.
 	if shown := strings.TrimLeft(*label, " "); shown != "" && strings.ContainsRune("=+-@\t\r\n", rune(shown[0])) {
 		return "'" + *label
 	}

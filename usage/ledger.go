@@ -1,10 +1,11 @@
-// Package usage records what requests to models use: one record for each request
-// that reached a backend, and ledgers that add the records up by minute, hour and
-// day and answer `/v1/usage`.
+// Package usage records the usage of models: one record for each request that
+// reached a backend, and ledgers that sum the records up by minute, hour and day
+// and answer `/v1/usage`.
 //
-// A ledger keeps sums, not records. The packages memory and boltdb hold ledgers,
-// and replica shares them between gates. A record is written to a journal first,
-// and kept there until it is added up. Prices are in the package pricing.
+// A ledger stores sums, not records. The packages memory and boltdb implement
+// ledgers, and replica shares them between gates. A boltdb ledger writes each
+// record to a journal first, and keeps it there until the sums on disk include
+// it. Prices are in the package pricing.
 package usage
 
 import (
@@ -15,57 +16,57 @@ import (
 	"github.com/amanycodes/pine-gate/usage/journal"
 )
 
-// Ledger counts records and answers queries. It is safe for concurrent use.
+// Ledger sums up records and answers queries. It is safe for concurrent use.
 type Ledger interface {
-	// Record counts r, once by its ID: a second record with an ID that was
-	// recorded recently changes nothing and is not an error. The ledger keeps
-	// nothing of r but its sums. When Record returns, the death of the process
-	// does not lose the record, if the ledger is one that outlives the process
-	// and its disk works. The error wraps ErrInvalid for an invalid record,
-	// ErrFull if the ledger holds as much as it may of what it cannot write, and
-	// ErrClosed after Close.
+	// Record counts r, once by its ID: a second record with a recently recorded ID
+	// changes nothing and is not an error. The ledger stores only the sums of r.
+	// Once Record has returned, the record survives the death of the process if the
+	// ledger is persistent and its disk works. The error wraps ErrInvalid for an
+	// invalid record, ErrFull if the ledger holds as much unwritten data as it may,
+	// and ErrClosed after Close.
 	Record(ctx context.Context, r *Record) error
 
-	// Checkpoint stores what requests that are under way have used so far, in
-	// records that look as if they ended now. If the process dies, the next start
-	// settles each at its last checkpoint, with the outcome Interrupted; a record
-	// of the same ID supersedes its checkpoints. Requests that have ended are
-	// ignored. After an error nothing is stored.
+	// Checkpoint stores what requests in flight have used so far, in records that
+	// look as if the requests ended now. If the process dies, the next start
+	// settles each request at its last checkpoint, with the outcome Interrupted; a
+	// record with the same ID supersedes its checkpoints. Requests that have ended
+	// are ignored. After an error nothing is stored.
 	Checkpoint(ctx context.Context, records []Record) error
 
-	// Forget removes the checkpoints of a request that turned out to have used
-	// nothing, and so gets no record.
+	// Forget removes the checkpoints of a request that used nothing, and so gets no
+	// record.
 	Forget(ctx context.Context, id string) error
 
-	// Ready returns an error if new requests should not begin. It wraps ErrFull if
-	// there is room only for the records of requests under way. It does no I/O.
+	// Ready returns an error if new requests should not start. It wraps ErrFull if
+	// there is room only for the records of requests in flight. It does no I/O.
 	Ready() error
 
-	// Configure sets what may change while the ledger is open.
+	// Configure sets the settings that may change while the ledger is open.
 	Configure(s Settings)
 
-	// Query answers q from the records before the call. The error is a
-	// *ParamError if q asks for what is not kept.
+	// Query answers q from the records before the call. The error is a *ParamError
+	// if q requests data that is not kept.
 	Query(ctx context.Context, q Query) (*Page, error)
 
-	// Totals returns what a key used from the beginning of the UTC day that since
+	// Totals returns what key used since the beginning of the UTC day that since
 	// lies in.
 	Totals(ctx context.Context, key string, since time.Time) (Totals, error)
 
-	// Close writes what is not yet written and releases the ledger. Later calls
-	// do nothing.
+	// Close writes all unwritten data and releases the ledger. Later calls do
+	// nothing.
 	Close() error
 }
 
-// Settings are what may change while a ledger is open.
+// Settings are the settings that may change while a ledger is open.
 type Settings struct {
-	// Retention is how long daily sums are kept, at least LeastRetention. A
-	// shorter retention deletes what is beyond it; a longer one later does not
-	// restore that. Default: 400 days.
+	// Retention is how long daily sums are kept, at least LeastRetention. A shorter
+	// retention deletes older sums; a longer one later does not restore them.
+	// Default: 400 days.
 	Retention time.Duration
 
-	// Sync is how much time of records a loss of power may lose; a ledger without
-	// a disk ignores it. Default: 1s. SyncAlways: nothing is lost.
+	// Sync is the interval of syncs to the disk: a loss of power may lose the
+	// records of that time. A ledger without a disk ignores it. Default: 1s.
+	// SyncAlways: nothing is lost.
 	Sync time.Duration
 }
 
@@ -77,20 +78,21 @@ var (
 	ErrFull   = errors.New("usage ledger holds as much as it may of what it cannot write")
 	ErrClosed = errors.New("usage ledger is closed")
 
-	// ErrUnavailable is wrapped by the error of a query if it is not known what
-	// other gates have recorded.
+	// ErrUnavailable is wrapped by the error of a query if the records of other
+	// gates are not known.
 	ErrUnavailable = errors.New("the shared usage store is unavailable")
 )
 
 // DefaultRetention is how long daily sums are kept by default.
 const DefaultRetention = 400 * 24 * time.Hour
 
-// LeastRetention is how long daily sums are kept in any case: after a restart
-// they are what quotas by the month are counted from.
+// LeastRetention is the least time that daily sums are kept: after a restart,
+// monthly quotas are counted from them.
 const LeastRetention = 31 * 24 * time.Hour
 
 // MinuteRetention and HourRetention are how long the finer sums are kept, unless
-// the daily ones are kept for less. Monthly sums are made of the daily ones.
+// the daily ones are kept for less. Monthly sums are computed from the daily
+// ones.
 const (
 	MinuteRetention = 7 * 24 * time.Hour
 	HourRetention   = 92 * 24 * time.Hour

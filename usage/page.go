@@ -17,7 +17,7 @@ type Page struct {
 	NextPage *string  `json:"next_page"` // the `page` parameter of the next page; nil at the end
 }
 
-// Bucket is a period of time with what was used in it.
+// Bucket is a period of time with its usage.
 type Bucket struct {
 	Object    string   `json:"object"`     // "bucket"
 	StartTime int64    `json:"start_time"` // unix seconds
@@ -25,7 +25,7 @@ type Bucket struct {
 	Results   []Result `json:"results"`    // sorted by their labels; empty if nothing was used
 }
 
-// Result is a sum of records. Labels that it is not grouped by are nil.
+// Result is a sum of records. Labels that are not in the query's GroupBy are nil.
 type Result struct {
 	Object            string  `json:"object"` // "usage.result"
 	Key               *string `json:"key"`
@@ -77,12 +77,12 @@ func (r *Result) labels() [5]*string {
 	return [...]*string{r.Key, r.Team, r.Model, r.Backend, r.Endpoint}
 }
 
-// flushSize is the number of bytes that are gathered for one write.
+// flushSize is the number of bytes that are buffered for one write.
 const flushSize = 32 << 10
 
-// WriteJSON writes the page as JSON. The result is that of json.Marshal, but written
-// piece by piece and without reflection: a page may hold 200,000 results. The error
-// is that of the writer.
+// WriteJSON writes the page as JSON. The output is that of json.Marshal, but it is
+// written piece by piece and without reflection: a page may hold 200,000 results.
+// The error is that of w.
 func (p *Page) WriteJSON(w io.Writer) error {
 	b := append(make([]byte, 0, flushSize+4096), `{"object":"page","data":[`...)
 	for i := range p.Data {
@@ -148,7 +148,7 @@ func (r *Result) append(b []byte) []byte {
 	return append(b, '}')
 }
 
-// plainLabel reports whether a name needs no escapes in JSON, as nearly all.
+// plainLabel reports whether s needs no escapes in JSON, as nearly all names do.
 func plainLabel(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7F || c == '"' || c == '\\' {

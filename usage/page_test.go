@@ -39,7 +39,7 @@ func TestPageAsJSON(t *testing.T) {
 	if err != nil || string(marshalled) != want {
 		t.Errorf("marshalled as\n%s, %v\nwant\n%s", marshalled, err, want)
 	}
-	// The struct tags say the same, for whoever reads a page.
+	// The struct tags must agree, for clients that decode a page.
 	var again Page
 	if err := json.Unmarshal(marshalled, &again); err != nil || !reflect.DeepEqual(&again, page) {
 		t.Errorf("read again as %+v, %v", again, err)

@@ -27,8 +27,8 @@ const (
 	Month  Width = "1mo"
 )
 
-// maxBuckets returns how many buckets a page holds at most, and by default. It is
-// 0 for an unknown width.
+// maxBuckets returns the most buckets that a page may hold, which is also the
+// default. It is 0 for an unknown width.
 func (w Width) maxBuckets() int {
 	switch w {
 	case Minute:
@@ -43,7 +43,7 @@ func (w Width) maxBuckets() int {
 	return 0
 }
 
-// seconds returns the width; that of a month varies, and is 0 here.
+// seconds returns the width in seconds; 0 for a month, which varies.
 func (w Width) seconds() int64 {
 	switch w {
 	case Minute:
@@ -56,8 +56,8 @@ func (w Width) seconds() int64 {
 	return 0
 }
 
-// Floor returns the start of the bucket that a unix time lies in. Buckets begin
-// at UTC's minutes, hours, days and months.
+// Floor returns the start of the bucket that the unix time lies in. Buckets
+// begin at UTC's minutes, hours, days and months.
 func (w Width) Floor(unix int64) int64 {
 	if w != Month {
 		return unix - unix%w.seconds()
@@ -66,7 +66,7 @@ func (w Width) Floor(unix int64) int64 {
 	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC).Unix()
 }
 
-// Next returns the start of the bucket after the one that starts then.
+// Next returns the start of the bucket after the one that starts at start.
 func (w Width) Next(start int64) int64 {
 	if w != Month {
 		return start + w.seconds()
@@ -88,8 +88,8 @@ const (
 
 var dimensions = []Dimension{ByKey, ByTeam, ByModel, ByBackend, ByEndpoint}
 
-// Query asks a ledger for usage. ParseQuery returns one; a Query made by hand
-// needs Start and End.
+// Query is a query of usage. ParseQuery returns one; a Query made by hand needs
+// Start and End.
 type Query struct {
 	Start, End time.Time   // the buckets that overlap [Start, End), each as a whole
 	Width      Width       // of a bucket; default: a day

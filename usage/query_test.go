@@ -70,7 +70,7 @@ func TestParseQueryRefuses(t *testing.T) {
 		"page=" + hours:                        "page: is that of another bucket_width",
 		"key=alice":                            "key: is not a parameter",
 		"limit[]=3":                            "limit[]: is not a parameter",
-		"page=" + (cursor{Day, 1, 2}).String(): "page: is not", // not the border of a bucket
+		"page=" + (cursor{Day, 1, 2}).String(): "page: is not", // not the start of a bucket
 	} {
 		_, err := parse(t, params)
 		if param := new(ParamError); !errors.As(err, &param) || !strings.HasPrefix(err.Error(), want) {

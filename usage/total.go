@@ -5,8 +5,8 @@ import (
 )
 
 // Total returns the page with all of its buckets summed up into one, from the
-// start of the first to the end of the last. If the page has no buckets, neither
-// has the result.
+// start of the first to the end of the last. If the page has no buckets,
+// neither has the result.
 func (p *Page) Total() *Page {
 	total := &Page{Object: p.Object, HasMore: p.HasMore, NextPage: p.NextPage}
 	if len(p.Data) == 0 {

@@ -11,7 +11,7 @@ import (
 // form are exact decimals in USD, such as 0.000125.
 type USD int64
 
-// String returns the amount in USD with as many digits as it takes.
+// String returns the amount in USD with as many digits as needed.
 func (u USD) String() string { return string(u.append(nil)) }
 
 // MarshalJSON returns a JSON number in USD, without an exponent.

@@ -9,16 +9,17 @@ import (
 
 const (
 	// checkpointEvery is how often the usage of requests in flight is recorded,
-	// of young ones too: a process that is killed loses as much of each.
+	// of young ones too: a process that is killed loses at most this much of
+	// each.
 	checkpointEvery = time.Second
 
-	// checkpointGroup bounds the records of one write: the ledger does nothing
-	// else meanwhile.
+	// checkpointGroup bounds the records of one write: the ledger is blocked
+	// meanwhile.
 	checkpointGroup = 1024
 )
 
-// checkpoint writes the records of the requests that have changed since the last
-// time.
+// checkpoint writes the records of the requests that have changed since the
+// last checkpoint.
 func (s *Set) checkpoint(ctx context.Context, ledger usage.Ledger, now time.Time) {
 	entries := s.open()
 	for len(entries) > 0 {
@@ -35,13 +36,13 @@ func (s *Set) checkpoint(ctx context.Context, ledger usage.Ledger, now time.Time
 		}
 		if err := ledger.Checkpoint(ctx, records); err != nil {
 			for _, e := range group {
-				e.attempts = 0 // again, the next time
+				e.attempts = 0 // retry it the next time
 			}
 		}
 	}
 }
 
-// open returns the requests that are with a backend and have not settled, and
+// open returns the requests that are at a backend and have not settled, and
 // marks them as checkpointed.
 func (s *Set) open() (entries []*Entry) {
 	s.mu.Lock()
@@ -56,11 +57,11 @@ func (s *Set) open() (entries []*Entry) {
 	return entries
 }
 
-// checkpoint returns the record that the request would be charged by if it ended
-// now, and reports whether it has changed since the last checkpoint.
+// checkpoint returns the record that the request would be charged by if it
+// ended now, and reports whether it has changed since the last checkpoint.
 //
-// Whether a request without an answer has left the gate is not known here: one
-// whose connection is just being made is charged its input if the process is
+// It is unknown here whether a request without an answer has left the gate: one
+// whose connection is still being made is charged its input if the process is
 // killed before it ends.
 func (e *Entry) checkpoint(now time.Time) (record usage.Record, changed bool) {
 	a := e.current()

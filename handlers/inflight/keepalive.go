@@ -10,34 +10,33 @@ import (
 )
 
 // KeepAlive is the ResponseWriter of a stream. It adds the dialect's keep-alive
-// when the stream is silent for long, so that nobody on the way takes it for
-// dead. It costs a stream one mutex: nothing runs for a stream that flows.
+// after a long silence, so that no client or proxy takes the stream for dead.
+// It costs a stream one mutex: nothing runs for a stream that flows.
 //
-// The connection belongs to the request's own goroutine. While that one waits for
-// the backend between two events it writes nothing, and then the Set may write a
-// keep-alive: the request's goroutine opens that window with Between, and closing
-// it waits for a write that was begun meanwhile. So no stream needs a goroutine of
-// its own that reads for it.
+// The connection belongs to the request's own goroutine. While that goroutine
+// waits for the backend between two events, it writes nothing, and the Set may
+// write a keep-alive. Between opens that window; closing it waits for a write
+// that has begun. So no stream needs a goroutine of its own for reading.
 type KeepAlive struct {
 	http.ResponseWriter
 	after time.Duration     // of silence
-	pings map[string][]byte // by the line break
+	pings map[string][]byte // by line break
 
-	mu     sync.Mutex // held by whoever writes
-	open   string     // the line break to be used between two events; "": not between two events
+	mu     sync.Mutex // held while writing
+	open   string     // the line break to use between two events; "": not between two events
 	begun  bool       // the first byte has been written
 	broken bool       // a write has failed
 
 	writes  atomic.Uint64 // the number of writes
 	writing atomic.Bool   // a keep-alive is being written
 
-	// Of the goroutine that calls due.
+	// Used only by the goroutine that calls due.
 	seen  uint64    // writes
-	since time.Time // when seen was seen first, or the last keep-alive was due
+	since time.Time // when seen was first observed, or the last keep-alive was due
 }
 
-// NewKeepAlive returns the writer of a stream of the dialect that is sent a
-// keep-alive after silence for so long.
+// NewKeepAlive returns a writer that sends the keep-alive of dialect d when the
+// stream has been silent for the duration after.
 func NewKeepAlive(w http.ResponseWriter, d *wire.Dialect, after time.Duration) *KeepAlive {
 	return &KeepAlive{ResponseWriter: w, after: after, pings: d.KeepAlive}
 }
@@ -68,15 +67,15 @@ func (k *KeepAlive) Flush() { _ = k.FlushError() }
 func (k *KeepAlive) Unwrap() http.ResponseWriter { return k.ResponseWriter }
 
 // Between sets whether the request's goroutine waits between two events of a
-// stream, with the line break to be used there; "" ends it.
+// stream, with the line break to use there; "" ends the wait.
 func (k *KeepAlive) Between(lineBreak string) {
 	k.mu.Lock()
 	k.open = lineBreak
 	k.mu.Unlock()
 }
 
-// due reports whether a keep-alive is to be sent. Silence counts from the first
-// call that sees it.
+// due reports whether a keep-alive must be sent. Silence counts from the first
+// call that observes it.
 func (k *KeepAlive) due(now time.Time) bool {
 	if n := k.writes.Load(); n != k.seen || k.since.IsZero() {
 		k.seen, k.since = n, now
@@ -86,11 +85,11 @@ func (k *KeepAlive) due(now time.Time) bool {
 		return false
 	}
 	k.since = now
-	return k.writing.CompareAndSwap(false, true) // else the caller does not take the one before
+	return k.writing.CompareAndSwap(false, true) // else the previous one is still being written
 }
 
-// send writes a keep-alive if one may stand here. It may block as long as any
-// write to the caller.
+// send writes a keep-alive if the stream is between two events. It may block as
+// long as any write to the caller.
 func (k *KeepAlive) send() {
 	defer k.writing.Store(false)
 	if !k.mu.TryLock() {

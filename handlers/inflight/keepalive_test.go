@@ -67,7 +67,7 @@ func TestWhereAKeepAliveMayNotStandThereIsNone(t *testing.T) {
 	}
 }
 
-// brokenWriter is one that breaks at some write.
+// brokenWriter is a ResponseWriter that fails at some write.
 type brokenWriter struct {
 	http.ResponseWriter
 	left  int

@@ -11,7 +11,7 @@ type Running struct {
 	ID, Key, Team string
 	Endpoint      string
 	Model         string // as asked for; "*" where models are hidden
-	Backend       string // that has it, or at which it waits; "": none yet
+	Backend       string // that serves it, or at which it waits; "": none yet
 	Stream        bool
 	State         State
 	Start         time.Time
@@ -20,18 +20,18 @@ type Running struct {
 	Input, Output int64
 }
 
-// State is how far a request in flight is.
+// State is the progress of a request in flight.
 type State string
 
 // The states of a request in flight.
 const (
 	Waiting   State = "waiting"   // for its turn at a backend
 	Sent      State = "sent"      // to a backend, without an answer yet
-	Answering State = "answering" // part of the answer came
+	Answering State = "answering" // part of the answer has arrived
 )
 
-// List returns the n requests that have been in flight longest, the oldest first,
-// and the number of all.
+// List returns the n requests that have been in flight longest, the oldest
+// first, and the total number in flight.
 func (s *Set) List(n int) (running []Running, total int) {
 	type seen struct {
 		*Entry
@@ -52,7 +52,8 @@ func (s *Set) List(n int) (running []Running, total int) {
 	return running, total
 }
 
-// running returns how far the request is. If it waits, it does so at a candidate.
+// running returns the state of the request. at is the candidate at which it
+// waits, if waits is true.
 func (e *Entry) running(waits bool, at int) Running {
 	candidate, state := -1, Waiting
 	var result meter.Result

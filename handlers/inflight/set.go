@@ -1,14 +1,14 @@
-// Package inflight holds the requests that are with a backend, or wait for their
-// turn at one. While they are there, one goroutine of the [Set]
+// Package inflight holds the requests that are at a backend, or wait for their turn
+// at one. One goroutine of the [Set]
 //
-//   - records every second what each of them has used so far, so that a process
-//     that is killed loses a second of it (checkpoint.go),
-//   - ends those that take too long, and the attempts whose backends stall, and
-//     keeps silent streams alive (sweep.go, keepalive.go),
+//   - records the usage of each request every second, so that a process that is
+//     killed loses at most a second of it (checkpoint.go),
+//   - cancels requests that take too long and attempts whose backends stall, and
+//     sends keep-alives to silent streams (sweep.go, keepalive.go).
 //
-// and the others end them when the process stops, and list them (running.go).
-// Most requests end before anybody looks at them: they cost a place in a list, and
-// no timer.
+// The Set also cancels all requests when the process stops, and lists them
+// (running.go). Most requests end before the first sweep: they cost a list entry,
+// and no timer.
 package inflight
 
 import (
@@ -34,18 +34,18 @@ type Set struct {
 	mu          sync.Mutex
 	first, last *Entry // a list, the oldest first
 	n           int
-	ended       error // the cause with which all were ended; nil: they were not
+	ended       error // the cause passed to End; nil if it was not called
 }
 
 // Entry is a request in a Set. It must not be copied.
 type Entry struct {
 	Request   Request
-	Cancel    context.CancelCauseFunc // ends the request; it is set before Add
-	MaxStream time.Duration           // after which it is ended; time that it waits does not count
-	KeepAlive *KeepAlive              // nil: it is sent none
-	Uncharged bool                    // it has no checkpoints
+	Cancel    context.CancelCauseFunc // cancels the request; set before Add
+	MaxStream time.Duration           // after which it is cancelled; time in queues does not count
+	KeepAlive *KeepAlive              // nil: no keep-alives
+	Uncharged bool                    // no checkpoints
 	Stream    bool
-	HideModel bool // from List
+	HideModel bool // in List
 
 	mu      sync.Mutex
 	attempt Attempt // the last one begun
@@ -53,11 +53,11 @@ type Entry struct {
 	// Guarded by Set.mu.
 	next, previous *Entry
 	added          bool
-	since          time.Time // when it was added, later by the time that it has waited
-	waiting        time.Time // since when it waits for its turn; zero: it does not
+	since          time.Time // when it was added, plus the time it has waited
+	waiting        time.Time // when it began to wait for its turn; zero if it does not wait
 	waitingAt      int       // the candidate
-	checkpointed   bool      // there may be a checkpoint of it
-	settled        bool      // there will be no further one
+	checkpointed   bool      // a checkpoint may have been written
+	settled        bool      // no further checkpoints
 
 	// Of the last checkpoint; used by Set.checkpoint alone.
 	tokens   wire.Tokens
@@ -65,39 +65,39 @@ type Entry struct {
 }
 
 // Request is the request of an entry. Its methods use what is fixed after
-// admission, and may be called by any goroutine.
+// admission, so any goroutine may call them.
 type Request interface {
-	// Record returns the usage record of the request as if it ended now, at a
-	// candidate (-1: none yet), in so many attempts, with the result so far.
+	// Record returns the usage record of the request as if it ended now, at
+	// candidate (-1: none yet), after attempts attempts, with the result so far.
 	Record(candidate, attempts int, result *meter.Result) usage.Record
 }
 
 // Attempt is one attempt at a backend, as the Set watches it.
 type Attempt struct {
 	Candidate int
-	N         int          // of the request, from 1
-	Meter     *meter.Meter // nil: it is not metered
+	N         int          // number of the attempt, from 1
+	Meter     *meter.Meter // nil: not metered
 
-	Watchdog         *backends.Watchdog // nil: it is not watched
+	Watchdog         *backends.Watchdog // nil: not watched
 	FirstToken, Idle time.Duration      // of its backend; 0: no limit
 	End              context.CancelCauseFunc
 }
 
-// Begin sets the attempt that is watched from now on.
+// Begin sets the attempt that the Set watches from now on.
 func (e *Entry) Begin(a Attempt) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.attempt = a
 }
 
-// current returns the attempt last begun.
+// current returns the last attempt begun.
 func (e *Entry) current() Attempt {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.attempt
 }
 
-// Add adds a request, and cancels it if the Set was ended.
+// Add adds a request, and cancels it if End was called.
 func (s *Set) Add(e *Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +116,7 @@ func (s *Set) Add(e *Entry) {
 	s.n++
 }
 
-// Remove removes a request that is over.
+// Remove removes a request that has ended.
 func (s *Set) Remove(e *Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +144,7 @@ func (s *Set) Len() int {
 	return s.n
 }
 
-// End cancels all requests with a cause, and those that are added later.
+// End cancels all requests, and those added later, with cause.
 func (s *Set) End(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,9 +170,9 @@ func (s *Set) Resume(e *Entry, now time.Time) (waited time.Duration) {
 	return waited
 }
 
-// Settle ends the checkpoints of a request and reports whether there may be one.
-// The request stays in flight: what a backend sends behind its usage must end in
-// time, too.
+// Settle stops the checkpoints of a request and reports whether one may have
+// been written. The request stays in flight: what a backend sends after its
+// usage must end in time, too.
 func (s *Set) Settle(e *Entry) (checkpointed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,10 +9,9 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// sweepEvery is how often requests are looked through for those that take too
-// long or are silent. A limit is exceeded by as much at most; a silence counts
-// from the sweep that sees it first, so that what depends on it may come twice as
-// late.
+// sweepEvery is the interval between sweeps. A time limit is exceeded by at
+// most this; silence counts from the first sweep that sees it, so what depends
+// on it may be late by twice as much.
 const sweepEvery = 250 * time.Millisecond
 
 // Run sweeps the requests and writes checkpoints to the ledger, until ctx ends.
@@ -33,8 +32,8 @@ func (s *Set) Run(ctx context.Context, ledger usage.Ledger) {
 	}
 }
 
-// Sweep cancels the requests that take longer than MaxStream and the attempts that
-// their backends stall, and sends keep-alives to silent streams. Run calls it.
+// Sweep cancels the requests that take longer than MaxStream and the attempts
+// whose backends stall, and sends keep-alives to silent streams. Run calls it.
 func (s *Set) Sweep(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +54,7 @@ func (s *Set) Sweep(now time.Time) {
 	}
 }
 
-// endStalled ends an attempt whose backend takes too long.
+// endStalled cancels the attempt if its backend takes too long.
 func (e *Entry) endStalled(now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

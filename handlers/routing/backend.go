@@ -24,31 +24,30 @@ type Backend struct {
 	IncludeUsage    bool
 	ContinuousUsage bool
 
-	// Drain is how long an answer is read on after the caller has left, to learn
-	// its usage. Zero: not at all.
+	// Drain is how long an answer is read on after its caller left, to learn its
+	// usage. Zero disables it.
 	Drain time.Duration
 
 	// FirstToken is how long the backend may take to begin an answer, and Idle
 	// how long to send each further part of it. Zero: no limit.
 	FirstToken, Idle time.Duration
 
-	// CompletionCap means that chats are capped by max_completion_tokens (OpenAI
-	// and Azure) instead of max_tokens.
+	// CompletionCap caps chats by max_completion_tokens (OpenAI and Azure)
+	// instead of max_tokens.
 	CompletionCap bool
 
 	Forwarder backends.Forwarder
 	Metrics   metrics.Backend
 	State     *health.BackendState // kept over reloads
 
-	// Catalog is the list of models that the backend serves, by its own word.
-	// Nil: it is not asked.
+	// Catalog lists the models that the backend reports. Nil: it is not polled.
 	Catalog *discovery.Catalog
 }
 
 // serves reports whether the backend's API has the endpoint.
 func (b *Backend) serves(e wire.Endpoint) bool { return backends.Speaks(b.API, e) }
 
-// declares reports whether the configuration names a model for the backend, by
+// declares reports whether the configuration names a model for the backend by
 // more than the pattern `*`.
 func (b *Backend) declares(model string) bool {
 	for _, p := range b.Models {
@@ -68,8 +67,8 @@ func (b *Backend) upstreamModel(public string) string {
 	return public
 }
 
-// CapName returns the field that caps an answer of the backend, for a request
-// that has no cap of its own. It is empty for endpoints without such a field.
+// CapName returns the name of the field that caps an answer of the backend, for
+// a request without a cap. It is empty for endpoints without such a field.
 func (b *Backend) CapName(e wire.Endpoint) string {
 	if b.CompletionCap && e == wire.Chat {
 		return "max_completion_tokens"

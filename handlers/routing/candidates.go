@@ -18,20 +18,21 @@ type Candidate struct {
 
 	target *Target // of the request's route
 	tier   tier
-	rank   int64 // by which a policy sorts, the lowest first
+	rank   int64 // sort key of the policy, lowest first
 }
 
-// tier separates candidates that are tried before all of the next tier.
+// tier is a group of candidates, all of which are tried before those of the
+// next tier.
 type tier uint8
 
 const (
 	tierFree   tier = iota
-	tierLast        // another one is to be preferred: see health.Backoff
+	tierLast        // others are preferred: see health.Backoff
 	tierQueues      // full, with a queue
 	tierFull
 )
 
-// Request is what a policy looks at of a request.
+// Request holds what a policy uses of a request.
 type Request struct {
 	*request.Request
 	Body  []byte
@@ -39,15 +40,15 @@ type Request struct {
 	Start time.Time
 }
 
-// Order removes the candidates that cool down and sorts the others by the route's
-// policy: those first that have room, then those to which another one is to be
+// Order removes the candidates that are cooling down and sorts the others by
+// the route's policy: first those with room, then those to which others are
 // preferred, then those that are full. If none is left, it returns the cooldown
 // that ends first.
 //
-// A request with one candidate is always sent: it makes no difference to the
-// caller who refuses it, the backend may work again, and it may have refused
-// another caller for what does not hold for this one, such as a prompt larger
-// than what is left of a limit.
+// A request with one candidate is always sent: to the caller it makes no
+// difference who refuses it, the backend may have recovered, and its refusal of
+// another caller may not apply to this one, as with a prompt larger than what
+// was left of a limit.
 func (r *Route) Order(candidates []Candidate, q *Request) ([]Candidate, health.Backoff) {
 	if r.implicit {
 		candidates = withModel(candidates, q.Model)
@@ -96,7 +97,7 @@ func (r *Route) sortTiers(candidates []Candidate, q *Request) {
 	}
 }
 
-// tierOf returns the tier of a candidate that does not cool down.
+// tierOf returns the tier of a candidate that is not cooling down.
 func tierOf(state *health.BackendState, cooling health.Backoff) tier {
 	switch full, queues := state.Full(); {
 	case full && queues:
@@ -109,9 +110,9 @@ func tierOf(state *health.BackendState, cooling health.Backoff) tier {
 	return tierFree
 }
 
-// withModel removes the candidates whose own list lacks the model, if another one
-// is known to have it: by its list or by the configuration. If none is, all stay:
-// a list may be old, and a model may have several names.
+// withModel removes the candidates whose own list lacks the model, if another
+// candidate has it by its list or by the configuration. If none has it, all
+// stay: a list may be outdated, and a model may have several names.
 func withModel(candidates []Candidate, model string) []Candidate {
 	if len(candidates) < 2 {
 		return candidates

@@ -20,7 +20,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// answersOnce has a backend's own answer reach what is known of it.
+// answersOnce sends a request to a backend, whose answer updates its state.
 func answersOnce(t *testing.T, live *health.BackendState, model string, status int, header ...string) {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -42,7 +42,8 @@ func answersOnce(t *testing.T, live *health.BackendState, model string, status i
 	}
 }
 
-// left is what is left of three candidates, as their names, and what cools down.
+// left orders the candidates whose names are in which, and returns the names of
+// those that are left and the cooldown that ends first.
 func left(t *testing.T, all []*Backend, policy Policy, which string) (order string, soonest health.Backoff) {
 	t.Helper()
 	var targets []*Target
@@ -128,7 +129,7 @@ func TestBackendsThatCoolAreLeftOut(t *testing.T) {
 	}
 }
 
-// newTransport is a backend's transport as it is by default.
+// newTransport returns a backend's transport with its defaults.
 func newTransport(t *testing.T) *backends.Transport {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
@@ -141,7 +142,7 @@ func newTransport(t *testing.T) *backends.Transport {
 	return transport
 }
 
-// up is the value of a backend's pinegate_backend_up, "" for none.
+// up returns the value of a backend's pinegate_backend_up, "" for none.
 func up(t *testing.T, registry *prometheus.Registry, backend string) string {
 	t.Helper()
 	families, err := registry.Gather()
@@ -196,8 +197,8 @@ func TestBackendsThatAreFullComeLast(t *testing.T) {
 	}
 }
 
-// listing makes a backend list its models; none at all: it was asked and has not
-// answered.
+// listing sets the models that a backend lists. Without models, it was polled
+// and has not answered.
 func listing(b *Backend, models ...string) *Backend {
 	b.Catalog = new(discovery.Catalog)
 	if len(models) > 0 {

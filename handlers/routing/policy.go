@@ -15,15 +15,15 @@ type Policy uint8
 const (
 	PolicyFirst         Policy = iota // as written
 	PolicyRoundRobin                  // each in turn
-	PolicyWeighted                    // each as often as its weight says
+	PolicyWeighted                    // each in proportion to its weight
 	PolicyLeastInflight               // the one with the fewest requests of this gate
 	PolicyLowestLatency               // the quickest to the first token
 	PolicySticky                      // the same one for a conversation of a key
 	PolicyStickyKey                   // the same one for a key
 )
 
-// ParsePolicy parses a policy and, for `sticky`, what it goes by. Both may be
-// empty: the defaults are first and conversation.
+// ParsePolicy parses a policy and, for `sticky`, what requests are hashed by.
+// Both may be empty: the defaults are first and conversation.
 func ParsePolicy(policy, stickyBy string) (Policy, error) {
 	if stickyBy != "" && policy != "sticky" {
 		return 0, fmt.Errorf("sticky by %s, and its policy is not sticky", stickyBy)
@@ -64,7 +64,7 @@ func (r *Route) sort(candidates []Candidate, q *Request) {
 	case PolicyWeighted:
 		r.weigh(candidates)
 	case PolicyLeastInflight:
-		r.rotate(candidates) // so that those which are alike take turns
+		r.rotate(candidates) // so that equals take turns
 		for i := range candidates {
 			candidates[i].rank = candidates[i].State.InFlight()
 		}
@@ -84,7 +84,7 @@ func sortByRank(candidates []Candidate) {
 	slices.SortStableFunc(candidates, func(a, b Candidate) int { return cmp.Compare(a.rank, b.rank) })
 }
 
-// rotate puts the next candidate first at each call.
+// rotate puts the candidates first in turn, another one at each call.
 func (r *Route) rotate(candidates []Candidate) {
 	n := int((r.turn.Add(1) - 1) % uint64(len(candidates)))
 	slices.Reverse(candidates[:n])
@@ -92,9 +92,9 @@ func (r *Route) rotate(candidates []Candidate) {
 	slices.Reverse(candidates)
 }
 
-// weigh puts each candidate first as often as its weight says, and spreads its
+// weigh puts each candidate first in proportion to its weight, and spreads its
 // turns evenly: nginx's smooth weighted round robin. The others follow in the
-// order in which their turn comes.
+// order of their next turns.
 func (r *Route) weigh(candidates []Candidate) {
 	r.balance.Lock()
 	total, best := int64(0), 0
@@ -112,13 +112,13 @@ func (r *Route) weigh(candidates []Candidate) {
 	sortByRank(candidates)
 }
 
-// exploreEvery is the number of requests to one that goes to a backend with an
-// unknown or old latency, so that few callers pay for learning it.
+// exploreEvery is the number of requests for each one that may go to a backend
+// with a stale latency, so that few callers pay for measuring it.
 const exploreEvery = 10
 
-// sortByLatency puts the candidate first that is quickest to the first token. One
-// that was never tried comes first once; one that was not tried for a while now
-// and then, since it may have become quicker.
+// sortByLatency sorts candidates by their time to the first token. A candidate
+// that was never tried comes first once; one that was not tried for a while
+// comes first now and then, since it may have become faster.
 func (r *Route) sortByLatency(candidates []Candidate, q *Request) {
 	mayExplore := r.turn.Add(1)%exploreEvery == 0
 	explored := -1

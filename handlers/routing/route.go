@@ -3,7 +3,7 @@
 //
 //	model ── Router.Find ──▶ Route ── Route.Candidates ──▶ those that serve the endpoint
 //	                                        │
-//	                                   Route.Order ──▶ without those that cool down,
+//	                                   Route.Order ──▶ without those cooling down,
 //	                                                   by tier, in each by the route's policy
 package routing
 
@@ -17,8 +17,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// DefaultAttempts is the number of backends tried for a request whose route does
-// not say.
+// DefaultAttempts is the number of backends tried for a request whose route
+// sets none.
 const DefaultAttempts = 3
 
 // Route holds the backends that may answer for the models of a pattern.
@@ -28,7 +28,7 @@ type Route struct {
 	Policy   Policy
 	Attempts int // backends tried for one request at most; 0: DefaultAttempts
 
-	implicit bool // not written: all backends that serve the model
+	implicit bool // not configured: all backends that serve the model
 
 	turn     atomic.Uint64 // counts the requests ordered
 	balance  sync.Mutex    // guards balances
@@ -45,7 +45,7 @@ type Target struct {
 	hash  uint64 // of its name: the same in all gates
 }
 
-// prepare sets the defaults and what is derived.
+// prepare sets the defaults and the derived fields.
 func (r *Route) prepare() {
 	if r.Attempts == 0 {
 		r.Attempts = DefaultAttempts

@@ -2,32 +2,32 @@ package routing
 
 import "sync"
 
-// Router finds the route of a model. It is made once for a configuration; its
+// Router finds the route of a model. It is built once for a configuration; its
 // methods are safe for concurrent use.
 type Router struct {
-	// exact holds the names that the configuration has, found before the first
-	// request.
+	// exact holds the routes of the names in the configuration, resolved before
+	// the first request.
 	exact map[string]*Route
 
-	routes    []*Route // those of patterns, the most specific first
+	routes    []*Route // with wildcard patterns, the most specific first
 	served    []*Target
 	literals  map[string][]int // the backends that list a name, as indexes of served
-	patterned []int            // the backends with a pattern that is no plain name
+	patterned []int            // the backends with a wildcard pattern, as indexes of served
 
-	// A cache of two generations for other names, which callers choose: when the
-	// young one is full it replaces the old one.
+	// A cache of two generations for all other names, which callers choose: a
+	// full young generation replaces the old one.
 	mu         sync.RWMutex
 	young, old map[string]*Route
 }
 
-// generationSize bounds each generation of the cache. A name costs its own bytes
-// and a pointer for each backend.
+// generationSize is the most entries in a generation of the cache. An entry
+// takes the bytes of its name and a pointer for each backend.
 const generationSize = 1024
 
-// NewRouter returns a router. A model that several routes match takes the most
-// specific one: a plain name before any pattern, of patterns the one with the
-// longest text before its first star, of those the one written first. A model
-// that no route matches takes all backends that serve it, in their order.
+// NewRouter returns a router. If several routes match a model, it takes the
+// most specific one: a plain name before any pattern, of patterns the one with
+// the longest text before its first star, of those the one written first. A
+// model that no route matches takes all backends that serve it, in their order.
 func NewRouter(backends []*Backend, routes []*Route) *Router {
 	r := &Router{exact: make(map[string]*Route), literals: make(map[string][]int), young: make(map[string]*Route)}
 	for i, b := range backends {
@@ -93,8 +93,8 @@ func (r *Router) Find(model string) *Route {
 	return r.promote(model)
 }
 
-// promote finds the route of a model that is not in the young generation and adds
-// it there.
+// promote returns the route of a model that is not in the young generation, and
+// adds it there.
 func (r *Router) promote(model string) *Route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,8 +109,8 @@ func (r *Router) promote(model string) *Route {
 	return route
 }
 
-// search returns the route of a model that no route names in full, nil if no
-// backend serves it.
+// search returns the route of a model without a route of exactly its name, nil
+// if no backend serves it.
 func (r *Router) search(model string) *Route {
 	for _, route := range r.routes {
 		if route.Pattern.Match(model) {

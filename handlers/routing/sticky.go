@@ -5,8 +5,8 @@ import "github.com/cespare/xxhash/v2"
 // maxStart bounds in bytes how much of a conversation's start is hashed.
 const maxStart = 4 << 10
 
-// stickySeed returns a hash that is equal for all requests that shall go to the
-// same backend, in all gates. Each backend's hash is mixed with it, and the
+// stickySeed returns a hash that is equal, in all gates, for all requests that
+// must go to the same backend. Each backend's hash is mixed with it, and the
 // lowest result wins (rendezvous hashing, Thaler and Ravishankar 1996): if a
 // backend leaves, only its own conversations move.
 func (q *Request) stickySeed(policy Policy) uint64 {

@@ -1,5 +1,5 @@
-// Package stored remembers which key made a response that a backend stores, and
-// which backend that is, so that a caller gets back its own responses and no
+// Package stored records which key created a response that a backend stores,
+// and which backend that is, so that a caller gets its own responses and no
 // others: all callers share the backend's account.
 package stored
 
@@ -9,15 +9,15 @@ import (
 )
 
 // Responses holds the owners of a bounded number of responses. The oldest are
-// forgotten first, and all of them when the process ends, unless they are shared
-// with other gates. A forgotten response is answered as not found. All methods
+// evicted first, and all are lost when the process ends, unless they are shared
+// with other gates. An evicted response is answered as not found. All methods
 // are safe for concurrent use.
 type Responses struct {
 	*recent
 	shared *Shared // nil: not shared
 }
 
-// recent holds the owners that this gate has seen.
+// recent holds the owners that this gate has recorded.
 type recent struct {
 	mu    sync.Mutex
 	byID  map[string]owner
@@ -25,7 +25,7 @@ type recent struct {
 	next  int
 }
 
-// owner is the key that made a response and the backend that stores it.
+// owner is the key that created a response and the backend that stores it.
 type owner struct{ key, backend string }
 
 // NewResponses returns an empty set that holds up to size responses.
@@ -38,11 +38,11 @@ func (r *Responses) With(shared *Shared) *Responses {
 	return &Responses{r.recent, shared}
 }
 
-// maxID bounds in bytes the ids that are remembered: backends make them up.
+// maxID bounds in bytes the ids that are recorded: backends choose them.
 const maxID = 128
 
-// Add records which key made a response and which backend stores it. It ignores
-// ids that are empty or too long, and those that have an owner.
+// Add records which key created a response and which backend stores it. It
+// ignores ids that are empty or too long, and those that have an owner.
 func (r *Responses) Add(id, key, backend string) {
 	if id == "" || len(id) > maxID {
 		return
@@ -53,8 +53,8 @@ func (r *Responses) Add(id, key, backend string) {
 	}
 }
 
-// add reports whether the response is new. The first owner stays, so that a
-// backend that repeats ids gives nothing away.
+// add records the owner of a response, and reports whether the response is new.
+// The first owner stays, so that a backend that repeats ids reveals nothing.
 func (r *recent) add(id string, made owner) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

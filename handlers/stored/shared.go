@@ -15,32 +15,32 @@ const (
 	// OpenAI stores one.
 	retention = 30 * 24 * time.Hour
 
-	// queueSize bounds how many owners wait to be written to Redis. What does
-	// not fit stays with this gate alone.
+	// queueSize bounds how many owners wait to be written to Redis. The rest stay
+	// local to this gate.
 	queueSize = 4096
 
-	// batchSize is how many owners one write holds.
+	// batchSize is the most owners in one write.
 	batchSize = 100
 
 	// writeTimeout bounds one write.
 	writeTimeout = time.Second
 )
 
-// Backoff is how long Redis is not asked again after it did not answer.
+// Backoff is how long Redis is not used after it did not answer.
 const Backoff = time.Second
 
 // ErrUnavailable is returned when Redis, which holds the responses of all gates,
 // does not answer.
 var ErrUnavailable = errors.New("shared index of stored responses unavailable")
 
-// Shared shares the owners of responses among the gates of one Redis, in a key
-// of its own each, which expires. Writes are asynchronous: they hold up no
-// request, and are retried while Redis is away.
+// Shared shares the owners of responses among the gates of one Redis, each in
+// an expiring key of its own. Writes are asynchronous: they delay no request,
+// and are retried while Redis is unavailable.
 type Shared struct {
 	client  redis.UniversalClient
 	prefix  string
 	timeout time.Duration
-	backoff atomic.Int64 // until when Redis is not asked, in nanoseconds since 1970
+	backoff atomic.Int64 // end of the backoff of lookups, in nanoseconds since 1970
 	queue   chan response
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -51,8 +51,8 @@ type response struct {
 	owner
 }
 
-// Share starts to write owners to Redis, until Close. The caller keeps the
-// client; timeout bounds one lookup.
+// Share starts writing owners to Redis, until Close. The caller owns client;
+// timeout bounds one lookup.
 func Share(client redis.UniversalClient, prefix string, timeout time.Duration) *Shared {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Shared{
@@ -69,7 +69,7 @@ func (s *Shared) Close() {
 	<-s.stopped
 }
 
-// add queues an owner, and drops it if the queue is full.
+// add queues an owner, or drops it if the queue is full.
 func (s *Shared) add(id string, made owner) {
 	select {
 	case s.queue <- response{id, made}:
@@ -77,7 +77,7 @@ func (s *Shared) add(id string, made owner) {
 	}
 }
 
-// run writes the queue until ctx ends, and then what is left of it.
+// run writes the queue until ctx ends, and then what is left in it.
 func (s *Shared) run(ctx context.Context) {
 	defer close(s.stopped)
 	var batch []response
@@ -103,8 +103,8 @@ func (s *Shared) run(ctx context.Context) {
 	}
 }
 
-// write fills the batch up from the queue and writes it. It returns the batch if
-// it could not be written, else an empty one.
+// write fills the batch up from the queue and writes it. It returns the batch
+// if the write failed, else an empty one.
 func (s *Shared) write(batch []response) []response {
 	for len(batch) < batchSize && len(s.queue) > 0 {
 		batch = append(batch, <-s.queue)
@@ -116,7 +116,7 @@ func (s *Shared) write(batch []response) []response {
 	defer cancel()
 	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, r := range batch {
-			made, _ := json.Marshal([...]string{r.key, r.backend}) // strings always can be
+			made, _ := json.Marshal([...]string{r.key, r.backend}) // never fails for strings
 			pipe.SetNX(ctx, s.prefix+r.id, made, retention)        // the first owner stays
 		}
 		return nil
@@ -127,8 +127,8 @@ func (s *Shared) write(batch []response) []response {
 	return batch[:0]
 }
 
-// find returns the owner of a response that another gate or an earlier process
-// has written.
+// find reads from Redis the owner of a response that another gate or an earlier
+// process has recorded.
 func (s *Shared) find(ctx context.Context, id string) (owner, bool, error) {
 	now := time.Now()
 	if now.UnixNano() < s.backoff.Load() {

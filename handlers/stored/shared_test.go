@@ -52,7 +52,7 @@ func TestGatesOfOneRedisKnowWhoMadeAResponse(t *testing.T) {
 		t.Error("what was found is asked for again")
 	}
 
-	// A backend that repeats ids gives nothing away at another gate either.
+	// A backend that repeats ids reveals nothing at another gate either.
 	three := gate()
 	three.Add("r1", "mallory", "west")
 	three.Add("r3", "mallory", "west")
@@ -80,7 +80,7 @@ func TestWhileRedisIsAwayAResponseOfAnotherGateIsNotCalledUnknown(t *testing.T) 
 		_, _, err := c.Find(t.Context(), "r2", "alice")
 		return err == nil
 	})
-	// Whoever leaves says nothing about Redis.
+	// A caller who leaves is no failure of Redis.
 	left, leave := context.WithCancel(t.Context())
 	leave()
 	_, _, _ = c.Find(left, "r2", "alice")

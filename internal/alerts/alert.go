@@ -11,28 +11,28 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Alert reports that a percentage of a quota or budget is used.
+// Alert reports that usage has reached a percentage of a quota or budget.
 type Alert struct {
 	Rule    *limiter.Rule
-	Percent int   // that was passed
-	Used    int64 // when it was noticed, in the limit's unit (nano-USD for usd)
+	Percent int   // the percentage that was reached
+	Used    int64 // at the time of the alert, in the limit's unit (nano-USD for usd)
 	Limit   int64 // the amount
 
-	// Since and Until bound the quota's window, in UTC.
+	// Since and Until are the bounds of the quota's window, in UTC.
 	Since, Until time.Time
 }
 
-// Type is the type of alerts in what a webhook is sent.
+// Type is the type of alerts in the body of a webhook.
 const Type = "budget.threshold_reached"
 
 // ID returns an id that is the same for the same percentage of the same quota in the same window, on
-// all gates: receivers can drop duplicates by it.
+// all gates, so that receivers can drop duplicates.
 func (a Alert) ID() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %d", a.Rule.Name(), a.Limit, a.Percent, a.Since.Unix()))
 	return "alert_" + hex.EncodeToString(sum[:16])
 }
 
-// MarshalJSON returns the body that a webhook is sent: docs/alerts.md has an example. Money is in USD.
+// MarshalJSON returns the body of the webhook: docs/alerts.md has an example. Money is in USD.
 func (a Alert) MarshalJSON() ([]byte, error) {
 	limit := a.Rule.Limit
 	return json.Marshal(struct {
@@ -53,7 +53,7 @@ func (a Alert) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// Amount returns an amount of a unit as people read it: money in USD.
+// Amount returns n of unit in human-readable form: money in USD.
 func Amount(unit limiter.Unit, n int64) string {
 	if unit == limiter.USD {
 		return limiter.FormatUSD(n)

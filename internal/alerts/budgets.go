@@ -1,5 +1,5 @@
-// Package alerts finds quotas and budgets of which a percentage is used, and sends an alert for each
-// to a webhook, once.
+// Package alerts detects quotas and budgets whose usage reaches a percentage, and sends an alert for
+// each to a webhook, once.
 package alerts
 
 import (
@@ -9,18 +9,18 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Budgets keeps what is used of quotas, and which percentages were alerted, so that each is alerted
-// once in each window. The zero value is ready to use. It is safe for concurrent use.
+// Budgets holds the usage of quotas, and which percentages were alerted, so that each is alerted once
+// in each window. The zero value is ready to use. It is safe for concurrent use.
 //
-// A quota is identified by the name of its rule and its amount: after the amount was changed, its
-// percentages are alerted anew.
+// A quota is identified by the name of its rule and its amount: when the amount changes, its
+// percentages are alerted again.
 type Budgets struct {
 	mu      sync.Mutex
 	seen    map[counter]*budget
-	sweepAt int // how many budgets make it worth to look for those whose window has ended
+	sweepAt int // number of budgets at which those whose window has ended are removed
 }
 
-// sweepFirst is how many budgets are kept without checking whether their windows have ended.
+// sweepFirst is the number of budgets at which ended windows are first removed.
 const sweepFirst = 1024
 
 type counter struct {
@@ -31,17 +31,17 @@ type counter struct {
 // budget is one window of a quota.
 type budget struct {
 	since, until time.Time
-	used         int64     // at least
-	alerted      [2]uint64 // a bit for each percentage
+	used         int64     // lower bound
+	alerted      [2]uint64 // one bit for each percentage
 }
 
-// Note adds that a request which saw the state of a quota was charged an amount of it, 0 for one that
-// was refused, and returns an alert for each of the percentages, from 1 to 100, that is reached and was
-// not alerted yet. For other limits it returns nothing.
+// Note adds charged to the usage of the quota in s; charged is 0 for a request that was refused. It
+// returns an alert for each of percents, from 1 to 100, that is reached and was not alerted yet. For
+// limits that are no quotas it returns nothing.
 //
-// It must be called before the charge is settled: then the known amount is never more than what is
-// used, and no alert comes early. Charges of this gate are known at once, however many requests are in
-// flight, and those of others with the next state.
+// It must be called before the charge is settled: the known usage then never exceeds the actual usage,
+// and no alert is early. It counts charges of this gate at once, however many requests are in flight,
+// and those of other gates with the next state.
 func (b *Budgets) Note(s limiter.State, charged int64, percents []int) (passed []Alert) {
 	if !s.Rule.Limit.Window.Quota() {
 		return nil
@@ -54,7 +54,7 @@ func (b *Budgets) Note(s limiter.State, charged int64, percents []int) (passed [
 	}
 	current.used = min(max(current.used, s.Used)+charged, limiter.MaxAmount)
 	for _, percent := range percents {
-		// 100 times the largest amount is less than the largest integer.
+		// 100 times the largest amount fits into an int64.
 		if current.used*100 < s.Limit*int64(percent) {
 			continue
 		}
@@ -70,7 +70,7 @@ func (b *Budgets) Note(s limiter.State, charged int64, percents []int) (passed [
 	return passed
 }
 
-// current returns the budget of the state's window; nil if that has passed. b.mu must be held.
+// current returns the budget of the window of s; nil if a later window has begun. b.mu must be held.
 func (b *Budgets) current(s limiter.State) *budget {
 	id := counter{s.Rule.Name(), s.Limit}
 	known := b.seen[id]
@@ -88,8 +88,8 @@ func (b *Budgets) current(s limiter.State) *budget {
 	return known
 }
 
-// sweep removes the budgets whose window has ended, whenever there are twice as many as were left the
-// last time. b.mu must be held.
+// sweep removes the budgets whose window has ended, each time their number has doubled since the last
+// sweep. b.mu must be held.
 func (b *Budgets) sweep() {
 	if b.seen == nil {
 		b.seen, b.sweepAt = make(map[counter]*budget), sweepFirst

@@ -12,7 +12,7 @@ import (
 
 var june = time.Date(2025, 6, 1, 0, 0, 0, 0, time.UTC)
 
-// rule returns a key's rule of so many tokens a month.
+// rule returns a key's rule of n tokens a month.
 func rule(id string, amount int64) *limiter.Rule {
 	return limiter.NewRule(limiter.ScopeKey, id, limiter.Limit{Unit: limiter.Tokens, Window: limiter.Month, Amount: amount})
 }
@@ -102,7 +102,7 @@ func TestRequestsAtTheSameTimeAreToldOnce(t *testing.T) {
 	}
 }
 
-// What was noted of windows that are over goes.
+// Budgets of past windows are removed.
 func TestBudgetsOfThePastAreDropped(t *testing.T) {
 	b := new(Budgets)
 	for i := range 10 * sweepFirst {

@@ -18,11 +18,11 @@ const (
 	headerSignature = "Webhook-Signature"
 )
 
-// minKey is the least length of a key of signatures, in bytes.
+// minKey is the least length of a signing key, in bytes.
 const minKey = 16
 
-// ParseSecret returns the key of a secret: the base64 behind `whsec_`, as in Standard Webhooks, or
-// else the bytes of the secret. The error does not quote it.
+// ParseSecret returns the signing key of a secret: the base64 after `whsec_`, as in Standard
+// Webhooks, or else the bytes of secret. The error does not contain it.
 func ParseSecret(secret string) ([]byte, error) {
 	key := []byte(secret)
 	if encoded, ok := strings.CutPrefix(secret, "whsec_"); ok {
@@ -37,7 +37,7 @@ func ParseSecret(secret string) ([]byte, error) {
 	return key, nil
 }
 
-// sign sets the headers that authenticate a body, as in Standard Webhooks: an HMAC-SHA256 of
+// sign sets the headers that authenticate body, as in Standard Webhooks: an HMAC-SHA256 of
 // "id.timestamp.body".
 func sign(h http.Header, key []byte, id string, now time.Time, body []byte) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)

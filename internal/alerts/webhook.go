@@ -16,50 +16,50 @@ import (
 )
 
 const (
-	// queueBound is how many alerts wait for the webhook. Further ones are dropped.
+	// queueBound is the most alerts that may wait for the webhook. Further ones are dropped.
 	queueBound = 256
 
-	// postTimeout is how long the webhook may take for its whole answer.
+	// postTimeout is the timeout of one post, including the answer.
 	postTimeout = 10 * time.Second
 
-	// answerBound is how much of an answer is read, so that its connection can be used again.
+	// answerBound is how many bytes of an answer are read, so that its connection can be reused.
 	answerBound = 64 << 10
 )
 
-// pauses are those between the attempts to send one alert. After the last attempt, three quarters of an
-// hour after the first, it is dropped.
+// pauses are the delays between the attempts to send one alert. After the last attempt, three quarters
+// of an hour after the first, it is dropped.
 var pauses = []time.Duration{time.Second, 5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute}
 
-// Outcome is the outcome of sending an alert, as metrics name it.
+// Outcome is the outcome of sending an alert, as in metrics.
 type Outcome string
 
 // The outcomes. All but Retried are final.
 const (
 	Delivered Outcome = "delivered" // the webhook answered with 2xx
-	Retried   Outcome = "retried"   // an attempt failed, and there will be another
+	Retried   Outcome = "retried"   // an attempt failed, and another one will follow
 	Failed    Outcome = "failed"    // the last attempt failed
 	Dropped   Outcome = "dropped"   // the queue was full, or the gate ended first
 )
 
-// Target is where alerts are sent.
+// Target is the destination of alerts.
 type Target struct {
 	URL *url.URL
-	Key []byte // of signatures
+	Key []byte // of the signatures
 }
 
 // WebhookOptions are the options of [NewWebhook].
 type WebhookOptions struct {
-	// Report, if set, is called with each outcome, and with the reason if that is not a delivery. The
-	// reason contains nothing of the URL but its host. Send may call it.
+	// Report, if set, is called with each outcome, and with the reason if that is not Delivered. The reason
+	// contains nothing of the URL but its host. Send may call Report.
 	Report func(a Alert, outcome Outcome, reason error)
 
-	// Queue, Timeout and Pauses are for tests. Defaults: queueBound, postTimeout and pauses.
+	// Queue, Timeout and Pauses are set by tests. Defaults: queueBound, postTimeout and pauses.
 	Queue   int
 	Timeout time.Duration
 	Pauses  []time.Duration
 }
 
-// Webhook sends signed alerts to a URL in the background: each until it is answered with 2xx or its last
+// Webhook sends signed alerts to a URL in the background, each until it is answered with 2xx or its last
 // attempt fails. An alert that waits for its next attempt does not delay others.
 type Webhook struct {
 	options WebhookOptions
@@ -116,8 +116,8 @@ func NewWebhook(options WebhookOptions) *Webhook {
 	return w
 }
 
-// Configure sets where alerts are sent, including those in the queue. target is called for each attempt,
-// so that the content of a placeholder may change. If it is nil, queued and later alerts are dropped.
+// Configure sets the destination of alerts, including queued ones. target is called for each attempt, so
+// that the content of a placeholder may change. If it is nil, queued and later alerts are dropped.
 func (w *Webhook) Configure(target func() (Target, error)) {
 	w.mu.Lock()
 	w.target = target
@@ -131,7 +131,7 @@ func (w *Webhook) Configure(target func() (Target, error)) {
 	}
 }
 
-// Send queues an alert. It does not block.
+// Send queues a. It does not block.
 func (w *Webhook) Send(a Alert) {
 	reason := w.enqueue(a)
 	if reason != nil {
@@ -168,7 +168,7 @@ func (w *Webhook) enqueue(a Alert) error {
 
 var errEnded = errors.New("the gate ended before the webhook answered")
 
-// Close makes one more attempt for each queued alert, within the time given, and drops the rest.
+// Close makes one more attempt for each queued alert, within bound, and drops the rest.
 func (w *Webhook) Close(bound time.Duration) {
 	w.mu.Lock()
 	running, closed := w.running, w.closed
@@ -188,7 +188,7 @@ func (w *Webhook) Close(bound time.Duration) {
 	<-w.ended
 }
 
-// run sends due alerts until the webhook is closed, and then the rest once.
+// run sends due alerts until the webhook is closed, and then makes one attempt for each of the rest.
 func (w *Webhook) run() {
 	defer close(w.ended)
 	for {
@@ -206,7 +206,8 @@ func (w *Webhook) run() {
 	}
 }
 
-// pause waits for a new alert, or until one is due. It returns false when the webhook is closed.
+// pause waits for a new alert, or, if bounded, until wait has passed. It returns false when the webhook
+// is closed.
 func (w *Webhook) pause(bounded bool, wait time.Duration) bool {
 	var due <-chan time.Time
 	if bounded {
@@ -223,7 +224,7 @@ func (w *Webhook) pause(bounded bool, wait time.Duration) bool {
 	return true
 }
 
-// next returns the alert that is due first, and the time until then; nil if there is none.
+// next returns the alert that is due first, and the time until then; nil if the queue is empty.
 func (w *Webhook) next() (*delivery, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -234,7 +235,7 @@ func (w *Webhook) next() (*delivery, time.Duration) {
 	return first, time.Until(first.due)
 }
 
-// try posts an alert, and reports the outcome.
+// try posts an alert and reports the outcome.
 func (w *Webhook) try(d *delivery) {
 	reason := w.post(d)
 	outcome := w.after(d, reason)
@@ -246,13 +247,13 @@ func (w *Webhook) try(d *delivery) {
 	}
 }
 
-// after delays an alert or removes it from the queue. It returns "" for one that was removed while it was
-// being sent, whose outcome has been reported.
+// after reschedules an alert or removes it from the queue. It returns "" for an alert that was removed
+// while it was being sent, whose outcome has been reported already.
 func (w *Webhook) after(d *delivery, reason error) Outcome {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if reason != nil && !w.closed && d.tries < len(w.options.Pauses) {
-		// Up to a tenth more, so that alerts that failed together are not sent together.
+		// Up to a tenth longer, so that alerts that failed together are not retried together.
 		pause := w.options.Pauses[d.tries]
 		d.due = time.Now().Add(pause + rand.N(pause/10+1))
 		d.tries++
@@ -298,14 +299,14 @@ func (w *Webhook) post(d *delivery) error {
 		return withoutURL(err)
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, answerBound) // its status says it all
+	_, _ = io.CopyN(io.Discard, res.Body, answerBound) // the status is all that matters
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return fmt.Errorf("it answered with status %d", res.StatusCode)
 	}
 	return nil
 }
 
-// withoutURL returns a client's error without the URL: its path and query may hold a credential.
+// withoutURL returns a client's error without the URL, whose path and query may contain a credential.
 func withoutURL(err error) error {
 	var withURL *url.Error
 	if errors.As(err, &withURL) {

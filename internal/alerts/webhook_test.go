@@ -20,23 +20,23 @@ import (
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// enough is a bound for what should come at once.
+// enough is the timeout for what should happen at once.
 const enough = 30 * time.Second
 
-// report is what a webhook reported.
+// report is a call of Report.
 type report struct {
 	alert   Alert
 	outcome Outcome
 	reason  error
 }
 
-// post is what a receiver got.
+// post is a request that a receiver got.
 type post struct {
 	header http.Header
 	body   []byte
 }
 
-// receiver serves what alerts are sent to, and hands them out.
+// receiver starts a server for alerts; it sends each request to posts.
 func receiver(t *testing.T, answer http.HandlerFunc) (address string, posts chan post) {
 	t.Helper()
 	posts = make(chan post, 1000)
@@ -49,7 +49,8 @@ func receiver(t *testing.T, answer http.HandlerFunc) (address string, posts chan
 	return server.URL + "/hook?token=hush", posts
 }
 
-// sender returns a webhook to the address, and what it reports.
+// sender returns a webhook that posts to address, and a channel of its
+// reports.
 func sender(t *testing.T, address string, options WebhookOptions) (*Webhook, chan report) {
 	t.Helper()
 	reports := make(chan report, 1000)
@@ -68,7 +69,7 @@ func sender(t *testing.T, address string, options WebhookOptions) (*Webhook, cha
 	return w, reports
 }
 
-// get waits for what comes next.
+// get waits for the next value of the channel.
 func get[T any](t *testing.T, from <-chan T, what string) T {
 	t.Helper()
 	select {
@@ -92,7 +93,7 @@ func isSigned(p post) bool {
 	return p.header.Get("webhook-signature") == "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// The example that Standard Webhooks' libraries are tested by.
+// The test vector of Standard Webhooks' libraries.
 func TestSignaturesAreThoseOfStandardWebhooks(t *testing.T) {
 	key, err := ParseSecret(secret)
 	if err != nil {
@@ -147,7 +148,8 @@ func TestAnAlertIsSentSigned(t *testing.T) {
 	}
 }
 
-// An alert that failed comes again under its id, and lets others pass meanwhile.
+// A failed alert is sent again with the same id, and does not delay others
+// meanwhile.
 func TestWhatFailsIsSentAgain(t *testing.T) {
 	failures := 2
 	address, posts := receiver(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -200,13 +202,13 @@ func TestAnAlertThatWaitsLetsOthersPass(t *testing.T) {
 	if r := get(t, reports, "the second"); r.outcome != Delivered || r.alert.Rule.ID != "bob" {
 		t.Errorf("reported %v", r)
 	}
-	w.Close(enough) // which tries once more
+	w.Close(enough) // makes one more attempt
 	if r := get(t, reports, "the end of the first"); r.outcome != Failed || len(posts) != 3 {
 		t.Errorf("reported %v after %d posts", r, len(posts))
 	}
 }
 
-// A webhook that hangs holds up nobody who has something to send, nor an exit.
+// A webhook that hangs blocks neither Send nor Close.
 func TestAWebhookThatHangsHoldsUpNothing(t *testing.T) {
 	end := make(chan struct{})
 	address, posts := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -218,7 +220,7 @@ func TestAWebhookThatHangsHoldsUpNothing(t *testing.T) {
 	t.Cleanup(func() { close(end) })
 	w, reports := sender(t, address, WebhookOptions{Queue: 3, Timeout: time.Hour})
 	w.Send(alert("alice"))
-	get(t, posts, "the first post") // and it hangs
+	get(t, posts, "the first post") // and then it hangs
 	for range 4 {
 		w.Send(alert("bob")) // returns
 	}
@@ -265,11 +267,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// What can't be sent is logged without what the URL holds.
+// An alert that can't be sent is logged without the contents of the URL.
 func TestReasonsHoldNothingOfTheURL(t *testing.T) {
 	server := httptest.NewServer(nil)
 	address := strings.Replace(server.URL, "http://", "http://user:hush@", 1) + "/hush?token=hush"
-	server.Close() // nobody listens
+	server.Close() // nothing listens
 	w, reports := sender(t, address, WebhookOptions{Pauses: []time.Duration{}})
 	w.Send(alert("alice"))
 	if r := get(t, reports, "the report"); r.outcome != Failed || strings.Contains(r.reason.Error(), "hush") {
@@ -277,7 +279,7 @@ func TestReasonsHoldNothingOfTheURL(t *testing.T) {
 	}
 }
 
-// A reload may change where alerts go, also for those that wait, or end that.
+// A reload may change the destination, also of queued alerts, or remove it.
 func TestAReloadChangesWhereAlertsGo(t *testing.T) {
 	away, _ := receiver(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	address, posts := receiver(t, func(http.ResponseWriter, *http.Request) {})

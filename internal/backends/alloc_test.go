@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
-// answers is a transport that has the answer of a chat.
+// answers is a transport that returns this chat completion.
 type answers struct{}
 
 const wholeChat = `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`
@@ -27,9 +27,9 @@ func (answers) RoundTrip(*http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// What a request allocates on its way to a plain backend is what it costs there.
-// Whoever needs more than this has a reason that belongs into the commit; whoever
-// needs less lowers it.
+// The bound on what a request to a plain backend allocates in this package. A
+// commit that raises it must give the reason; one that allocates less must lower
+// it.
 func TestADirectRequestAllocatesLittle(t *testing.T) {
 	const most = 26
 	tr := provision(t, "")
@@ -54,8 +54,8 @@ func TestADirectRequestAllocatesLittle(t *testing.T) {
 	t.Logf("%v allocations a request", n)
 }
 
-// streaming is a transport that has a stream of so many events, of which each comes by
-// itself.
+// streaming is a transport that returns a stream of so many events, one for each
+// Read.
 type streaming int
 
 func (n streaming) RoundTrip(*http.Request) (*http.Response, error) {
@@ -68,7 +68,7 @@ func (n streaming) RoundTrip(*http.Request) (*http.Response, error) {
 
 const oneEvent = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}],"usage":null}` + "\n\n"
 
-// times gives an event at each Read, so often.
+// times returns an event from each Read, so many times.
 type times struct{ left int }
 
 func (r *times) Read(p []byte) (int, error) {
@@ -79,7 +79,7 @@ func (r *times) Read(p []byte) (int, error) {
 	return copy(p, oneEvent), nil
 }
 
-// lengths keeps how much was written, and no more.
+// lengths only counts the bytes that were written.
 type lengths struct {
 	header http.Header
 	n      int
@@ -93,8 +93,8 @@ func (w *lengths) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What a stream allocates on its way from a plain backend it allocates once: a
-// hundred times as many events take no more.
+// A stream from a plain backend allocates once: a hundred times as many events
+// allocate no more.
 func TestAnEventOfADirectStreamAllocatesNothing(t *testing.T) {
 	tr := provision(t, "")
 	d := &Direct{transport: tr, to: []upstream{{host: "model.example"}}}
@@ -114,7 +114,7 @@ func TestAnEventOfADirectStreamAllocatesNothing(t *testing.T) {
 		})
 	}
 	few := of(10)
-	if many := of(1000); many > few+100 { // pools are emptied now and then, and one an event would be 990
+	if many := of(1000); many > few+100 { // pools are emptied at times; one allocation per event would be 990
 		t.Errorf("%v allocations a stream of 1000 events, and %v of 10", many, few)
 	}
 }

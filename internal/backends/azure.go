@@ -10,14 +10,14 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// azureDomains are those of Azure's model services in all of its clouds.
+// azureDomains holds the domains of Azure's model services in all of its clouds.
 var azureDomains = []string{
 	".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com",
 	".openai.azure.us", ".cognitiveservices.azure.us", ".openai.azure.cn", ".cognitiveservices.azure.cn",
 }
 
-// IsAzure reports whether a host is one of Azure's model services, by its name:
-// they take their keys in a header of their own.
+// IsAzure reports whether a host is one of Azure's model services, judging by
+// its name: they take their keys in a header of their own.
 func IsAzure(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	for _, domain := range azureDomains {
@@ -28,12 +28,12 @@ func IsAzure(host string) bool {
 	return false
 }
 
-// azureBase is where the classic API of Azure begins; behind it stands the name
-// of a deployment.
+// azureBase is the base path of Azure's classic API; the name of a deployment
+// follows it.
 const azureBase = "/openai"
 
-// IsAPIVersion reports whether a text may be one of Azure's versions, which look
-// like 2024-10-21, 2025-04-01-preview or preview.
+// IsAPIVersion reports whether version may be one of Azure's versions, such as
+// 2024-10-21, 2025-04-01-preview or preview.
 func IsAPIVersion(version string) bool {
 	return version != "" && len(version) <= 64 && strings.Trim(version, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }
@@ -41,7 +41,7 @@ func IsAPIVersion(version string) bool {
 // IsAzure reports whether the backend is Azure.
 func (t *Transport) IsAzure() bool { return t.keyHeader == azureKey || t.APIVersion != "" }
 
-// inDeployment reports whether an endpoint belongs to a deployment in Azure's
+// inDeployment reports whether an endpoint is below a deployment in Azure's
 // classic API.
 func inDeployment(e wire.Endpoint) bool {
 	switch e {
@@ -52,17 +52,17 @@ func inDeployment(e wire.Endpoint) bool {
 	return false
 }
 
-// isDeployment reports whether a model's name may be that of a deployment. Callers
-// choose it and it becomes a part of the path.
+// isDeployment reports whether name may be the name of a deployment. Callers
+// choose it, and it becomes part of the path.
 func isDeployment(name string) bool {
 	return len(name) <= 64 && strings.Trim(name, ".") != "" && strings.IndexFunc(name, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
 	}) < 0
 }
 
-// url is where an attempt's request goes. Of the URL that reverse_proxy made
-// stays the server: no query, since the gate has judged none. It fails for a
-// model that can't be a deployment's name.
+// url returns the URL of an attempt. It takes only the scheme and host from
+// server: the gate has checked no query. It returns false for a model that can't
+// be a deployment's name.
 func (t *Transport) url(server *url.URL, ex *Attempt) (u *url.URL, ok bool) {
 	path := ex.Path
 	if path == "" {
@@ -85,8 +85,8 @@ func (t *Transport) url(server *url.URL, ex *Attempt) (u *url.URL, ok bool) {
 	return &url.URL{Scheme: server.Scheme, Host: server.Host, Path: base + path, RawQuery: query}, true
 }
 
-// noDeployment is the answer for a model that can't be a deployment's name, as
-// Azure answers for one that is none.
+// noDeployment returns the response for a model that can't be a deployment's
+// name, as Azure responds to an unknown deployment.
 func noDeployment(e wire.Endpoint) *http.Response {
 	body := wire.Errorf(wire.KindModelNotFound, "").Body(e.Dialect(), "")
 	return &http.Response{

@@ -6,7 +6,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
-// betweenBody is a stream that reports when it waits between two events.
+// betweenBody is a stream that reports when a Read starts between two events.
 type betweenBody struct {
 	io.ReadCloser
 	meter *meter.Meter
@@ -19,6 +19,6 @@ func (b *betweenBody) Read(p []byte) (int, error) {
 		return b.ReadCloser.Read(p)
 	}
 	b.tell(lineBreak)
-	defer b.tell("") // a Read that panics, too: nobody may write behind it
+	defer b.tell("") // also if Read panics: no event may be written after it
 	return b.ReadCloser.Read(p)
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestLongStreamsTakeNoMemory: an answer of any length passes in a few buffers,
-// metered or not.
+// TestLongStreamsTakeNoMemory: a response of any length passes through a few
+// buffers, metered or not.
 func TestLongStreamsTakeNoMemory(t *testing.T) { eachWay(t, testLongStreams) }
 
 func testLongStreams(t *testing.T, proxy string) {
@@ -90,7 +90,7 @@ func counted(t *testing.T, configure func(*httptest.Server)) (s *httptest.Server
 }
 
 // TestConnectionsAreUsedAgain: a handshake for each request would cost more than
-// the gate does.
+// the gate itself.
 func TestConnectionsAreUsedAgain(t *testing.T) { eachWay(t, testConnections) }
 
 func testConnections(t *testing.T, proxy string) {
@@ -101,8 +101,8 @@ func testConnections(t *testing.T, proxy string) {
 		protocol        string
 		most            int64 // connections of all callers at once
 	}{
-		// net/http dials while it waits for a connection to come back, so that there
-		// may be some more than callers.
+		// net/http dials while it waits for a connection to become idle, so
+		// there may be slightly more connections than callers.
 		{"HTTP/1.1", "", (*httptest.Server).Start, "1", 3 * callers},
 		{"HTTP/2", `"tls":{"insecure_skip_verify":true}`, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() }, "2", callers},
 		{"h2c", `"versions":["h2c"]`, func(s *httptest.Server) {
@@ -141,8 +141,8 @@ func testConnections(t *testing.T, proxy string) {
 	}
 }
 
-// TestAnswerThatLiesAboutItsLength: less than it said is an answer that broke
-// off, and what it sent beyond it is none of it.
+// TestAnswerThatLiesAboutItsLength: a body shorter than its Content-Length has
+// broken off, and bytes beyond it are not part of it.
 func TestAnswerThatLiesAboutItsLength(t *testing.T) { eachWay(t, testLengths) }
 
 func testLengths(t *testing.T, proxy string) {
@@ -169,7 +169,7 @@ func testLengths(t *testing.T, proxy string) {
 	}
 }
 
-// TestEndlessAnswerEndsWithItsCaller: nothing goes on reading it.
+// TestEndlessAnswerEndsWithItsCaller: nothing continues to read it.
 func TestEndlessAnswerEndsWithItsCaller(t *testing.T) { eachWay(t, testEndless) }
 
 func testEndless(t *testing.T, proxy string) {

@@ -24,21 +24,21 @@ const (
 	azureKey     = "Api-Key"
 )
 
-// minSecret is the least length at which a credential counts as a secret where
-// answers are searched for it. Model servers without authentication are given
-// keys like "none" or "ollama", which are words.
+// minSecret is the least length at which responses are searched for a
+// credential. Model servers without authentication are given keys like "none" or
+// "ollama", which are ordinary words.
 const minSecret = 8
 
-// apiKey is a backend's credential as it is sent.
+// apiKey is a backend's credential in the form in which it is sent.
 type apiKey struct {
 	header string   // the header's canonical name
 	value  []string // its value, shared by all requests
 	id     health.KeyID
 }
 
-// newAPIKey makes a credential that is sent in the header of this name. A token
-// of Microsoft's Entra ID is sent as Bearer where a key would have been sent as
-// Azure wants keys: what a file holds decides which of both it is.
+// newAPIKey returns the credential that sends secret in header. If header is
+// Azure's and the secret is a token of Microsoft's Entra ID, it is sent as
+// Bearer instead: the content of a key file decides which.
 func newAPIKey(header, secret string) *apiKey {
 	key := &apiKey{header: header, value: []string{secret}, id: sha256.Sum256([]byte(secret))}
 	if header == azureKey && isJWT(secret) {
@@ -50,26 +50,26 @@ func newAPIKey(header, secret string) *apiKey {
 	return key
 }
 
-// isJWT reports whether a secret is a JSON Web Token: three parts, of which the
-// first is an object in base64.
+// isJWT reports whether a secret is a JSON Web Token: three parts, the first of
+// which is a base64-encoded object.
 func isJWT(secret string) bool {
 	return strings.HasPrefix(secret, "eyJ") && strings.Count(secret, ".") == 2
 }
 
-// credential is one api_key: a placeholder and what it stands for. A file is
-// read again when it changes.
+// credential is one of api_keys: a placeholder and its value. A file is read
+// again when it changes.
 type credential struct {
 	placeholder string
 	header      string // in which it is sent
 	file        string // "" for an environment variable, which can't change
 	value       atomic.Pointer[apiKey]
 
-	next atomic.Int64 // when to look at the file again, in nanoseconds of Unix time
+	next atomic.Int64 // when to check the file again, in Unix nanoseconds
 	seen atomic.Pointer[os.FileInfo]
 }
 
-// newCredential resolves a placeholder, whose key is sent in the header of this
-// canonical name. Its errors never hold what it stands for.
+// newCredential resolves a placeholder whose key is sent in header, a canonical
+// name. Its errors never contain the value.
 func newCredential(placeholder, header string) (*credential, error) {
 	name, ok := strings.CutPrefix(placeholder, "{")
 	name, ok2 := strings.CutSuffix(name, "}")
@@ -81,7 +81,7 @@ func newCredential(placeholder, header string) (*credential, error) {
 	c := &credential{placeholder: placeholder, header: header}
 	if isFile {
 		c.file = file
-		if info, err := os.Stat(file); err == nil { // before it is read: a change in between is seen later
+		if info, err := os.Stat(file); err == nil { // before it is read, so that a change in between is noticed
 			c.seen.Store(&info)
 		}
 	}
@@ -107,8 +107,8 @@ func (c *credential) read() error {
 	return nil
 }
 
-// get returns the key. A file is looked at once a second at most; where its new
-// content is no key, the old one stays.
+// get returns the key. It checks a file at most once a second; if the new
+// content is not a valid key, the old key stays.
 func (c *credential) get(now time.Time) *apiKey {
 	if c.file != "" {
 		next := c.next.Load()
@@ -120,7 +120,7 @@ func (c *credential) get(now time.Time) *apiKey {
 }
 
 func (c *credential) refresh() {
-	info, err := os.Stat(c.file) // follows links: Kubernetes swaps one
+	info, err := os.Stat(c.file) // follows links: Kubernetes replaces one
 	if err != nil {
 		return
 	}
@@ -133,14 +133,14 @@ func (c *credential) refresh() {
 	}
 }
 
-// secretsOf returns the credentials that stand in a request's header, those of
-// header_up included: what its answer must not show.
+// secretsOf returns the credentials in a request's header, including those of
+// header_up: the response must not reveal them.
 func secretsOf(h http.Header) []string {
 	var secrets []string
 	for _, name := range wire.Carriers {
 		for _, value := range h[name] {
 			if i := strings.LastIndexByte(value, ' '); i >= 0 {
-				value = value[i+1:] // behind "Bearer"
+				value = value[i+1:] // after "Bearer"
 			}
 			if len(value) >= minSecret {
 				secrets = append(secrets, value)
@@ -150,7 +150,8 @@ func secretsOf(h http.Header) []string {
 	return secrets
 }
 
-// holdsSecretFold does so for a header's name, which has lost its case.
+// holdsSecretFold reports whether a header's name holds a secret, ignoring case,
+// which canonical names lose.
 func holdsSecretFold(name string, secrets []string) bool {
 	for _, secret := range secrets {
 		if len(name) >= len(secret) && strings.Contains(strings.ToLower(name), strings.ToLower(secret)) {

@@ -61,7 +61,7 @@ func TestKeyFileIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "key")
 	version := 0
-	swap := func(content string) { // as Kubernetes does: a new file behind a link
+	swap := func(content string) { // as Kubernetes does: the link points to a new file
 		t.Helper()
 		version++
 		target := filepath.Join(dir, strings.Repeat("v", version))

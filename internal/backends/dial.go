@@ -12,29 +12,29 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// DialPolicy says which addresses a backend may have. It judges addresses, not
-// names: what a name resolves to is judged when it is dialled.
+// DialPolicy restricts the addresses that a backend may have. It checks
+// addresses, not names: a name's address is checked when it is dialled.
 //
 // The zero value, and an empty dial_allow, allows everything but link-local
 // addresses, where clouds keep their metadata services, and the metadata
-// addresses that lie elsewhere. Otherwise one of the entries must hold the
-// address. Either way these need an entry that holds nothing else: the
-// unspecified address, multicast, broadcast, and the metadata services.
+// addresses that lie elsewhere. Otherwise one of the entries must contain the
+// address. In both cases the unspecified address, multicast, broadcast, and the
+// metadata services need an entry that contains nothing else.
 //
 // An IPv6 address that stands for an IPv4 address (mapped, compatible,
-// translated, NAT64, 6to4, Teredo) is judged as that one.
+// translated, NAT64, 6to4, Teredo) is checked as that one.
 type DialPolicy struct {
 	prefixes                  []netip.Prefix
 	public, private, loopback bool
 }
 
-// DialRefusedError is the refusal of an address. Its text does not name it:
-// an error of the dial may reach further than the logs.
+// DialRefusedError is returned for an address that the policy refuses. Its text
+// does not contain the address: a dial error may reach more than the logs.
 type DialRefusedError struct{ Addr netip.Addr }
 
 func (*DialRefusedError) Error() string { return errOutside.Error() }
 
-// Unwrap makes it a DialError to reverse_proxy: nothing was sent, so another
+// Unwrap returns a reverse_proxy DialError: nothing was sent, so another
 // upstream may be tried.
 func (*DialRefusedError) Unwrap() error { return errOutside }
 
@@ -67,7 +67,8 @@ func ParseDialAllow(words []string) (DialPolicy, error) {
 	return p, nil
 }
 
-// parsePrefix parses a CIDR or a single address. A mapped one is that of IPv4.
+// parsePrefix parses a CIDR or a single address. It converts IPv4-mapped ones to
+// IPv4.
 func parsePrefix(word string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(word)
 	if err != nil {
@@ -86,7 +87,7 @@ func parsePrefix(word string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// Check returns a *DialRefusedError where a backend may not have this address.
+// Check returns a *DialRefusedError if a backend may not have this address.
 func (p DialPolicy) Check(addr netip.Addr) error {
 	plain := addr.Unmap().WithZone("")
 	meanings, own := embedded(plain)
@@ -113,7 +114,9 @@ func (p DialPolicy) isDefault() bool {
 	return len(p.prefixes) == 0 && !p.public && !p.private && !p.loopback
 }
 
-// tolerates applies what no general word allows.
+// tolerates reports whether addr passes the rules that public, private and
+// loopback do not lift: link-local addresses need a CIDR, and the unspecified
+// address, multicast, broadcast and metadata services an entry of their own.
 func (p DialPolicy) tolerates(addr netip.Addr) bool {
 	if addr.IsUnspecified() || addr.IsMulticast() || addr == broadcast || metadata[addr] {
 		return p.names(addr)
@@ -124,7 +127,7 @@ func (p DialPolicy) tolerates(addr netip.Addr) bool {
 	return true
 }
 
-// holds reports whether a word or a CIDR allows the address.
+// holds reports whether a keyword or a CIDR allows the address.
 func (p DialPolicy) holds(addr netip.Addr) bool {
 	return p.loopback && addr.IsLoopback() ||
 		p.private && isPrivate(addr) ||
@@ -141,7 +144,7 @@ func (p DialPolicy) contains(addr netip.Addr) bool {
 	return false
 }
 
-// names reports whether an entry holds this address and nothing else.
+// names reports whether an entry contains this address and nothing else.
 func (p DialPolicy) names(addr netip.Addr) bool {
 	for _, prefix := range p.prefixes {
 		if prefix.IsSingleIP() && prefix.Addr() == addr {
@@ -153,7 +156,7 @@ func (p DialPolicy) names(addr netip.Addr) bool {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// metadata holds the addresses at which clouds answer with credentials.
+// metadata holds the addresses at which clouds serve credentials.
 var metadata = map[netip.Addr]bool{
 	netip.MustParseAddr("169.254.169.254"): true, // most of them
 	netip.MustParseAddr("169.254.170.2"):   true, // AWS: roles of containers
@@ -169,7 +172,7 @@ var shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
 
 func isPrivate(addr netip.Addr) bool { return addr.IsPrivate() || shared.Contains(addr) }
 
-// special are the blocks of IANA's special-purpose registries that are not
+// special holds the blocks of IANA's special-purpose registries that are not
 // reachable over the Internet and not covered by a predicate of netip.
 var special = prefixes(
 	"0.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
@@ -200,8 +203,8 @@ var (
 	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380
 )
 
-// embedded returns the IPv4 addresses that an address stands for, and whether
-// it leads somewhere by itself, too: an ordinary address always does.
+// embedded returns the IPv4 addresses that addr stands for. own reports whether
+// addr is also a destination itself, as an ordinary address always is.
 func embedded(addr netip.Addr) (v4 []netip.Addr, own bool) {
 	if !addr.Is6() || addr.IsUnspecified() || addr.IsLoopback() {
 		return nil, true
@@ -217,10 +220,10 @@ func embedded(addr netip.Addr) (v4 []netip.Addr, own bool) {
 		client := netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
 		return []netip.Addr{client, at(4, 5, 6, 7)}, false
 	case nat64Local.Contains(addr):
-		// The translator's own prefix may be of any length that RFC 6052 has,
+		// The translator's own prefix may be of any length that RFC 6052 allows,
 		// and the address does not show which: all readings count.
 		for _, a := range []netip.Addr{at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), at(12, 13, 14, 15)} {
-			if a.As4()[0] != 0 { // 0.0.0.0/8 is padding read at the wrong place
+			if a.As4()[0] != 0 { // 0.0.0.0/8 is padding read at a wrong offset
 				v4 = append(v4, a)
 			}
 		}
@@ -239,11 +242,11 @@ func prefixes(words ...string) []netip.Prefix {
 	return list
 }
 
-// CheckUpstream judges the dial address of an upstream as the config has it:
-// an address by the policy; a host that a resolver could read as an address
-// although it is none (127.1, 0x7f.1, 0177.0.0.1, 2130706433) is refused
-// whatever the policy. Names, placeholders and unix sockets pass: names are
-// judged when dialled, sockets are the operator's own.
+// CheckUpstream checks the dial address of a configured upstream. An address is
+// checked against the policy. A host that a resolver could read as an address
+// although it is none (127.1, 0x7f.1, 0177.0.0.1, 2130706433) is refused under
+// any policy. Names, placeholders and unix sockets pass: names are checked when
+// dialled, and sockets are the operator's own.
 func (p DialPolicy) CheckUpstream(dial string) error {
 	address, err := caddy.ParseNetworkAddress(dial)
 	if err != nil {
@@ -266,8 +269,9 @@ func (p DialPolicy) CheckUpstream(dial string) error {
 	return nil
 }
 
-// endsInNumber reports whether the last label of a host is a number, by which
-// the URL standard and the C library take the whole for an IPv4 address.
+// endsInNumber reports whether the last label of a host is a number, in which
+// case the URL standard and the C library parse the whole host as an IPv4
+// address.
 func endsInNumber(host string) bool {
 	label := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
 	if hex, ok := strings.CutPrefix(label, "0x"); ok {
@@ -276,7 +280,7 @@ func endsInNumber(host string) bool {
 	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
-// String returns the words of the policy.
+// String returns the policy's entries.
 func (p DialPolicy) String() string {
 	if p.isDefault() {
 		return "default: all but link-local, metadata, unspecified and multicast addresses"
@@ -299,9 +303,9 @@ func (p DialPolicy) String() string {
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// guard makes a dialer judge the address that it got, before a byte of HTTP is
-// sent: a name may resolve to anything, and to something else each time.
-// Behind a forward proxy the address is the proxy's.
+// guard returns a dialer that checks the address of each connection before a
+// byte of HTTP is sent: a name may resolve to anything, and to something else
+// each time. Behind a forward proxy the address is the proxy's.
 func (p DialPolicy) guard(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)

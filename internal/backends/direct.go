@@ -17,28 +17,28 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Direct is the way to a plain backend: one whose config says no more than which
-// addresses it has and how to speak to them. reverse_proxy would add nothing to
-// that, and costs as much CPU as all of the gate: it copies the header and the
-// request twice, sets placeholders and makes loggers that nobody asks.
+// Direct forwards to a plain backend without reverse_proxy: one whose config
+// only has its addresses and a transport. reverse_proxy would add nothing, and
+// costs as much CPU as the rest of the gate: it copies the header and the
+// request twice, sets placeholders and creates loggers that nobody uses.
 //
-// It does what reverse_proxy does, but for what is only seen from inside of
-// Caddy: no {http.reverse_proxy.*} placeholders, no "upstream roundtrip" at
-// DEBUG, and /reverse_proxy/upstreams counts none of its requests.
+// Direct does what reverse_proxy does, except for what is only visible inside
+// Caddy: it sets no {http.reverse_proxy.*} placeholders and logs no "upstream
+// roundtrip" at DEBUG, and /reverse_proxy/upstreams counts none of its requests.
 type Direct struct {
 	transport *Transport
-	to        []upstream // one at random for each attempt, as with lb_policy random
+	to        []upstream // each attempt picks one at random, as with lb_policy random
 }
 
-// upstream is an address of a backend, as requests name it.
+// upstream is an address of a backend, in the form that requests use.
 type upstream struct {
 	server url.URL // scheme and host
 	host   string  // the Host header
 }
 
-// plain returns the addresses of a backend whose config, that of its
-// reverse_proxy, asks for nothing that only reverse_proxy does. Every field that
-// is not known here is such a thing.
+// plain returns the addresses of a backend if its reverse_proxy config needs
+// nothing that only reverse_proxy does. Every field that is not listed here is
+// such a thing.
 func plain(config json.RawMessage, t *Transport) ([]upstream, bool) {
 	var asked struct {
 		Handler   string          `json:"handler"`
@@ -54,8 +54,8 @@ func plain(config json.RawMessage, t *Transport) ([]upstream, bool) {
 	}
 	var to []upstream
 	for _, u := range asked.Upstreams {
-		// A placeholder is different for each request. net/http can't distinguish a
-		// socket by a URL, nor IPv4 from IPv6.
+		// A placeholder may differ for each request. A net/http URL can't
+		// express a socket, nor IPv4 as opposed to IPv6.
 		address, err := caddy.ParseNetworkAddress(u.Dial)
 		if err != nil || strings.Contains(u.Dial, "{") || address.Network != "tcp" || address.PortRangeSize() != 1 || address.StartPort == 0 {
 			return nil, false
@@ -65,7 +65,7 @@ func plain(config json.RawMessage, t *Transport) ([]upstream, bool) {
 	return to, true
 }
 
-// isPlain reports whether the transport needs nothing that reverse_proxy knows of
+// isPlain reports whether the transport needs nothing that reverse_proxy adds to
 // a request: the caller's address, or placeholders.
 func (t *Transport) isPlain() bool {
 	return t.ProxyProtocol == "" && (t.TLS == nil || !strings.Contains(t.TLS.ServerName, "{")) &&
@@ -80,7 +80,7 @@ func (t *Transport) upstream(address caddy.NetworkAddress) upstream {
 	return upstream{*probe.URL, t.host(address.Network, hostport, port)}
 }
 
-// statusClientClosed is nginx's, and Caddy's, for a caller who left.
+// statusClientClosed is the status of nginx and Caddy for a caller who left.
 const statusClientClosed = 499
 
 // Forward implements [Forwarder].
@@ -91,29 +91,31 @@ func (d *Direct) Forward(ctx context.Context, w http.ResponseWriter, in *http.Re
 	}
 	header := ForwardHeader(in.Header, ex.Endpoint, d.transport.pass)
 	if _, named := header["User-Agent"]; !named {
-		header["User-Agent"] = noAgent // else net/http names itself
+		header["User-Agent"] = noAgent // else net/http sends its own
 	}
 	res, err := d.transport.answer(outgoing{ctx, in.Method, &to.server, to.host, header}, ex)
 	if errors.Is(err, context.Canceled) { // the caller has left
-		w.WriteHeader(statusClientClosed) // for the access log; nobody reads it
+		w.WriteHeader(statusClientClosed) // for the access log only
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if err := answer(w, res, ex); err != nil {
-		// What has come may go out yet, and shows the caller where it broke.
+		// Flush what has been written, so that the caller sees where the
+		// response broke off.
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 	return nil
 }
 
-// answer writes an answer as it comes. It fails where that broke off midway.
+// answer writes a response as it arrives. It returns an error if the body breaks
+// off.
 func answer(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	defer res.Body.Close()
 	header := w.Header()
-	delete(header, "Server") // which this server is not: it says Via, as reverse_proxy does
+	delete(header, "Server") // this server is a proxy and sends Via instead, as reverse_proxy does
 	if len(header["Via"]) == 0 && res.ProtoMajor == 1 && res.ProtoMinor == 1 {
 		header["Via"] = usualVia
 	} else {
@@ -129,8 +131,8 @@ func answer(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	return copyBody(w, res, ex)
 }
 
-// Values of headers that are the same for all requests: nobody changes one in its
-// place, and none has room to append to.
+// Header values that all requests share. They must not be modified in place, and
+// have no spare capacity to append to.
 var (
 	noAgent  = []string{""}
 	usualVia = []string{"1.1 Caddy"}
@@ -140,8 +142,9 @@ func via(res *http.Response) string {
 	return strconv.Itoa(res.ProtoMajor) + "." + strconv.Itoa(res.ProtoMinor) + " Caddy"
 }
 
-// copyBody copies a body. What is a stream is flushed at each read, its header
-// before the first: what the backend sent at once leaves at once, in one piece.
+// copyBody copies a body. A stream is flushed after each read, and its header
+// before the first one, so that bytes that the backend sent at once leave at
+// once, in one piece.
 func copyBody(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	flush := func() {}
 	pool := buffers
@@ -151,7 +154,7 @@ func copyBody(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	}
 	if res.ContentLength < 0 || events {
 		controller := http.NewResponseController(w)
-		flush = func() { _ = controller.Flush() } // a caller who left fails the next write
+		flush = func() { _ = controller.Flush() } // if the caller left, the next write fails
 	}
 	flush()
 	space := pool.Get().(*[]byte)
@@ -176,25 +179,26 @@ func copyBody(w http.ResponseWriter, res *http.Response, ex *Attempt) error {
 	}
 }
 
-// isEvents reports whether an answer is a stream of events whatever its length.
+// isEvents reports whether a response is an event stream, even if it has a
+// length.
 func isEvents(header http.Header) bool { return isMedia(header, "text/event-stream") }
 
-// isMedia reports whether an answer is of a media type, whatever its parameters.
+// isMedia reports whether a response is of a media type, ignoring parameters.
 func isMedia(header http.Header, want string) bool {
 	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
 	return strings.EqualFold(strings.TrimSpace(media), want)
 }
 
-// copyBuffer is how much of an answer is read at once, in bytes, and eventBuffer
-// how much of a stream of events: a stream has its buffer for as long as it is
-// open, and net/http seldom gives more than 4 KiB of it at once.
+// copyBuffer is how many bytes of a response are read at once, and eventBuffer
+// how many of an event stream: a stream holds its buffer for as long as it is
+// open, and net/http seldom returns more than 4 KiB of it at once.
 const (
 	copyBuffer  = 32 << 10
 	eventBuffer = 8 << 10
 )
 
-// Buffers are used again for other callers' answers: what of one is written is
-// what was read into it just before.
+// Buffers are reused for other callers' responses: only the bytes that were just
+// read into one are written.
 var buffers, eventBuffers = bufferPool(copyBuffer), bufferPool(eventBuffer)
 
 func bufferPool(size int) *sync.Pool {

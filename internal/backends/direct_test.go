@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// A backend goes round reverse_proxy only where its config names nothing that
+// A backend bypasses reverse_proxy only if its config contains nothing that
 // reverse_proxy would do, known or not.
 func TestOnlyPlainBackendsAreDirect(t *testing.T) {
 	const one = "127.0.0.1:8000"
@@ -89,8 +89,8 @@ func TestDirectGoesToAllUpstreams(t *testing.T) {
 	t.Errorf("of %d upstreams only %v were asked", len(dials), reached)
 }
 
-// poison is a caller's body, read before: the server closes it, and uses its
-// buffers again, whenever it likes.
+// poison is a caller's body that has been read: the server may close it and
+// reuse its buffers at any time.
 type poison struct{ t *testing.T }
 
 func (p poison) Read([]byte) (int, error) {
@@ -103,7 +103,8 @@ func (p poison) Close() error {
 	return nil
 }
 
-// net/http goes on reading what it sends when the backend has answered already.
+// net/http continues to read the request body when the backend has already
+// answered.
 func TestTheServersBodyNeverReachesTheTransport(t *testing.T) {
 	eachWay(t, func(t *testing.T, proxy string) {
 		answered := make(chan struct{})
@@ -113,7 +114,7 @@ func TestTheServersBodyNeverReachesTheTransport(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			<-answered
 			n, _ := io.Copy(io.Discard, r.Body)
-			if n != 1<<20 && n != 0 { // 0: the gate has hung up
+			if n != 1<<20 && n != 0 { // 0: the gate closed the connection
 				t.Logf("%d bytes of the body came", n)
 			}
 		})
@@ -131,7 +132,8 @@ func TestTheServersBodyNeverReachesTheTransport(t *testing.T) {
 	})
 }
 
-// What a backend breaks off must not look whole, and the log must say why.
+// A response that the backend breaks off must not look complete, and the log
+// must say why.
 func TestABrokenAnswerCutsTheCaller(t *testing.T) {
 	for name, answer := range map[string]string{
 		"by length":  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"id\":",
@@ -172,7 +174,7 @@ func hangsUp(text string) http.HandlerFunc {
 	}
 }
 
-// A caller who can't be written to has left, also while its connection stands.
+// A caller to whom a write fails has left, even while its connection is open.
 func TestACallerWhoTakesNothingHasLeft(t *testing.T) {
 	upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	p := newProxied(t, "", "", upstream.URL)
@@ -190,7 +192,7 @@ func TestACallerWhoTakesNothingHasLeft(t *testing.T) {
 	}
 }
 
-// full takes no body.
+// full fails to write a body.
 type full struct{ *httptest.ResponseRecorder }
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("full") }
@@ -228,8 +230,8 @@ func TestDirectTellsTheAccessLogOfACallerWhoLeft(t *testing.T) {
 	})
 }
 
-// A stream's header leaves before its first event, and events leave in the
-// pieces in which they came: one flush for each read.
+// A stream's header is sent before its first event, and events are sent in the
+// pieces in which they arrived: one flush for each read.
 func TestOneFlushForEachRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		header string
@@ -262,7 +264,7 @@ func TestOneFlushForEachRead(t *testing.T) {
 	}
 }
 
-// pieces is a body that comes in pieces.
+// pieces is a body that is read in these pieces.
 type pieces struct {
 	reads  []string
 	closed bool
@@ -279,7 +281,7 @@ func (b *pieces) Read(p []byte) (int, error) {
 
 func (b *pieces) Close() error { b.closed = true; return nil }
 
-// flushes marks with | where it was flushed.
+// flushes records the body, with a | for each flush.
 type flushes struct {
 	header http.Header
 	text   strings.Builder
@@ -290,8 +292,8 @@ func (f *flushes) WriteHeader(int)             {}
 func (f *flushes) Write(p []byte) (int, error) { return f.text.Write(p) }
 func (f *flushes) Flush()                      { f.text.WriteByte('|') }
 
-// Copy buffers are used again: an answer must hold what its own backend sent,
-// however many come at once.
+// Copy buffers are reused: each response must hold what its own backend sent,
+// under any concurrency.
 func TestBuffersAreNotShared(t *testing.T) {
 	upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

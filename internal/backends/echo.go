@@ -18,22 +18,23 @@ import (
 
 const (
 	echoModel      = "echo"
-	echoTokenRunes = 4         // a token is four characters, the last one of a text fewer
-	echoMaxOutput  = 16 << 10  // tokens of an answer, where the request names no lower cap
-	echoMaxChoices = 128       // of an answer
-	echoMaxBody    = 128 << 20 // of a request; the gate's max_body is lower
+	echoTokenRunes = 4         // characters of a token; the last token of a text may have fewer
+	echoMaxOutput  = 16 << 10  // tokens of a response, unless the request sets a lower cap
+	echoMaxChoices = 128       // of a response
+	echoMaxBody    = 128 << 20 // bytes of a request; the gate's max_body is lower
 )
 
-// echo is a model server in the process: it answers with the last message of
-// the user, under any model name. It speaks both dialects, streamed word by
-// word or whole, and counts tokens by characters, four to a token. Images,
-// audio, moderations and rerank are not there: 404.
+// echo is a model server inside the gate: it answers with the user's last
+// message, under any model name. It speaks all dialects, streamed word by word
+// or whole, and counts four characters as a token. Images, audio, moderations
+// and rerank are not implemented: 404.
 type echo struct {
 	base string // in front of the endpoints' paths
 	now  func() time.Time
 }
 
-// RoundTrip answers a request. It fails only where the body can't be read.
+// RoundTrip responds to a request. It returns an error only if the body can't be
+// read or the request's context has ended.
 func (e echo) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil {
 		defer req.Body.Close()
@@ -113,15 +114,15 @@ func (e echo) whole(req *http.Request, status int, body []byte) *http.Response {
 }
 
 // echoCall is one request to the echo backend. Its methods return the whole
-// answer or, where a stream was asked for, the stages of it.
+// response or, if a stream was requested, its stages.
 type echoCall struct {
 	req     echoRequest
 	id      string
 	created int64
 }
 
-// echoRequest is what of a request the echo backend looks at, over all of its
-// endpoints.
+// echoRequest holds the fields of a request that the echo backend reads, for all
+// of its endpoints.
 type echoRequest struct {
 	Model         string `json:"model"`
 	Stream        bool   `json:"stream"`
@@ -149,12 +150,13 @@ type echoMessage struct {
 	Content content `json:"content"`
 }
 
-// content is the text of a message: a string, or parts of which some are text.
+// content is the text of a message: a string, or a list of parts, of which the
+// text parts count.
 type content string
 
 func (c *content) UnmarshalJSON(b []byte) error {
 	var text string
-	if json.Unmarshal(b, &text) == nil { // null is the empty text
+	if json.Unmarshal(b, &text) == nil { // null becomes the empty string
 		*c = content(text)
 		return nil
 	}
@@ -170,8 +172,8 @@ func (c *content) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// inputs is a list of texts: of one, of several, or of tokens by number, which
-// are written out.
+// inputs is a list of texts. It is decoded from one text, from several, or from
+// token numbers, which become their decimal text.
 type inputs []string
 
 func (in *inputs) UnmarshalJSON(b []byte) error {
@@ -202,8 +204,7 @@ func (in *inputs) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// lastUser returns the text of the last message of a user, "" where there is
-// none.
+// lastUser returns the text of the last user message, or "" if there is none.
 func lastUser(messages []echoMessage) string {
 	for i := len(messages) - 1; i >= 0; i-- {
 		if messages[i].Role == "user" {
@@ -213,7 +214,7 @@ func lastUser(messages []echoMessage) string {
 	return ""
 }
 
-// countTokens counts a text as the echo backend's tokens.
+// countTokens returns how many of the echo backend's tokens texts have.
 func countTokens[T ~string](texts ...T) int64 {
 	var n int64
 	for _, text := range texts {
@@ -230,7 +231,7 @@ func countMessages(messages []echoMessage) int64 {
 	return n
 }
 
-// cut cuts an answer to the lowest of the caps, and reports whether it did.
+// cut truncates text to the lowest of the caps and reports whether it did.
 func (c *echoCall) cut(text string) (string, bool) {
 	limit := int64(echoMaxOutput)
 	for _, cap := range []*int64{c.req.MaxTokens, c.req.MaxCompletionTokens, c.req.MaxOutputTokens} {
@@ -248,7 +249,7 @@ func (c *echoCall) cut(text string) (string, bool) {
 	return text, false
 }
 
-// choices returns how many answers there are to each of a number of prompts.
+// choices returns how many choices to return for each of a number of prompts.
 func (c *echoCall) choices(prompts int) (int, error) {
 	n := 1
 	if c.req.N != nil {
@@ -260,7 +261,7 @@ func (c *echoCall) choices(prompts int) (int, error) {
 	return n, nil
 }
 
-// marshal encodes a value of the types of this package, which can't fail.
+// marshal encodes a value of this package's types, which can't fail.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -271,7 +272,7 @@ func marshal(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// echoes reports whether echo has an endpoint.
+// echoes reports whether the echo backend has endpoint e.
 func echoes(e wire.Endpoint) bool {
 	switch e {
 	case wire.Chat, wire.Completions, wire.Responses, wire.Embeddings, wire.Messages, wire.CountTokens:

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// Chat completions and completions, in which a chunk of a stream is the answer
-// with other choices.
+// Chat completions and completions. A chunk of a stream has the format of a
+// response, with other choices.
 
 type chatAnswer struct {
 	ID                string          `json:"id"`
@@ -53,7 +53,7 @@ func newChatUsage(prompt, completion int64) json.RawMessage {
 	return marshal(chatUsage{PromptTokens: prompt, CompletionTokens: completion, TotalTokens: prompt + completion})
 }
 
-// finishReason says why an answer ended.
+// finishReason returns why a response ended.
 func finishReason(cut bool) *string {
 	reason := "stop"
 	if cut {
@@ -103,7 +103,7 @@ func (c *echoCall) chat() ([]byte, []stage, error) {
 
 func (c *echoCall) completions() ([]byte, []stage, error) {
 	if len(c.req.Prompt) == 0 {
-		c.req.Prompt = inputs{""} // the API has a default, too
+		c.req.Prompt = inputs{""} // like the API, which has a default
 	}
 	n, err := c.choices(len(c.req.Prompt))
 	if err != nil {
@@ -136,13 +136,13 @@ func (c *echoCall) completions() ([]byte, []stage, error) {
 	return nil, append(stages, c.ending(answer, usage)...), nil
 }
 
-// frame is what all chunks of an answer have in common.
+// frame returns the fields that all chunks of a response have in common.
 func (c *echoCall) frame(prefix, object string) chatAnswer {
 	return chatAnswer{ID: prefix + c.id, Object: object, Created: c.created, Model: c.req.Model, SystemFingerprint: echoModel}
 }
 
-// chunk is an event of a stream. Where the usage was asked for, all but the
-// last of them say that it is not known yet.
+// chunk returns an event of a stream. If usage was requested, all chunks but the
+// last have a null usage.
 func (c *echoCall) chunk(answer chatAnswer, choice chatChoice) []byte {
 	answer.Choices = []chatChoice{choice}
 	if c.req.StreamOptions.IncludeUsage {
@@ -151,7 +151,7 @@ func (c *echoCall) chunk(answer chatAnswer, choice chatChoice) []byte {
 	return data(answer)
 }
 
-// ending is the end of a stream: the usage where it was asked for, and the mark.
+// ending returns the end of a stream: the usage if it was requested, and [DONE].
 func (c *echoCall) ending(answer chatAnswer, usage json.RawMessage) []stage {
 	done := once(func() []byte { return []byte("data: [DONE]\n\n") })
 	if !c.req.StreamOptions.IncludeUsage {

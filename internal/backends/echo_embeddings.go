@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	echoDimensions    = 8    // of a vector, where the request names none
-	echoMaxDimensions = 4096 // what a request may name
-	echoMaxInputs     = 2048 // as the API has it
+	echoDimensions    = 8    // of a vector, unless the request sets them
+	echoMaxDimensions = 4096 // the most that a request may set
+	echoMaxInputs     = 2048 // the API's own limit
 )
 
 type embeddingList struct {
@@ -30,7 +30,7 @@ type embeddingList struct {
 type embedding struct {
 	Object    string `json:"object"`
 	Index     int    `json:"index"`
-	Embedding any    `json:"embedding"` // numbers, or base64 of them
+	Embedding any    `json:"embedding"` // a list of numbers, or base64
 }
 
 func (c *echoCall) embeddings() ([]byte, []stage, error) {
@@ -63,8 +63,8 @@ func (c *echoCall) embeddings() ([]byte, []stage, error) {
 	return marshal(list), nil, nil
 }
 
-// embed makes a vector of length one, of a random direction that is drawn by
-// the text: the same text, the same vector, and nothing more than that.
+// embed returns a unit vector in a random direction that is seeded by the text:
+// equal texts have equal vectors, and similarity means nothing.
 func embed(text string, dimensions int) []float32 {
 	random := rand.New(rand.NewChaCha8(sha256.Sum256([]byte(text))))
 	numbers := make([]float64, dimensions)
@@ -80,7 +80,7 @@ func embed(text string, dimensions int) []float32 {
 	return vector
 }
 
-// packVector encodes a vector as the SDKs ask for it by default: base64 of
+// packVector encodes a vector in the SDKs' default format: base64 of
 // little-endian floats.
 func packVector(vector []float32) string {
 	b := make([]byte, 0, 4*len(vector))

@@ -27,7 +27,7 @@ type messagesUsage struct {
 	OutputTokens  int64 `json:"output_tokens"`
 }
 
-// messageEvent is any event of a stream; each has a part of the fields.
+// messageEvent is any event of a stream; each type uses some of the fields.
 type messageEvent struct {
 	Type         string         `json:"type"`
 	Message      *message       `json:"message,omitempty"`
@@ -62,7 +62,7 @@ func (c *echoCall) messages() ([]byte, []stage, error) {
 	}
 
 	event := func(e messageEvent) []byte { return named(e.Type, e) }
-	answer.Content, answer.StopReason, answer.Usage.OutputTokens = []textBlock{}, nil, 0 // nothing was said yet
+	answer.Content, answer.StopReason, answer.Usage.OutputTokens = []textBlock{}, nil, 0 // as at the start of a stream
 	first := new(int)
 	return nil, []stage{
 		once(func() []byte { return event(messageEvent{Type: "message_start", Message: &answer}) }),

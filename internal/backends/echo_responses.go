@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Responses: one message of output, sent by typed events where it is streamed.
+// Responses: one output message, sent as typed events if it is streamed.
 
 type responseAnswer struct {
 	ID                 string              `json:"id"`
@@ -67,7 +67,7 @@ type responseUsage struct {
 	TotalTokens int64 `json:"total_tokens"`
 }
 
-// responseEvent is any event of a stream; each has a part of the fields.
+// responseEvent is any event of a stream; each type uses some of the fields.
 type responseEvent struct {
 	Type           string          `json:"type"`
 	SequenceNumber int64           `json:"sequence_number"`
@@ -120,7 +120,7 @@ func (c *echoCall) responses() ([]byte, []stage, error) {
 	return nil, responseStages(&begun, &ended, item, text), nil
 }
 
-// responseStages are the events of a response that has one message.
+// responseStages returns the events of a response with one message.
 func responseStages(begun, ended *responseAnswer, item responseItem, text string) []stage {
 	open := item
 	open.Status, open.Content = "in_progress", []responsePart{}
@@ -155,7 +155,7 @@ func responseStages(begun, ended *responseAnswer, item responseItem, text string
 	}
 }
 
-// responsesInput reads the input: a text, or items of which some are messages.
+// responsesInput parses the input: a text, or items of which some are messages.
 func (c *echoCall) responsesInput() ([]echoMessage, error) {
 	var text string
 	if json.Unmarshal(c.req.Input, &text) == nil {

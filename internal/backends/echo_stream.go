@@ -6,15 +6,15 @@ import (
 	"unicode"
 )
 
-// echoMaxWord is the longest piece of an answer in one event, in characters:
-// text without spaces is streamed, too.
+// echoMaxWord is the longest piece of text in one event, in characters: text
+// without spaces is streamed, too.
 const echoMaxWord = 128
 
-// stage is a part of a stream: each call returns the next event, nil behind the
-// last.
+// stage is a part of a stream: each call returns its next event, or nil after
+// the last.
 type stage func() []byte
 
-// once is the stage of a single event.
+// once returns a stage with a single event.
 func once(event func() []byte) stage {
 	done := false
 	return func() []byte {
@@ -26,7 +26,7 @@ func once(event func() []byte) stage {
 	}
 }
 
-// eachWord is the stage of an event for each word of a text.
+// eachWord returns a stage with an event for each word of text.
 func eachWord(text string, event func(word string) []byte) stage {
 	return func() []byte {
 		if text == "" {
@@ -39,8 +39,8 @@ func eachWord(text string, event func(word string) []byte) stage {
 	}
 }
 
-// wordEnd returns where the first word of a text ends, the space behind it
-// included, so that the words make up the text.
+// wordEnd returns the end of the first word of text, including the space after
+// it, so that the words concatenate to the text.
 func wordEnd(text string) int {
 	space, runes := false, 0
 	for i, r := range text {
@@ -53,8 +53,9 @@ func wordEnd(text string) int {
 	return len(text)
 }
 
-// events is the body of a stream. Each Read makes the next event and returns it
-// or the rest of it: nothing is made ahead, and nothing runs between two reads.
+// events is the body of a stream. Each Read creates the next event and returns
+// it, or the rest of the last one. No event is created ahead, and no goroutine
+// runs between reads.
 type events struct {
 	ctx    context.Context
 	stages []stage
@@ -83,12 +84,12 @@ func (e *events) Close() error {
 	return nil
 }
 
-// data frames an event of the OpenAI dialect.
+// data returns v as an event of the OpenAI dialect.
 func data(v any) []byte {
 	return append(append([]byte("data: "), marshal(v)...), "\n\n"...)
 }
 
-// named frames an event that has a name.
+// named returns v as an event with a name.
 func named(name string, v any) []byte {
 	return append([]byte("event: "+name+"\n"), data(v)...)
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
 )
 
-// ask puts a request to the echo backend through a real reverse_proxy and
-// returns the answer, its body and what the meter made of it.
+// ask sends a request to the echo backend through a real reverse_proxy and
+// returns the response, its body and the meter's result.
 func ask(t *testing.T, method, path, body string, headers ...string) (*http.Response, string, meter.Result) {
 	t.Helper()
 	p := newProxied(t, `"api":"echo"`, "", "echo:80")
@@ -372,8 +372,8 @@ func TestEchoEmbeddings(t *testing.T) {
 	}
 }
 
-// TestEchoMakesEventsAsTheyAreRead: one event for a read, none after the caller
-// has gone, and no end that looks like one.
+// TestEchoMakesEventsAsTheyAreRead: each read creates one event. After the
+// caller has left there are none, and no regular end of the stream.
 func TestEchoMakesEventsAsTheyAreRead(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the caller left")
@@ -389,7 +389,7 @@ func TestEchoMakesEventsAsTheyAreRead(t *testing.T) {
 			t.Errorf("read %d: %v %q", i, err, text)
 		}
 	}
-	n, err := res.Body.Read(buf[:10]) // a small read gets a part
+	n, err := res.Body.Read(buf[:10]) // a small read returns a part
 	if err != nil || string(buf[:n]) != `data: {"id` {
 		t.Errorf("small read: %v %q", err, buf[:n])
 	}

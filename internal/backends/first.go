@@ -6,22 +6,23 @@ import (
 	"sync"
 )
 
-// headSize is how much of a stream's beginning is read before it is passed on.
+// headSize is how many bytes of a stream's beginning are read, at most, before
+// it is passed on.
 const headSize = 4 << 10
 
 var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
 
-// begin puts the body of an answer under the watch of the attempt and waits, if
-// it is a stream, for its first chunk; where another backend can answer instead,
-// for its first event, too. An answer whose first event is an error that another
-// backend may not have becomes one of that status, without a body. After an error
-// there is no answer. A page for people, which is none to any endpoint, becomes one
-// of status 502.
+// begin wraps the body of a 2xx response so that the attempt's watchdog observes
+// it. If it is a stream, begin waits for its first chunk or, with Fallback set,
+// for its first event. If that event is an error that another backend may not
+// have, res becomes a response with the status of the error and without a body.
+// An HTML page, which no endpoint returns, becomes a response with status 502.
+// After an error res must not be used.
 func (e *Attempt) begin(res *http.Response) error {
 	if res.StatusCode < 200 || res.StatusCode >= 300 {
-		return nil // small, and read at once
+		return nil // error bodies are small, and read at once
 	}
-	if isMedia(res.Header, "text/html") { // of a proxy with a login, or of the wrong server
+	if isMedia(res.Header, "text/html") { // from a proxy with a login, or the wrong server
 		_ = res.Body.Close()
 		e.Flag, res.StatusCode, res.Body = FlagHTML, http.StatusBadGateway, http.NoBody
 		return nil
@@ -52,21 +53,21 @@ func (e *Attempt) begin(res *http.Response) error {
 	return err
 }
 
-// watchedBody is the body of an answer as the backend sends it, read under the
-// watch of the attempt. Its head was read already.
+// watchedBody is the body of a response as the backend sends it, observed by the
+// attempt's watchdog. The head of a stream is read before the first Read.
 type watchedBody struct {
 	io.ReadCloser
 	watchdog *Watchdog
 
-	buffer *[headSize]byte // nil: there is no head any more
+	buffer *[headSize]byte // nil: no head is left
 	head   []byte
-	err    error // that came with the head, behind which nothing is
+	err    error // came with the head, which is then all of the body
 }
 
-// awaitHead reads the beginning of a stream until that is said to be enough, so
-// that a backend which sends headers and then nothing, or breaks off, can still
-// give way to another one. It never waits for more than fits into a head. The
-// error is that of a stream which broke off before.
+// awaitHead reads the beginning of a stream until enough returns true, so that
+// another backend can take over if this one sends headers and then nothing, or
+// breaks off. It reads no more than headSize. It returns an error if the stream
+// breaks off before.
 func (b *watchedBody) awaitHead(enough func(head []byte) bool) error {
 	b.buffer = heads.Get().(*[headSize]byte)
 	for {
@@ -74,7 +75,7 @@ func (b *watchedBody) awaitHead(enough func(head []byte) bool) error {
 		b.head = b.buffer[:len(b.head)+n]
 		switch {
 		case err == io.EOF && len(b.head) == 0:
-			return io.ErrUnexpectedEOF // no answer at all
+			return io.ErrUnexpectedEOF // an empty stream
 		case n > 0 && enough(b.head), len(b.head) == headSize, err == io.EOF:
 			b.err = err
 			return nil

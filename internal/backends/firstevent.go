@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// event is one of a stream: its name, and its data.
+// event is an event of a stream.
 type event struct {
 	name []byte
 	data []byte
 }
 
-// cutEvent returns the first event of a stream's head, which it may point into,
-// once it is whole.
+// cutEvent returns the first event of head once it is complete. The event may
+// point into head.
 func cutEvent(head []byte) (e event, whole bool) {
 	for {
 		end := bytes.IndexAny(head, "\r\n")
@@ -49,8 +49,8 @@ func cutEvent(head []byte) (e event, whole bool) {
 
 func (e event) isError() bool { return string(e.name) == "error" }
 
-// eventStatus is the status that an error's event stands for, 0 for any other
-// event and for an error that is the caller's.
+// eventStatus returns the status that an error event stands for, or 0 for any
+// other event and for an error that the caller caused.
 func eventStatus(e event) int {
 	if !e.isError() && !bytes.Contains(e.data, []byte(`"error"`)) {
 		return 0
@@ -69,7 +69,7 @@ func eventStatus(e event) int {
 		Type string
 		Code json.RawMessage
 	}
-	_ = json.Unmarshal(told.Error, &inner) // a text has neither
+	_ = json.Unmarshal(told.Error, &inner) // a string has neither
 	var code int
 	if json.Unmarshal(inner.Code, &code) == nil && code >= 400 && code < 600 {
 		if FallsBack(code) {

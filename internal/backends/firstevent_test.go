@@ -14,7 +14,7 @@ import (
 func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 	for name, c := range map[string]struct {
 		body   string
-		status int // 0: it is passed on
+		status int // 0: the stream is passed on
 	}{
 		"an answer":               {"data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\ndata: [DONE]\n\n", 0},
 		"error null":              {"data: {\"error\":null,\"choices\":[]}\n\n", 0},
@@ -31,7 +31,7 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 			eachWay(t, func(t *testing.T, proxy string) {
 				upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("Content-Type", "text/event-stream")
-					for part := range strings.SplitAfterSeq(c.body, ":") { // each read by itself, or not
+					for part := range strings.SplitAfterSeq(c.body, ":") { // may arrive in separate reads
 						_, _ = io.WriteString(w, part)
 						w.(http.Flusher).Flush()
 					}
@@ -58,7 +58,7 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 	}
 }
 
-// alternative makes attempts behind which there is another candidate.
+// alternative returns attempts with another candidate left.
 func alternative(live *health.BackendState) func(*Attempt, *http.Request) *http.Request {
 	return func(ex *Attempt, r *http.Request) *http.Request {
 		ex.Fallback, ex.State, ex.Model = true, live, "m"
@@ -66,7 +66,7 @@ func alternative(live *health.BackendState) func(*Attempt, *http.Request) *http.
 	}
 }
 
-// The last candidate's error is passed on: whoever asks knows best.
+// The last candidate's error is passed on: the caller can judge it best.
 func TestAStreamThatBeginsWithAnErrorIsPassedOnWhereNothingElseIsLeft(t *testing.T) {
 	const stream = "data: {\"error\":{\"code\":503}}\n\n"
 	eachWay(t, func(t *testing.T, proxy string) {
@@ -82,7 +82,7 @@ func TestAStreamThatBeginsWithAnErrorIsPassedOnWhereNothingElseIsLeft(t *testing
 	})
 }
 
-// An error that should have been a status is about the key as the status is.
+// An error event stands for a status, and concerns the key as the status does.
 func TestAStreamThatBeginsWithALimitIsTriedWithAnotherKey(t *testing.T) {
 	t.Setenv("PINEGATE_OTHER_KEY", "sk-other-2b8e")
 	eachWay(t, func(t *testing.T, proxy string) {
@@ -97,7 +97,7 @@ func TestAStreamThatBeginsWithALimitIsTriedWithAnotherKey(t *testing.T) {
 		live := new(health.BackendState)
 		p := newProxied(t, `"api_keys":["{env.PINEGATE_TEST_KEY}","{env.PINEGATE_OTHER_KEY}"]`, proxy, upstream.URL)
 		p.prepare = alternative(live)
-		for range 3 { // they take turns
+		for range 3 { // the keys are used in turn
 			if _, body, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`); out.err != nil || body != chatEvent {
 				t.Errorf("%q, %v", body, out.err)
 			}
@@ -108,7 +108,7 @@ func TestAStreamThatBeginsWithALimitIsTriedWithAnotherKey(t *testing.T) {
 	})
 }
 
-// Until the first event is whole nothing was passed on.
+// Until the first event is complete nothing has been passed on.
 func TestAStreamThatBreaksOffWithinItsFirstEventGivesWay(t *testing.T) {
 	eachWay(t, func(t *testing.T, proxy string) {
 		upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -10,22 +10,23 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// Forwarder has requests answered by a backend.
+// Forwarder sends requests to a backend.
 type Forwarder interface {
-	// Forward sends what the attempt says for the request in, and writes the
-	// answer to w. ctx is in's, or ends the attempt otherwise.
+	// Forward sends the request that ex describes for in, and writes the
+	// response to w. ctx is derived from in's, and may end the attempt earlier.
 	//
-	// It returns nil once an answer has been written, and where the caller has
-	// left before one came: the attempt's Err says which. Any other error leaves w
-	// untouched. An answer that breaks off midway ends in a panic with
+	// It returns nil once a response has been written, and if the caller left
+	// before one came: ex.Err distinguishes the two. After any other error w is
+	// unchanged. A response that breaks off ends in a panic with
 	// [http.ErrAbortHandler], as with reverse_proxy, so that the caller's
-	// connection is cut: nothing else shows that the answer is not whole.
+	// connection is cut: nothing else shows that the response is incomplete.
 	Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Attempt) error
 }
 
-// NewForwarder returns the way to a backend of which reverse_proxy was
-// provisioned, over a [Transport], from config: the [Direct] one where that
-// asks for nothing of reverse_proxy, else the one through it.
+// NewForwarder returns a forwarder for a backend. proxy is its provisioned
+// reverse_proxy over a [Transport], and config the JSON of that. The forwarder
+// is a [Direct] if config needs nothing that only reverse_proxy does, else a
+// [Proxied].
 func NewForwarder(proxy *reverseproxy.Handler, config json.RawMessage) Forwarder {
 	transport := proxy.Transport.(*Transport)
 	if to, ok := plain(config, transport); ok {
@@ -34,13 +35,13 @@ func NewForwarder(proxy *reverseproxy.Handler, config json.RawMessage) Forwarder
 	return &Proxied{Proxy: proxy, PassHeaders: transport.pass, Routes: len(proxy.HandleResponse) > 0}
 }
 
-// Proxied is the way through reverse_proxy, with all that it can do.
+// Proxied forwards through reverse_proxy, with all of its features.
 type Proxied struct {
 	Proxy       caddyhttp.MiddlewareHandler
 	PassHeaders []string // see [ForwardHeader]
 
-	// Routes says that the operator's own routes (handle_response) may write an
-	// answer, and fail afterwards.
+	// Routes is set if the operator's own routes (handle_response) may write a
+	// response and then return an error.
 	Routes bool
 }
 
@@ -52,14 +53,14 @@ func (p *Proxied) Forward(ctx context.Context, w http.ResponseWriter, in *http.R
 	begun := &begunWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
 	err := p.Proxy.ServeHTTP(begun, ex.Request(ctx, in, p.PassHeaders), nothingNext)
 	if err != nil && begun.begun {
-		// Neither another answer nor an error may follow what was written.
+		// No other response and no error may follow what was written.
 		ex.Err = err
 		panic(http.ErrAbortHandler)
 	}
 	return err
 }
 
-// begunWriter knows whether an answer has been begun.
+// begunWriter records whether a response has been started.
 type begunWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	begun bool
@@ -80,6 +81,6 @@ func (w *begunWriter) ReadFrom(r io.Reader) (int64, error) {
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
-// nothingNext ends a handler chain: whatever reverse_proxy does not answer
-// itself, nobody else will.
+// nothingNext is the end of the handler chain: no other handler follows
+// reverse_proxy.
 var nothingNext = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })

@@ -13,8 +13,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// A route of the operator's may write an answer and then fail. Whoever is answered
-// of an error writes one.
+// An operator's route may write a response and then return an error. The caller
+// of Forward writes an error response if it gets an error.
 func TestNothingFollowsWhatARouteHasWritten(t *testing.T) {
 	failed := errors.New("the route failed")
 	for name, c := range map[string]struct {

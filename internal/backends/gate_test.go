@@ -23,20 +23,20 @@ import (
 // canary is the backend's credential in these tests.
 const canary = "sk-canary-4f9d1c77"
 
-// onlyProxied is a member of a reverse_proxy's config that changes nothing of
-// what it does, but which only it has.
+// onlyProxied is a member of a reverse_proxy's config that does not change its
+// behaviour but that only reverse_proxy supports.
 const onlyProxied = `"verbose_logs":true`
 
-// eachWay runs a test over both ways to a backend: proxy is what the config of
-// its reverse_proxy must hold for that.
+// eachWay runs a test with both forwarders: proxy is what the reverse_proxy
+// config must contain for each.
 func eachWay(t *testing.T, test func(t *testing.T, proxy string)) {
 	t.Helper()
 	t.Run("direct", func(t *testing.T) { test(t, "") })
 	t.Run("through reverse_proxy", func(t *testing.T) { test(t, onlyProxied) })
 }
 
-// proxied is the way to a backend behind a real socket, with what the gate does
-// around it.
+// proxied is a forwarder to a backend behind a real socket, with the parts of
+// the gate around it.
 type proxied struct {
 	t       *testing.T
 	handler *reverseproxy.Handler
@@ -44,7 +44,7 @@ type proxied struct {
 	logFile string
 	server  *httptest.Server
 
-	// prepare changes the attempt and the caller's request before each attempt.
+	// prepare modifies the attempt and the caller's request before each attempt.
 	prepare func(*Attempt, *http.Request) *http.Request
 	done    chan outcome // one for each request
 }
@@ -82,7 +82,7 @@ func newProxied(t *testing.T, transport, proxy string, upstreams ...string) *pro
 	return p
 }
 
-// provisionContext makes a context whose logs, at DEBUG, are in a file.
+// provisionContext returns a context that logs at DEBUG to a file.
 func provisionContext(t *testing.T, logFile string) caddy.Context {
 	t.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {

@@ -11,13 +11,14 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// ForwardHeader returns what of a caller's header goes upstream: an allow-list,
-// plus the names in pass. Made before reverse_proxy runs, so that a header_up
-// of the operator survives. The values are shared with in.
+// ForwardHeader returns the headers of a caller's request that go upstream:
+// those of an allow-list, and those named in pass. It is called before
+// reverse_proxy runs, so that the operator's header_up takes precedence. The
+// values are shared with in.
 //
-// The names of accounts (openai-organization and its like) are not taken from
-// callers although their prefix is: they would choose who pays within the
-// operator's account.
+// Headers that name accounts (openai-organization and the like) are not
+// forwarded although their prefix is allowed: callers could choose who pays
+// within the operator's account.
 func ForwardHeader(in http.Header, endpoint wire.Endpoint, pass []string) http.Header {
 	out := make(http.Header, usualHeaders)
 	for name, values := range in {
@@ -31,8 +32,8 @@ func ForwardHeader(in http.Header, endpoint wire.Endpoint, pass []string) http.H
 			out[name] = values
 		}
 	}
-	// What the caller's Connection names is between it and the gate (RFC 9110,
-	// 7.6.1). Content-Type stays: the body was read by it.
+	// The headers that Connection names are for this hop only (RFC 9110, 7.6.1).
+	// Content-Type stays: the gate parsed the body by it.
 	for _, line := range in["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
 			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); name != "Content-Type" {
@@ -43,12 +44,12 @@ func ForwardHeader(in http.Header, endpoint wire.Endpoint, pass []string) http.H
 	return out
 }
 
-// usualHeaders is how many headers SDKs send that go upstream, at most: as many
-// as a map holds in its first, small piece.
+// usualHeaders is the most headers that SDKs send and that go upstream: as many
+// as fit into a map's first, small group.
 const usualHeaders = 8
 
 // forwarded reports whether a caller's header of this canonical name goes
-// upstream by itself.
+// upstream by default.
 func forwarded(name string, endpoint wire.Endpoint) bool {
 	switch name {
 	case "Content-Type":
@@ -60,7 +61,7 @@ func forwarded(name string, endpoint wire.Endpoint) bool {
 		wire.IsDialectHeader(name) && !namesAccount(name)
 }
 
-// namesAccount reports whether a provider's header is about the account.
+// namesAccount reports whether a provider's header names an account.
 func namesAccount(name string) bool {
 	for _, word := range []string{"Organization", "Project", "Workspace", "Account", "Admin"} {
 		if strings.Contains(name, "-"+word) {
@@ -70,8 +71,8 @@ func namesAccount(name string) bool {
 	return false
 }
 
-// neverPassed reports whether a name can't be passed in either direction, also
-// when the config says so: credentials, cookies, where to go, and framing.
+// neverPassed reports whether a header can't be passed in either direction, even
+// if the config names it: credentials, cookies, redirects, and framing.
 func neverPassed(name string) bool {
 	switch name {
 	case "Cookie", "Set-Cookie", "Proxy-Authorization", "Proxy-Authenticate", "Www-Authenticate", "Location",
@@ -82,7 +83,7 @@ func neverPassed(name string) bool {
 	return slices.Contains(wire.Carriers[:], name)
 }
 
-// checkPassHeaders refuses names that pass_header can't hold.
+// checkPassHeaders returns an error for names that pass_headers can't hold.
 func checkPassHeaders(names []string) error {
 	for _, name := range names {
 		if !httpguts.ValidHeaderFieldName(name) {
@@ -96,10 +97,9 @@ func checkPassHeaders(names []string) error {
 }
 
 // stripped returns the header of a request to a backend without what
-// reverse_proxy added about the caller and what belongs to one connection. pass
-// holds canonical names. The values are shared with in. A credential found here
-// was put there by the operator's header_up, since ForwardHeader took the
-// caller's.
+// reverse_proxy added about the caller and without hop-by-hop headers. pass
+// holds canonical names. The values are shared with in. A credential in it was
+// set by the operator's header_up, since ForwardHeader removed the caller's.
 func stripped(in http.Header, pass []string) http.Header {
 	out := make(http.Header, usualHeaders)
 	for name, values := range in {
@@ -115,8 +115,8 @@ func stripped(in http.Header, pass []string) http.Header {
 	return out
 }
 
-// aboutCaller reports whether reverse_proxy sets a header of this canonical name,
-// about the caller.
+// aboutCaller reports whether this canonical name is one that reverse_proxy sets
+// to describe the caller.
 func aboutCaller(name string) bool {
 	return name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-")
 }

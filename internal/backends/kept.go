@@ -2,8 +2,8 @@ package backends
 
 import "io"
 
-// keptBody is the body of an answer that stays open when reverse_proxy closes it
-// before its end, which it does when the caller has left.
+// keptBody is the body of a response that stays open when reverse_proxy closes
+// it before its end, as it does when the caller has left.
 type keptBody struct {
 	body  io.ReadCloser
 	ended bool
@@ -22,9 +22,9 @@ func (b *keptBody) Close() error {
 	return b.body.Close()
 }
 
-// Rest returns what reverse_proxy has left of the body of an answer that is kept
-// open by KeepOpen, nil where it was read to its end. It must be read after
-// reverse_proxy has returned, or panicked, and be closed.
+// Rest returns the unread rest of a response body that KeepOpen kept open, or
+// nil if the body was read to its end. It may be called once reverse_proxy has
+// returned or panicked. The caller must read and close the result.
 func (e *Attempt) Rest() io.ReadCloser {
 	if e.kept == nil || e.kept.ended {
 		return nil

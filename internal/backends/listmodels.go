@@ -19,9 +19,9 @@ import (
 // maxListBytes bounds one page of a list of models.
 const maxListBytes = 4 << 20
 
-// ListModels returns a function that requests pages of a backend's list of models
-// the way other requests go: with its credential and under dial_allow. sized says
-// that the API wants the size of a page.
+// ListModels returns a function that requests pages of a backend's list of
+// models in the same way as callers' requests: with its credential and under
+// dial_allow. sized is set if the API needs the size of a page.
 func ListModels(f Forwarder, sized bool) func(ctx context.Context, after string) ([]byte, error) {
 	return func(ctx context.Context, after string) ([]byte, error) {
 		query := make(url.Values)
@@ -40,7 +40,7 @@ func listModels(ctx context.Context, f Forwarder, query url.Values) (body []byte
 	if err != nil {
 		return nil, err
 	}
-	req.RemoteAddr = "127.0.0.1:0" // reverse_proxy reads it; nothing of it is sent
+	req.RemoteAddr = "127.0.0.1:0" // reverse_proxy reads it; it is not sent
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "pine-gate")
 
@@ -48,7 +48,7 @@ func listModels(ctx context.Context, f Forwarder, query url.Values) (body []byte
 	req = caddyhttp.PrepareRequest(req, caddy.NewReplacer(), answer, new(caddyhttp.Server))
 	attempt := &Attempt{Endpoint: wire.ListModels, Query: query.Encode()}
 	defer func() {
-		// An answer that breaks off midway ends in a panic.
+		// A response that breaks off ends in a panic.
 		if r := recover(); r != nil {
 			if r != http.ErrAbortHandler {
 				panic(r)
@@ -74,7 +74,7 @@ func listModels(ctx context.Context, f Forwarder, query url.Values) (body []byte
 
 var errTooLong = fmt.Errorf("the list of models is longer than %d bytes", maxListBytes)
 
-// listAnswer is a ResponseWriter that keeps a bounded body.
+// listAnswer is a ResponseWriter that stores a bounded body.
 type listAnswer struct {
 	header  http.Header
 	body    bytes.Buffer

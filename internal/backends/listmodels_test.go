@@ -16,8 +16,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// newDiscovery asks a backend over a transport with these options; proxy is what
-// newProxied wants.
+// newDiscovery lists a backend's models over a transport with these options;
+// proxy is as for newProxied.
 func newDiscovery(t *testing.T, transport, proxy string, handle http.HandlerFunc) *discovery.Discovery {
 	t.Helper()
 	p := newProxied(t, transport, proxy, backend(t, handle).URL)
@@ -27,7 +27,7 @@ func newDiscovery(t *testing.T, transport, proxy string, handle http.HandlerFunc
 	}
 }
 
-// listed names what a catalog holds.
+// listed returns the names in a catalog.
 func listed(c *discovery.Catalog) string {
 	var ids []string
 	for _, m := range c.Models() {
@@ -90,8 +90,8 @@ func TestAnthropicsListComesInPages(t *testing.T) {
 	}
 }
 
-// TestListThatIsNoneKeepsTheLast: whatever a backend sends, the gate goes on with
-// what it knows, and in bounds.
+// TestListThatIsNoneKeepsTheLast: whatever a backend sends, the gate keeps its
+// last list, within bounds.
 func TestListThatIsNoneKeepsTheLast(t *testing.T) { eachWay(t, testListThatIsNone) }
 
 func testListThatIsNone(t *testing.T, proxy string) {

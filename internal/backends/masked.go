@@ -5,21 +5,20 @@ import (
 	"io"
 )
 
-// maskedBody is a body of which no Read returns a secret: each byte of one is an
-// asterisk. Events pass as they come. Only an end that may be the beginning of a
-// secret waits for what follows it; no line break is part of one, so that no
-// event waits.
+// maskedBody is a body that replaces each byte of a secret by an asterisk.
+// Events pass without delay. Only trailing bytes that may begin a secret wait
+// for what follows them; a secret contains no line break, so no event waits.
 type maskedBody struct {
 	io.ReadCloser
 	secrets [][]byte
 	found   func() // called for each secret that was masked
 
-	held  []byte // may begin a secret; shorter than the longest of them
+	held  []byte // may begin a secret; shorter than the longest secret
 	ready []byte // for a reader whose buffer was too small
-	err   error  // comes behind what is held
+	err   error  // follows what is held
 }
 
-// minMasked is the least room that is read into.
+// minMasked is the least space to read into.
 const minMasked = 4 << 10
 
 func masked(body io.ReadCloser, secrets []string, found func()) io.ReadCloser {
@@ -55,7 +54,8 @@ func (m *maskedBody) Read(p []byte) (int, error) {
 	}
 }
 
-// errBehind is the error that ended the body, once nothing is held any more.
+// errBehind returns the error that ended the body, once no bytes are ready any
+// more.
 func (m *maskedBody) errBehind() error {
 	if len(m.ready) > 0 {
 		return nil
@@ -63,8 +63,8 @@ func (m *maskedBody) errBehind() error {
 	return m.err
 }
 
-// fill reads once into b, behind what is held, and returns how much of b may go
-// out.
+// fill reads once into b, after what is held, and returns how much of b may be
+// passed on.
 func (m *maskedBody) fill(b []byte) int {
 	n := copy(b, m.held)
 	read, err := m.ReadCloser.Read(b[n:])
@@ -90,7 +90,8 @@ func (m *maskedBody) fill(b []byte) int {
 	return len(b) - keep
 }
 
-// begun is the length of the longest end of b that a secret begins with.
+// begun returns the length of the longest suffix of b that is a prefix of a
+// secret.
 func (m *maskedBody) begun(b []byte) (longest int) {
 	for _, secret := range m.secrets {
 		tail := b[max(0, len(b)-len(secret)+1):]

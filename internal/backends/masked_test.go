@@ -28,8 +28,8 @@ func TestMaskedBodyIsTheBodyWithoutItsSecrets(t *testing.T) {
 		}
 		room := rapid.SampledFrom([]int{1, 3, minMasked, 64 << 10}).Draw(rt, "room")
 
-		// A secret that overlaps one before it is broken by that one's mask,
-		// whichever is found first; what must hold is that none is left.
+		// If two secrets overlap, masking one breaks the other, whichever is
+		// found first; none must be left.
 		found := 0
 		body := masked(io.NopCloser(src), secrets, func() { found++ })
 		var got []byte
@@ -64,7 +64,7 @@ func TestMaskedBodyIsTheBodyWithoutItsSecrets(t *testing.T) {
 	})
 }
 
-// A backend that breaks off may quote the gate's own key in an event.
+// A failing backend may quote the gate's own key in an event.
 func TestCredentialInAStreamIsMasked(t *testing.T) {
 	upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -98,7 +98,7 @@ func BenchmarkMaskedBody(b *testing.B) {
 	}
 }
 
-// repeated is a body that brings one event a Read, for ever.
+// repeated is an endless body that returns one event a Read.
 type repeated struct{ event string }
 
 func (r *repeated) Read(p []byte) (int, error) { return copy(p, r.event), nil }

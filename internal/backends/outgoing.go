@@ -11,32 +11,32 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// outgoing is what an attempt needs to be sent, beside what the attempt says
-// itself, whichever way it came.
+// outgoing holds what an attempt needs to be sent besides the fields of
+// [Attempt], whichever forwarder it comes from.
 type outgoing struct {
 	ctx    context.Context
 	method string
 	server *url.URL    // scheme and host
 	host   string      // the Host header
-	header http.Header // its own, without a credential but those of header_up
+	header http.Header // owned by outgoing; holds no credential but those of header_up
 }
 
-// proxied is what reverse_proxy gave, which it reuses and logs: nothing of that
-// is changed.
+// proxied returns the outgoing request for req, which comes from reverse_proxy.
+// It does not modify req, which reverse_proxy reuses and logs.
 func (t *Transport) proxied(req *http.Request) outgoing {
 	o := outgoing{untraced{req.Context()}, req.Method, req.URL, req.Host, stripped(req.Header, t.pass)}
 	if dial, ok := reverseproxy.GetDialInfo(o.ctx); ok && (o.host == "" || o.host == dial.Address) {
-		// For TLS reverse_proxy sets the address; what differs was set by the
+		// For TLS reverse_proxy sets the address; any other value was set by the
 		// operator's header_up and stays.
 		o.host = t.host(dial.Network, dial.Address, dial.Port)
 	}
 	return o
 }
 
-// host is the Host of an upstream, also without TLS, where Caddy keeps the
-// caller's: the name by which a caller reached the gate is no business of a
-// provider. The scheme's own port is left out, and a socket's path gives way to
-// a name.
+// host returns the Host header for an upstream. It is the upstream's address
+// without TLS, too, where Caddy keeps the caller's Host: a provider must not
+// learn the name by which a caller reached the gate. The scheme's default port
+// is omitted, and a socket's path is replaced by a name.
 func (t *Transport) host(network, address, port string) string {
 	usual := "80"
 	if t.TLSEnabled() {
@@ -51,19 +51,19 @@ func (t *Transport) host(network, address, port string) string {
 	return address
 }
 
-// request makes the request that is sent, with a key in o's header. It fails for
-// a model that the backend's paths can't name.
+// request returns the request to send, with the key in o's header. It returns
+// false for a model that can't be part of the backend's paths.
 //
-// Nothing of the caller's own request is in it, its body least of all: net/http
-// may read what it sends for a while after the attempt has ended, when the
-// caller's body is the server's again.
+// The result shares nothing with the caller's own request, least of all its
+// body: net/http may read what it sends for a while after the attempt has ended,
+// when the caller's body is the server's again.
 func (t *Transport) request(o *outgoing, ex *Attempt, key *apiKey) (*http.Request, bool) {
 	target, ok := t.url(o.server, ex)
 	if !ok {
 		return nil, false
 	}
 	// net/http reports a connection before it writes to it, on the goroutine of
-	// the round trip: a request whose connection was not reported has not left.
+	// the round trip: if no connection was reported, the request was not sent.
 	if ex.trace.GotConn == nil {
 		ex.trace.GotConn = func(info httptrace.GotConnInfo) { t.gotConn(info, ex) }
 	}
@@ -90,7 +90,7 @@ func (t *Transport) request(o *outgoing, ex *Attempt, key *apiKey) (*http.Reques
 
 var identity = []string{"identity"}
 
-// authorise puts a key into a header, the way the API wants it.
+// authorise sets the key and the API's version in a header.
 func (t *Transport) authorise(h http.Header, key *apiKey) {
 	if d := t.dialect; d != nil && d.VersionHeader != "" && h.Get(d.VersionHeader) == "" {
 		h[d.VersionHeader] = d.Version

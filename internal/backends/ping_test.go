@@ -12,8 +12,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// A connection may die without a word, as in a NAT that forgot it: over HTTP/2 the
-// request on it fails when a ping has no answer, long before first_token_timeout.
+// A connection may die silently, as in a NAT that dropped it: over HTTP/2 its
+// request fails when a ping is not answered, long before first_token_timeout.
 func TestADeadConnectionIsFoundByPings(t *testing.T) {
 	asked := make(chan struct{}, 1)
 	released := make(chan struct{})
@@ -56,8 +56,8 @@ func TestADeadConnectionIsFoundByPings(t *testing.T) {
 	}
 }
 
-// relay passes bytes between whoever dials the address and a server. Once it is
-// dead it swallows them.
+// relay forwards bytes between clients and a server. Once it is dead it drops
+// them.
 func relay(t *testing.T, server string) (dead *atomic.Bool, addr string) {
 	t.Helper()
 	dead = new(atomic.Bool)

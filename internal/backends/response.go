@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	maxErrorBody     = 64 << 10        // of an error's body, what is read
-	errorBodyTimeout = 5 * time.Second // for all of it: the caller is waiting for a status
+	maxErrorBody     = 64 << 10        // most bytes read of an error's body
+	errorBodyTimeout = 5 * time.Second // for the whole body: the caller is waiting for a status
 	maxRetryAfter    = 24 * time.Hour
 	maxRequestID     = 128
 )
 
-// Why an answer became an error, for logs.
+// Causes of errors that the gate makes of a response, for logs.
 var (
 	errRedirect = errors.New("a redirect, which is never followed")
 	errUpgrade  = errors.New("an upgrade that nobody offered")
@@ -29,9 +29,8 @@ var (
 	errPage     = errors.New("a web page, taken for a 502")
 )
 
-// inbound makes of a backend's answer what the caller may see, or an
-// *AttemptError where another backend is to be tried. wait is how long the
-// backend asks to stay away.
+// inbound returns the response to pass on to the caller, or an *AttemptError if
+// another backend should be tried. wait is how long the backend asked to wait.
 func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, wait time.Duration) (*http.Response, error) {
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
@@ -42,20 +41,20 @@ func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, w
 	}
 
 	// A copy: net/http puts trailers into the original at the end of the body,
-	// and no trailer is passed on.
+	// and trailers are not passed on.
 	out := new(http.Response)
 	*out = *res
 	out.Header, out.Trailer, out.TransferEncoding = header, nil, nil
 	out.Body = &answerBody{out.Body, ex, secrets}
 	m := ex.Meter
 	if m == nil || res.StatusCode < 200 || res.StatusCode >= 300 {
-		m = meter.New(meter.Config{Endpoint: ex.Endpoint}) // for what it decodes
+		m = meter.New(meter.Config{Endpoint: ex.Endpoint}) // only to decode the body
 	}
 	out.Body = m.Wrap(header, out.StatusCode, out.ContentLength, out.Body)
 	if m.Editing() {
 		out.ContentLength = -1
 	}
-	if len(secrets) > 0 && res.StatusCode >= 200 && res.StatusCode < 300 { // errors are not passed on as they are
+	if len(secrets) > 0 && res.StatusCode >= 200 && res.StatusCode < 300 { // error bodies are rewritten
 		out.Body = masked(out.Body, secrets, func() { ex.Flag = FlagEchoBody })
 	}
 	if encoding := header.Get("Content-Encoding"); strings.EqualFold(encoding, "identity") {
@@ -91,9 +90,9 @@ func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, w
 	}
 	var body []byte
 	if cause == nil {
-		body = readError(out.Body) // for a fallback too: the connection can be used again
+		body = readError(out.Body) // for a fallback too, so that the connection can be reused
 	} else {
-		_ = out.Body.Close() // a tunnel, or a page about the way elsewhere
+		_ = out.Body.Close() // a tunnel, or a page about a redirect
 	}
 	if ex.Fallback && FallsBack(status) {
 		return nil, &AttemptError{Status: res.StatusCode, RetryAfter: wait, Err: cause}
@@ -107,9 +106,10 @@ func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, w
 	return out, nil
 }
 
-// rewrite makes an answer out of an error in the caller's dialect. Of the
-// backend's header stays what it says about limits where the error is about
-// limits, all of it where the error is the caller's business, else nothing.
+// rewrite turns a response into an error in the caller's dialect. It keeps the
+// backend's filtered headers, other than those about the body, caching and
+// retries, if the error is about limits (429, 503) or is a 4xx that is passed on
+// unchanged. Otherwise it drops them all.
 func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Attempt) {
 	status := e.StatusCode()
 	limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
@@ -118,7 +118,7 @@ func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Attempt)
 	}
 	w := &written{header: make(http.Header)}
 	e.Write(w, ex.Endpoint.Dialect(), ex.RequestID)
-	// The handler sets the ids itself, and reverse_proxy adds headers up.
+	// The handler sets the ids itself, and reverse_proxy appends to headers.
 	delete(w.header, "X-Request-Id")
 	delete(w.header, "Request-Id")
 
@@ -139,7 +139,7 @@ func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Attempt)
 	out.ContentLength = int64(len(w.body))
 }
 
-// written is a ResponseWriter that keeps what it is given.
+// written is a ResponseWriter that stores the response.
 type written struct {
 	header http.Header
 	status int
@@ -153,10 +153,10 @@ func (w *written) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// keepAnswered leaves in a backend's header what the caller may see. It goes by
-// a list of what is known, not of what is known to be bad: what stands behind a
-// provider adds headers about accounts, hosts and caches as it likes. echoed
-// records that a header was dropped because it holds a secret.
+// keepAnswered removes from a backend's header everything that is not on an
+// allow-list: servers behind a provider add any headers about accounts, hosts
+// and caches. echoed reports whether a header was removed because it holds a
+// secret.
 func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string) (echoed bool) {
 	for name, values := range h {
 		switch {
@@ -168,14 +168,14 @@ func (t *Transport) keepAnswered(h http.Header, ownLimits bool, secrets []string
 		}
 		delete(h, name)
 	}
-	if len(h["Content-Type"]) > 1 { // the first is what is acted on
+	if len(h["Content-Type"]) > 1 { // the gate acts on the first one
 		h["Content-Type"] = h["Content-Type"][:1]
 	}
 	return echoed
 }
 
-// answered reports whether a backend's header of this canonical name is passed on
-// by itself. The gate sets the ids of requests, so those never are.
+// answered reports whether a backend's header of this canonical name is passed
+// on by default. The gate sets the request ids itself, so those never are.
 func answered(name string) bool {
 	switch name {
 	case "Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control",
@@ -185,8 +185,8 @@ func answered(name string) bool {
 	return wire.IsLimitHeader(name) || wire.IsDialectHeader(name) && !namesAccount(name)
 }
 
-// requestID returns the backend's id of the request, "" where it has none that
-// can stand in a log.
+// requestID returns the backend's id of the request, or "" if it has none that
+// is safe to log.
 func requestID(h http.Header, secrets []string) string {
 	for _, name := range []string{"X-Request-Id", "Request-Id", "Apim-Request-Id"} {
 		id := h.Get(name)
@@ -199,13 +199,13 @@ func requestID(h http.Header, secrets []string) string {
 	return ""
 }
 
-// retryAfter returns how long a backend asks to wait, 0 where it does not.
+// retryAfter returns how long a backend asked to wait, 0 if it did not.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	if wait, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond); ok {
 		return wait
 	}
 	value := h.Get("Retry-After")
-	if value == "" { // as nearly always, and parsers tell errors at length
+	if value == "" { // the usual case; failing parsers would allocate errors
 		return 0
 	}
 	if wait, ok := parseWait(value, time.Second); ok {
@@ -222,7 +222,7 @@ func parseWait(value string, unit time.Duration) (time.Duration, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseFloat(value, 64)
-	if err != nil || !(n >= 0) { // NaN is neither
+	if err != nil || !(n >= 0) { // also rejects NaN
 		return 0, false
 	}
 	if n > float64(maxRetryAfter/unit) {
@@ -231,18 +231,18 @@ func parseWait(value string, unit time.Duration) (time.Duration, bool) {
 	return time.Duration(n * float64(unit)), true
 }
 
-// readError reads the body of an error, as much of it as comes in time and
-// counts, and closes it.
+// readError reads the body of an error, up to maxErrorBody bytes and
+// errorBodyTimeout, and closes it.
 func readError(body io.ReadCloser) []byte {
 	late := time.AfterFunc(errorBodyTimeout, func() { _ = body.Close() })
 	defer late.Stop()
-	b, _ := io.ReadAll(io.LimitReader(body, maxErrorBody)) // a part is told as well as the whole
+	b, _ := io.ReadAll(io.LimitReader(body, maxErrorBody)) // a part of the body is enough
 	_ = body.Close()
 	return b
 }
 
-// answerBody notes why a body broke off, and keeps secrets out of that, which is
-// logged: it may quote what a backend sent.
+// answerBody records in ex.Broken why a body broke off. It scrubs that error,
+// which is logged and may quote what a backend sent.
 type answerBody struct {
 	io.ReadCloser
 	ex      *Attempt

@@ -119,7 +119,7 @@ func testErrorsOfABackend(t *testing.T, proxy string) {
 				t.Errorf("%d bytes of error", len(body))
 			}
 
-			// The same with another backend left.
+			// The same with another candidate left.
 			p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
 				ex.Fallback, ex.Refused = true, func() { refused++ }
 				return r
@@ -227,8 +227,8 @@ func testWhatReachesTheCaller(t *testing.T, proxy string) {
 	}
 }
 
-// TestCredentialIsNowhere has a backend reveal the credential in every way that
-// it has, and looks for it in what the caller gets and in the logs at DEBUG.
+// TestCredentialIsNowhere has a backend reveal the credential in every possible
+// way, and searches the caller's response and the logs at DEBUG for it.
 func TestCredentialIsNowhere(t *testing.T) { eachWay(t, testCredentialIsNowhere) }
 
 func testCredentialIsNowhere(t *testing.T, proxy string) {
@@ -275,7 +275,7 @@ func testCredentialIsNowhere(t *testing.T, proxy string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, _ := io.ReadAll(res.Body) // broken bodies break off
+			body, _ := io.ReadAll(res.Body) // broken bodies end in an error
 			res.Body.Close()
 			out := <-p.done
 			told := fmt.Sprint(res.StatusCode, res.Status, res.Header, res.Trailer, string(body))
@@ -297,7 +297,7 @@ func testCredentialIsNowhere(t *testing.T, proxy string) {
 }
 
 // TestEventsAreNotHeldBack: the backend sends an event only when the caller has
-// the one before.
+// received the one before.
 func TestEventsAreNotHeldBack(t *testing.T) { eachWay(t, testEventsAreNotHeldBack) }
 
 func testEventsAreNotHeldBack(t *testing.T, proxy string) {
@@ -438,7 +438,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestBackendThatStopsWithinAnError must not keep the caller from its status.
+// TestBackendThatStopsWithinAnError: the caller must get the status all the
+// same.
 func TestBackendThatStopsWithinAnError(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for a timeout of seconds")

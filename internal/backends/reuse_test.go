@@ -13,14 +13,15 @@ import (
 )
 
 // closing is a server that answers the first requests of a connection and closes
-// it as the next one comes, as servers do whose keep-alive timeout is over.
+// it when the next one arrives, as servers do whose keep-alive timeout has
+// expired.
 type closing struct {
-	serves  int                // requests of a connection that are answered
-	leave   func(*net.TCPConn) // ends a connection that has a request waiting
-	answer  string             // to a request
+	serves  int                // how many requests of a connection are answered
+	leave   func(*net.TCPConn) // closes a connection with an unread request
+	answer  string             // the response to each request
 	opened  atomic.Int32       // connections
-	began   atomic.Int32       // requests of which a byte came
-	whole   atomic.Int32       // that were answered
+	began   atomic.Int32       // requests of which a byte arrived
+	whole   atomic.Int32       // requests that were answered
 	lengths chan int64         // of the bodies of those
 }
 
@@ -76,7 +77,8 @@ const (
 		"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 )
 
-// hangUp closes a connection in order; reset as a closed one answers what comes late.
+// hangUp closes a connection with a FIN; reset closes it with a RST, as a closed
+// one responds to late data.
 func hangUp(conn *net.TCPConn) { _, _ = io.Copy(io.Discard, io.LimitReader(conn, 1)) }
 func reset(conn *net.TCPConn)  { _ = conn.SetLinger(0) }
 
@@ -117,7 +119,8 @@ func TestARequestOnAConnectionThatTheBackendClosesIsSentAgain(t *testing.T) {
 	})
 }
 
-// A new connection that the backend closes has nothing to do with idleness.
+// A new connection that the backend closes was not idle, so the request is not
+// retried.
 func TestARequestOnANewConnectionIsNotSentAgain(t *testing.T) {
 	s := &closing{serves: 0, leave: hangUp}
 	p := newProxied(t, "", "", s.start(t))
@@ -159,8 +162,8 @@ func TestAConnectionIsNotUsedWhenItsKeepAliveIsNearlyOver(t *testing.T) {
 	}
 }
 
-// What is closed for its age costs the request nothing: it goes out once, on a new
-// connection.
+// Closing a connection because of its age costs the request nothing: it is sent
+// once, on a new connection.
 func TestARequestTakesAnotherConnectionForOneThatIsTooOld(t *testing.T) {
 	s := &closing{serves: 100, answer: strings.Replace(wholeAnswer, "\r\n\r\n", "\r\nKeep-Alive: timeout=0\r\n\r\n", 1)}
 	p := newProxied(t, "", "", s.start(t))

@@ -11,18 +11,17 @@ import (
 // maxKeyTries bounds how many of a backend's keys one request is tried with.
 const maxKeyTries = 3
 
-// rotation takes the api_keys of a backend in turn. A key that is refused backoffs
-// while the others go on. Where all of them rest, the one is used that is free
-// soonest: the backend's own answer is truer than what the gate remembers, and a
-// key that works again is found at once.
+// rotation uses the api_keys of a backend in turn. A refused key backs off while
+// the others stay in use. If all of them back off, it uses the one whose backoff
+// ends first: the backend's own response is more accurate than what the gate
+// remembers, and a key that works again is found at once.
 type rotation struct {
 	keys     []*credential
 	turn     atomic.Uint64
-	backoffs atomic.Pointer[health.KeyBackoffs] // the backend's, once they are shared
+	backoffs atomic.Pointer[health.KeyBackoffs] // the backend's own, once Share was called
 }
 
-// newRotation resolves the placeholders of keys that are sent in the header of
-// this name.
+// newRotation resolves the placeholders of keys that are sent in header.
 func newRotation(placeholders []string, header string) (*rotation, error) {
 	r := new(rotation)
 	r.backoffs.Store(new(health.KeyBackoffs))
@@ -36,8 +35,8 @@ func newRotation(placeholders []string, header string) (*rotation, error) {
 	return r, nil
 }
 
-// first returns the key of a request's first try, nil where there are none, and
-// its number as written, from 1.
+// first returns the key for a request's first try and its number in api_keys,
+// from 1. The key is nil if there are none.
 func (r *rotation) first(now time.Time) (key *apiKey, number int) {
 	switch len(r.keys) {
 	case 0:
@@ -59,7 +58,7 @@ func (r *rotation) first(now time.Time) (key *apiKey, number int) {
 	return key, number
 }
 
-// next returns the next key in turn that does not rest, nil where all do.
+// next returns the next key in turn that is not backing off, or nil if all are.
 func (r *rotation) next(now time.Time) (key *apiKey, number int) {
 	backoffs, n := r.backoffs.Load(), uint64(len(r.keys))
 	for range r.keys {
@@ -71,9 +70,9 @@ func (r *rotation) next(now time.Time) (key *apiKey, number int) {
 	return nil, 0
 }
 
-// refused notes that the backend refused a key with this status, to a request
-// that was sent at the time, and how long it asked to wait. It returns how long
-// the key backoffs now, 0 where it does not: a single key has no other to stand in.
+// refused records that the backend refused a request sent at sent with status
+// because of its key, and that it asked for wait. It returns the key's backoff,
+// or 0 if it has none: a single key has no substitute.
 func (r *rotation) refused(key *apiKey, status int, wait time.Duration, sent, now time.Time) time.Duration {
 	if len(r.keys) < 2 || !refusesKey(status) {
 		return 0
@@ -81,15 +80,15 @@ func (r *rotation) refused(key *apiKey, status int, wait time.Duration, sent, no
 	return r.backoffs.Load().Refused(key.id, status, wait, sent, now)
 }
 
-// accepted notes that a request that was sent at the time was not refused for
-// its key.
+// accepted records that a request sent at sent was not refused because of its
+// key.
 func (r *rotation) accepted(key *apiKey, sent time.Time) {
 	if len(r.keys) > 1 {
 		r.backoffs.Load().Accepted(key.id, sent)
 	}
 }
 
-// soonest is how long it takes until some key is free.
+// soonest returns how long it takes until some key may be used.
 func (r *rotation) soonest(now time.Time) time.Duration {
 	backoffs := r.backoffs.Load()
 	soonest := maxRetryAfter
@@ -99,9 +98,9 @@ func (r *rotation) soonest(now time.Time) time.Duration {
 	return soonest
 }
 
-// refusesKey reports whether a status is about the key that was used, so that
-// another may do better: it is bad, its account is out of money, or it is over
-// its rate.
+// refusesKey reports whether a status concerns the key, so that another key may
+// succeed: the key is invalid, its account is out of money, or it is over its
+// rate limit.
 func refusesKey(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusTooManyRequests:

@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 )
 
-// threeKeys makes a rotation of the keys a, b and c.
+// threeKeys returns a rotation of the keys a, b and c.
 func threeKeys(t *testing.T) *rotation {
 	t.Helper()
 	var placeholders []string
@@ -29,7 +29,7 @@ func threeKeys(t *testing.T) *rotation {
 	return r
 }
 
-// turns takes n keys and names them.
+// turns takes n keys and returns their names.
 func (r *rotation) turns(n int, now time.Time) string {
 	var names strings.Builder
 	for range n {
@@ -86,7 +86,7 @@ func TestKeyThatWorksAgainIsUsedAgain(t *testing.T) {
 	early := now
 	now = now.Add(time.Minute)
 	r.refused(a, 401, 0, now, now)
-	r.accepted(a, early) // its answer came later than the refusal
+	r.accepted(a, early) // its response came after the refusal
 	if got := r.turns(6, now); strings.Contains(got, "a") {
 		t.Errorf("a request of before the refusal ended the rest: %s", got)
 	}
@@ -101,8 +101,8 @@ func TestKeyThatWorksAgainIsUsedAgain(t *testing.T) {
 	}
 }
 
-// TestRefusalsOfOneMomentCountOnce: a hundred requests may be out with a key
-// when it is refused.
+// TestRefusalsOfOneMomentCountOnce: a hundred requests may be in flight with a
+// key when it is refused.
 func TestRefusalsOfOneMomentCountOnce(t *testing.T) {
 	r, now := threeKeys(t), time.Now()
 	a := r.keys[0].get(now)
@@ -129,7 +129,7 @@ func TestWithAllKeysInBackoffTheSoonestIsUsed(t *testing.T) {
 	}
 }
 
-// keyedBackend answers by the key that it is sent.
+// keyedBackend answers depending on the key that it receives.
 type keyedBackend struct {
 	mu      sync.Mutex
 	refuses map[string]func(http.ResponseWriter)
@@ -151,7 +151,7 @@ func (b *keyedBackend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// seen returns the keys that were sent since it was last asked.
+// seen returns the keys that were received since the last call.
 func (b *keyedBackend) seen() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -186,7 +186,7 @@ func TestRequestIsTriedWithAnotherKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, b := withKeys(t, map[string]func(http.ResponseWriter){"a": refuse, "b": refuse})
 			p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
-				ex.Fallback = true // another backend would be there: the other keys go first
+				ex.Fallback = true // another backend is left, but the other keys are tried first
 				return r
 			}
 			res, body, out := p.do("POST", "/v1/chat/completions", `{"a":1}`)
@@ -227,7 +227,7 @@ func TestWhenAllKeysAreRefusedTheSoonestIsTold(t *testing.T) {
 			t.Errorf("%s were used, want %s", got, keys)
 		}
 	}
-	attempt(0, "abc") // d is free
+	attempt(0, "abc") // d is not backing off
 	attempt(5*time.Minute, "d")
 	p.prepare = nil
 	res, _, _ := p.do("POST", "/v1/chat/completions", `{}`)
@@ -236,7 +236,7 @@ func TestWhenAllKeysAreRefusedTheSoonestIsTold(t *testing.T) {
 	}
 }
 
-// TestKeyBackoffOutlivesAReload: a new configuration has a new transport.
+// TestKeyBackoffOutlivesAReload: a new configuration creates a new transport.
 func TestKeyBackoffOutlivesAReload(t *testing.T) {
 	live := new(health.BackendState)
 	p, b := withKeys(t, map[string]func(http.ResponseWriter){"a": unauthorised})

@@ -23,7 +23,7 @@ func init() {
 	caddy.RegisterModule(Transport{})
 }
 
-// apiEcho is the API of a backend that answers by itself, in all dialects.
+// apiEcho is the API of the backend inside the gate, which speaks all dialects.
 const apiEcho = "echo"
 
 const (
@@ -32,76 +32,79 @@ const (
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultMaxHeaderBytes   = 256 << 10
 
-	// A backend may think for minutes, and a connection over which nothing comes
-	// may be dead: over HTTP/2 it is asked, and so known within half a minute.
+	// A backend may compute for minutes without sending a byte, which looks like
+	// a dead connection. Pings over HTTP/2 detect a dead one within half a
+	// minute.
 	pingAfter   = 20 * time.Second // of silence
 	pingTimeout = 10 * time.Second
 )
 
 // Transport is reverse_proxy's HTTP transport, with all of its fields, for a
-// model server. What a request asks for comes by an [Attempt]; a request
-// without one, such as an active health check, gets the credential only.
+// model server. An [Attempt] in the request's context says what to send; a
+// request without one, such as an active health check, only gets the credential.
 //
-// Of the fields of the HTTP transport, some have other defaults: keep_alive
+// Some fields of the HTTP transport have other defaults: keep_alive
 // max_idle_conns_per_host 1024, max_response_header_size 256 KiB, a TLS
-// handshake_timeout of 10 seconds. A connection of HTTP/2 that was silent for 20
-// seconds is pinged, and closed where no answer comes within 10. `versions` can't hold 3, whose connections
-// dial_allow could not judge, and compression can't be on, since the gate reads
-// what passes. Behind a forward proxy (network_proxy, or HTTPS_PROXY in the
-// environment) dial_allow judges the proxy's address.
+// handshake_timeout of 10 seconds. An HTTP/2 connection that was silent for 20
+// seconds is pinged, and closed if no reply comes within 10. `versions` can't
+// hold 3, since dial_allow could not check its connections, and compression
+// can't be on, since the gate reads the bodies. Behind a forward proxy
+// (network_proxy, or HTTPS_PROXY in the environment) dial_allow checks the
+// proxy's address.
 type Transport struct {
 	*reverseproxy.HTTPTransport
 
 	// API is the dialect that the backend speaks: openai, anthropic, or echo,
-	// which answers in the process with what it was asked and dials nothing.
-	// Default: openai.
+	// which answers inside the gate with the caller's own message and dials
+	// nothing. Default: openai.
 	API string `json:"api,omitempty"`
 
 	// APIKeys are the credentials that the backend takes, as placeholders:
 	// {env.NAME} or {file./path}. They are never written here in clear. Several
-	// are used in turn. One that is refused rests while the others go on, and its
-	// request is tried with up to two of them: after 429 as long as Retry-After
-	// says, an hour at most, else for a second, doubled by each further refusal up
-	// to a minute; after 401, 402 and 403 for 10 seconds, doubled up to 10
-	// minutes. Where all rest, the one that is free soonest is used. Files are
-	// read again within a second of a change; where the new content is unusable
-	// the old key stays. Default: none is sent.
+	// keys are used in turn. A refused key backs off while the others stay in
+	// use, and one request is tried with up to three keys. After 429 the backoff
+	// is Retry-After, an hour at most, or else a second, doubled by each further
+	// refusal up to a minute; after 401, 402 and 403 it is 10 seconds, doubled
+	// up to 10 minutes. If all keys back off, the one whose backoff ends first
+	// is used. Files are read again within a second of a change; if the new
+	// content is unusable the old key stays. Default: none is sent.
 	APIKeys []string `json:"api_keys,omitempty"`
 
 	// KeyHeader is the header that a key is sent in: authorization (as Bearer),
 	// x-api-key or api-key, which is Azure's; there a token of Entra ID is
-	// recognised and sent as Bearer. Default: authorization, or x-api-key where
-	// the API is anthropic, or api-key where there is an api_version.
+	// recognised and sent as Bearer. Default: authorization, or x-api-key if the
+	// API is anthropic, or api-key if there is an api_version.
 	KeyHeader string `json:"key_header,omitempty"`
 
-	// BasePath replaces /v1 in front of the endpoints' paths. "/" means that
-	// they stand at the root. Default: /v1.
+	// BasePath replaces /v1 in front of the endpoints' paths. "/" means no
+	// prefix. Default: /v1.
 	BasePath string `json:"base_path,omitempty"`
 
-	// APIVersion is the api-version that Azure's classic API wants in the query.
-	// Where the base path ends in /openai, a request goes to the deployment of
-	// its model's name: /openai/deployments/<model>/chat/completions. Default:
-	// none, as Azure's API v1 (base path /openai/v1) and everybody else want it.
+	// APIVersion is the api-version that Azure's classic API requires in the
+	// query. If the base path ends in /openai, a request goes to the deployment
+	// with the model's name: /openai/deployments/<model>/chat/completions.
+	// Default: none, as for Azure's API v1 (base path /openai/v1) and for all
+	// other providers.
 	APIVersion string `json:"api_version,omitempty"`
 
-	// DialAllow says where the backend may be dialled, judged on the real
+	// DialAllow lists where the backend may be dialled, checked against the real
 	// address of each connection: CIDRs, addresses, public, private, loopback.
 	// Default: all but link-local, cloud metadata, unspecified and multicast
 	// addresses, in every spelling.
 	DialAllow []string `json:"dial_allow,omitempty"`
 
-	// PassHeaders are names of headers that pass, in both directions, beside
-	// those that always do. Credentials, cookies, Location and what frames a
-	// message can't be among them. What reverse_proxy says about the caller
-	// (X-Forwarded-*, Forwarded, Via) goes upstream only where it is named
-	// here. Default: none.
+	// PassHeaders are names of headers that pass in both directions, in addition
+	// to those that always do. Credentials, cookies, Location and headers that
+	// frame a message can't be among them. The headers that reverse_proxy adds
+	// about the caller (X-Forwarded-*, Forwarded, Via) go upstream only if they
+	// are named here. Default: none.
 	PassHeaders []string `json:"pass_headers,omitempty"`
 
 	next        http.RoundTripper // the HTTP transport, or echo
 	keys        *rotation
 	dialect     *wire.Dialect // nil: all of them (echo)
 	keyHeader   string        // canonical
-	deployments bool          // a model is part of the path
+	deployments bool          // the path names the model's deployment
 	pass        []string      // canonical
 	keepAlive   *keepAlive
 	now         func() time.Time
@@ -116,7 +119,7 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision makes the transport ready to use. It opens no connection.
+// Provision sets up the transport. It opens no connection.
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.now = time.Now
 	t.logger = ctx.Logger()
@@ -176,7 +179,7 @@ func (t *Transport) provisionAPI() error {
 	return nil
 }
 
-// APIs returns the words that `api` takes.
+// APIs returns the values that `api` takes.
 func APIs() []string {
 	var names []string
 	for _, d := range wire.Dialects() {
@@ -185,7 +188,7 @@ func APIs() []string {
 	return append(names, apiEcho)
 }
 
-// Speaks reports whether a backend of an API has an endpoint.
+// Speaks reports whether a backend of an API has endpoint e.
 func Speaks(api string, e wire.Endpoint) bool {
 	if d := wire.DialectNamed(api); d != nil {
 		return d.Speaks(e)
@@ -196,8 +199,8 @@ func Speaks(api string, e wire.Endpoint) bool {
 	return wire.OpenAI.Speaks(e)
 }
 
-// PagesModels reports whether a request for the backend's list of models names the
-// size of a page.
+// PagesModels reports whether a request for the backend's list of models
+// includes the page size.
 func (t *Transport) PagesModels() bool { return t.dialect != nil && t.dialect.PageSize }
 
 // headerOfKeys returns the canonical name of the header that keys are sent in.
@@ -218,12 +221,12 @@ func (t *Transport) headerOfKeys() (string, error) {
 	return bearer, nil
 }
 
-// Share makes the transport keep the backoffs of its keys in state, which outlives
-// it. It may be called while requests are in flight.
+// Share makes the transport keep the backoffs of its keys in state, which
+// outlives the transport. It may be called while requests are in flight.
 func (t *Transport) Share(state *health.BackendState) { t.keys.backoffs.Store(state.Keys()) }
 
-// provisionHTTP sets the defaults of the HTTP transport and puts the dial
-// policy around its dialers.
+// provisionHTTP sets the defaults of the HTTP transport and applies the dial
+// policy to its dialers.
 func (t *Transport) provisionHTTP(ctx caddy.Context, policy DialPolicy) error {
 	if slices.Contains(t.Versions, "3") {
 		return errors.New("versions: a backend can't be spoken to by HTTP/3, whose connections dial_allow could not judge")
@@ -250,7 +253,7 @@ func (t *Transport) provisionHTTP(ctx caddy.Context, policy DialPolicy) error {
 	}
 	rt.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	rt.DialContext = policy.guard(rt.DialContext)
-	if rt.DialTLSContext != nil { // it goes round DialContext
+	if rt.DialTLSContext != nil { // it bypasses DialContext
 		rt.DialTLSContext = policy.guard(rt.DialTLSContext)
 	}
 	return nil
@@ -269,11 +272,11 @@ func cleanBasePath(base string) (string, error) {
 	return strings.TrimSuffix(base, "/"), nil
 }
 
-// RoundTrip sends a request to the backend and returns its answer as the caller
-// may see it. With an attempt, every error is an *AttemptError. It wraps
-// context.Canceled only where the caller has left: reverse_proxy then logs 499,
-// returns nil and does not count a failure of the backend. Where the gate itself
-// ended the attempt it wraps the cause that was given (context.WithCancelCause).
+// RoundTrip sends a request to the backend and returns its response, filtered
+// for the caller. With an attempt, every error is an *AttemptError. It wraps
+// context.Canceled only if the caller has left: reverse_proxy then logs 499,
+// returns nil and does not count a failure of the backend. If the gate itself
+// cancelled the attempt, the error wraps the cause (context.WithCancelCause).
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ex := AttemptFrom(req.Context())
 	if ex == nil {
@@ -293,7 +296,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.answer(t.proxied(req), ex)
 }
 
-// answer sends an attempt and returns the answer as the caller may see it. Its
+// answer sends an attempt and returns the response, filtered for the caller. Its
 // errors are those of RoundTrip.
 func (t *Transport) answer(o outgoing, ex *Attempt) (*http.Response, error) {
 	res, err := t.attempt(&o, ex)
@@ -304,8 +307,8 @@ func (t *Transport) answer(o outgoing, ex *Attempt) (*http.Response, error) {
 	return res, nil
 }
 
-// attempt sends a request, again with another key where one is refused, and
-// returns the answer for the caller.
+// attempt sends a request, again with another key if one is refused, and returns
+// the response for the caller.
 func (t *Transport) attempt(o *outgoing, ex *Attempt) (*http.Response, error) {
 	key, number := t.keys.first(t.now())
 	for tries := 1; ; tries++ {
@@ -323,8 +326,8 @@ func (t *Transport) attempt(o *outgoing, ex *Attempt) (*http.Response, error) {
 				t.logRest(number, res.StatusCode, rest)
 				if other, n := t.keys.next(now); other != nil && tries < maxKeyTries {
 					key, number = other, n
-					o.header = maps.Clone(o.header) // net/http may still look at the one before
-					readError(res.Body)             // so that the connection can be used again
+					o.header = maps.Clone(o.header) // net/http may still read the old one
+					readError(res.Body)             // so that the connection can be reused
 					continue
 				}
 				wait = t.keys.soonest(now)
@@ -336,7 +339,7 @@ func (t *Transport) attempt(o *outgoing, ex *Attempt) (*http.Response, error) {
 	}
 }
 
-// send sends a request once. The secrets are those that stand in it.
+// send sends a request once. secrets are the credentials in its header.
 func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Response, secrets []string, err error) {
 	ex.RoundTrips++
 	ex.Status, ex.CallerStatus = 0, 0
@@ -345,7 +348,7 @@ func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Respo
 	if !ok {
 		return noDeployment(ex.Endpoint), nil, nil
 	}
-	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection to wait for
+	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection, so gotConn is never called
 	ex.Watchdog.expect(waitFirst)
 	for range maxStaleTries {
 		if res, err = t.next.RoundTrip(out); err == nil || !ex.stale(o.ctx, err) {
@@ -361,11 +364,11 @@ func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Respo
 	return res, secretsOf(out.Header), err
 }
 
-// logRest logs that a key rests, by its number as it is written.
+// logRest logs that a key backs off, by its number in api_keys.
 func (t *Transport) logRest(number, status int, rest time.Duration) {
 	level := zap.InfoLevel
 	if status != http.StatusTooManyRequests {
-		level = zap.WarnLevel // somebody has to do something about it
+		level = zap.WarnLevel // the operator has to act
 	}
 	t.logger.Log(level, "a backend refused one of its keys, which rests; the others go on",
 		zap.Int("api_key", number), zap.Int("of", len(t.keys.keys)), zap.Int("status", status), zap.Duration("rest", rest))
@@ -376,20 +379,21 @@ func copyURL(u *url.URL) *url.URL {
 	return &out
 }
 
-// attemptError makes the error of a round trip that had no answer.
+// attemptError returns the error of a round trip that had no response.
 func attemptError(ctx context.Context, err error, secrets []string) error {
 	switch {
 	case ctx.Err() != nil:
-		err = context.Cause(ctx) // context.Canceled where the caller has left
+		err = context.Cause(ctx) // context.Canceled if the caller has left
 	case errors.Is(err, context.Canceled):
-		// Nobody left, and reverse_proxy must not take it for that.
+		// The caller is still there, and reverse_proxy treats context.Canceled
+		// as one that left.
 		err = errors.New("the round trip was cancelled")
 	}
 	return &AttemptError{Err: scrub(err, secrets)}
 }
 
 // scrub replaces an error whose text holds a secret: net/http quotes what it
-// can't parse of an answer.
+// can't parse of a response.
 func scrub(err error, secrets []string) error {
 	if wire.HoldsSecret(err.Error(), secrets) {
 		return errSecret

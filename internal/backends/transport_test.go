@@ -20,7 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// seen is what a backend was asked.
+// seen is a request as the backend received it.
 type seen struct {
 	method, uri, host, body string
 	header                  http.Header
@@ -28,7 +28,7 @@ type seen struct {
 	trailer                 http.Header
 }
 
-// recorder starts a backend that says what it was asked.
+// recorder starts a backend that records the requests it receives.
 func recorder(t *testing.T) (*httptest.Server, <-chan seen) {
 	ch := make(chan seen, 10)
 	s := backend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -50,10 +50,10 @@ var callerHeaders = []string{
 	"Content-Type: application/json", "User-Agent: agent/1", "Anthropic-Beta: beta",
 }
 
-// azured is a transport to Azure's classic API.
+// azured is a transport for Azure's classic API.
 const azured = keyed + `,"base_path":"/openai","api_version":"2024-10-21"`
 
-// asks names the model of an attempt, and its query.
+// asks sets the model of an attempt, and its query.
 func asks(model, query string) func(*Attempt, *http.Request) *http.Request {
 	return func(ex *Attempt, r *http.Request) *http.Request {
 		ex.Model, ex.Query = model, query
@@ -69,7 +69,7 @@ func testWhatReachesTheBackend(t *testing.T, proxy string) {
 		name, transport, proxy     string
 		method, path, body         string
 		uri                        string
-		header                     []string // beside those below
+		header                     []string // in addition to those below
 		host                       string   // "": the upstream's
 		prepare                    func(*Attempt, *http.Request) *http.Request
 		length                     int64
@@ -139,7 +139,7 @@ func testWhatReachesTheBackend(t *testing.T, proxy string) {
 	}
 }
 
-// TestModelIsNoPath: callers choose it, and it becomes a part of the path.
+// TestModelIsNoPath: callers choose the model, and it becomes part of the path.
 func TestModelIsNoPath(t *testing.T) {
 	upstream := backend(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the backend was asked %s", r.RequestURI) })
 	p := newProxied(t, azured, "", upstream.URL)
@@ -237,8 +237,8 @@ func testDispatchedOnlyWhenConnected(t *testing.T, proxy string) {
 	}
 }
 
-// TestDialPolicyHoldsWhenDialled connects for real: the backend must see no
-// byte, whichever way reverse_proxy dials.
+// TestDialPolicyHoldsWhenDialled connects to a real listener: the backend must
+// see no byte, whichever way reverse_proxy dials.
 func TestDialPolicyHoldsWhenDialled(t *testing.T) { eachWay(t, testDialPolicyHoldsWhenDialled) }
 
 func testDialPolicyHoldsWhenDialled(t *testing.T, proxy string) {
@@ -274,8 +274,8 @@ func testDialPolicyHoldsWhenDialled(t *testing.T, proxy string) {
 		_, _, out := p.do("POST", "/v1/chat/completions", `{}`)
 		var refused *DialRefusedError
 		if !errors.As(out.err, &refused) {
-			// Without a C library's resolver the odd spelling is a name that
-			// does not exist, which is as good.
+			// Unless the C library resolves it, the odd spelling is a name that
+			// does not exist, which is refused as well.
 			if c.name != "decimal" || !strings.Contains(out.err.Error(), "no such host") {
 				t.Errorf("%s: %v", c.name, out.err)
 			}
@@ -288,7 +288,7 @@ func testDialPolicyHoldsWhenDialled(t *testing.T, proxy string) {
 			t.Errorf("%s: %v of %v", c.name, refused, refused.Addr)
 		}
 	}
-	// And with the policy that allows it, it is reached.
+	// With a policy that allows the address, the backend is reached.
 	p := newProxied(t, `"dial_allow":["loopback"]`, proxy, "127.0.0.1:"+port)
 	p.do("POST", "/v1/chat/completions", `{}`)
 	if n := <-read; n != 1 {
@@ -355,7 +355,7 @@ func testTLSBackend(t *testing.T, proxy string) {
 	}
 }
 
-// TestCallerWhoLeavesIsNoFailure: else a caller could take a backend out of
+// TestCallerWhoLeavesIsNoFailure: otherwise a caller could remove a backend from
 // its pool by leaving.
 func TestCallerWhoLeavesIsNoFailure(t *testing.T) { eachWay(t, testCallerWhoLeavesIsNoFailure) }
 
@@ -399,7 +399,7 @@ func TestGatesOwnCauseComesBack(t *testing.T) { eachWay(t, testGatesOwnCauseCome
 
 func testGatesOwnCauseComesBack(t *testing.T, proxy string) {
 	upstream := backend(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // only then does a server see that its client has gone
+		_, _ = io.Copy(io.Discard, r.Body) // a server only notices that its client has gone after reading the body
 		<-r.Context().Done()
 	})
 	cause := lateError{errors.New("no first token in time")}
@@ -482,8 +482,8 @@ func TestProvisionRefuses(t *testing.T) {
 	}
 }
 
-// TestBodyCanBeSentAgain: net/http asks for it where an idle connection turns
-// out to be closed.
+// TestBodyCanBeSentAgain: net/http calls GetBody if an idle connection turns out
+// to be closed.
 func TestBodyCanBeSentAgain(t *testing.T) {
 	ex := &Attempt{HasBody: true, Body: rawBody([]byte("hello"))}
 	req := httptest.NewRequest("POST", "/v1/chat/completions", nil)
@@ -501,7 +501,7 @@ func TestBodyCanBeSentAgain(t *testing.T) {
 	}
 }
 
-// provision makes a transport without a reverse_proxy.
+// provision returns a transport without a reverse_proxy.
 func provision(t *testing.T, config string) *Transport {
 	t.Helper()
 	tr := Transport{}.CaddyModule().New().(*Transport)

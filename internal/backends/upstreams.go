@@ -9,13 +9,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// Upstreams are the addresses of a pool as people write them: with the scheme that
-// they are spoken to by, without its own port, and with a base path that is not the
-// usual one. What is no plain address, as a socket or a placeholder, is as it was
-// written.
+// Upstreams returns the addresses of a pool for display: with their scheme,
+// without the scheme's default port, and with the base path unless it is the
+// default. Other addresses, such as sockets and placeholders, are returned as
+// configured.
 func (t *Transport) Upstreams(pool reverseproxy.UpstreamPool) []string {
 	if t.API == apiEcho {
-		return []string{} // it answers by itself
+		return []string{} // echo has no upstreams
 	}
 	texts := make([]string, 0, len(pool))
 	for _, u := range pool {

@@ -13,22 +13,22 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// verdict is what an answer, or none, says about a backend.
+// verdict is what a response, or its absence, shows about a backend.
 type verdict uint8
 
 const (
-	verdictNone    verdict = iota // nothing: the caller left, or the gate ended it
-	verdictWorks                  // also where it refuses what the caller did
-	verdictModel                  // the model fails, others may not
-	verdictBackend                // it fails as a whole
+	verdictNone    verdict = iota // nothing: the caller left, or the gate cancelled the attempt
+	verdictWorks                  // the backend works, even if it rejected the caller's request
+	verdictModel                  // the model fails; others may not
+	verdictBackend                // the backend fails as a whole
 )
 
-// verdictOf returns what a status says about a backend.
+// verdictOf returns what a status shows about a backend.
 func verdictOf(status int) verdict {
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired:
-		return verdictBackend // it does not take the gate's credential
-	case http.StatusForbidden: // of which each model has its own
+		return verdictBackend // it refuses the gate's credential
+	case http.StatusForbidden: // permissions may differ by model
 		return verdictModel
 	}
 	if FallsBack(status) || status < 200 || status/100 == 3 {
@@ -37,9 +37,9 @@ func verdictOf(status int) verdict {
 	return verdictWorks
 }
 
-// judge takes note of what an attempt says about its backend: as soon as that is
-// known, which is long before the end of an answer that streams. asked is how
-// long the backend wants to be left alone.
+// judge records in e.State what an attempt shows about its backend. It is called
+// as soon as that is known, long before the end of a streamed response. asked is
+// how long the backend asked to wait.
 func (e *Attempt) judge(v verdict, status int, asked time.Duration, now time.Time) {
 	if e.State == nil {
 		return
@@ -54,7 +54,8 @@ func (e *Attempt) judge(v verdict, status int, asked time.Duration, now time.Tim
 	}
 }
 
-// judgeAnswer is judge of an answer with this header.
+// judgeAnswer calls judge for a response with header h, and records exhausted
+// rate limits.
 func (e *Attempt) judgeAnswer(status int, h http.Header, asked time.Duration, now time.Time) {
 	if e.State == nil {
 		return
@@ -70,15 +71,15 @@ func (e *Attempt) judgeAnswer(status int, h http.Header, asked time.Duration, no
 	}
 }
 
-// verdictOfError returns what it says about a backend that a round trip had no
-// answer: ctx is the attempt's.
+// verdictOfError returns what a round trip without a response shows about a
+// backend. ctx is the attempt's.
 func verdictOfError(ctx context.Context, err error) verdict {
 	var dial reverseproxy.DialError
 	switch ended := ctx.Err() != nil; {
 	case ended && !isTimeout(context.Cause(ctx)):
 		return verdictNone
 	case ended, isTimeout(err) && !errors.As(err, &dial):
-		return verdictModel // of the others it may be quicker
+		return verdictModel // other models may be faster
 	}
 	return verdictBackend
 }
@@ -88,8 +89,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// limitHeaders holds the headers in which APIs report what is left of their limits,
-// and when it is more again.
+// limitHeaders holds the headers in which APIs report what is left of their
+// limits, and when the limits reset.
 var limitHeaders = func() (all []wire.LimitHeader) {
 	for _, d := range wire.Dialects() {
 		for _, l := range d.Limits {
@@ -101,10 +102,9 @@ var limitHeaders = func() (all []wire.LimitHeader) {
 	return append(all, wire.LimitHeader{Remaining: "X-Ratelimit-Remaining", Reset: "X-Ratelimit-Reset"})
 }()
 
-// limitReset returns when the limits have something left again, of which a
-// backend says that they have nothing left now: the last of them. Where all have
-// something left it is 0, or with any set, the time of the first one: it was
-// refused by one of them.
+// limitReset returns the time until all limits that the backend reports as
+// exhausted have been reset. If none is exhausted it returns 0 or, if any is
+// set, the earliest reset: the request was refused by one of the limits.
 func limitReset(h http.Header, any bool, now time.Time) time.Duration {
 	var last, first time.Duration
 	for _, name := range limitHeaders {
@@ -129,9 +129,9 @@ func limitReset(h http.Header, any bool, now time.Time) time.Duration {
 	return last
 }
 
-// parseReset reads the time until a limit is reset, as APIs write it: OpenAI 6m0s
-// and 12ms, Anthropic a date of RFC 3339, others seconds, or the seconds or
-// milliseconds since 1970.
+// parseReset parses the time until a limit is reset in the formats of the APIs:
+// OpenAI 6m0s and 12ms, Anthropic an RFC 3339 date, others seconds, or seconds
+// or milliseconds since 1970.
 func parseReset(text string, now time.Time) (time.Duration, bool) {
 	text = strings.TrimSpace(text)
 	wait, err := time.ParseDuration(text)

@@ -13,14 +13,14 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 )
 
-// day is the time at which tests run that pass a clock.
+// day is the current time in tests that pass a clock.
 var day = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func TestWhatIsLeftOfALimit(t *testing.T) {
 	for _, c := range []struct {
 		header []string
-		any    time.Duration // of a refusal
-		want   time.Duration // of an answer
+		any    time.Duration // with any set, as for a refusal
+		want   time.Duration // as for a success
 	}{
 		{nil, 0, 0},
 		{[]string{"X-Ratelimit-Remaining-Requests: 0", "X-Ratelimit-Reset-Requests: 6m0s"}, 6 * time.Minute, 6 * time.Minute},
@@ -80,13 +80,13 @@ func TestWhatAnErrorSaysAboutABackend(t *testing.T) {
 	}
 }
 
-// What a backend answers reaches what is known of it, whether the caller hears
-// or not.
+// Every response updates the backend's state, even if it is not passed on to the
+// caller.
 func TestAnswersDecideWhetherABackendIsLeftAlone(t *testing.T) {
 	for _, c := range []struct {
 		status       int
 		header       []string
-		model, whole time.Duration // for how long they are left alone, at least
+		model, whole time.Duration // the least backoff
 		last         bool
 	}{
 		{status: 429, header: []string{"Retry-After: 60"}, model: 50 * time.Second},

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Why a backend that kept its caller waiting was given up. Both report Timeout.
+// Timeouts of an attempt whose backend kept its caller waiting. Their Timeout
+// method returns true.
 var (
 	ErrFirstTokenTimeout error = timeoutError("the answer did not begin within first_token_timeout")
 	ErrIdleTimeout       error = timeoutError("the answer stalled for longer than idle_timeout")
@@ -17,36 +18,37 @@ func (e timeoutError) Error() string { return string(e) }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return false } // completes net.Error
 
-// Watchdog knows for how long an attempt has been waiting for its backend. It
-// has no timer and reads no clock: whoever made the attempt asks Expired now
-// and then, and so often is it known.
+// Watchdog measures how long an attempt has been waiting for its backend. It has
+// no timer and reads no clock: the owner of the attempt calls Expired at
+// intervals, which are its resolution.
 //
-// Time in which nobody reads, since the caller is slower than the backend, does
-// not count.
+// Time in which nobody reads, because the caller is slower than the backend,
+// does not count.
 type Watchdog struct {
-	wait atomic.Uint64 // what is waited for, and which wait it is: it never holds a value twice
+	wait atomic.Uint64 // what is waited for and a counter of waits, so that no value occurs twice
 
-	// Of the goroutine that calls Expired.
+	// Used only by the goroutine that calls Expired.
 	seen  uint64
-	since time.Time // when seen was seen first
+	since time.Time // when Expired first read seen
 }
 
 // What can be waited for: the lowest bits of wait.
 const (
 	waitNone  = iota
-	waitFirst // the beginning of the answer
+	waitFirst // the beginning of the response
 	waitNext  // more of it
 	waitBits  = 2
 )
 
-// expect notes what is waited for from now on. One goroutine at a time does so.
+// expect sets what is waited for from now on. It must not be called
+// concurrently.
 func (w *Watchdog) expect(what uint64) {
 	w.wait.Store((w.wait.Load()>>waitBits+1)<<waitBits | what)
 }
 
-// Expired returns ErrFirstTokenTimeout or ErrIdleTimeout where the backend has
-// kept the attempt waiting for so long; zero is no bound. A wait counts from the
-// first call that sees it.
+// Expired returns ErrFirstTokenTimeout or ErrIdleTimeout if the backend has kept
+// the attempt waiting for at least firstToken or idle; zero is no bound. A wait
+// counts from the first call that observes it.
 func (w *Watchdog) Expired(now time.Time, firstToken, idle time.Duration) error {
 	wait := w.wait.Load()
 	if wait != w.seen {

@@ -24,7 +24,7 @@ func TestAWatchdogTellsWhatHasTakenTooLong(t *testing.T) {
 	for name, c := range map[string]struct {
 		wait        uint64
 		first, idle time.Duration
-		after       time.Duration // since it was seen first
+		after       time.Duration // since Expired first read it
 		want        error
 	}{
 		"nothing is waited for":         {waitNone, first, idle, time.Hour, nil},
@@ -47,7 +47,7 @@ func TestAWatchdogTellsWhatHasTakenTooLong(t *testing.T) {
 		})
 	}
 
-	// Each chunk begins a wait anew, also where nobody looked in between.
+	// Each chunk starts a new wait, even if Expired was not called in between.
 	w := new(Watchdog)
 	for i := range 5 {
 		w.expect(waitNext)
@@ -60,7 +60,7 @@ func TestAWatchdogTellsWhatHasTakenTooLong(t *testing.T) {
 	}
 }
 
-// watched asks the watchdog of each attempt and ends it as the gate does.
+// watched calls Expired for each attempt and cancels it as the gate does.
 func watched(firstToken, idle time.Duration) func(*Attempt, *http.Request) *http.Request {
 	return func(ex *Attempt, r *http.Request) *http.Request {
 		ctx, cancel := context.WithCancelCause(r.Context())
@@ -85,7 +85,7 @@ func watched(firstToken, idle time.Duration) func(*Attempt, *http.Request) *http
 
 const chatEvent = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n"
 
-// hangs is a backend that writes what it is given and then nothing until it is
+// hangs is a backend that writes these chunks and then nothing until it is
 // cancelled.
 func hangs(t *testing.T, contentType, body string) (url string, cancelled <-chan struct{}) {
 	gone := make(chan struct{})
@@ -102,7 +102,7 @@ func hangs(t *testing.T, contentType, body string) (url string, cancelled <-chan
 	return upstream.URL, gone
 }
 
-// Until the first byte another backend may be tried: nothing was written.
+// Until the first byte another backend may be tried: nothing has been written.
 func TestABackendThatDoesNotBeginIsGivenUp(t *testing.T) {
 	for name, contentType := range map[string]string{
 		"before the headers":              "",
@@ -124,8 +124,8 @@ func TestABackendThatDoesNotBeginIsGivenUp(t *testing.T) {
 	}
 }
 
-// What takes too long to begin has failed, as a model: others may be quicker.
-// Comments are no beginning while another backend can answer.
+// A model that takes too long to begin has failed; other models may be faster.
+// While another backend can answer, comments do not count as a beginning.
 func TestABackendThatDoesNotBeginIsLeftAlone(t *testing.T) {
 	for name, c := range map[string]struct{ contentType, body string }{
 		"before the headers":             {"", ""},
@@ -158,7 +158,8 @@ func TestABackendThatDoesNotBeginIsLeftAlone(t *testing.T) {
 						t.Fatalf("the handler got %v", out.err)
 					}
 				}
-				// As of the start, since a short backoff may be over by now.
+				// Measured from the start, since a short backoff may be over by
+				// now.
 				s := live.Snapshot(began)
 				if s.Failures != failuresAllowed || len(s.Cooldowns) != 1 || s.Cooldowns[0].Model != "m" {
 					t.Errorf("%+v", s)
@@ -180,7 +181,8 @@ func TestABackendThatStallsMidwayIsGivenUp(t *testing.T) {
 	<-cancelled
 }
 
-// A body that is no stream may take its time to begin: its header has come.
+// A body that is not a stream may take its time to begin, since its header has
+// arrived.
 func TestOnlyStreamsWaitForTheirFirstByte(t *testing.T) {
 	release := make(chan struct{})
 	upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {

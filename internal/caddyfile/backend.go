@@ -21,8 +21,8 @@ import (
 )
 
 // backendParser splits a backend's block into its own subdirectives and those of
-// reverse_proxy, which it passes to that parser, so that all of its syntax works
-// and its messages keep their lines.
+// reverse_proxy, which it passes to reverse_proxy's parser, so that all of its
+// syntax works and its messages keep their lines.
 type backendParser struct {
 	helper  httpcaddyfile.Helper
 	backend *config.Backend
@@ -81,7 +81,7 @@ func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definiti
 
 // findBraces records the tokens of the block's braces for reverse_proxy's block: a
 // new token would not belong to the same import. It takes the dispenser by value,
-// so that it does not move the caller's.
+// so that the caller's is not moved.
 func (p *backendParser) findBraces(d caddyfile.Dispenser) {
 	if d.Next() {
 		p.open = d.Token()
@@ -91,7 +91,7 @@ func (p *backendParser) findBraces(d caddyfile.Dispenser) {
 	}
 }
 
-// sameLine returns token with another text.
+// sameLine returns a copy of token with another text.
 func sameLine(token caddyfile.Token, text string) caddyfile.Token {
 	token.Text = text
 	return token
@@ -196,7 +196,7 @@ var refused = map[string]string{
 	"request_buffers":  "the gate holds the body already, up to max_body, and sends it again for each retry",
 }
 
-// passOn adds a line, with its block, to those for reverse_proxy.
+// passOn adds segment to the lines for reverse_proxy.
 func (p *backendParser) passOn(segment caddyfile.Segment) error {
 	d := caddyfile.NewDispenser(segment)
 	d.Next()
@@ -231,7 +231,7 @@ func (p *backendParser) parseDynamic(d *caddyfile.Dispenser) error {
 }
 
 // parseTransport accepts reverse_proxy's transport http, whose options the gate's
-// own transport has. No other transport meters answers.
+// own transport supports. Other transports would not meter answers.
 func (p *backendParser) parseTransport(d *caddyfile.Dispenser) error {
 	start := *d
 	name, err := argument(d, "http")
@@ -274,7 +274,7 @@ func (p *backendParser) parseRename(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// checkPassHeader refuses headers that the transport never passes on. It tries the
+// checkPassHeader refuses headers that the transport never passes on. It tests the
 // header in a GET, which passes none by default.
 func checkPassHeader(name string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
@@ -288,7 +288,7 @@ func checkPassHeader(name string) error {
 	return nil
 }
 
-// finish runs reverse_proxy's parser, replaces its transport by the gate's and
+// finish runs reverse_proxy's parser, replaces its transport with the gate's and
 // returns the backend's configuration.
 func (p *backendParser) finish(dialAllow []string) (*config.Backend, error) {
 	tokens := p.head

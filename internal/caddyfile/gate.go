@@ -69,8 +69,8 @@ import (
 //	}
 //
 // An upstream is host:port, http(s)://host[:port][/path] or unix/path; its path
-// replaces /v1. Azure's hosts are known as such, and others that have Azure's API
-// by `?api-version=<version>` behind the path: see examples/azure.
+// replaces /v1. Azure's hosts are recognized by name, and others with Azure's API
+// by `?api-version=<version>` after the path: see examples/azure.
 //
 // A secret is `sha256:<64 hex digits>`, `{env.NAME}`, `{file./path}`, or clear
 // text, which is hashed while adapting. The fields of [config.Gate] document what
@@ -121,8 +121,8 @@ type gateParser struct {
 	owners                                secretOwners
 	keys, teams, models, backends, routed definitions
 
-	// finish makes the configurations of backends last: dial_allow, which each of
-	// them holds, may be written below them.
+	// finish builds the configurations of backends last: dial_allow, which each of
+	// them contains, may be written below them.
 	proxies   []*backendParser
 	dialAllow []string
 
@@ -185,7 +185,7 @@ func (p *gateParser) parseKeyFile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if path == "store" { // a file of that name is written ./store
+	if path == "store" { // write ./store for a file with this name
 		if p.gate.KeyStore {
 			return d.Err("keys store stands here already")
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// parseKey parses a key and its block, which may be left out:
+// parseKey parses a key and its optional block:
 //
 //	key <id> <secret>... {
 //		team <name>
@@ -20,8 +20,8 @@ import (
 //		disabled
 //	}
 //
-// The package keys checks the values, for keys files too. parseKey has it check the
-// key after each line, so that an error has its line.
+// The package keys validates the values, for keys files too. parseKey validates the
+// key after each line, so that an error has the right line.
 func parseKey(d *caddyfile.Dispenser, ids definitions, owners secretOwners) (keys.Config, error) {
 	var key keys.Config
 	id, err := ids.add(d, "key")

@@ -10,7 +10,7 @@ import (
 	_ "github.com/amanycodes/pine-gate"
 )
 
-// What surrounds the lines of a case: they begin in line 3.
+// The text around the lines of a case, which begin in line 3.
 const (
 	gateStart = ":8080 {\n\tpinegate {\n"
 	gateEnd   = "\n\t}\n}\n"
@@ -18,7 +18,8 @@ const (
 	someEcho  = "backend echo {\napi echo\n}\n"
 )
 
-// mistake adapts a Caddyfile and returns the message without Caddy's prefix.
+// mistake adapts a Caddyfile and returns the error message without Caddy's
+// prefix.
 func mistake(t *testing.T, input string) string {
 	t.Helper()
 	_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
@@ -205,7 +206,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// Mistakes of the whole, and those outside of a gate.
+// Mistakes that concern the whole file, or are outside of a gate.
 func TestMistakesElsewhere(t *testing.T) {
 	for _, c := range []struct{ name, input, want string }{
 		{"no block", ":8080 {\n\tpinegate\n}\n", `"pinegate" has no keys, so that nobody could use it: expected key or keys, at Caddyfile:2`},
@@ -253,7 +254,7 @@ func TestMistakesElsewhere(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a secret, the message must not show it.
+// Whatever is wrong with a secret, the message must not contain it.
 func TestMistakesHideSecrets(t *testing.T) {
 	t.Setenv("PINEGATE_TEST_SECRET", "hush-hush-hush-hush-hush")
 	for _, lines := range []string{

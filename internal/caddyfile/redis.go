@@ -41,7 +41,7 @@ func parseRedis(d *caddyfile.Dispenser, c *config.Store) error {
 	return nil
 }
 
-// outageOf parses what limits do while Redis is away.
+// outageOf parses the behavior of limits while Redis is unavailable.
 func outageOf(to *string) subdirective {
 	set := func(mode string) func() { return func() { *to = mode } }
 	modes := oneOf(map[string]func(){"local": set("local"), "deny": set("deny"), "allow": set("allow")})

@@ -8,8 +8,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/config"
 )
 
-// routeParser parses a route. check looks for its backends once the whole gate is
-// parsed.
+// routeParser parses a route. check validates the names of its backends once
+// the whole gate is parsed.
 type routeParser struct {
 	route   config.Route
 	targets []caddyfile.Dispenser // the positions of the targets, for errors

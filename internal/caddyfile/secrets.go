@@ -9,15 +9,15 @@ import (
 
 const aSecret = "sha256:<64 hex digits>, {env.NAME}, {file./path} or a clear secret, which is hashed"
 
-// secretOwners maps the secrets of a gate, as the config holds them, to
+// secretOwners maps the secrets of a gate, as they are written in the config, to
 // descriptions of their owners: no two owners may share a secret. A placeholder
-// stands for the secret behind it.
+// represents the secret that it resolves to.
 type secretOwners map[string]string
 
-// read adds the secrets up to the end of the line to to, in the form in which the
-// config may hold them. Caddy stores the config, and shows it at its admin
-// endpoint, so that read hashes clear secrets. Its errors contain neither a secret
-// nor the id of a key: the two may be in the wrong order.
+// read adds the secrets in the rest of the line to *to, in the form that the
+// config may hold. Caddy stores the config, and shows it at its admin endpoint, so
+// read hashes clear secrets. Its errors contain neither a secret nor the id of a
+// key: the two may be in the wrong order.
 func (owners secretOwners) read(d *caddyfile.Dispenser, to *[]string, name, owner string) error {
 	if d.CountRemainingArgs() == 0 {
 		return d.Errf("%q lacks a secret: expected %s", name, aSecret)
@@ -50,8 +50,8 @@ func sealSecret(text string) (string, error) {
 	return keys.SealSecret(text)
 }
 
-// credentialOf returns a subdirective with one credential, of which the config may
-// hold only a placeholder. Errors do not contain the argument.
+// credentialOf returns a subdirective with one credential, for which the config
+// may hold a placeholder only. Errors do not contain the argument.
 func credentialOf(to *string) subdirective {
 	return subdirective{parse: func(d *caddyfile.Dispenser) error {
 		name := d.Val()

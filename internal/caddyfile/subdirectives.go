@@ -13,8 +13,8 @@ import (
 
 // subdirective parses the lines of a block that begin with one name.
 type subdirective struct {
-	// parse parses the rest of the line and its block. The dispenser holds
-	// nothing else and stands on the name. Tokens that parse leaves are an error.
+	// parse parses the rest of the line and its block. The dispenser holds nothing
+	// else and is positioned at the name. Tokens that parse leaves are an error.
 	parse func(d *caddyfile.Dispenser) error
 
 	// gone is set if the name was a subdirective of an earlier version.
@@ -24,7 +24,7 @@ type subdirective struct {
 	repeats bool
 }
 
-// subdirectives maps the names that a block knows to their parsers.
+// subdirectives maps the names that are valid in a block to their parsers.
 type subdirectives map[string]subdirective
 
 // String returns the names in alphabetical order, for messages.
@@ -39,9 +39,9 @@ func (s subdirectives) String() string {
 	return strings.Join(names, ", ")
 }
 
-// parseBlock parses the block that follows the arguments at which d stands. All
-// blocks are parsed here, so that extra arguments, blocks where none belongs and
-// repeated names are mistakes everywhere alike. Lines with a name that known lacks
+// parseBlock parses the block that follows the arguments at which d is positioned.
+// All blocks are parsed here, so that extra arguments, unexpected blocks and
+// repeated names cause the same errors everywhere. Lines whose name is not in known
 // go to other; if other is nil they are errors.
 func parseBlock(d *caddyfile.Dispenser, known subdirectives, other func(caddyfile.Segment) error) error {
 	seen := make(map[string]int)
@@ -75,7 +75,7 @@ func parseBlock(d *caddyfile.Dispenser, known subdirectives, other func(caddyfil
 	return nil
 }
 
-// atEnd returns an error if the subdirective of this name has left tokens.
+// atEnd returns an error if the subdirective called name has left tokens.
 func atEnd(d *caddyfile.Dispenser, name string) error {
 	if d.NextArg() {
 		return d.Errf("unexpected argument %q after %q", d.Val(), name)
@@ -86,8 +86,8 @@ func atEnd(d *caddyfile.Dispenser, name string) error {
 	return nil
 }
 
-// argument returns the next argument of the line. expected describes it in the
-// error that is returned if there is none.
+// argument returns the next argument of the line, or an error if there is none.
+// expected describes the argument in that error.
 func argument(d *caddyfile.Dispenser, expected string) (string, error) {
 	name := d.Val()
 	if !d.NextArg() {
@@ -96,7 +96,7 @@ func argument(d *caddyfile.Dispenser, expected string) (string, error) {
 	return d.Val(), nil
 }
 
-// arguments returns the arguments that are left of the line, at least one.
+// arguments returns the rest of the arguments of the line, at least one.
 func arguments(d *caddyfile.Dispenser, expected string) ([]string, error) {
 	name := d.Val()
 	args := d.RemainingArgs()
@@ -106,8 +106,9 @@ func arguments(d *caddyfile.Dispenser, expected string) ([]string, error) {
 	return args, nil
 }
 
-// listOf returns a subdirective with one or more arguments, which are added to to;
-// it may repeat. check refuses arguments; if it is nil, all are accepted.
+// listOf returns a subdirective with one or more arguments, which are appended to
+// *to; it may repeat. check validates each argument; if it is nil, all are
+// accepted.
 func listOf(to *[]string, expected string, check func(string) error) subdirective {
 	return subdirective{repeats: true, parse: func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -130,8 +131,8 @@ func listOf(to *[]string, expected string, check func(string) error) subdirectiv
 	}}
 }
 
-// gone returns a subdirective of an earlier version, which is an error. The message
-// says what to write instead.
+// gone returns a subdirective of an earlier version, which is an error. message
+// contains what to write instead.
 func gone(message string) subdirective {
 	return subdirective{gone: true, parse: func(d *caddyfile.Dispenser) error { return d.Err(message) }}
 }
@@ -156,7 +157,7 @@ func checked(s subdirective, check func() error) subdirective {
 	return s
 }
 
-// flagOf returns a subdirective without arguments, which sets to to true.
+// flagOf returns a subdirective without arguments, which sets *to to true.
 func flagOf(to *bool) subdirective {
 	return subdirective{parse: func(*caddyfile.Dispenser) error {
 		*to = true
@@ -181,8 +182,8 @@ func valueOf[T any](to *T, expected string, read func(string) (T, error)) subdir
 	}}
 }
 
-// oneOf returns a subdirective with one argument out of options, and calls the
-// function of the one that is written.
+// oneOf returns a subdirective with one argument, which must be a key of options.
+// It calls the function of that key.
 func oneOf(options map[string]func()) subdirective {
 	expected := strings.Join(slices.Sorted(maps.Keys(options)), ", ")
 	if i := strings.LastIndex(expected, ", "); i >= 0 {
@@ -211,7 +212,7 @@ func (defs definitions) String() string {
 }
 
 // add parses an id and records its line. Its errors do not contain an argument that
-// is no id: it may be a secret whose id was forgotten.
+// is not a valid id: it may be a secret, written where the id is missing.
 func (defs definitions) add(d *caddyfile.Dispenser, kind string) (string, error) {
 	id, err := argument(d, fmt.Sprintf("the %s's name", kind))
 	if err != nil {

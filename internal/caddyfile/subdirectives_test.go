@@ -9,8 +9,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/config"
 )
 
-// Each subdirective of a gate and a backend is in a golden, so that none is
-// forgotten when the parser changes.
+// Each subdirective of a gate and a backend is in a golden file, so that none is
+// lost when the parser changes.
 func TestAdaptGoldensHaveEverySubdirective(t *testing.T) {
 	var shown strings.Builder
 	files, _ := filepath.Glob("../../testdata/adapt/*.caddyfiletest")

@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/pricing"
 )
 
-// aPattern refuses texts that are no pattern of model names.
+// aPattern returns an error for a text that is not a pattern of model names.
 func aPattern(text string) error {
 	_, err := pattern.Parse(text)
 	return err

@@ -16,7 +16,7 @@ import (
 const defaultBasePath = "/v1"
 
 // echoUpstream is the upstream of the echo backend, which answers within the gate:
-// reverse_proxy requires one, and nothing dials it.
+// reverse_proxy requires an upstream, but this one is never dialed.
 const echoUpstream = "echo.invalid:80"
 
 // upstreams collects the upstreams of one backend.
@@ -30,8 +30,8 @@ type upstreams struct {
 	azure bool // it is one of Azure's hosts
 }
 
-// add records the path of the upstream on which d stands and returns the token
-// without it for reverse_proxy, which knows no paths.
+// add records the path of the upstream at which d is positioned, and returns the
+// token without the path for reverse_proxy, which does not support paths.
 func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 	token := d.Token()
 	split, err := splitUpstream(d)
@@ -54,8 +54,8 @@ func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 	return token, nil
 }
 
-// base returns what precedes the paths of endpoints, "" for the default. On Azure's
-// hosts it defaults to where Azure serves the API that the backend speaks.
+// base returns the prefix of the paths of endpoints, "" for the default. For
+// Azure's hosts, the default is where Azure serves the backend's API.
 func (u *upstreams) base(api string) string {
 	switch {
 	case u.basePath != "" || !u.azure:
@@ -83,7 +83,7 @@ type upstream struct {
 	azure      bool
 }
 
-// splitUpstream parses the upstream on which d stands.
+// splitUpstream parses the upstream at which d is positioned.
 func splitUpstream(d *caddyfile.Dispenser) (upstream, error) {
 	text := d.Val()
 	if network, _, slash := strings.Cut(text, "/"); slash {
@@ -102,7 +102,7 @@ func splitUpstream(d *caddyfile.Dispenser) (upstream, error) {
 	}
 	// Errors do not contain parts that may hold a credential.
 	if strings.Contains(host, "@") {
-		// reverse_proxy would drop it silently, or take it for a host.
+		// reverse_proxy would drop it silently, or interpret it as a host.
 		return upstream{}, d.Errf("an upstream holds a user or a password: expected http://host:port, with the credential in api_key or header_up")
 	}
 	split := upstream{azure: backends.IsAzure((&url.URL{Host: host}).Hostname())}
@@ -124,7 +124,7 @@ func splitUpstream(d *caddyfile.Dispenser) (upstream, error) {
 	}
 	basePath := strings.TrimSuffix(tail, "/")
 	switch {
-	case basePath == "" && split.azure: // nothing is at its root
+	case basePath == "" && split.azure: // Azure serves nothing at the root
 	case basePath == "":
 		split.basePath = "/"
 	case path.Clean(basePath) != basePath:

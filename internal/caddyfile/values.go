@@ -10,7 +10,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Descriptions of values in messages.
+// Descriptions of values in error messages.
 const (
 	aCount    = "a number, as in 4096, 100k or 1.5M"
 	aSize     = "a size, as in 10MB or 512KiB"
@@ -21,7 +21,7 @@ const (
 func parseCount(text string) (int64, error) {
 	limit, err := limiter.ParseLimit([]string{text, limiter.Concurrent.String()})
 	if err != nil {
-		// The error of ParseLimit is about a limit.
+		// The error of ParseLimit refers to a limit.
 		return 0, fmt.Errorf("%q is no positive whole number", text)
 	}
 	return limit.Amount, nil

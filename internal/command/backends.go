@@ -77,8 +77,8 @@ func writeBackendTable(w io.Writer, all []control.Backend, now time.Time) error 
 	return t.write(w)
 }
 
-// backendState describes the state of a backend in a few words. Of many models that
-// cool down it names the first.
+// backendState describes the state of a backend in a few words. If many models are
+// cooling down, it names the first.
 func backendState(b *control.Backend, now time.Time) string {
 	var words []string
 	switch {

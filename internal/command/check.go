@@ -15,7 +15,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
-// checkTimeout bounds a check: health checks come every few seconds.
+// checkTimeout is the timeout of a check: health checks run every few seconds.
 const checkTimeout = 5 * time.Second
 
 func checkCommand() *cobra.Command {
@@ -56,7 +56,8 @@ it is made for health checks of images without a shell.`,
 	return cmd
 }
 
-// probeURL returns the address and true if it is the URL of a probe: one with a path.
+// probeURL returns address and true if it is the URL of a probe, which has a
+// path.
 func probeURL(address string) (string, bool) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -91,7 +92,7 @@ func checkURL(ctx context.Context, out io.Writer, probe string) error {
 }
 
 func checkAdmin(out io.Writer, address string) error {
-	// Caddy's client has no time-out, and the process ends with this command.
+	// Caddy's client has no timeout, and the process ends with this command.
 	type answer struct {
 		res *http.Response
 		err error
@@ -113,7 +114,7 @@ func checkAdmin(out io.Writer, address string) error {
 	}
 }
 
-// explainReady adds what to do to an error of Caddy's client.
+// explainReady adds a suggestion to an error of Caddy's client.
 func explainReady(address string, err error) error {
 	text := err.Error()
 	switch {
@@ -129,7 +130,7 @@ func explainReady(address string, err error) error {
 	return explain(address, err)
 }
 
-// printLine prints the answer of a probe: one short line.
+// printLine prints the answer of a probe, one short line.
 func printLine(out io.Writer, body io.Reader) error {
 	text, err := io.ReadAll(io.LimitReader(body, 200))
 	if err != nil {

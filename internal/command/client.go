@@ -26,7 +26,7 @@ import (
 // client calls the control plane's API.
 type client interface {
 	// call sends a request, with a body in JSON unless that is nil, and decodes the
-	// answer. Its errors say what to do next.
+	// answer. Its errors suggest what to do next.
 	call(method, path string, body, answer any) error
 	Close() error
 }
@@ -50,8 +50,8 @@ func (f *adminFlags) open() (client, error) {
 	return adminClient{address: address}, nil
 }
 
-// clientFlags holds the flags that choose a client: that of the admin endpoint, or of
-// an embedded store.
+// clientFlags holds the flags that select a client: that of the admin endpoint, or
+// of an embedded store.
 type clientFlags struct {
 	adminFlags
 	dir string
@@ -64,7 +64,7 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("config", "store")
 }
 
-// open returns the client that the flags choose.
+// open returns the client that the flags select.
 func (f *clientFlags) open() (client, error) {
 	if f.dir != "" {
 		return openStore(f.dir)
@@ -76,8 +76,8 @@ func (f *clientFlags) open() (client, error) {
 	return hintingClient{admin}, nil
 }
 
-// hintingClient adds to the error of a connection that is refused that the command
-// works on a store, too.
+// hintingClient adds to a "connection refused" error that the command can also
+// open a store.
 type hintingClient struct{ client }
 
 func (d hintingClient) call(method, path string, body, answer any) error {
@@ -118,7 +118,7 @@ func (d adminClient) call(method, path string, body, answer any) error {
 	return nil
 }
 
-// storeClient serves the API itself from an embedded store that no gate has open.
+// storeClient serves the API from an embedded store that no gate has open.
 type storeClient struct {
 	dir      string
 	registry *registry.Registry
@@ -180,7 +180,7 @@ func (b *responseBuffer) Header() http.Header         { return b.header }
 func (b *responseBuffer) WriteHeader(code int)        { b.code = code }
 func (b *responseBuffer) Write(p []byte) (int, error) { return b.body.Write(p) }
 
-// storeGate implements [control.Gate] for a store without a gate.
+// storeGate implements [control.Gate] for a store without a running gate.
 type storeGate struct{ keys *registry.Registry }
 
 func (s storeGate) Registry() (*registry.Registry, error) { return s.keys, nil }

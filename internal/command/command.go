@@ -1,5 +1,6 @@
-// Package command holds the commands `caddy pinegate …`. They talk to a running gate
-// through Caddy's admin endpoint, or to an embedded store that no gate has open.
+// Package command implements the commands `caddy pinegate …`. They connect to a
+// running gate through Caddy's admin endpoint, or open an embedded store that no
+// gate has open.
 package command
 
 import (
@@ -37,8 +38,8 @@ what is wrong with it.`,
 	}
 }
 
-// asGroup makes a command of which only the subcommands do something. Without one it
-// prints its help; an unknown one is an error, which cobra checks at the root only.
+// asGroup makes cmd a group of subcommands. Without a subcommand it prints its help;
+// an unknown one is an error, which cobra checks at the root only.
 func asGroup(cmd *cobra.Command, subcommands ...*cobra.Command) {
 	cmd.AddCommand(subcommands...)
 	cmd.SuggestionsMinimumDistance = 2
@@ -93,11 +94,11 @@ With --json both are printed on standard output, as {"key": ..., "sha256": ...}.
 	return cmd
 }
 
-// errSecretArgument does not contain the argument, which is the secret.
+// errSecretArgument does not contain the argument, which is a secret.
 var errSecretArgument = errors.New("hash takes no argument, which would stand in the shell's history and in the list of processes: write the secret to standard input, or run it in a terminal and type it")
 
-// hashCommand returns the command hash. prompt asks for the secret if standard input
-// is a terminal.
+// hashCommand returns the command `hash`. prompt asks for the secret if standard
+// input is a terminal.
 func hashCommand(prompt func(in io.Reader, out io.Writer) (secret string, asked bool, err error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hash",
@@ -133,17 +134,16 @@ the list of processes.`,
 			return err
 		},
 	}
-	// cobra takes a secret that begins with a dash for a flag, and its message would
-	// contain it.
+	// cobra would parse a secret that begins with a dash as a flag, and its message
+	// would contain it.
 	cmd.SetFlagErrorFunc(func(*cobra.Command, error) error { return errSecretArgument })
 	return cmd
 }
 
-// readSecret returns the input without the newline that echo and editors put at its
-// end.
+// readSecret returns the input without the newline that echo and editors append.
 func readSecret(in io.Reader) (string, error) {
-	// One byte more than a secret with its line break may have, so that a
-	// longer one is seen to be.
+	// One byte more than the longest secret with its line break, so that a longer one
+	// is detected.
 	text, err := io.ReadAll(io.LimitReader(in, keys.MaxSecretLength+int64(len("\r\n"))+1))
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), err
 }
@@ -158,6 +158,6 @@ func terminalPrompt(in io.Reader, out io.Writer) (secret string, asked bool, err
 		return "", true, err
 	}
 	text, err := term.ReadPassword(int(file.Fd()))
-	_, _ = fmt.Fprintln(out) // the line break that was not echoed; only looks
+	_, _ = fmt.Fprintln(out) // the line break that was not echoed; cosmetic
 	return string(text), true, err
 }

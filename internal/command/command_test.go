@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// run executes a command as the shell would, without Caddy around it.
+// run executes a command as the shell would, without Caddy.
 func run(cmd *cobra.Command, stdin string, args ...string) (stdout, stderr string, err error) {
 	var out, errOut bytes.Buffer
 	cmd.SetArgs(args)
@@ -25,7 +25,7 @@ func run(cmd *cobra.Command, stdin string, args ...string) (stdout, stderr strin
 	return out.String(), errOut.String(), err
 }
 
-// counting is randomness that a test can foresee.
+// counting is a predictable source of randomness.
 func counting() io.Reader {
 	var bytes [40]byte
 	for i := range bytes {
@@ -114,7 +114,7 @@ func TestPromptLeavesFilesAlone(t *testing.T) {
 	}
 }
 
-// Neither an argument nor a secret that can't be used is shown.
+// The output contains neither an argument nor a secret that is rejected.
 func TestHashRefusals(t *testing.T) {
 	for _, c := range []struct {
 		name, stdin string

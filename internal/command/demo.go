@@ -23,15 +23,15 @@ import (
 	"golang.org/x/term"
 )
 
-// demoCaddyfile is what Demo starts where no other one is named.
+// demoCaddyfile is the Caddyfile that the demo starts by default.
 //
 //go:embed demo.Caddyfile
 var demoCaddyfile []byte
 
-// readyWait bounds how long the gate may take until it is ready.
+// readyWait is how long the demo waits for the gate to be ready.
 const readyWait = time.Minute
 
-// demoCommand returns the command that starts a gate to try it out.
+// demoCommand returns the command that starts a gate for trying it out.
 func demoCommand() *cobra.Command {
 	var d demo
 	cmd := &cobra.Command{
@@ -60,14 +60,14 @@ PINEGATE_ADMIN_KEY, PINEGATE_PORT, PINEGATE_ADMIN_PORT and CADDY_ADMIN set.`,
 
 // demo is one run of the command.
 type demo struct {
-	dir, config, envFile string // as the flags have them, then absolute
+	dir, config, envFile string // as given by the flags, then absolute
 	out                  io.Writer
 	env                  environment
 }
 
 // run starts the gate in this process and prints how to use it once it is ready. It
-// returns when the terminal is closed; other signals end the process, as they end
-// `caddy run`.
+// returns when the terminal is closed; other signals end the process, as with `caddy
+// run`.
 func (d *demo) run(ctx context.Context) error {
 	made, err := d.prepare()
 	if err != nil {
@@ -122,14 +122,14 @@ func (d *demo) prepare() (made bool, err error) {
 			return false, fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
-	// Caddy has set these by the environment as it was when the process started.
+	// Caddy has set these from the environment at the start of the process.
 	caddy.DefaultStorage.Path = caddy.AppDataDir()
 	caddy.ConfigAutosavePath = filepath.Join(caddy.AppConfigDir(), "autosave.json")
 	return made, nil
 }
 
-// setPorts sets what the Caddyfiles ask of the environment and nobody has set: ports that
-// are free, and no delay of a shutdown, since there is no balancer to wait for.
+// setPorts sets the variables that the Caddyfiles read and that are not set: free
+// ports, and no shutdown delay, since there is no load balancer to wait for.
 func (e environment) setPorts() error {
 	for _, p := range []struct {
 		name, host string
@@ -150,7 +150,7 @@ func (e environment) setPorts() error {
 	return nil
 }
 
-// freePort returns the first port of a hundred from usual on that is free.
+// freePort returns the first free port of the hundred from usual on.
 func freePort(usual int) (int, error) {
 	for port := usual; port < usual+100; port++ {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -183,7 +183,7 @@ func (d *demo) load() error {
 	return caddy.Load(config, true)
 }
 
-// waitReady waits until url answers 200. It returns an error when ctx ends before.
+// waitReady waits until url answers 200. It returns an error if ctx ends before that.
 func waitReady(ctx context.Context, url string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -206,9 +206,9 @@ func waitReady(ctx context.Context, url string) error {
 	}
 }
 
-// warn prints what the doctor finds of a Caddyfile that was changed, if any of it is
-// serious: an access log that callers' keys get into, say. It prints nothing if the
-// doctor can't ask the gate, as where the admin endpoint is off.
+// warn prints the doctor's findings if the Caddyfile was changed such that one of them
+// is serious, such as an access log that contains callers' keys. It prints nothing if
+// the doctor can't query the gate, for example because the admin endpoint is off.
 func (d *demo) warn(ctx context.Context) {
 	self, err := os.Executable()
 	if err != nil {
@@ -220,12 +220,12 @@ func (d *demo) warn(ctx context.Context) {
 	}
 }
 
-// printLines prints lines to paste. They read the keys from the file where they are, so
-// that no key is left in a terminal's scrollback or a shell's history.
+// printLines prints the commands to paste. They read the keys from the env file, so
+// that no key ends up in a terminal's scrollback or a shell's history.
 func (d *demo) printLines() {
 	bold, plain := "", ""
 	if f, ok := d.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		bold, plain = "\x1b[1m", "\x1b[0m" // what the gate logs comes in between
+		bold, plain = "\x1b[1m", "\x1b[0m" // distinguishes it from the gate's log
 	}
 	key := func(name string) string {
 		return fmt.Sprintf(`"Authorization: Bearer $(sed -n 's/^%s=//p' %s)"`, name, shellQuote(d.envFile))
@@ -247,8 +247,8 @@ Ctrl-C stops the gate.
 `, d.env.url("PINEGATE_PORT"), key("PINEGATE_KEY"), key("PINEGATE_ADMIN_KEY"), d.envFile, d.env.url("PINEGATE_ADMIN_PORT"), bold, plain)
 }
 
-// shellQuote returns s as one word for a POSIX shell. Within the double quotes and
-// the command substitution of the printed lines, single quotes quote as ever.
+// shellQuote returns s as one word for a POSIX shell. Within the double quotes and the
+// command substitution of the printed lines, single quotes work as usual.
 func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

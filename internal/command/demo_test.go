@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(gatetest.Main(m)) }
 
-// The lines that the first start prints work as they are, pasted into a shell in
-// another directory, whatever the directory is called.
+// The lines that the first start prints work when pasted into a shell in another
+// directory, whatever the name of the directory.
 func TestPrintedLinesWork(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "it's a directory")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -48,7 +48,7 @@ func TestPrintedLinesWork(t *testing.T) {
 	}
 	first.stop(t)
 
-	// The second start has the same keys and still knows what was used.
+	// The second start has the same keys and the earlier usage.
 	second := start(t, dir)
 	if !strings.Contains(first.text, "Keys generated") || strings.Contains(second.text, "Keys generated") {
 		t.Error("not only the first start has generated keys")
@@ -69,7 +69,7 @@ func TestPrintedLinesWork(t *testing.T) {
 	}
 }
 
-// The demo warns of a Caddyfile whose filter of credentials was taken out.
+// The demo warns of a Caddyfile whose filter of credentials was removed.
 func TestAnUnfilteredLogIsWarnedOf(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "Caddyfile")
@@ -96,14 +96,14 @@ func TestAnUnfilteredLogIsWarnedOf(t *testing.T) {
 // running is a demo that was started.
 type running struct {
 	process *exec.Cmd
-	text    string   // what it printed until it was ready
-	lines   []string // those to paste
+	text    string   // its output until it was ready
+	lines   []string // the lines to paste
 
 	dashboard string // its address
 }
 
-// start starts a demo with its directory in dir, and reads what it prints until it has
-// printed everything.
+// start starts a demo with its directory in dir, and reads its output until it
+// has printed everything.
 func start(t *testing.T, dir string, args ...string) *running {
 	t.Helper()
 	r := &running{process: gatetest.Command(t, append([]string{"pinegate", "demo", "--dir", dir}, args...)...)}
@@ -119,7 +119,7 @@ func start(t *testing.T, dir string, args ...string) *running {
 	}
 	t.Cleanup(func() { _ = r.process.Process.Signal(syscall.SIGTERM) }) // if the test fails halfway
 
-	// If it never gets ready it ends by itself, and the pipe with it.
+	// If it never gets ready it ends by itself, which closes the pipe.
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		r.text += lines.Text() + "\n"
@@ -137,7 +137,7 @@ func start(t *testing.T, dir string, args ...string) *running {
 	return nil
 }
 
-// stop does what Ctrl-C does, and wants a clean end.
+// stop stops the demo as Ctrl-C does, and requires a clean exit.
 func (r *running) stop(t *testing.T) {
 	t.Helper()
 	if err := r.process.Process.Signal(os.Interrupt); err != nil {

@@ -36,7 +36,7 @@ any of it is serious, or where it could look at nothing, else 0.`,
   caddy pinegate doctor --config /etc/caddy/Caddyfile`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.SilenceUsage = true // a page of flags would hide the error
+			cmd.SilenceUsage = true // the usage text would hide the error
 			gate, err := admin.instance(now())
 			if err != nil {
 				return err
@@ -99,7 +99,8 @@ func writeFindings(w io.Writer, d *diagnosis) error {
 	return nil
 }
 
-// instance returns the gate that runs, else the configuration in the file of --config.
+// instance returns the running gate, or else the configuration in the file of
+// --config.
 func (f *adminFlags) instance(now time.Time) (*doctor.Instance, error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(f.address, nil, f.config, f.adapter)
 	if err != nil {
@@ -123,7 +124,7 @@ func (f *adminFlags) instance(now time.Time) (*doctor.Instance, error) {
 	return doctor.New(config, now)
 }
 
-// maxConfig is the largest configuration that is read, in bytes.
+// maxConfig is the size of the largest configuration that is read, in bytes.
 const maxConfig = 256 << 20
 
 // runningConfig returns the running configuration from Caddy's admin endpoint.

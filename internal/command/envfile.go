@@ -11,15 +11,15 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// secretNames are the variables with the keys of the demo.
+// secretNames are the names of the variables that hold the keys of the demo.
 var secretNames = []string{"PINEGATE_KEY", "PINEGATE_ADMIN_KEY"}
 
-// environment is the environment that the gate is started with.
+// environment is the environment in which the gate is started.
 type environment map[string]string
 
-// loadEnv returns the environment of this process with the variables of a file on top:
-// the lines that are printed to be pasted read the keys in the file. It adds the keys
-// that are missing to the file, and reports whether it did.
+// loadEnv returns the environment of this process overridden by the variables in
+// file, because the printed commands read the keys from file. It adds missing keys to
+// file, and reports whether it did.
 func loadEnv(file string) (env environment, made bool, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -59,7 +59,7 @@ func loadEnv(file string) (env environment, made bool, err error) {
 	return env, made, nil
 }
 
-// ensureKey generates the key of a line that has none, or adds a line where there is
+// ensureKey generates the key for a line without a value, or adds a line if there is
 // none. It reports whether it did.
 func ensureKey(lines *[]string, name string) (bool, error) {
 	at := -1
@@ -90,7 +90,7 @@ func assignment(line string) (name, value string, ok bool) {
 	return name, value, ok && !strings.HasPrefix(name, "#")
 }
 
-// writePrivate replaces a file atomically by one that only its owner may read.
+// writePrivate atomically replaces a file with one that only its owner may read.
 func writePrivate(file, text string) error {
 	temporary := file + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -105,7 +105,7 @@ func writePrivate(file, text string) error {
 	return nil
 }
 
-// url returns the address of the listener whose port a variable has.
+// url returns the address of the listener on the port in the variable called port.
 func (e environment) url(port string) string {
 	return "http://127.0.0.1:" + e[port]
 }

@@ -41,7 +41,7 @@ func TestEnvFileIsFilledInAndKept(t *testing.T) {
 	if err != nil || !made {
 		t.Fatalf("made %v, %v", made, err)
 	}
-	// The lines to paste read the file, so the file is what holds.
+	// The printed lines read the file, so the file takes precedence.
 	if env["PINEGATE_ADMIN_KEY"] != "an-admin-key-of-the-user" || env["OPENAI_API_KEY"] != "sk-of-the-user" {
 		t.Error("what the file says does not hold")
 	}

@@ -51,7 +51,7 @@ not given have the gate's defaults.`,
 // withClient returns a RunE function that opens a client and passes it to run.
 func withClient(flags *clientFlags, run func(cmd *cobra.Command, args []string, c client) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		cmd.SilenceUsage = true // a page of flags would hide the error
+		cmd.SilenceUsage = true // the usage text would hide the error
 		c, err := flags.open()
 		if err != nil {
 			return err
@@ -78,8 +78,8 @@ func (f *keyFlags) add(cmd *cobra.Command) {
 	flags.StringToStringVar(&f.metadata, "metadata", nil, "what else to remember of it, as name=value")
 }
 
-// fields returns the given flags as fields of the API. In an update, an empty value
-// resets a field to its default.
+// fields returns the flags that are set as fields of the API. In an update, an
+// empty value resets a field to its default.
 func (f *keyFlags) fields(cmd *cobra.Command) map[string]any {
 	given := make(map[string]any)
 	set := func(flag, field string, value any, empty bool) {
@@ -127,7 +127,7 @@ func keyCreateCommand(flags *clientFlags) *cobra.Command {
 	return cmd
 }
 
-// printSecret prints a new secret: on standard output it stands alone.
+// printSecret prints a new secret: standard output contains nothing else.
 func printSecret(cmd *cobra.Command, created *control.CreatedKey, asJSON bool) error {
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), created)
@@ -206,8 +206,8 @@ func printf(cmd *cobra.Command, format string, args ...any) error {
 	return err
 }
 
-// oneArgument requires one argument, which what describes. Its error does not contain
-// the arguments: somebody may have pasted a secret.
+// oneArgument requires one argument, which what describes. Its error does not
+// contain the arguments, since a user may have pasted a secret.
 func oneArgument(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {

@@ -11,7 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/store"
 )
 
-// onStore runs a command of a group on an embedded store.
+// onStore runs a command with an embedded store.
 func onStore(t *testing.T, dir, line string) (out, errors string, err error) {
 	t.Helper()
 	group, rest, _ := strings.Cut(line, " ")

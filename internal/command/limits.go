@@ -15,7 +15,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
-// limitFlags holds the flags that choose limits.
+// limitFlags holds the flags that select limits.
 type limitFlags struct {
 	keys, teams, models, backends []string
 }
@@ -41,7 +41,7 @@ whole again or a quota begins anew, in UTC.`,
   caddy pinegate limits --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.SilenceUsage = true // a page of flags would hide the error
+			cmd.SilenceUsage = true // the usage text would hide the error
 			c, err := admin.open()
 			if err != nil {
 				return err
@@ -77,7 +77,7 @@ type limitList struct {
 	Stale bool            `json:"stale"`
 }
 
-// list returns the limits that the flags name, else all.
+// list returns the limits that the flags select, or else all.
 func (f *limitFlags) list(c client) (*limitList, error) {
 	var queries []url.Values
 	for _, scope := range []struct {
@@ -146,7 +146,8 @@ func figure(n *json.Number) string {
 	return n.String()
 }
 
-// resetText returns a time, as a duration from now if that is less than an hour.
+// resetText formats a time, as a duration from now if that is less than an
+// hour.
 func resetText(at *int64, now time.Time) string {
 	if at == nil {
 		return "-"

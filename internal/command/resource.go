@@ -9,14 +9,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// resource makes the commands that `key` and `team` have in common.
+// resource builds the commands that `key` and `team` have in common.
 type resource struct {
 	flags *clientFlags
 	name  string // in texts: key
 	path  string // in the API: keys
 }
 
-// of returns the API's path of the resource with an id.
+// of returns the API's path of the resource with this id.
 func (r resource) of(id string) string { return r.path + "/" + url.PathEscape(id) }
 
 // command returns a command whose argument is an id.
@@ -31,7 +31,7 @@ func (r resource) command(use, short string, run func(cmd *cobra.Command, id str
 	}
 }
 
-// act returns a command that sends one request and prints that it is done.
+// act returns a command that sends one request and prints that it succeeded.
 func (r resource) act(use, short, method, what string, body any, done string) *cobra.Command {
 	return r.command(use+" <id>", short, func(cmd *cobra.Command, id string, c client) error {
 		if err := c.call(method, r.of(id)+what, body, nil); err != nil {
@@ -61,7 +61,8 @@ func showCommand[T any](r resource, short string, print func(w io.Writer, it *T,
 	return cmd
 }
 
-// updateCommand returns the command that changes the fields that fields returns.
+// updateCommand returns the command that changes the fields returned by
+// fields.
 func updateCommand[T any](r resource, use, short, hint string, fields func(*cobra.Command) map[string]any, print func(w io.Writer, it *T, asJSON bool) error) *cobra.Command {
 	var asJSON *bool
 	cmd := r.command("update <id> "+use, short, func(cmd *cobra.Command, id string, c client) error {

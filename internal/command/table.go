@@ -13,8 +13,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// writeUsageTable prints a page for people: a line for each result, with the
-// time where there are buckets, and the sum of all at the end.
+// writeUsageTable prints a page as a table: a line for each result, with the
+// time if there are buckets, and the total at the end.
 func writeUsageTable(w io.Writer, page *usage.Page, groupBy []string, bucket usage.Width) error {
 	t := &table{}
 	layout := map[usage.Width]string{
@@ -70,8 +70,8 @@ func figures(r *usage.Result) []string {
 	}
 }
 
-// labelOf returns a label that is safe for a terminal: callers choose names of
-// models.
+// labelOf returns a label that is safe for a terminal, because callers choose
+// the names of models.
 func labelOf(r *usage.Result, dimension usage.Dimension) string {
 	var label *string
 	switch dimension {
@@ -92,7 +92,7 @@ func labelOf(r *usage.Result, dimension usage.Dimension) string {
 	return printable(*label)
 }
 
-// printable returns text without characters that a terminal would act on.
+// printable returns text without the characters that control a terminal.
 func printable(text string) string {
 	return strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {
@@ -102,8 +102,8 @@ func printable(text string) string {
 	}, text)
 }
 
-// table prints lines of cells in columns, of which the first left are aligned to the
-// left.
+// table prints rows of cells in columns. The first left columns are
+// left-aligned.
 type table struct {
 	left   int
 	lines  [][]string

@@ -19,7 +19,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// queryFunc returns a page of usage from the admin endpoint at an address.
+// queryFunc returns a page of usage from the admin endpoint at address.
 type queryFunc func(address string, query url.Values) (*usage.Page, error)
 
 // usageFlags holds the flags of `caddy pinegate usage`.
@@ -59,7 +59,7 @@ localhost:2019. The exit status is 0, or 1 after any error.`,
   caddy pinegate usage --since 2026-03-01 --until 2026-04-01 --bucket 1d --csv`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.SilenceUsage = true // a page of flags would hide the error
+			cmd.SilenceUsage = true // the usage text would hide the error
 			query, err := f.query(now())
 			if err != nil {
 				return err
@@ -109,7 +109,7 @@ localhost:2019. The exit status is 0, or 1 after any error.`,
 
 // query returns the parameters of /v1/usage for the flags.
 func (f *usageFlags) query(now time.Time) (url.Values, error) {
-	end, begin := now.Add(time.Second), time.Time{} // with this second
+	end, begin := now.Add(time.Second), time.Time{} // so that the range includes this second
 	var err error
 	if f.until != "" {
 		if end, err = parseWhen(f.until, now); err != nil {
@@ -128,7 +128,7 @@ func (f *usageFlags) query(now time.Time) (url.Values, error) {
 		if days == 0 {
 			days = defaultUsageDays
 		}
-		// With today, which is one of them.
+		// Today is one of the days.
 		begin = end.UTC().Truncate(24*time.Hour).AddDate(0, 0, 1-days)
 	}
 	if !begin.Before(end) {
@@ -149,7 +149,8 @@ func (f *usageFlags) query(now time.Time) (url.Values, error) {
 			query[name] = values
 		}
 	}
-	// The gate parses them in the same way: what it would refuse fails here.
+	// The gate parses them in the same way, so that a query it would refuse fails
+	// here.
 	if _, err := usage.ParseQuery(query, now); err != nil {
 		var param *usage.ParamError
 		if errors.As(err, &param) {
@@ -190,7 +191,8 @@ func queryAll(ask queryFunc, address string, query url.Values) (*usage.Page, err
 	}
 }
 
-// queryAdmin queries Caddy's admin endpoint. Its errors say what to do next.
+// queryAdmin queries Caddy's admin endpoint. Its errors suggest what to do
+// next.
 func queryAdmin(address string, query url.Values) (*usage.Page, error) {
 	res, err := caddycmd.AdminAPIRequest(address, http.MethodGet, control.Base+"usage"+"?"+query.Encode(), nil, nil)
 	if err != nil {
@@ -207,8 +209,8 @@ func queryAdmin(address string, query url.Values) (*usage.Page, error) {
 // errNoAnswer is returned if no Caddy is running at the address.
 var errNoAnswer = errors.New("can't connect to Caddy")
 
-// explain adds what to do to an error of Caddy's client. Its errors differ by their
-// text only.
+// explain adds a suggestion to an error of Caddy's client. Its errors differ
+// by their text only.
 func explain(address string, err error) error {
 	text := err.Error()
 	if _, body, found := strings.Cut(text, "caddy responded with error: HTTP "); found {

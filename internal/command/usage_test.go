@@ -11,12 +11,12 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// someDay is what the commands of these tests take for now.
+// someDay is the current time in these tests.
 var someDay = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
 
 func at(t time.Time) func() time.Time { return func() time.Time { return t } }
 
-// twoPages answers with a day's usage on each of two pages.
+// twoPages returns a day's usage on each of two pages.
 func twoPages(asked *[]url.Values) queryFunc {
 	result := func(key, model string, n int64, cost *usage.USD) usage.Result {
 		return usage.Result{Object: "usage.result", Key: &key, Model: &model, Requests: n, InputTokens: 1000 * n, CachedTokens: n, OutputTokens: 10 * n, CostUSD: cost, UnpricedRequests: n}

@@ -1,7 +1,7 @@
-// Package control is the API by which a running gate is operated: its keys and
-// teams, what was used, the state of limits and of backends. It has two doors,
-// Caddy's own admin endpoint and the site of `pinegate_admin`, which both mount
-// one [API]; whoever gets to it has passed the door's own check.
+// Package control implements the API that operates a running gate: its keys and
+// teams, usage, and the state of limits and backends. Caddy's own admin endpoint and
+// the site of `pinegate_admin` both mount one [API]. They authorise requests: the
+// API does not.
 //
 // Answers are JSON; errors are problem details (RFC 9457).
 package control
@@ -21,44 +21,44 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 )
 
-// Base is what all paths of the API begin with.
+// Base is the prefix of all paths of the API.
 const Base = "/pinegate/"
 
 // ReadyPath is the path at which Caddy's admin endpoint answers as `/readyz` does.
 const ReadyPath = Base + "ready"
 
-// ErrStarting is why a gate can't be operated yet.
+// ErrStarting is returned while no configuration has started.
 var ErrStarting = errors.New("starting: no configuration runs yet; try again in a second")
 
 // maxBody bounds a request's body in bytes.
 const maxBody = 64 << 10
 
-// Gate is what the API operates: the configuration that runs.
+// Gate is the running configuration that the API operates.
 type Gate interface {
-	// Registry returns the keys that are made at runtime, or an error that says
-	// what to do where no gate takes any.
+	// Registry returns the runtime keys, or an error with advice if no gate takes
+	// any.
 	Registry() (*registry.Registry, error)
 
 	// Configured returns the keys of the configuration and of keys files, each id
 	// once.
 	Configured() iter.Seq[*keys.Key]
 
-	// ConfiguredTeam reports whether the configuration has a team of the id.
+	// ConfiguredTeam reports whether the configuration has a team with the id.
 	ConfiguredTeam(id string) bool
 
-	// ServeUsage answers a query of usage, or returns why it can't.
+	// ServeUsage answers a query of usage, or returns a problem.
 	ServeUsage(w http.ResponseWriter, r *http.Request) *Problem
 
-	// State returns what can be asked of the gate's state, or why nothing can.
+	// State returns the state of the gate, or a problem if it cannot be read.
 	State() (State, *Problem)
 }
 
 // API answers everything under [Base].
 type API struct {
-	// Gate finds what runs now; an error where nothing does.
+	// Gate returns the running gate, or an error if none runs.
 	Gate func() (Gate, error)
 
-	// Actor names who asks, for the audit log.
+	// Actor returns the name of the client for the audit log.
 	Actor func(r *http.Request) string
 
 	Logger *zap.Logger
@@ -79,7 +79,7 @@ func New(gate func() (Gate, error), actor func(*http.Request) string, logger *za
 	return a
 }
 
-// route is one operation. The OpenAPI description has each of them.
+// route is one operation. The OpenAPI description lists each of them.
 type route struct {
 	Method, Path string
 	serve        func(*call) *Problem
@@ -115,10 +115,10 @@ type call struct {
 	r    *http.Request
 }
 
-// ServeHTTP answers every request: what it does not know is refused.
+// ServeHTTP answers every request; it refuses unknown paths.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler, pattern := a.mux.Handler(r)
-	if pattern == "" { // the mux's own answers are no problem details
+	if pattern == "" { // the mux's own answers are not problem details
 		status := &statusOnly{header: w.Header()}
 		handler.ServeHTTP(status, r)
 		w.Header().Del("Content-Length")
@@ -135,7 +135,7 @@ func (a *API) unknown(status int, r *http.Request) *Problem {
 	return problemf(http.StatusNotFound, "the API has no such path: %sopenapi.json lists what there is", Base)
 }
 
-// statusOnly takes the status of an answer whose body nobody wants.
+// statusOnly is a ResponseWriter that keeps only the status of an answer.
 type statusOnly struct {
 	header http.Header
 	code   int
@@ -157,7 +157,7 @@ func (a *API) run(route route, w http.ResponseWriter, r *http.Request) *Problem 
 	return route.serve(&call{a, gate, w, r})
 }
 
-// registry returns the keys that are made at runtime.
+// registry returns the runtime keys.
 func (c *call) registry() (*registry.Registry, *Problem) {
 	reg, err := c.gate.Registry()
 	if err != nil {
@@ -176,7 +176,7 @@ func (c *call) answer(status int, value any) *Problem {
 	return nil
 }
 
-// body reads the request's body, which is JSON. An empty one is an empty object.
+// body reads the JSON body of the request. An empty one is an empty object.
 func (c *call) body() ([]byte, *Problem) {
 	if kind := c.r.Header.Get("Content-Type"); kind != "" {
 		media, _, err := mime.ParseMediaType(kind)
@@ -197,7 +197,7 @@ func (c *call) body() ([]byte, *Problem) {
 	return text, nil
 }
 
-// decode reads the request's body into a value, strictly.
+// decode parses the body of the request into a value, strictly.
 func decode[T any](c *call) (value T, problem *Problem) {
 	text, problem := c.body()
 	if problem != nil {
@@ -210,7 +210,7 @@ func decode[T any](c *call) (value T, problem *Problem) {
 	return value, nil
 }
 
-// problem maps an error of the registry.
+// problem returns the problem for an error of the registry.
 func (c *call) problem(err error) *Problem {
 	var bad *registry.InvalidError
 	switch {
@@ -230,7 +230,7 @@ func (c *call) problem(err error) *Problem {
 	return problemf(http.StatusInternalServerError, "it failed: the gate's log says why")
 }
 
-// Problem is an error as RFC 9457 has it.
+// Problem is an error in the format of RFC 9457.
 type Problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -238,7 +238,8 @@ type Problem struct {
 	Detail string `json:"detail"`
 }
 
-// NewProblem makes a problem of a status and what to do about it.
+// NewProblem returns a problem with a status and a detail, which is advice for
+// the client.
 func NewProblem(status int, detail string) *Problem {
 	return &Problem{"about:blank", http.StatusText(status), status, detail}
 }

@@ -14,25 +14,25 @@ import (
 	"github.com/amanycodes/pine-gate/internal/pattern"
 )
 
-// Key is a key as the API shows it: one of the registry, or of the configuration,
-// which can only be changed there.
+// Key is a key in the API: a runtime key, or one of the configuration, which
+// can only be changed there.
 type Key struct {
 	registry.Key
 	Source string `json:"source"` // store or config
 }
 
-// KeyPage is a part of the list of keys.
+// KeyPage is one page of the list of keys.
 type KeyPage struct {
 	Data []Key `json:"data"`
-	// What to give as `after` for the next part; null: this was the last one.
+	// The value of `after` for the next page; null on the last page.
 	Next *string `json:"next"`
 }
 
-// CreatedKey is a key with its secret, which is shown this once.
+// CreatedKey is a key with its secret, which is shown only once.
 type CreatedKey struct {
 	ID  string `json:"id"`
 	Key string `json:"key"`
-	// What is said of it.
+	// The key without its secret.
 	Details Key `json:"details"`
 }
 
@@ -76,7 +76,7 @@ func (c *call) listKeys() *Problem {
 	return c.answer(http.StatusOK, page)
 }
 
-// configured shows a key of the configuration.
+// configured returns the API's form of a key of the configuration.
 func configured(key *keys.Key) Key {
 	shown := Key{Source: sourceConfig}
 	shown.ID, shown.Team, shown.Disabled = key.ID, key.Team, key.Disabled
@@ -105,7 +105,7 @@ func patternTexts(list pattern.List) []string {
 	return texts
 }
 
-// find returns the key that a path names.
+// find returns the key with the id.
 func (c *call) find(id string) (Key, *Problem) {
 	if reg, err := c.gate.Registry(); err == nil {
 		if key := reg.Snapshot().Key(id); key != nil {
@@ -137,7 +137,7 @@ func (c *call) showKey() *Problem {
 
 // NewKey is the body of POST keys.
 type NewKey struct {
-	// Names the key for good.
+	// The id of the key, which cannot be changed.
 	ID string `json:"id"`
 	// The environment, which is in the prefix of the secret: live or test. Default: live.
 	Env string `json:"env,omitempty"`
@@ -171,7 +171,8 @@ func env(asked string) string {
 	return asked
 }
 
-// editable returns the registry for a change of the key that the path names.
+// editable returns the registry and the id in the path, for a change of that
+// key. A key of the configuration is a problem.
 func (c *call) editable() (*registry.Registry, string, *Problem) {
 	id := c.r.PathValue("id")
 	reg, problem := c.registry()
@@ -182,7 +183,7 @@ func (c *call) editable() (*registry.Registry, string, *Problem) {
 }
 
 // updateKey answers PATCH keys/{id}, a JSON merge patch. `If-Match: "<version>"`
-// binds it to a version.
+// makes it conditional on a version.
 func (c *call) updateKey() *Problem {
 	reg, id, problem := c.editable()
 	if problem != nil {
@@ -203,7 +204,7 @@ func (c *call) updateKey() *Problem {
 	return c.answer(http.StatusOK, Key{*key, sourceStore})
 }
 
-// ifMatch returns the version that the request is bound to, 0 for none.
+// ifMatch returns the version in If-Match, 0 if there is none.
 func (c *call) ifMatch() (int64, *Problem) {
 	text := c.r.Header.Get("If-Match")
 	if text == "" || text == "*" {
@@ -230,9 +231,9 @@ func (c *call) deleteKey() *Problem {
 
 // Rotation is the body of POST keys/{id}/rotate.
 type Rotation struct {
-	// As of a new key.
+	// As in NewKey.
 	Env string `json:"env,omitempty"`
-	// How long the old secrets work on, as in "24h". Default: 0, not at all.
+	// How long the old secrets stay valid, as in "24h". Default: 0, not at all.
 	Grace string `json:"grace,omitempty"`
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Limit is a limit and what is left of it. Amounts of money are in USD.
+// Limit is a limit and its state. Amounts of money are in USD.
 type Limit struct {
 	Scope  string  `json:"scope"` // key, team, model or backend
 	ID     string  `json:"id"`    // the model's pattern
@@ -22,38 +22,41 @@ type Limit struct {
 	Window *string `json:"window"` // null for concurrent
 
 	Limit json.Number `json:"limit"`
-	// What may come at once, of rates; else null.
+	// The capacity of a rate; null for others.
 	Burst *json.Number `json:"burst"`
 
-	// What was used in the window, of quotas, and of concurrent how many are in
-	// flight; null for rates, and where only this gate's own share is known.
+	// What a quota has used in its window, or how many requests of a concurrent
+	// limit are in flight; null for rates, and if only this gate's own share is
+	// known.
 	Used *json.Number `json:"used"`
-	// What requests in flight hold of a quota beside that; else null.
+	// What requests in flight reserve of a quota in addition to Used; null for
+	// others.
 	Reserved  *json.Number `json:"reserved"`
 	Remaining json.Number  `json:"remaining"`
 
-	// When a rate is whole again, or a quota begins anew; null for concurrent.
+	// When a rate is at full capacity again, or the next window of a quota
+	// begins; null for concurrent.
 	ResetAt *int64 `json:"reset_at"`
 }
 
-// LimitPage is a part of the list of limits.
+// LimitPage is one page of the list of limits.
 type LimitPage struct {
 	Data []Limit `json:"data"`
-	// What to give as `after` for the next part; null: this was the last one.
+	// The value of `after` for the next page; null on the last page.
 	Next *string `json:"next"`
-	// The store that gates share is away: these are the figures of one gate alone.
+	// The shared store is unavailable: these are the figures of one gate alone.
 	Stale bool `json:"stale"`
 }
 
 // scopes are the kinds of limits, in the order in which they are listed.
 var scopes = []limiter.ScopeKind{limiter.ScopeKey, limiter.ScopeTeam, limiter.ScopeModel, limiter.ScopeBackend}
 
-// peekGroup bounds how many limits are looked at in one call: a store that gates
-// share answers nobody else meanwhile.
+// peekGroup bounds how many limits are read in one call: a shared store answers
+// no other call meanwhile.
 const peekGroup = 100
 
 // listLimits answers GET limits?scope=&id=&after=&limit=: by scope, then by id,
-// unit and window. Only what is on the page is looked at.
+// unit and window. It reads only the limits on the page.
 func (c *call) listLimits() *Problem {
 	state, problem := c.gate.State()
 	if problem != nil {
@@ -119,11 +122,11 @@ func newLimit(s limiter.State, own bool, now time.Time) Limit {
 	return l
 }
 
-// limitQuery is which limits are asked for.
+// limitQuery selects the limits to list.
 type limitQuery struct {
 	scopes []limiter.ScopeKind
 	id     string    // "": all
-	after  *position // nil: from the first on
+	after  *position // nil: from the first
 }
 
 func (c *call) limitQuery() (q limitQuery, _ *Problem) {
@@ -146,7 +149,7 @@ func (c *call) limitQuery() (q limitQuery, _ *Problem) {
 	return q, nil
 }
 
-// rules returns the limits that are asked for, n at most.
+// rules returns at most n of the limits that the query selects.
 func (q *limitQuery) rules(state State, n int) (rules []*limiter.Rule) {
 	for _, kind := range q.scopes {
 		if q.after != nil && kind < q.after.kind {
@@ -156,7 +159,7 @@ func (q *limitQuery) rules(state State, n int) (rules []*limiter.Rule) {
 		if q.after != nil && kind == q.after.kind {
 			from = max(from, q.after.id)
 		}
-		var sameID []*limiter.Rule // of which the order is not known yet
+		var sameID []*limiter.Rule // not sorted yet
 		take := func() {
 			slices.SortFunc(sameID, func(a, b *limiter.Rule) int { return positionOf(a).compare(positionOf(b)) })
 			for _, rule := range sameID {
@@ -184,8 +187,9 @@ func (q *limitQuery) rules(state State, n int) (rules []*limiter.Rule) {
 	return rules
 }
 
-// position is where a limit stands in the list. Its text is the cursor of a page;
-// the id comes last, since a model's pattern may hold anything.
+// position is the position of a limit in the list. Its text is the cursor of a
+// page; the id comes last, since the pattern of a model may contain any
+// character.
 type position struct {
 	kind   limiter.ScopeKind
 	id     string

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// The description of the API, which a test holds against the routes.
+// openAPI is the description of the API. A test compares it with the routes.
 //
 //go:embed openapi.json
 var openAPI []byte

@@ -11,46 +11,45 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// State is what a gate that runs can be asked of its state. All of it is read on
-// demand.
+// State is the state of a running gate. All of it is read on demand.
 type State interface {
-	// Rules yields the limits of a scope: those of one id together, the ids in their
-	// order, from one on. Nothing of them is looked at.
+	// Rules yields the limits of a scope, in the order of their ids and beginning
+	// at from; those of one id are adjacent. It does not read their states.
 	Rules(kind limiter.ScopeKind, from string) iter.Seq[*limiter.Rule]
 
-	// Peek returns the states of rules, in their order. own is true
-	// if the shared store is unavailable, and the states are those of this gate.
+	// Peek returns the states of rules, in their order. own is true if the shared
+	// store is unavailable, and the states are those of this gate.
 	Peek(ctx context.Context, rules []*limiter.Rule) (states []limiter.State, own bool, err error)
 
 	// Backends returns the backends in the order of the configuration.
 	Backends(now time.Time) []Backend
 
-	// Requests returns what is in flight, the oldest first, at most n.
+	// Requests returns the requests in flight, the oldest first, at most n.
 	Requests(n int, now time.Time) RequestList
 
-	// Rejections returns what was refused since the process began.
+	// Rejections returns the counts of refused requests since the process began.
 	Rejections() RejectionList
 
-	// Status returns what there is, and how it is.
+	// Status returns the status of the gate and its store.
 	Status(ctx context.Context) Status
 }
 
-// Backend is a backend and how it does, as this gate knows it.
+// Backend is a backend and its state as this gate sees it.
 type Backend struct {
 	Name      string   `json:"name"`
 	API       string   `json:"api"`
 	Upstreams []string `json:"upstreams"` // as configured; placeholders are not resolved
 	Models    []string `json:"models"`    // patterns
 
-	// Whether the last attempt reached it; null: there was none yet.
+	// Whether the last attempt reached it; null before the first attempt.
 	Up *bool `json:"up"`
 
 	Inflight    int64  `json:"inflight"`
 	Waiting     int    `json:"waiting"`
 	MaxInflight *int64 `json:"max_inflight"` // null: no bound
-	Queue       *int   `json:"queue"`        // null: nobody waits
+	Queue       *int   `json:"queue"`        // null: no queue
 
-	// A moving mean; null: there was no answer yet.
+	// A moving mean; null before the first answer.
 	FirstTokenSeconds *float64 `json:"first_token_seconds"`
 
 	// Since the process began.
@@ -60,14 +59,14 @@ type Backend struct {
 	Cooldowns   []Cooldown  `json:"cooldowns"`
 	Credentials Credentials `json:"credentials"`
 
-	// The models that it said it has; null: it was not asked, or has not answered.
+	// The models that it listed; null if it was not polled, or has not answered.
 	Discovered   []string `json:"discovered"`
 	DiscoveredAt *int64   `json:"discovered_at"`
 }
 
-// Cooldown is until when a backend is left alone, or a model of it.
+// Cooldown is the cooldown of a backend, or of one of its models.
 type Cooldown struct {
-	Model  *string `json:"model"` // the backend's name of it; null: the whole backend
+	Model  *string `json:"model"` // the backend's name of the model; null: the whole backend
 	Until  int64   `json:"until"`
 	Reason string  `json:"reason"` // rate_limited or failed
 }
@@ -78,7 +77,8 @@ const (
 	Failed      = "failed"
 )
 
-// Credentials are how many a backend has, and how many of them rest.
+// Credentials is the number of credentials of a backend, and how many of them
+// are cooling down.
 type Credentials struct {
 	Total   int `json:"total"`
 	Resting int `json:"resting"`
@@ -89,7 +89,8 @@ type BackendList struct {
 	Data []Backend `json:"data"`
 }
 
-// Request is a request in flight. Nothing of what was said is in it.
+// Request is a request in flight. It contains nothing of the prompt or the
+// answer.
 type Request struct {
 	ID       string  `json:"id"`
 	Key      string  `json:"key"`
@@ -102,17 +103,17 @@ type Request struct {
 
 	StartedAt    int64   `json:"started_at"`
 	Seconds      float64 `json:"seconds"`
-	InputTokens  int64   `json:"input_tokens"` // so far; estimated where nothing was reported
+	InputTokens  int64   `json:"input_tokens"` // so far; estimated if nothing was reported
 	OutputTokens int64   `json:"output_tokens"`
 }
 
 // RequestList is the answer to GET requests.
 type RequestList struct {
 	Data  []Request `json:"data"`
-	Total int       `json:"total"` // also of those that are not in the list
+	Total int       `json:"total"` // including those that are not in the list
 }
 
-// Rejection is how many requests were refused for a reason.
+// Rejection is the number of requests refused for a reason.
 type Rejection struct {
 	Reason string `json:"reason"`
 	Scope  string `json:"scope"`
@@ -131,28 +132,29 @@ type Status struct {
 	StartedAt int64  `json:"started_at"`
 	Store     Store  `json:"store"`
 
-	// How many gates share the limits, as they were counted last.
+	// The number of gates that share the limits, as last counted.
 	Gates    int `json:"gates"`
 	Inflight int `json:"inflight"`
 	Keys     int `json:"keys"`
-	Teams    int `json:"teams"` // that are declared
+	Teams    int `json:"teams"` // those that are declared
 
-	RuntimeKeys bool `json:"runtime_keys"` // whether keys can be made
+	RuntimeKeys bool `json:"runtime_keys"` // whether runtime keys can be created
 	HideModels  bool `json:"hide_models"`
 
-	// A request came with X-Forwarded-For from who is none of trusted_proxies.
+	// A request had X-Forwarded-For, and its sender is not among trusted_proxies.
 	UntrustedProxy bool `json:"untrusted_proxy"`
 }
 
-// Store is where limits and usage are.
+// Store is the state of the store of limits and usage.
 type Store struct {
 	Type string `json:"type"` // file, memory or redis
 	Up   bool   `json:"up"`
-	// What limits do while it is away: local, deny or allow; null: it is there.
+	// How limits behave while it is unavailable: local, deny or allow; null if it
+	// is available.
 	Mode *string `json:"mode"`
 
-	// Of a Redis: its maxmemory-policy, and whether it keeps an append-only file.
-	// Null for others, and where it does not say.
+	// The maxmemory-policy of Redis, and whether it keeps an append-only file.
+	// Null for other stores, and if Redis does not return them.
 	Eviction   *string `json:"eviction"`
 	AppendOnly *bool   `json:"append_only"`
 }
@@ -193,7 +195,7 @@ func (c *call) showStatus() *Problem {
 	return c.answer(http.StatusOK, state.Status(c.r.Context()))
 }
 
-// pageLength reads the parameter limit: how many to list.
+// pageLength returns the length of a page, by the parameter limit.
 func (c *call) pageLength() (int, *Problem) {
 	text := c.r.URL.Query().Get("limit")
 	if text == "" {
@@ -206,7 +208,7 @@ func (c *call) pageLength() (int, *Problem) {
 	return n, nil
 }
 
-// amount writes a count, and money in USD, as a JSON number.
+// amount returns a count, or money in USD, as a JSON number.
 func amount(unit limiter.Unit, n int64) json.Number {
 	if unit == limiter.USD {
 		return json.Number(limiter.FormatUSD(n))

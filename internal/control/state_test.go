@@ -16,7 +16,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/memory"
 )
 
-// state is a State of limits in memory, which counts what is looked at.
+// state is a State with limits in memory, which counts the limits that are
+// read.
 type state struct {
 	byKind [4][]*limiter.Rule // in the order of ids
 	memory *memory.Store
@@ -219,7 +220,7 @@ func TestStateIsToldAndRefusalsAreProblems(t *testing.T) {
 	}
 }
 
-// What is said of an answer and what it is are one.
+// The OpenAPI description has exactly the fields of the answers.
 func TestTheDescriptionHasEachFieldAndNoOther(t *testing.T) {
 	var doc struct {
 		Components struct {

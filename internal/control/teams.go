@@ -6,7 +6,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 )
 
-// TeamList is the answer to GET teams: those that were made at runtime.
+// TeamList is the answer to GET teams: those created at runtime.
 type TeamList struct {
 	Data []*registry.Team `json:"data"`
 }

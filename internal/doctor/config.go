@@ -26,7 +26,8 @@ func checkGate(p *Instance) []Finding {
 	return []Finding{serious("write a `pinegate` block into a site, or load the configuration that has one", "the configuration has no gate")}
 }
 
-// checkAdminEndpoint looks at Caddy's own admin endpoint, which asks for no key.
+// checkAdminEndpoint checks who can reach Caddy's own admin endpoint, which
+// requires no key.
 func checkAdminEndpoint(p *Instance) []Finding {
 	admin := p.config.Admin
 	if admin == nil || admin.Disabled || admin.Listen == "" || !reachable(admin.Listen) {
@@ -36,7 +37,7 @@ func checkAdminEndpoint(p *Instance) []Finding {
 		"Caddy's admin endpoint listens on %s: whoever reaches it makes keys and changes the configuration, without a password", admin.Listen)}
 }
 
-// checkAdminSite looks at where pinegate_admin is served.
+// checkAdminSite checks where pinegate_admin is served.
 func checkAdminSite(p *Instance) (found []Finding) {
 	for _, site := range p.admins {
 		listeners, tls := p.open(site.server)
@@ -53,7 +54,7 @@ func checkAdminSite(p *Instance) (found []Finding) {
 	return found
 }
 
-// checkTrusted looks for proxies that are trusted wherever they are.
+// checkTrusted returns findings for proxies that are trusted at any address.
 func checkTrusted(p *Instance) (found []Finding) {
 	for _, name := range p.gateServers() {
 		var source struct {
@@ -74,11 +75,11 @@ func checkTrusted(p *Instance) (found []Finding) {
 	return found
 }
 
-// credentialFields are where a caller's key stands in a line of the access log that
-// Caddy does not hide by itself.
+// credentialFields are the fields of an access log that may contain a caller's key
+// and that Caddy does not hide by itself.
 var credentialFields = []string{"request>headers>X-Api-Key", "request>headers>Api-Key", "request>headers>X-Goog-Api-Key", "request>uri"}
 
-// checkLogs looks for access logs that callers' keys get into.
+// checkLogs returns findings for access logs that contain callers' keys.
 func checkLogs(p *Instance) (found []Finding) {
 	reported := make(map[string]bool)
 	for _, name := range p.gateServers() {
@@ -109,7 +110,7 @@ func checkLogs(p *Instance) (found []Finding) {
 	return found
 }
 
-// logsOf returns the names of the logs that a logger of this name writes to.
+// logsOf returns the names of the logs that the logger writes to.
 func (p *Instance) logsOf(logger string) (names []string) {
 	within := func(list []string) bool {
 		return slices.ContainsFunc(list, func(prefix string) bool { return logger == prefix || strings.HasPrefix(logger, prefix+".") })
@@ -125,7 +126,7 @@ func (p *Instance) logsOf(logger string) (names []string) {
 		var writer struct {
 			Output string `json:"output"`
 		}
-		_ = json.Unmarshal(log.WriterRaw, &writer) // none: standard error
+		_ = json.Unmarshal(log.WriterRaw, &writer) // empty: standard error
 		if writer.Output != "discard" && (len(log.Include) == 0 || within(log.Include)) && !within(log.Exclude) {
 			names = append(names, name)
 		}
@@ -133,7 +134,7 @@ func (p *Instance) logsOf(logger string) (names []string) {
 	return names
 }
 
-// missingFilters returns the fields with credentials that a log does not filter.
+// missingFilters returns the fields with credentials that the log does not filter.
 func missingFilters(logging *caddy.Logging, name string) (missing []string) {
 	type encoder struct {
 		Format string                     `json:"format"`
@@ -175,7 +176,7 @@ func checkDebug(p *Instance) []Finding {
 	return []Finding{warning("take `debug` out of the global options", "the log is at level DEBUG, which is slow and verbose")}
 }
 
-// checkEnd checks how a stop or a reload treats requests in flight.
+// checkEnd checks how a shutdown or a reload treats requests in flight.
 func checkEnd(p *Instance) (found []Finding) {
 	if p.http.GracePeriod <= 0 {
 		found = append(found, warning("`grace_period 30s` among the global options", "there is no grace_period: a stop waits for the last stream, however long it takes"))
@@ -186,7 +187,8 @@ func checkEnd(p *Instance) (found []Finding) {
 	return found
 }
 
-// checkTimeouts looks at what bounds slow callers, and at what cuts streams.
+// checkTimeouts checks the timeouts that bound slow callers, and those that cut off
+// streams.
 func checkTimeouts(p *Instance) (found []Finding) {
 	for _, name := range p.gateServers() {
 		s := p.servers[name]
@@ -227,7 +229,8 @@ func checkThrottle(p *Instance) (found []Finding) {
 	return found
 }
 
-// checkPrices looks for models without a price where a budget limits money.
+// checkPrices returns a finding for models without a price if there is a budget in
+// USD.
 func checkPrices(p *Instance) []Finding {
 	if !p.limitsMoney() {
 		return nil
@@ -301,14 +304,14 @@ func (p *Instance) prices() (*pricing.List, error) {
 }
 
 // namesOf returns the models of a backend, configured and discovered. Without price
-// files it includes patterns, for the models that they match.
+// files it includes patterns, as placeholders for the models that they match.
 func (p *Instance) namesOf(b *config.Backend) (names []string) {
 	serves, err := config.ModelPatterns(b.Models)
 	if err != nil {
 		return nil
 	}
 	for _, m := range serves {
-		// A price file may have any of the names that a pattern matches.
+		// A price file may contain any of the names that a pattern matches.
 		if m.Literal() || len(p.app.Prices) == 0 && apiOf(b) != "echo" {
 			names = append(names, m.String())
 		}
@@ -336,11 +339,11 @@ func apiOf(b *config.Backend) string {
 			API string `json:"api"`
 		} `json:"transport"`
 	}
-	_ = json.Unmarshal(b.ProxyRaw, &proxy) // what is no JSON was not loaded
+	_ = json.Unmarshal(b.ProxyRaw, &proxy) // invalid JSON would not have been loaded
 	return proxy.Transport.API
 }
 
-// priced reports whether a model has a price at a backend.
+// priced reports whether a model has a price at backend b.
 func priced(gate *config.Gate, list *pricing.List, b *config.Backend, model string) bool {
 	for _, block := range gate.Models {
 		if m, err := pattern.Parse(block.Pattern); err == nil && block.Price != nil && m.Match(model) {

@@ -1,5 +1,4 @@
-// Package doctor checks a gate: its configuration, and the state of the gate if it
-// runs.
+// Package doctor checks a gate: its configuration, and its state if it is running.
 package doctor
 
 import (
@@ -19,9 +18,10 @@ import (
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
-// Finding is something that should be changed.
+// Finding is a problem that should be fixed.
 type Finding struct {
-	// Serious is set if somebody gets in, something is lost or has stopped working.
+	// Serious is set if the finding allows unauthorized access, loses data, or has
+	// broken something.
 	Serious bool   `json:"serious"`
 	What    string `json:"what"`
 	Do      string `json:"do"`
@@ -35,7 +35,7 @@ func warning(do, what string, args ...any) Finding {
 	return Finding{false, fmt.Sprintf(what, args...), do}
 }
 
-// Instance is a configuration and, if it runs, the state of its gate.
+// Instance is a configuration and, if it is running, the state of its gate.
 type Instance struct {
 	now    time.Time
 	config caddy.Config
@@ -46,11 +46,11 @@ type Instance struct {
 	gates   []gateSite
 	admins  []adminSite
 
-	// The state of the running gate; status is nil if none runs.
+	// The state of the running gate; status is nil if none is running.
 	status   *control.Status
 	backends []control.Backend
 	keys     []control.Key
-	moreKeys bool // than were fetched
+	moreKeys bool // there are more keys than were fetched
 	teams    control.TeamList
 }
 
@@ -61,16 +61,16 @@ type httpConfig struct {
 	Servers       map[string]json.RawMessage `json:"servers"`
 }
 
-// gateSite is a pinegate block and the server that has it.
+// gateSite is a pinegate block and its server.
 type gateSite struct {
 	server string
 	*config.Gate
 }
 
-// adminSite is a pinegate_admin block and the server that has it.
+// adminSite is a pinegate_admin block and its server.
 type adminSite struct{ server string }
 
-// newPatient returns the instance of a configuration in Caddy's JSON.
+// New returns the instance of a configuration in Caddy's JSON.
 func New(text []byte, now time.Time) (*Instance, error) {
 	p := &Instance{now: now, app: new(config.App), servers: make(map[string]*caddyhttp.Server)}
 	if err := json.Unmarshal(text, &p.config); err != nil {
@@ -154,7 +154,7 @@ func (p *Instance) Check() []Finding {
 	return all
 }
 
-// checks lists all checks. A check without the data that it needs finds nothing.
+// checks lists all checks. A check whose data is missing returns no findings.
 var checks = []func(*Instance) []Finding{
 	checkGate, checkStore, checkRedis, checkBackends, checkKeysEnd, checkKeysLimited, checkProxy,
 	checkAdminEndpoint, checkAdminSite, checkTrusted, checkLogs, checkDebug, checkEnd, checkTimeouts,
@@ -171,8 +171,8 @@ func reachable(listen string) bool {
 	return err != nil || !ip.IsLoopback()
 }
 
-// open returns the listeners of a server that other machines can reach, and reports
-// whether they speak TLS, as far as the configuration says.
+// open returns the listeners of a server that other machines can reach, and
+// reports whether they use TLS, as far as the configuration shows.
 func (p *Instance) open(server string) (listeners []string, tls bool) {
 	s := p.servers[server]
 	tls = len(s.TLSConnPolicies) > 0

@@ -75,8 +75,8 @@ http://localhost:9090 {
 }
 `
 
-// ownLog is soundFile with the log's filter in the site, of this address, and not
-// among the global options.
+// ownLog is soundFile with the log's filter in the site at this address, instead
+// of in the global options.
 func ownLog(address string) string {
 	begin, end := strings.Index(soundFile, "\tlog {"), strings.Index(soundFile, "\tservers")
 	file := soundFile[:begin] + soundFile[end:]
@@ -84,10 +84,10 @@ func ownLog(address string) string {
 	return strings.Replace(file, "http://localhost:8080", address, 1)
 }
 
-// someDay is the time of the checks in these tests.
+// someDay is the current time in these tests.
 var someDay = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
 
-// testHandler stands for the handlers of the root package, which these tests can't
+// testHandler replaces the handlers of the root package, which these tests can't
 // import.
 type testHandler struct {
 	name   caddy.ModuleID
@@ -135,7 +135,7 @@ func adapted(t *testing.T, text string) *Instance {
 	return p
 }
 
-// running sets the state of a sound gate.
+// running sets the state of a gate without findings.
 func running(p *Instance) {
 	up := true
 	p.status = &control.Status{Store: control.Store{Type: "file", Up: true}}
@@ -150,7 +150,7 @@ func TestTheDoctorFindsWhatIsWrongWithAConfiguration(t *testing.T) {
 	for name, c := range map[string]struct {
 		old, new string
 		serious  bool
-		want     string // in what is found; empty: nothing is
+		want     string // part of a finding; empty: no finding
 	}{
 		"admin everywhere":         {"admin localhost:2019", "admin :2019", true, "admin endpoint listens on :2019"},
 		"admin by its address":     {"admin localhost:2019", "admin 10.0.0.7:2019", true, "10.0.0.7:2019"},
@@ -169,7 +169,7 @@ func TestTheDoctorFindsWhatIsWrongWithAConfiguration(t *testing.T) {
 		"URLs in the log":          {"request>uri query {\n\t\t\t\tdelete key\n\t\t\t}", "", true, "hides no request>uri"},
 		"no headers in the log":    {"request>headers>Api-Key delete\n\t\t\trequest>headers>X-Goog-Api-Key delete", "request>headers delete", false, ""},
 		"a format of the site":     {"\tlog\n", "\tlog {\noutput stdout\nformat json\n}\n", true, `the log "log0" takes`},
-		"a filter for one host":    {ownLog("http://localhost:8080"), "", true, `the log "default" takes`}, // it has what comes for other hosts
+		"a filter for one host":    {ownLog("http://localhost:8080"), "", true, `the log "default" takes`}, // the default log receives what is for other hosts
 		"a filter for all hosts":   {ownLog("http://:8080"), "", false, ""},
 		"a log that is dropped":    {"\tlog\n", "\tlog {\noutput discard\n}\n", false, ""},
 		"no access log":            {"\tlog\n\tpinegate", "\tpinegate", false, ""},
@@ -187,7 +187,7 @@ func TestTheDoctorFindsWhatIsWrongWithAConfiguration(t *testing.T) {
 	} {
 		file := strings.Replace(soundFile, c.old, c.new, 1)
 		switch {
-		case strings.HasPrefix(c.old, "{"): // a whole one
+		case strings.HasPrefix(c.old, "{"): // a complete file
 			file = c.old
 		case !strings.Contains(soundFile, c.old):
 			t.Fatalf("%s: no %q", name, c.old)

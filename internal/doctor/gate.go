@@ -9,14 +9,15 @@ import (
 	"github.com/amanycodes/pine-gate/internal/control"
 )
 
-// maxKeys is how many keys are checked at most.
+// maxKeys is the most keys that are checked.
 const maxKeys = 10_000
 
-// A Caller sends a request to the control plane's API, with a body in JSON unless that
-// is nil, and decodes the answer.
+// Caller sends a request to the control plane's API, with a body in JSON unless
+// that is nil, and decodes the answer.
 type Caller func(method, path string, body, answer any) error
 
-// Running reports whether [Instance.Fetch] was called: whether a gate runs.
+// Running reports whether a gate is running, which is when [Instance.Fetch] was
+// called.
 func (p *Instance) Running() bool { return p.status != nil }
 
 // Configured reports whether the configuration has a gate or its control plane.
@@ -68,7 +69,7 @@ func checkStore(p *Instance) []Finding {
 		"the store is unavailable or full: requests are refused")}
 }
 
-// checkRedis looks for settings of Redis that lose data.
+// checkRedis returns findings for settings of Redis that lose data.
 func checkRedis(p *Instance) (found []Finding) {
 	if p.status == nil || p.status.Store.Type != "redis" {
 		return nil
@@ -84,8 +85,8 @@ func checkRedis(p *Instance) (found []Finding) {
 	return found
 }
 
-// checkBackends looks for backends that are down, cool down, or lack a working
-// credential.
+// checkBackends returns findings for backends that are down, cooling down, or
+// without a working credential.
 func checkBackends(p *Instance) (found []Finding) {
 	down := 0
 	for _, b := range p.backends {
@@ -116,10 +117,10 @@ func checkBackends(p *Instance) (found []Finding) {
 	return found
 }
 
-// expiresSoon is the time before the end of a key at which it is reported.
+// expiresSoon is how long before its expiry a key is reported.
 const expiresSoon = 7 * 24 * time.Hour
 
-// checkKeysEnd looks for keys that end soon, or did.
+// checkKeysEnd returns findings for keys that have expired or expire soon.
 func checkKeysEnd(p *Instance) (found []Finding) {
 	var soon, over []string
 	for _, k := range p.keys {
@@ -145,10 +146,10 @@ func checkKeysEnd(p *Instance) (found []Finding) {
 	return found
 }
 
-// working reports whether a key is one that callers use.
+// working reports whether a key is neither disabled nor revoked.
 func working(k *control.Key) bool { return !k.Disabled && k.Revoked == nil }
 
-// endOf returns when a key ends, and false if it does not.
+// endOf returns when a key expires, and false if it never does.
 func endOf(k *control.Key) (time.Time, bool) {
 	if end, err := time.Parse(time.RFC3339, k.Expires); err == nil {
 		return end, true
@@ -157,12 +158,12 @@ func endOf(k *control.Key) (time.Time, bool) {
 	return day.AddDate(0, 0, 1), err == nil // it works on that day
 }
 
-// checkKeysLimited looks for keys that nothing limits.
+// checkKeysLimited returns findings for keys without limits.
 func checkKeysLimited(p *Instance) (found []Finding) {
 	limited := make(map[string]bool)
 	for _, g := range p.gates {
 		if len(g.Limits) > 0 {
-			return nil // each key has those
+			return nil // these limits apply to each key
 		}
 		for _, t := range g.Teams {
 			limited[t.ID] = len(t.Limits) > 0
@@ -187,7 +188,8 @@ func checkKeysLimited(p *Instance) (found []Finding) {
 	return found
 }
 
-// allKeys returns the keys of the running gate, else those of the configuration.
+// allKeys returns the keys of the running gate, or else those of the
+// configuration.
 func (p *Instance) allKeys() []control.Key {
 	if p.status != nil {
 		return p.keys

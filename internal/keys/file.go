@@ -18,9 +18,9 @@ import (
 // sourceSet is the content of one source.
 type sourceSet struct {
 	keys       []*Key
-	entries    []entry     // of secrets that are hashes, or clear
+	entries    []entry     // of secrets that are hashes or clear text
 	references []reference // of secrets that are placeholders
-	clear      bool        // there is a clear secret
+	clear      bool        // at least one secret is clear text
 	teams      []*Team     // of the runtime only
 }
 
@@ -71,7 +71,7 @@ func (set *sourceSet) join(part *sourceSet) {
 }
 
 // parseFile parses a keys file. The error names the line, the field and the key.
-// It quotes nothing that could be a secret.
+// It never quotes text that may be a secret.
 func parseFile(content []byte) (*sourceSet, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(content))
 	set := new(sourceSet)
@@ -123,8 +123,8 @@ func parseObject(d *jsontext.Decoder, content []byte, set *sourceSet) error {
 	return nil
 }
 
-// parseArray parses […]. It finds the keys first, and then decodes them on all
-// processors: a start waits for that, and a file may have a million.
+// parseArray parses […]. It locates the keys first, and then decodes them on all
+// processors: NewStore waits for it, and a file may hold a million keys.
 func parseArray(d *jsontext.Decoder, content []byte, set *sourceSet) error {
 	if kind := d.PeekKind(); kind != '[' && kind != 0 {
 		return fmt.Errorf("line %d: expected an array of keys", line(content, d.InputOffset()))
@@ -152,17 +152,17 @@ func parseArray(d *jsontext.Decoder, content []byte, set *sourceSet) error {
 	}
 }
 
-// keyList is the keys of a file, each an object of valid JSON.
+// keyList holds the keys of a file, each an object of valid JSON.
 type keyList struct {
 	content []byte
-	at      jsontext.Pointer // the array
+	at      jsontext.Pointer // path of the array
 	keys    []span
 }
 
-// span is the position of a key.
+// span is the byte range of a key in the content.
 type span struct{ from, to int64 }
 
-// decode adds the keys to a set, or returns the error of the first that is wrong.
+// decode adds the keys to set, or returns the error of the first invalid one.
 func (l *keyList) decode(set *sourceSet) error {
 	parts := make([]sourceSet, min(runtime.GOMAXPROCS(0), len(l.keys)))
 	errs := make([]error, len(parts))
@@ -201,13 +201,13 @@ func (l *keyList) decodeSome(set *sourceSet, from, to int) error {
 	return nil
 }
 
-// start returns the offset of the value that is read next.
+// start returns the offset of the value that d reads next.
 func start(d *jsontext.Decoder, content []byte) int64 {
 	offset := d.InputOffset()
 	return offset + int64(bytes.IndexFunc(content[offset:], func(r rune) bool { return !strings.ContainsRune(" \t\r\n,:", r) }))
 }
 
-// line returns the number of the line of an offset.
+// line returns the line number of offset.
 func line(content []byte, offset int64) int {
 	return 1 + bytes.Count(content[:min(int(offset), len(content))], []byte("\n"))
 }
@@ -221,8 +221,8 @@ func quote(name string) string {
 	return fmt.Sprintf("%q", name)
 }
 
-// locate returns the decoder's error with its position in the file and a message
-// of our own: the decoder's quote the value.
+// locate returns the decoder's error with its position in the file and with a
+// message that does not quote the value, as the decoder's own messages do.
 func locate(err error, content []byte) error {
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError

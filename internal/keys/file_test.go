@@ -52,8 +52,8 @@ func TestParseFileFindsSecretsOfEachKind(t *testing.T) {
 	}
 }
 
-// broken are keys files that must be refused. Each holds a secret, canary…,
-// which the message must not show, wherever it was put.
+// broken are keys files that must be rejected. Each holds a secret, canary…,
+// somewhere, which the message must not contain.
 var broken = map[string]struct {
 	content string
 	want    []string // parts of the message

@@ -19,12 +19,12 @@ import (
 // checksum are base62 (0-9 A-Z a-z), most significant digit first and padded
 // with zeros to their width.
 //
-// The fixed prefix, width and alphabet let secret scanners find a leaked key
-// with one regular expression, `pg_(live|test)_[0-9A-Za-z]{57}`, and the
-// checksum lets them, and the gate, recognize a key without a look-up. The prefix
-// distinguishes test keys from live ones. The id is random, not secret, and the
-// part to name a key by in a ticket. Base62 survives a double click, a URL and a
-// shell.
+// The fixed prefix, width and alphabet let secret scanners find a leaked key with
+// one regular expression, `pg_(live|test)_[0-9A-Za-z]{57}`. The checksum lets
+// them, and the gate, validate a key without a look-up. The prefix distinguishes
+// test keys from live ones. The id is random but not secret; it identifies a key
+// in a ticket. A double click selects base62 as one word, and neither URLs nor
+// shells need it escaped.
 const (
 	livePrefix = "pg_live_"
 	testPrefix = "pg_test_"
@@ -40,16 +40,16 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // ErrMalformed is wrapped by the errors of CheckFormat.
 var ErrMalformed = errors.New("malformed key")
 
-// Allocated once, because callers present malformed keys at will.
+// Allocated once, because callers may present malformed keys at any rate.
 var (
 	errLength   = fmt.Errorf("%w: wrong length", ErrMalformed)
 	errAlphabet = fmt.Errorf("%w: a character outside of base62", ErrMalformed)
 	errChecksum = fmt.Errorf("%w: wrong checksum", ErrMalformed)
 )
 
-// Generate returns a new key for an environment, `live` or `test`, from the
-// randomness of r, which is crypto/rand.Reader except in tests. It fails for
-// another environment, and if r does.
+// Generate returns a new key for env, `live` or `test`, from the randomness of r,
+// which is crypto/rand.Reader except in tests. It fails for any other env, and if
+// r fails.
 func Generate(env string, r io.Reader) (string, error) {
 	if env != "live" && env != "test" {
 		return "", fmt.Errorf("environment %q: expected live or test", env)
@@ -66,10 +66,10 @@ func Generate(env string, r io.Reader) (string, error) {
 	return key + checksum(key), nil
 }
 
-// CheckFormat returns an error if a secret has the prefix of pine-gate's own keys,
+// CheckFormat returns an error if secret has the prefix of pine-gate's own keys,
 // pg_live_ or pg_test_, but not their length, alphabet and checksum. The error
 // wraps ErrMalformed and never contains the secret. A secret without the prefix
-// passes: keys of other origin are allowed.
+// passes: keys from elsewhere are allowed.
 func CheckFormat(secret string) error {
 	if !strings.HasPrefix(secret, livePrefix) && !strings.HasPrefix(secret, testPrefix) {
 		return nil
@@ -88,8 +88,8 @@ func CheckFormat(secret string) error {
 	return nil
 }
 
-// PublicID returns the id within a key that Generate returned, which may be shown.
-// It is empty for any other secret.
+// PublicID returns the id within a key that Generate returned. The id is not
+// secret. PublicID returns "" for any other secret.
 func PublicID(secret string) string {
 	if len(secret) != keyLength || CheckFormat(secret) != nil {
 		return ""
@@ -100,7 +100,7 @@ func PublicID(secret string) string {
 	return secret[len(livePrefix) : len(livePrefix)+idWidth]
 }
 
-// checksum returns the checksum of the part of a key before it.
+// checksum returns the checksum of text, which is all of a key that precedes it.
 func checksum(text string) string {
 	var digits [checksumWidth]byte
 	sum := crc32.ChecksumIEEE([]byte(text))
@@ -111,7 +111,7 @@ func checksum(text string) string {
 	return string(digits[:])
 }
 
-// encode returns a number, which must fit, in base62 with a fixed width.
+// encode returns n, which must fit, in base62 with a fixed width.
 func encode(n *big.Int, width int) string {
 	digits := make([]byte, width)
 	radix, digit := big.NewInt(62), new(big.Int)

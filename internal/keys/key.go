@@ -13,7 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Config is a key as configs and keys files hold it.
+// Config is a key as it is written in configs and keys files.
 type Config struct {
 	// The name of the key in counters, usage, logs and metrics: 1 to 64 letters,
 	// digits, `.`, `_` and `-`. Keys with the same id, in any site or replica, are
@@ -30,8 +30,8 @@ type Config struct {
 	Spec
 }
 
-// Spec is what a key may do. It is the same for keys of a config, of a keys file,
-// and those that are created at runtime.
+// Spec holds the permissions and limits of a key. It is the same for the keys of
+// a config, of a keys file, and those that are created at runtime.
 type Spec struct {
 	// The team whose limits the key shares, named as keys are. A team that is
 	// not declared has no limits. Default: none.
@@ -61,7 +61,7 @@ type Spec struct {
 	Disabled bool `json:"disabled,omitempty"`
 }
 
-// Key is what a caller with one of its secrets may do. It is immutable.
+// Key holds the permissions and limits of a key. It is immutable.
 type Key struct {
 	ID, Team  string
 	Models    pattern.List    // nil: every model; empty: none
@@ -73,7 +73,7 @@ type Key struct {
 	Runtime   bool // created at runtime, in a [Runtime]
 }
 
-// AllowsModel reports whether the key may use a model, by its public name.
+// AllowsModel reports whether the key may use the model with this public name.
 func (k *Key) AllowsModel(name string) bool { return k.Models == nil || k.Models.Match(name) }
 
 // AllowsEndpoint reports whether the key may use a group of endpoints, as
@@ -83,7 +83,7 @@ func (k *Key) AllowsEndpoint(group string) bool {
 	return group == "" || k.Endpoints == nil || slices.Contains(k.Endpoints, group)
 }
 
-// AllowsIP reports whether the key works from a client address. It unmaps an IPv4
+// AllowsIP reports whether the key may be used from addr. It unmaps an IPv4
 // address that is mapped into IPv6, and ignores a zone.
 func (k *Key) AllowsIP(addr netip.Addr) bool {
 	if k.AllowIP == nil {
@@ -93,21 +93,21 @@ func (k *Key) AllowsIP(addr netip.Addr) bool {
 	return slices.ContainsFunc(k.AllowIP, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// Expired reports whether the key has expired: it works until the instant before
-// Expires.
+// Expired reports whether the key has expired at now: it is valid until the
+// instant before Expires.
 func (k *Key) Expired(now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
 
-// outsideID reports whether a character is not allowed in ids: those that separate
-// names in counters, metrics, URLs and CSV files are not. (A regular expression
-// takes a sixth of the time in which a million keys are read.)
+// outsideID reports whether r is not allowed in ids. Characters that separate
+// names in counters, metrics, URLs and CSV files are not. (With a regular
+// expression, a million keys take six times as long to read.)
 func outsideID(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-')
 }
 
 const maxIDLength = 64
 
-// CheckID returns an error unless a name can be the id of a key or team: 1 to 64
-// letters, digits, `.`, `_` and `-`.
+// CheckID returns an error unless id is valid for a key or team: 1 to 64 letters,
+// digits, `.`, `_` and `-`.
 func CheckID(id string) error {
 	switch {
 	case id == "":
@@ -182,8 +182,8 @@ func (s *Spec) Key(id string) (*Key, error) {
 	return k, nil
 }
 
-// errEmptyList refuses a list that a program wrote without entries: it could mean
-// all or nothing.
+// errEmptyList is the error for a list that a program wrote without entries: it
+// could mean all or nothing.
 var errEmptyList = errors.New("the list is empty: leave it out for all")
 
 func parseModels(texts []string) (pattern.List, error) {
@@ -216,7 +216,7 @@ func parseEndpoints(names []string) ([]string, error) {
 	return slices.Clone(names), nil
 }
 
-// checkLimits returns an error for two limits that would share a counter.
+// checkLimits returns an error if two limits would share a counter.
 func checkLimits(limits []limiter.Limit) ([]limiter.Limit, error) {
 	for i, a := range limits {
 		for _, b := range limits[:i] {

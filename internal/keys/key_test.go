@@ -12,7 +12,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// keyOf returns the key of a config that must be good.
+// keyOf returns the key of a config that must be valid.
 func keyOf(t *testing.T, c Config) *Key {
 	t.Helper()
 	if c.ID == "" {

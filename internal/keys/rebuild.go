@@ -25,10 +25,10 @@ func (s *Store) report(err error) {
 	}
 }
 
-// rebuild makes a new set with what has changed. It tries all changes at once,
+// rebuild makes a new set from the pending changes. It tries all of them at once,
 // since a key may have moved from one file to another. If they conflict, it tries
-// them one by one, so that one mistake does not hold up the others. A change that
-// is refused stays pending: a later one may resolve the conflict.
+// them one by one, so that one mistake does not block the others. A rejected
+// change stays pending: a later change may resolve the conflict.
 func (s *Store) rebuild() {
 	pending, fresh := s.changes()
 	if len(fresh) == 0 {
@@ -39,7 +39,7 @@ func (s *Store) rebuild() {
 	}
 	var set *Set
 	refused := make(map[change]error)
-	if len(pending) > 0 { // else the set is what it was
+	if len(pending) > 0 { // else the set is unchanged
 		var err error
 		if set, err = s.build(); err != nil {
 			set = s.rebuildEach(pending, refused)
@@ -65,7 +65,8 @@ func (s *Store) rebuild() {
 	}
 }
 
-// changes returns the pending changes, and those since the last rebuild.
+// changes returns the pending changes, and the sources that changed since the
+// last rebuild.
 func (s *Store) changes() (pending []change, fresh map[change]bool) {
 	fresh = make(map[change]bool)
 	add := func(c change) {
@@ -89,8 +90,9 @@ func (s *Store) changes() (pending []change, fresh map[change]bool) {
 	return pending, fresh
 }
 
-// rebuildEach takes each change that conflicts with nothing, until none is left,
-// and records why the others don't. It returns the last set made, or nil.
+// rebuildEach applies each change that conflicts with nothing, until none is
+// left, and stores the errors of the others in refused. It returns the last set
+// that it built, or nil.
 func (s *Store) rebuildEach(pending []change, refused map[change]error) *Set {
 	for _, c := range pending {
 		c.try(false)
@@ -117,7 +119,7 @@ func (s *Store) rebuildEach(pending []change, refused map[change]error) *Set {
 	return last
 }
 
-// build makes a set of what all slots hold.
+// build returns a set of the values of all slots.
 func (s *Store) build() (*Set, error) {
 	var keyCount, entryCount int
 	for _, src := range s.sources {
@@ -157,7 +159,7 @@ func (s *Store) build() (*Set, error) {
 	return all, err
 }
 
-// nameSources adds the sources of a duplicate id.
+// nameSources adds the names of the sources that have the duplicate id.
 func (s *Store) nameSources(duplicate *duplicateError) {
 	for _, src := range s.sources {
 		for _, key := range src.value().keys {
@@ -168,7 +170,7 @@ func (s *Store) nameSources(duplicate *duplicateError) {
 	}
 }
 
-// forgetSecrets drops the placeholders that nothing refers to any longer.
+// forgetSecrets drops the placeholders that nothing refers to any more.
 func (s *Store) forgetSecrets() {
 	used := make(map[string]bool)
 	for _, a := range s.admin {

@@ -39,12 +39,12 @@ func TestBrokenFileKeepsItsKeys(t *testing.T) {
 	b.wantErrors(b.path("keys") + ": line 2")
 	b.want("1=a", "2=b")
 
-	b.write("other", keysFile("b=3")) // the others still change
+	b.write("other", keysFile("b=3")) // the other files can still change
 	b.poll()
 	b.wantErrors()
 	b.want("1=a", "2=", "3=b")
 
-	b.write("keys", "[\n{]\n") // still broken, but another change
+	b.write("keys", "[\n{]\n") // still invalid, but changed
 	b.poll()
 	b.wantErrors("line 2")
 
@@ -65,7 +65,7 @@ func TestRemovedFileKeepsItsKeys(t *testing.T) {
 	b.wantErrors(b.path("keys"))
 	b.want("1=a")
 
-	b.write("keys", keysFile("a=1")) // back, as it was
+	b.write("keys", keysFile("a=1")) // the original content again
 	b.poll()
 	b.want("1=a")
 	b.remove("keys")
@@ -84,7 +84,7 @@ func TestTouchedFileChangesNothing(t *testing.T) {
 	}
 }
 
-// A file system's clock may stand still between two writes.
+// A file system's clock may have the same time for two writes.
 func TestFileWrittenTwiceWithinAMomentIsReadAgain(t *testing.T) {
 	b := newFixture(t)
 	b.write("keys", keysFile("a=1"))
@@ -108,14 +108,14 @@ func TestFileWrittenTwiceWithinAMomentIsReadAgain(t *testing.T) {
 	b.want("1=", "2=a")
 	b.now = info.ModTime().Add(time.Minute)
 	overwrite(keysFile("a=3"))
-	b.poll() // the last look came within the moment
+	b.poll() // the last check was within settleTime
 	b.want("2=", "3=a")
 	overwrite(keysFile("a=4"))
-	b.poll() // nothing shows the change now: this is what the moment is for
+	b.poll() // undetectable now: hence settleTime
 	b.want("3=a")
 }
 
-// Kubernetes mounts …/key → ..data/key and exchanges the link ..data.
+// Kubernetes mounts …/key → ..data/key and replaces the link ..data.
 func TestExchangedLinkIsFollowed(t *testing.T) {
 	b := newFixture(t)
 	mount := func(version, keys, secret string) {
@@ -201,8 +201,8 @@ func TestEnvironmentIsReadOnce(t *testing.T) {
 	}
 }
 
-// To end a rotation, an operator may write the new secret into both files. Were
-// that refused, the old secret would stay good.
+// At the end of a rotation, an operator may write the new secret into both
+// files. If that were rejected, the old secret would stay valid.
 func TestTwoFilesOfOneKeyMayHoldTheSame(t *testing.T) {
 	b := newFixture(t)
 	b.write("old", long("1"))
@@ -220,7 +220,7 @@ func TestKeyMayMoveBetweenFiles(t *testing.T) {
 	b.write("one", keysFile("a=1", "b=2"))
 	b.write("two", keysFile("c=3"))
 	b.open(b.config(nil, "one", "two"))
-	for range 2 { // there and back, whichever file is read first
+	for range 2 { // in both directions, whichever file is read first
 		b.write("one", keysFile("a=1"))
 		b.write("two", keysFile("c=3", "b=2"))
 		b.poll()
@@ -240,20 +240,20 @@ func TestConflictHoldsUpNothingElse(t *testing.T) {
 	b.write("three", keysFile("c=3"))
 	b.open(b.config(nil, "one", "two", "three"))
 
-	b.write("two", keysFile("a=4")) // the id is taken
+	b.write("two", keysFile("a=4")) // the id is in use
 	b.write("three", keysFile("c=5"))
 	b.poll()
 	b.poll()
 	b.wantErrors(`key "a" is defined twice: in keys file ` + b.path("one") + " and keys file " + b.path("two"))
 	b.want("1=a", "2=b", "3=", "4=", "5=c")
 
-	b.write("one", keysFile("d=1")) // makes room, without a change of the other
+	b.write("one", keysFile("d=1")) // frees the id without a change of the other file
 	b.poll()
 	b.want("1=d", "2=", "4=a", "5=c")
 	b.wantErrors()
 }
 
-// What waited for room and has been replaced since must not come up later.
+// A pending change that was replaced meanwhile must not be applied later.
 func TestWhatWaitedIsForgottenWhenItsFileChangesAgain(t *testing.T) {
 	for name, spoil := range map[string]func(*fixture){
 		"broken":     func(b *fixture) { b.write("two", "[") },
@@ -296,7 +296,7 @@ func TestMoveIsTakenOverBesideAConflict(t *testing.T) {
 	b.write("two", keysFile("b=2"))
 	b.write("three", keysFile("c=3"))
 	b.open(b.config(nil, "one", "two", "three"))
-	b.write("one", keysFile("a=1", "b=2")) // waits for two, which is tried later
+	b.write("one", keysFile("a=1", "b=2")) // conflicts with two, which is tried later
 	b.write("two", "[]")
 	b.write("three", keysFile("a=4"))
 	b.poll()
@@ -320,7 +320,7 @@ func TestConflictingSecretKeepsTheOldOne(t *testing.T) {
 	b.poll()
 	b.wantErrors("admin")
 	b.want("1=k", "2=l", "admin=")
-	b.write("secret", long("1")) // back: nothing is left of it
+	b.write("secret", long("1")) // the original again: nothing stays pending
 	b.poll()
 	b.poll()
 	b.wantErrors()
@@ -358,7 +358,7 @@ func TestPlaceholdersWithoutUseAreForgotten(t *testing.T) {
 	if len(b.secrets) != 0 {
 		t.Errorf("%d secrets are still looked at", len(b.secrets))
 	}
-	b.write("s", "short") // nobody's business now
+	b.write("s", "short") // no longer referenced
 	b.poll()
 	b.wantErrors()
 }

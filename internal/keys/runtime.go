@@ -13,7 +13,7 @@ import (
 // Runtime is a source of keys that are created while the gate runs. Its methods
 // are safe for concurrent use and do not block.
 type Runtime interface {
-	// RuntimeKeys returns the keys and teams at a time.
+	// RuntimeKeys returns the keys and teams that are valid at now.
 	RuntimeKeys(now time.Time) RuntimeKeys
 
 	// Watch calls f soon after each change, until stop is called. f must not
@@ -21,7 +21,7 @@ type Runtime interface {
 	Watch(f func()) (stop func())
 
 	// UpToDate reports whether the last snapshot is up to date, so that a secret
-	// which is not in it is known to belong to no key.
+	// that is missing from it is certain to belong to no key.
 	UpToDate() bool
 
 	// Stale reports whether the last snapshot is too old to accept a key from it:
@@ -33,8 +33,8 @@ type Runtime interface {
 type RuntimeKeys struct {
 	Keys  []RuntimeKey
 	Teams []*Team
-	// When the next snapshot differs without a change, because a secret expires.
-	// Zero: never.
+	// The time at which the next snapshot differs without a change, because a
+	// secret expires. Zero: never.
 	Until time.Time
 }
 
@@ -44,17 +44,17 @@ type RuntimeKey struct {
 	Hashes []Hash
 }
 
-// Team is what the keys of a runtime team have in common. It is immutable.
+// Team holds what the keys of a runtime team have in common. It is immutable.
 type Team struct {
 	ID     string
 	Models pattern.List // nil: every model; empty: none
 	Limits []limiter.Limit
 }
 
-// runtimeName names the source in messages.
+// runtimeName is the name of the runtime source in messages.
 const runtimeName = "the key store"
 
-// readRuntime offers a new snapshot if the last one has expired.
+// readRuntime puts a new snapshot into the slot if the last one has expired.
 func (s *Store) readRuntime() {
 	if s.runtime != nil && !s.runtimeUntil.IsZero() && !s.config.Now().Before(s.runtimeUntil) {
 		s.runtime.offer(s.runtimeSet())
@@ -75,9 +75,9 @@ func (s *Store) runtimeSet() *sourceSet {
 	return set
 }
 
-// withoutConflicts returns the runtime's keys that do not conflict with those of
-// config and files, which take precedence: a runtime key must not change what the
-// configuration says. It reports each key that it leaves out once.
+// withoutConflicts returns the runtime keys that do not conflict with those of
+// config and files. The latter take precedence: a runtime key must not override
+// the configuration. It reports each key that it leaves out once.
 func (s *Store) withoutConflicts(set *sourceSet, others []*Key, entries []entry, admin []Hash) *sourceSet {
 	ids := make(map[string]bool, len(others))
 	for _, k := range others {

@@ -38,7 +38,7 @@ func (r *runtimeStub) Watch(f func()) (stop func()) {
 func (r *runtimeStub) UpToDate() bool { return r.current }
 func (r *runtimeStub) Stale() bool    { return r.stale }
 
-// set replaces what it holds: pairs of an id and the name of a secret.
+// set replaces the keys by pairs of an id and the name of a secret.
 func (r *runtimeStub) set(pairs ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

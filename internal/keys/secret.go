@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// MinSecretLength is the length in bytes below which a secret is refused:
-	// it could be guessed.
+	// MinSecretLength is the least length of a secret, in bytes: a shorter one could
+	// be guessed.
 	MinSecretLength = 20
 
-	// MaxSecretLength is the length in bytes above which a secret is refused,
-	// so that what a caller presents can be refused unhashed above it.
+	// MaxSecretLength is the greatest length of a secret, in bytes: a longer one that
+	// a caller presents is refused without hashing it.
 	MaxSecretLength = 512
 
 	hashPrefix = "sha256:"
 )
 
-// Hash is the SHA-256 of a secret. The gate keeps nothing else of it.
+// Hash is the SHA-256 of a secret. The gate stores no other part of the secret.
 type Hash [sha256.Size]byte
 
 // HashSecret returns the hash of a clear secret.
@@ -50,8 +50,8 @@ func ParseHash(text string) (Hash, error) {
 
 var hashOfNothing = HashSecret("")
 
-// looksHashed reports whether a text has the prefix of a hash, in any case: if
-// SHA256:… passed as a clear secret, the hash itself could be presented as the
+// looksHashed reports whether text has the prefix of a hash, in any case. If
+// SHA256:… passed as a clear secret, callers could present the hash itself as the
 // key.
 func looksHashed(text string) bool {
 	return len(text) >= len(hashPrefix) && strings.EqualFold(text[:len(hashPrefix)], hashPrefix)
@@ -60,11 +60,11 @@ func looksHashed(text string) bool {
 // String returns the hash as ParseHash parses it.
 func (h Hash) String() string { return hashPrefix + hex.EncodeToString(h[:]) }
 
-// Equal reports whether two hashes are equal, in constant time.
+// Equal reports whether the hashes are equal, in constant time.
 func (h Hash) Equal(other Hash) bool { return subtle.ConstantTimeCompare(h[:], other[:]) == 1 }
 
-// SealSecret returns a secret of a Caddyfile in the form in which a JSON config may
-// hold it: hashes and placeholders stay as they are, a clear secret becomes its
+// SealSecret returns a secret of a Caddyfile in the form that a JSON config may
+// hold: hashes and placeholders are unchanged, a clear secret is replaced by its
 // hash. Its error does not contain the secret.
 func SealSecret(word string) (string, error) {
 	spec, err := parseSecret(word, true)
@@ -81,7 +81,7 @@ func SealSecret(word string) (string, error) {
 type secretText struct {
 	placeholder string // as written, with its braces; empty if hash is set
 	hash        Hash
-	clear       bool // hash was made of a clear secret
+	clear       bool // hash was computed from a clear secret
 }
 
 // file returns the path that a placeholder reads, or "".

@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// Set is a snapshot of all keys. It is immutable, so a request sees one state of
-// all keys from its start to its end.
+// Set is a snapshot of all keys. It is immutable, so a request sees the same keys
+// from start to end.
 //
-// Secrets are in an open-addressed table. Their hashes are uniform already, so
-// the leading bits of a hash are its index; unlike in a map, the entry is in the
+// Secrets are in an open-addressed table. Their hashes are uniform, so the
+// leading bits of a hash are its index. Unlike in a map, the entry is in the
 // table itself, so that a look-up among a million keys waits for memory once.
 type Set struct {
-	table []entry // a third of the entries are empty: they have no key
+	table []entry // a third of the entries are empty: their key is nil
 	ids   []*Key  // sorted by id
 	admin []Hash
 	teams map[string]*Team // created at runtime
@@ -29,11 +29,11 @@ type entry struct {
 	key  *Key
 }
 
-// Lookup returns the key that a secret belongs to, or nil. It compares each
-// candidate in constant time.
+// Lookup returns the key that a secret with hash h belongs to, or nil. It
+// compares each candidate in constant time.
 func (r *Set) Lookup(h Hash) *Key { return r.slot(h).key }
 
-// slot returns the entry of a hash, or the empty one where it would be.
+// slot returns the entry of h, or the empty entry where it would be.
 func (r *Set) slot(h Hash) *entry {
 	// The leading 32 bits, scaled from [0, 2^32) to the length of the table.
 	i := uint64(binary.BigEndian.Uint32(h[:])) * uint64(len(r.table)) >> 32
@@ -48,8 +48,8 @@ func (r *Set) slot(h Hash) *entry {
 	}
 }
 
-// Admin reports whether a secret is one of the admin keys. It compares all of
-// them, each in constant time.
+// Admin reports whether h is the hash of an admin key. It compares all of them,
+// each in constant time.
 func (r *Set) Admin(h Hash) bool {
 	found := false
 	for i := range r.admin {
@@ -61,8 +61,8 @@ func (r *Set) Admin(h Hash) bool {
 // HasAdmin reports whether there is any admin key.
 func (r *Set) HasAdmin() bool { return len(r.admin) > 0 }
 
-// Opened returns a key whose secret is one of the admin keys of another set, or
-// nil: its holder could administer.
+// Opened returns a key of r whose secret is also an admin key of the set by, or
+// nil. The holder of such a key could administer the gate.
 func (r *Set) Opened(by *Set) *Key {
 	for _, h := range by.admin {
 		if key := r.Lookup(h); key != nil {
@@ -72,7 +72,7 @@ func (r *Set) Opened(by *Set) *Key {
 	return nil
 }
 
-// ByID returns the key of an id, or nil.
+// ByID returns the key with this id, or nil.
 func (r *Set) ByID(id string) *Key {
 	i, found := sort.Find(len(r.ids), func(i int) int { return cmp.Compare(id, r.ids[i].ID) })
 	if !found {
@@ -81,7 +81,7 @@ func (r *Set) ByID(id string) *Key {
 	return r.ids[i]
 }
 
-// Team returns the runtime team of an id, or nil.
+// Team returns the runtime team with this id, or nil.
 func (r *Set) Team(id string) *Team { return r.teams[id] }
 
 func (r *Set) setTeams(teams []*Team) {
@@ -94,11 +94,11 @@ func (r *Set) setTeams(teams []*Team) {
 	}
 }
 
-// All returns the keys in the order of their ids.
+// All returns the keys sorted by id.
 func (r *Set) All() iter.Seq[*Key] { return slices.Values(r.ids) }
 
-// From returns the keys from an id on, in the order of their ids. The caller must
-// not change the slice.
+// From returns the keys whose ids are not before id, sorted by id. The caller
+// must not change the slice.
 func (r *Set) From(id string) []*Key {
 	i, _ := sort.Find(len(r.ids), func(i int) int { return cmp.Compare(id, r.ids[i].ID) })
 	return r.ids[i:]
@@ -107,7 +107,7 @@ func (r *Set) From(id string) []*Key {
 // Len returns the number of keys.
 func (r *Set) Len() int { return len(r.ids) }
 
-// duplicateError is two keys with one id. The store adds their sources.
+// duplicateError reports that two keys have one id. The store adds their sources.
 type duplicateError struct {
 	id      string
 	sources []string
@@ -121,10 +121,10 @@ func (e *duplicateError) Error() string {
 	return message
 }
 
-// newSet returns a set, which takes over the slices of keys and admin keys. The
-// same secret twice in one key counts once: while a rotation ends, two files may
-// hold it. newSet fails if two keys share an id or a secret, or if a key shares a
-// secret with an admin key.
+// newSet returns a set, which takes ownership of the slices keys and admin. The
+// same secret twice in one key counts once: at the end of a rotation, two files
+// may hold it. newSet fails if two keys share an id or a secret, or if a key
+// shares a secret with an admin key.
 func newSet(keys []*Key, entries []entry, admin []Hash) (*Set, error) {
 	slices.SortFunc(keys, func(a, b *Key) int { return cmp.Compare(a.ID, b.ID) })
 	for i := 1; i < len(keys); i++ {

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// setOf makes a set of keys with one secret each, whose ids they are.
+// setOf returns a set of keys with one secret each, whose ids are the secrets.
 func setOf(t testing.TB, ids ...string) *Set {
 	t.Helper()
 	var keys []*Key
@@ -44,8 +44,8 @@ func TestEmptyRingKnowsNobody(t *testing.T) {
 
 func TestSetAgreesWithAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		// Few leading bits, so that hashes are in each other's way, also at
-		// the end of the table.
+		// Few distinct leading bits, so that hashes collide, also at the end of the
+		// table.
 		hashes := rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) Hash {
 			var h Hash
 			h[0] = rapid.SampledFrom([]byte{0, 1, 0x7f, 0x80, 0xff}).Draw(t, "first")
@@ -165,8 +165,8 @@ func benchHash(i int) Hash {
 }
 
 // BenchmarkMillionKeys looks up keys of a set of a million, of which 10,000 are in
-// use. It reports how long a start takes to read them, and the memory that an idle
-// key takes, with what the store keeps of it for the next reading.
+// use. It reports how long reading them takes at the start, and the memory of an
+// idle key, including what the store keeps for the next read.
 func BenchmarkMillionKeys(b *testing.B) {
 	const n = 1_000_000
 	content := manyKeys(n)

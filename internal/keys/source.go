@@ -6,17 +6,17 @@ import (
 	"runtime"
 )
 
-// slot holds the last accepted content of a file, and the new content while that
-// is not yet part of the set: because other files have to be read first, or
+// slot holds the last accepted content of a source, and its new content while
+// that is not yet part of the set: because other files have to be read first, or
 // because it conflicts with them.
 type slot[T any] struct {
 	current, next T
 	pending       bool // next is set
-	trial         bool // build with next
+	trial         bool // value returns next
 	fresh         bool // something has changed since the last rebuild
 }
 
-// change is a slot of either kind.
+// change is a slot of either type.
 type change interface {
 	fmt.Stringer
 	state() (pending, fresh bool)
@@ -37,7 +37,7 @@ func (s *slot[T]) handled()                     { s.fresh = false }
 func (s *slot[T]) try(on bool)                  { s.trial = on }
 func (s *slot[T]) offer(next T)                 { s.next, s.pending, s.fresh = next, true, true }
 
-// withdraw drops the new content: the file has changed again since.
+// withdraw drops the new content, because the file has changed again.
 func (s *slot[T]) withdraw() {
 	if s.pending {
 		var none T
@@ -51,7 +51,7 @@ func (s *slot[T]) take() {
 	s.trial, s.fresh = false, false
 }
 
-// source is the keys of the config, of a keys file, or of the runtime.
+// source holds the keys of the config, of a keys file, or of the runtime.
 type source struct {
 	slot[*sourceSet]
 	name   string
@@ -61,7 +61,8 @@ type source struct {
 
 func (s *source) String() string { return s.name }
 
-// secret is the content of a placeholder. Several keys may name one.
+// secret holds the hash that a placeholder resolves to. Several keys may share
+// one placeholder.
 type secret struct {
 	slot[Hash]
 	name        string
@@ -71,8 +72,8 @@ type secret struct {
 
 func (s *secret) String() string { return s.name }
 
-// readSource reads a keys file that has changed and offers its content. It returns
-// an error once for each change.
+// readSource reads a keys file that has changed and puts its content into the
+// slot. It returns an error once for each change.
 func (s *Store) readSource(src *source) error {
 	if !src.watch.changed(s.config.Now()) {
 		return nil
@@ -112,8 +113,8 @@ func (s *Store) readSource(src *source) error {
 	return nil
 }
 
-// warnReadable warns of clear secrets that others on the machine can read. Hashes
-// may be read: nobody can turn one back into its secret.
+// warnReadable warns of clear secrets that other users of the machine can read.
+// Hashes may be readable: nobody can recover a secret from its hash.
 func (s *Store) warnReadable(src *source, set *sourceSet) {
 	if src.warned || !set.clear || s.config.OnWarning == nil || runtime.GOOS == "windows" {
 		return
@@ -124,7 +125,7 @@ func (s *Store) warnReadable(src *source, set *sourceSet) {
 	}
 }
 
-// resolve resolves the placeholders that were not used before.
+// resolve resolves the placeholders that are not in use yet.
 func (s *Store) resolve(references []reference) error {
 	for _, ref := range references {
 		placeholder := ref.placeholder.placeholder
@@ -150,8 +151,8 @@ func (s *Store) resolve(references []reference) error {
 	return nil
 }
 
-// readSecret resolves a placeholder again whose file has changed, and offers its
-// content. It returns an error once for each change.
+// readSecret resolves a placeholder again if its file has changed, and puts the
+// new hash into the slot. It returns an error once for each change.
 func (s *Store) readSecret(sec *secret) error {
 	if sec.watch.path == "" || !sec.watch.changed(s.config.Now()) {
 		return nil
@@ -173,7 +174,7 @@ func (s *Store) readSecret(sec *secret) error {
 	return nil
 }
 
-// lookUp returns the hash of the content of a placeholder.
+// lookUp resolves a placeholder and returns the hash of its content.
 func (s *Store) lookUp(sec *secret) (Hash, error) {
 	if s.config.Resolve == nil {
 		return Hash{}, errors.New("placeholders can't be resolved here")

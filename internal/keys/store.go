@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// StoreConfig configures the sources of keys.
+// StoreConfig configures a Store.
 type StoreConfig struct {
-	// Keys of the config itself. Their secrets are hashes and placeholders: a
-	// clear secret is an error, since configs are shown.
+	// Keys of the config itself. Their secrets are hashes and placeholders: a clear
+	// secret is an error, since configs are displayed.
 	Keys []Config
 
 	// Paths of keys files; see the documentation of Store.
@@ -23,27 +23,27 @@ type StoreConfig struct {
 	Runtime Runtime
 
 	// Secrets of the admin keys: hashes and placeholders. They give access to
-	// administration, and to nothing else. Default: none.
+	// administration only. Default: none.
 	Admin []string
 
-	// Allows a store without Keys, Files and Runtime. Default: false, an error:
-	// nobody could use the gate, which is hardly intended.
+	// Allows a store without Keys, Files and Runtime. Default: false, which makes it
+	// an error, since nobody could use the gate.
 	AllowEmpty bool
 
-	// Resolves a placeholder, given with its braces: {env.NAME} or {file./path}.
-	// It is called again for a file that has changed. Its error must not contain
-	// the value. Required if placeholders are used.
+	// Resolves a placeholder, passed with its braces: {env.NAME} or {file./path}. It
+	// is called again when the file of a placeholder has changed. Its error must not
+	// contain the value. Required if placeholders are used.
 	Resolve func(placeholder string) (string, error)
 
 	// How often files are checked. Default: 1s.
 	Poll time.Duration
 
-	// Called with the reason why a change was refused, once for each change: the
-	// previous keys stay. The error names the file, line and key, never a secret.
-	// Calls do not overlap; they must not call Close.
+	// Called with the reason when a change is rejected, once for each change: the
+	// previous keys stay in effect. The error names the file, line and key, never a
+	// secret. Calls do not overlap; they must not call Close.
 	OnError func(error)
 
-	// Called once for each keys file whose clear secrets others on this machine
+	// Called once for each keys file whose clear secrets other users of this machine
 	// can read, by NewStore too.
 	OnWarning func(error)
 
@@ -51,34 +51,36 @@ type StoreConfig struct {
 	// not call Close.
 	OnChange func(*Set)
 
-	// The wall clock: files that have just been written are read once more.
-	// Default: time.Now.
+	// The wall clock. A file whose time stamp is recent by this clock is read once
+	// more. Default: time.Now.
 	Now func() time.Time
 }
 
 // Store is the live set of keys. After Start, it follows the keys files and the
 // files that placeholders name, and checks each every Poll: a key that is removed
-// from a file is refused within Poll and the time it takes to read the file.
+// from a file is refused after at most Poll and the time that it takes to read
+// the file.
 //
 // A keys file is a JSON array of Config objects, or an object whose field `keys`
 // is one. Unknown and repeated fields are errors. Files are best replaced by
 // renaming a new one over them, as Kubernetes does in effect: a file that is read
-// half written is invalid until the next check.
+// while it is being written is invalid until the next check.
 //
-// An invalid source is an error of NewStore. Later, a source that becomes invalid
-// or vanishes keeps its last keys, and the others still change.
+// If a source is invalid, NewStore fails. If a source becomes invalid or
+// disappears later, its last keys stay in effect, and changes of the other
+// sources are still applied.
 type Store struct {
 	config  StoreConfig
 	current atomic.Pointer[Set]
 
-	// The rest belongs to NewStore and then to the poller alone.
+	// The fields below are used by NewStore and then by the poller only.
 	sources []*source          // the config's keys first, then the files'; without the runtime's
 	secrets map[string]*secret // by placeholder
 	admin   []secretText
 
 	runtime      *source         // nil if there is none
-	runtimeUntil time.Time       // when it changes by itself; zero: never
-	leftOut      map[string]bool // ids of its keys that conflict with the others
+	runtimeUntil time.Time       // time at which it changes by itself; zero: never
+	leftOut      map[string]bool // ids of runtime keys that conflict with other keys
 	wake         chan struct{}   // holds a token when the runtime has changed
 	unwatch      func()
 
@@ -106,27 +108,27 @@ func NewStore(config StoreConfig) (*Store, error) {
 	return s, nil
 }
 
-// wakeUp makes the poller read the runtime, which has changed.
+// wakeUp makes the poller read the runtime keys, which have changed.
 func (s *Store) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it will
+	default: // a wake-up is pending already
 	}
 }
 
-// Known reports whether a secret that is not in the set is known to belong to no
-// key. It is false while the runtime's keys are not up to date.
+// Known reports whether a secret that is not in the set is certain to belong to
+// no key. It returns false while the runtime keys are not up to date.
 func (s *Store) Known() bool { return s.config.Runtime == nil || s.config.Runtime.UpToDate() }
 
-// Trusts reports whether a key of the set may be accepted: a runtime key may not
-// be if it could have been revoked long ago.
+// Trusts reports whether a key of the set may be accepted. A runtime key may not
+// if its snapshot is so old that the key may have been revoked since.
 func (s *Store) Trusts(key *Key) bool { return !key.Runtime || !s.config.Runtime.Stale() }
 
 // Current returns the current set.
 func (s *Store) Current() *Set { return s.current.Load() }
 
-// Start starts to follow the files. Calling it again, or after Close, does
-// nothing.
+// Start starts following the files and the runtime. Calling it again, or after
+// Close, does nothing.
 func (s *Store) Start() {
 	s.start.Do(func() {
 		if !s.watches() {
@@ -134,7 +136,7 @@ func (s *Store) Start() {
 		}
 		if s.config.Runtime != nil {
 			s.unwatch = s.config.Runtime.Watch(s.wakeUp)
-			s.wakeUp() // for what has changed since it was read
+			s.wakeUp() // for changes since it was read
 		}
 		s.poller.Go(func() {
 			tick := time.NewTicker(s.config.Poll)
@@ -154,8 +156,8 @@ func (s *Store) Start() {
 	})
 }
 
-// Close stops following the files and waits until a check of them that is under
-// way has ended. The last set stays. Calling it again does nothing.
+// Close stops following the sources and waits for a check that is in progress.
+// The last set stays. Calling it again does nothing.
 func (s *Store) Close() {
 	s.stop.Do(func() {
 		close(s.done)

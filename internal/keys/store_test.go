@@ -16,22 +16,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fixture is a store with a directory for its files, whose files are looked at
-// only by poll.
+// fixture is a store with a directory for its files, which only poll checks.
 type fixture struct {
 	*Store
 	t        *testing.T
 	dir      string
 	now      time.Time
 	env      map[string]string
-	resolved []string // placeholders, in the order in which they were asked for
+	resolved []string // placeholders, in the order of their resolution
 	errors   []string
 	warnings []string
 	changes  int
 }
 
-// newFixture prepares a store; open makes it. Its clock is a minute ahead of the
-// files' times, so that they count as written long ago.
+// newFixture prepares a store; open makes it. Its clock is a minute ahead of
+// the files' times, so that they count as older than settleTime.
 func newFixture(t *testing.T) *fixture {
 	return &fixture{t: t, dir: t.TempDir(), now: time.Now().Add(time.Minute), env: make(map[string]string)}
 }
@@ -59,7 +58,7 @@ func (b *fixture) open(c StoreConfig) {
 
 func (b *fixture) path(name string) string { return filepath.Join(b.dir, name) }
 
-// write replaces a file as an editor does: under another name first.
+// write replaces a file as an editor does: by renaming a new one over it.
 func (b *fixture) write(name, content string) {
 	b.t.Helper()
 	if err := os.WriteFile(b.path(".new"), []byte(content), 0o600); err != nil {
@@ -77,7 +76,7 @@ func (b *fixture) remove(name string) {
 	}
 }
 
-// resolvePlaceholder does as Caddy does, but for its log.
+// resolvePlaceholder resolves placeholders as Caddy does, but without logging.
 func (b *fixture) resolvePlaceholder(placeholder string) (string, error) {
 	b.resolved = append(b.resolved, placeholder)
 	kind, name, _ := strings.Cut(strings.Trim(placeholder, "{}"), ".")
@@ -108,8 +107,8 @@ func (b *fixture) want(pairs ...string) {
 	}
 }
 
-// wantErrors checks what was reported since the last time; each word is a part
-// of one report.
+// wantErrors checks the errors reported since the last call; each word is a
+// part of one of them.
 func (b *fixture) wantErrors(parts ...string) {
 	b.t.Helper()
 	if len(b.errors) != len(parts) {
@@ -126,7 +125,7 @@ func (b *fixture) wantErrors(parts ...string) {
 	b.errors = nil
 }
 
-// long makes a short name into a secret that is long enough.
+// long extends a short name to a secret of valid length.
 func long(name string) string { return name + "-0123456789-0123456789" }
 
 // keysFile writes a keys file of "id=secret,secret" pairs.
@@ -247,7 +246,7 @@ func TestStoreMayBeEmptyWhereThatIsAllowed(t *testing.T) {
 		t.Errorf("admin keys alone: %v", err)
 	}
 	b := newFixture(t)
-	b.write("keys", "[]") // a source, though an empty one
+	b.write("keys", "[]") // an empty source is still a source
 	b.open(b.config(nil, "keys"))
 }
 
@@ -275,7 +274,7 @@ func TestStartFollowsFiles(t *testing.T) {
 	b.Close()
 	b.Close()
 	b.want("1=", "2=a")
-	b.Start() // too late: must not start anything
+	b.Start() // after Close: must not start anything
 }
 
 func TestCloseWaitsForALookUnderWay(t *testing.T) {

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// settleTime is how long after its time stamp a file may be written to without a
+// settleTime is how long a file may be written to after its time stamp without a
 // change of the stamp: file systems have a resolution of up to 2 s.
 const settleTime = 2 * time.Second
 
-// watch finds out whether a file has to be read again. It follows symbolic links,
-// by which Kubernetes replaces mounted files.
+// watch detects whether a file has to be read again. It follows symbolic links,
+// which Kubernetes uses to replace mounted files.
 type watch struct {
 	path    string
 	info    os.FileInfo       // as of the last check; nil if there was no file
@@ -20,8 +20,8 @@ type watch struct {
 	outcome [sha256.Size]byte // hash of the last content, or of the last error
 }
 
-// changed reports whether to read the file. It must be called before reading, so
-// that the next call finds what is written meanwhile.
+// changed reports whether the file has to be read. It must be called before
+// reading, so that the next call detects what is written meanwhile.
 func (w *watch) changed(now time.Time) bool {
 	info, err := os.Stat(w.path)
 	if err != nil {
@@ -33,11 +33,11 @@ func (w *watch) changed(now time.Time) bool {
 	return changed
 }
 
-// is reports whether the content is the last one.
+// is reports whether content is the same as that of the last read.
 func (w *watch) is(content []byte) bool { return sha256.Sum256(content) == w.outcome }
 
-// remember keeps the outcome of reading, and reports whether it is the same as the
-// last one: then an error has been reported already.
+// remember stores the outcome of a read, and reports whether it is the same as
+// the last one. If it is the same error again, that has been reported already.
 func (w *watch) remember(outcome []byte) (again bool) {
 	again = w.is(outcome)
 	w.outcome = sha256.Sum256(outcome)
@@ -53,7 +53,8 @@ func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.Mode() == b.Mode() && a.ModTime().Equal(b.ModTime())
 }
 
-// readFile reads a regular file: a pipe would block the poller for ever.
+// readFile reads a regular file. It rejects others: a pipe would block the poller
+// forever.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package metrics holds the gate's Prometheus metrics. Their number of series
-// is bounded by the configuration, whatever callers send: labels are names
-// that an operator wrote, or fixed words.
+// Package metrics holds the gate's Prometheus metrics. The configuration bounds
+// the number of their series, whatever callers send: labels are names that an
+// operator wrote, or fixed words.
 package metrics
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are the collectors of a process. Caddy makes a registry for each
-// configuration; the collectors live on, so that a reload forgets no count.
+// Metrics holds the collectors of a process. Caddy makes a registry for each
+// configuration; the collectors are kept, so that a reload resets no counter.
 type Metrics struct {
 	perKey bool
 	since  time.Time
@@ -43,10 +43,10 @@ type Metrics struct {
 	series map[seriesKey]*series // guarded by mu
 }
 
-// seconds are the bounds of durations up to that of an answer.
+// seconds are the bucket bounds of durations up to that of an answer.
 var seconds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}
 
-// fineSeconds are the bounds of short durations.
+// fineSeconds are the bucket bounds of short durations.
 var fineSeconds = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
 
 var (
@@ -57,7 +57,7 @@ var (
 const namespace = "pinegate"
 
 // For returns the process's collectors, with the label `key` if perKey is set, and
-// registers them. The two kinds are separate collectors: a label can't be added or
+// registers them. Each variant has its own collectors: a label can't be added or
 // removed.
 func For(registry prometheus.Registerer, perKey bool) (*Metrics, error) {
 	processMu.Lock()
@@ -133,69 +133,69 @@ func (m *Metrics) Rejected(reason, scope string) {
 	m.rejected.WithLabelValues(reason, scope).Inc()
 }
 
-// Alerted counts a quota or budget that passed a percentage of it.
+// Alerted counts an alert: usage has reached percent of a quota or budget.
 func (m *Metrics) Alerted(scope, unit, window string, percent int) {
 	m.alerts.WithLabelValues(scope, unit, window, strconv.Itoa(percent)).Inc()
 }
 
-// Webhook counts the outcome of sending an alert, or of dropping it.
+// Webhook counts the outcome of sending or dropping an alert.
 func (m *Metrics) Webhook(outcome string) {
 	m.webhook.WithLabelValues(outcome).Inc()
 }
 
 // Backend holds the metrics of one backend.
 type Backend struct {
-	Inflight prometheus.Gauge // requests that it is answering now
+	Inflight prometheus.Gauge // requests that it is answering
 
 	of   *Metrics
 	name string
 }
 
-// Backend returns the metrics of a backend. Callers keep the result.
+// Backend returns the metrics of the backend. Callers keep the result.
 func (m *Metrics) Backend(name string) Backend {
 	return Backend{Inflight: m.inflight.WithLabelValues(name), of: m, name: name}
 }
 
-// Reached records whether an attempt reached the backend. There is no series before
-// the first attempt, so that an unused backend does not look down.
+// Reached records whether an attempt reached the backend. There is no series
+// before the first attempt, so that an unused backend is not shown as down.
 func (b Backend) Reached(ok bool) {
 	b.of.backendUp.WithLabelValues(b.name).Set(oneIf(ok))
 }
 
-// Waits records that a request begins to wait for its turn.
+// Waits records that a request starts waiting in the queue.
 func (b Backend) Waits() { b.of.waiting.WithLabelValues(b.name).Inc() }
 
-// Waited records that a request has waited for its turn.
+// Waited records that a request has waited in the queue for d.
 func (b Backend) Waited(d time.Duration) {
 	b.of.waiting.WithLabelValues(b.name).Dec()
 	b.of.waited.WithLabelValues(b.name).Observe(d.Seconds())
 }
 
-// StoreUp records whether the store answers.
+// StoreUp records whether the store is available.
 func (m *Metrics) StoreUp(store string, up bool) {
 	m.storeUp.WithLabelValues(store).Set(oneIf(up))
 }
 
-// StoreError counts an operation that the store failed.
+// StoreError counts a failed operation of the store.
 func (m *Metrics) StoreError(store string) {
 	m.storeErrors.WithLabelValues(store).Inc()
 }
 
 // Request holds the measurements of one request that reached a backend.
 type Request struct {
-	// Labels, each of a bounded set. Key is used where the metrics are per key.
+	// Labels, each of a bounded set. Key is used if the metrics are per key.
 	Endpoint, Backend, Model, Key string
 	Status                        int
 
 	Input, CacheRead, CacheWrite, Output, Reasoning int64
 
-	CostUSD   float64 // zero where it is unknown
+	CostUSD   float64 // zero if it is unknown
 	Unpriced  bool    // the cost is unknown
 	Estimated bool
 
-	Overhead   time.Duration // until it was forwarded, without waiting for its body
+	Overhead   time.Duration // until the request was forwarded, without the time spent waiting for its body
 	Duration   time.Duration
-	FirstToken time.Duration // zero: none came
+	FirstToken time.Duration // zero: there was none
 	InterToken time.Duration // mean; zero: not a stream
 }
 

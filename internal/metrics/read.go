@@ -9,16 +9,17 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Rejection is how many requests were refused for a reason.
+// Rejection is the number of requests that were refused for a reason.
 type Rejection struct {
 	Reason, Scope string
 	Count         int64
 }
 
-// Since returns when counting began: when the process read its first configuration.
+// Since returns when counting began, which is when the process read its first
+// configuration.
 func (m *Metrics) Since() time.Time { return m.since }
 
-// Rejections returns the counts of refusals, by reason and scope.
+// Rejections returns the counts of refused requests, by reason and scope.
 func (m *Metrics) Rejections() []Rejection {
 	all := []Rejection{}
 	for _, series := range read(m.rejected) {
@@ -34,8 +35,8 @@ func (m *Metrics) Rejections() []Rejection {
 	return all
 }
 
-// BackendsUp returns by name whether the last attempt at a backend reached it,
-// without those that were never tried.
+// BackendsUp returns by name whether the last attempt reached the backend. It
+// leaves out backends without an attempt.
 func (m *Metrics) BackendsUp() map[string]bool {
 	up := make(map[string]bool)
 	for _, series := range read(m.backendUp) {
@@ -53,7 +54,7 @@ func read(from prometheus.Collector) (all []*dto.Metric) {
 	}()
 	for s := range series {
 		read := new(dto.Metric)
-		if err := s.Write(read); err == nil { // it has no error but of bad labels
+		if err := s.Write(read); err == nil { // it fails for invalid labels only
 			all = append(all, read)
 		}
 	}

@@ -8,21 +8,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// seriesKey identifies the series of a request. There are as many as there are series
-// of requests_total, which is bounded.
+// seriesKey identifies the series of a request. There are as many keys as series
+// of requests_total, whose number is bounded.
 type seriesKey struct {
 	endpoint, backend, model, key string
 	status                        int
 }
 
-// series are the collectors of one combination of labels, looked up once: finding
-// them by their labels costs more than counting.
+// series holds the collectors for one combination of labels, which are looked up
+// once: looking them up by label costs more than counting.
 type series struct {
 	requests prometheus.Counter
 	overhead prometheus.Observer
 	duration prometheus.Observer
-	// Those that most combinations never need are created when they are first used:
-	// an empty series would be misleading.
+	// Collectors that most combinations never need are created on first use: an
+	// empty series would be misleading.
 	tokens    [tokenTypes]lazyCounter
 	cost      lazyCounter
 	estimated lazyCounter
@@ -48,7 +48,7 @@ type lazyCounter struct {
 	found atomic.Pointer[prometheus.Counter]
 }
 
-// add counts if the counter was found before, and reports whether it was.
+// add counts n if the counter was looked up before, and reports whether it was.
 func (l *lazyCounter) add(n float64) bool {
 	counter := l.found.Load()
 	if counter == nil {
@@ -58,7 +58,7 @@ func (l *lazyCounter) add(n float64) bool {
 	return true
 }
 
-// find sets the counter and counts.
+// find stores the counter and counts n.
 func (l *lazyCounter) find(counter prometheus.Counter, n float64) {
 	l.found.Store(&counter)
 	counter.Add(n)

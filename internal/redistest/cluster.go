@@ -22,7 +22,7 @@ type ClusterSet struct {
 	client *redis.ClusterClient
 }
 
-// Cluster starts a Cluster and waits until all nodes find it complete.
+// Cluster starts a Cluster and waits until all nodes report it as complete.
 func Cluster(t testing.TB) *ClusterSet {
 	t.Helper()
 	set := &ClusterSet{t: t}
@@ -61,7 +61,7 @@ func Cluster(t testing.TB) *ClusterSet {
 	return set
 }
 
-// busAddr is a node's own address with its bus port, as in 127.0.0.1:7000@17000.
+// busAddr returns a node's own address with its bus port, as in 127.0.0.1:7000@17000.
 func (s *Server) busAddr() string {
 	s.t.Helper()
 	for line := range strings.Lines(s.Do("cluster", "nodes").(string)) {
@@ -74,7 +74,7 @@ func (s *Server) busAddr() string {
 	return ""
 }
 
-// complete reports an error until a node knows six, of which three are masters with all slots.
+// complete reports an error until a node sees six nodes, three of them masters with all slots.
 func complete(ctx context.Context, s *Server) error {
 	info, err := s.client.ClusterInfo(ctx).Result()
 	if err != nil {
@@ -92,14 +92,14 @@ func complete(ctx context.Context, s *Server) error {
 	return err
 }
 
-// URLs are those of the nodes.
+// URLs returns the URLs of the nodes.
 func (set *ClusterSet) URLs() []string { return urls(set.Servers) }
 
-// Client is a client of the Cluster. It is closed when the test ends.
+// Client returns a client of the Cluster. It is closed when the test ends.
 func (set *ClusterSet) Client() *redis.ClusterClient { return set.client }
 
-// Flush deletes all keys of all masters that run. It asks each node itself: the client's picture of the
-// Cluster may still hold a master that has just been killed.
+// Flush deletes all keys of all running masters. It calls each node directly, because the client's slot
+// map may still contain a master that has just been killed.
 func (set *ClusterSet) Flush() {
 	set.t.Helper()
 	ctx := context.Background()
@@ -117,7 +117,7 @@ func (set *ClusterSet) Flush() {
 	}
 }
 
-// Owner is the node that has a key's slot.
+// Owner returns the node that has a key's slot.
 func (set *ClusterSet) Owner(key string) *Server {
 	set.t.Helper()
 	owner, err := set.owner(context.Background(), key)
@@ -157,7 +157,7 @@ func (set *ClusterSet) owner(ctx context.Context, key string) (*Server, error) {
 	return nil, fmt.Errorf("nobody has slot %d", slot)
 }
 
-// has reports whether a slot is in one of the ranges, which are as in 0-5460 or 5461.
+// has reports whether slot is in one of ranges, such as 0-5460 or 5461.
 func has(ranges []string, slot int64) bool {
 	for _, r := range ranges {
 		first, last, found := strings.Cut(r, "-")
@@ -166,7 +166,7 @@ func has(ranges []string, slot int64) bool {
 		}
 		from, err := strconv.ParseInt(first, 10, 64)
 		if err != nil {
-			continue // a slot on its way to another node
+			continue // a slot that is moving to another node
 		}
 		to, err := strconv.ParseInt(last, 10, 64)
 		if err == nil && from <= slot && slot <= to {
@@ -176,8 +176,8 @@ func has(ranges []string, slot int64) bool {
 	return false
 }
 
-// Move moves a key's slot to another master, as an operator does, key by key. It calls meanwhile when the
-// slot is open: the old owner answers ASK, or TRYAGAIN, for keys that it does not have.
+// Move moves a key's slot to another master, as an operator does, key by key. It calls meanwhile during
+// the migration, when the old owner answers ASK, or TRYAGAIN, for keys that it does not have.
 func (set *ClusterSet) Move(key string, to *Server, meanwhile func()) {
 	set.t.Helper()
 	from := set.Owner(key)
@@ -202,8 +202,8 @@ func (set *ClusterSet) Move(key string, to *Server, meanwhile func()) {
 	}
 }
 
-// Failover makes the replica of a key's owner the master, as an operator would, and waits until it is.
-// It returns the old one.
+// Failover promotes the replica of a key's owner, as an operator would, and waits until it is the master.
+// It returns the old owner.
 func (set *ClusterSet) Failover(key string) (old *Server) {
 	set.t.Helper()
 	old = set.Owner(key)
@@ -222,8 +222,8 @@ func (set *ClusterSet) Failover(key string) (old *Server) {
 	return old
 }
 
-// WaitFailover waits until another node than old has a key's slot and all that run find the Cluster
-// complete, as after old.Kill().
+// WaitFailover waits until another node than old has a key's slot and reports the Cluster as complete,
+// as after old.Kill().
 func (set *ClusterSet) WaitFailover(key string, old *Server) {
 	set.t.Helper()
 	set.Servers[0].until("sees another owner of "+key, func(ctx context.Context) error {

@@ -8,10 +8,11 @@ import (
 	"syscall"
 )
 
-// endWithTest makes a process end when the test's does, also where that is killed or times out.
+// endWithTest returns attributes that end a process with the test's process, even if that is killed or
+// times out.
 func endWithTest() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// stopped reports an error until a process stands still; a signal takes its time.
+// stopped reports an error until a process is stopped: a signal takes effect later.
 func stopped(pid int) error {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

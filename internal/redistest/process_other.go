@@ -6,5 +6,5 @@ import "syscall"
 
 func endWithTest() *syscall.SysProcAttr { return nil }
 
-// stopped always returns nil here: SIGSTOP is taken to be immediate.
+// stopped returns nil: SIGSTOP is assumed to take effect at once.
 func stopped(int) error { return nil }

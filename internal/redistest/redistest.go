@@ -1,11 +1,11 @@
 //go:build unix
 
-// Package redistest starts real Redis or Valkey servers for tests: a single one, a Sentinel set, a
-// Cluster. They listen on loopback, keep what they write in folders that go away, and end with the
-// test, however it ends. They can be killed, stopped, restarted, flushed and failed over.
+// Package redistest starts real Redis or Valkey servers for tests: a single server, a Sentinel set or
+// a Cluster. They listen on loopback, write to temporary directories, and end with the test, however
+// it ends. They can be killed, stopped, restarted, flushed and failed over.
 //
-// The program is redis-server, else valkey-server, or what the environment variable
-// PINEGATE_REDIS_SERVER names.
+// The program is redis-server, else valkey-server, or the one named by the environment variable
+// PINEGATE_REDIS_SERVER.
 package redistest
 
 import (
@@ -30,10 +30,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// patience is how long a server may take for what it must do.
+// patience is the timeout for all operations of a server.
 const patience = time.Minute
 
-// Options are what a server is started with. The zero value is one on a port, without a password.
+// Options are the options of a server. The zero value is a server on a TCP port, without a password.
 type Options struct {
 	// Password is that of the default user (requirepass).
 	Password string
@@ -42,23 +42,23 @@ type Options struct {
 	// "~pinegate:* +@all". URL names it.
 	User, UserPassword, UserRules string
 
-	// TLS makes the server speak TLS only, with a certificate for 127.0.0.1 and localhost whose
+	// TLS makes the server accept only TLS, with a certificate for 127.0.0.1 and localhost whose
 	// authority is in Server.TLS.
 	TLS bool
 
 	// Unix makes the server listen on a unix socket only.
 	Unix bool
 
-	// Config are further lines of the configuration, such as "maxmemory 2mb".
+	// Config are additional configuration lines, such as "maxmemory 2mb".
 	Config []string
 }
 
-// Server is one process.
+// Server is one server process.
 type Server struct {
-	// URL says how to reach it: redis://, rediss:// or unix://, with user and password.
+	// URL is the address: redis://, rediss:// or unix://, with user and password.
 	URL string
 
-	// TLS has the authority of the server's certificate; nil without TLS.
+	// TLS trusts the authority of the server's certificate; nil without TLS.
 	TLS *tls.Config
 
 	t      testing.TB
@@ -80,7 +80,7 @@ type Server struct {
 func Standalone(t testing.TB, opts Options) *Server {
 	t.Helper()
 	var err error
-	// Somebody may take a free port before the server does.
+	// Another process may take a free port before the server does.
 	for range 5 {
 		s := newServer(t, "redis", opts)
 		if err = s.start(); err == nil {
@@ -91,7 +91,7 @@ func Standalone(t testing.TB, opts Options) *Server {
 	return nil
 }
 
-// newServer makes a server that is not started.
+// newServer returns a server that is not started.
 func newServer(t testing.TB, name string, opts Options, extra ...string) *Server {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "redistest") // a short path: a socket's may have 104 bytes
@@ -106,7 +106,7 @@ func newServer(t testing.TB, name string, opts Options, extra ...string) *Server
 	})
 	lines := append([]string{
 		"bind 127.0.0.1", "dir " + dir, `save ""`, "appendonly no", "daemonize no", "loglevel notice",
-		// A replica is in step at once, and a save that a test asks for must not fork for long.
+		// A replica must be in sync at once, and a save in a test must not fork for long.
 		"repl-diskless-sync-delay 0",
 	}, extra...)
 	u := &url.URL{Scheme: "redis", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))}
@@ -140,7 +140,7 @@ func newServer(t testing.TB, name string, opts Options, extra ...string) *Server
 	return s
 }
 
-// clientOptions are those of the test's own client, which is the default user.
+// clientOptions returns the options of the test's own client, which is the default user.
 func (s *Server) clientOptions() *redis.Options {
 	o := &redis.Options{
 		Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Password: s.opts.Password, TLSConfig: s.TLS,
@@ -152,13 +152,13 @@ func (s *Server) clientOptions() *redis.Options {
 	return o
 }
 
-// Client is a client of the server as its default user. It is closed when the test ends.
+// Client returns a client of the server as its default user. It is closed when the test ends.
 func (s *Server) Client() *redis.Client { return s.client }
 
-// Addr is host:port, where the server has a port.
+// Addr returns host:port, if the server has a port.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// start starts the process and waits until it answers.
+// start starts the process and waits until the server answers.
 func (s *Server) start() error {
 	process := exec.Command(program(s.t), append([]string{s.config}, s.args...)...)
 	process.SysProcAttr = endWithTest()
@@ -193,8 +193,8 @@ func (s *Server) start() error {
 	}
 }
 
-// answers reports an error until the server listens and answers. The client is not asked before,
-// because it logs that nobody listens.
+// answers reports an error until the server listens and answers. It dials before it uses the client,
+// because the client logs a refused connection.
 func (s *Server) answers() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -207,7 +207,7 @@ func (s *Server) answers() error {
 	return s.client.Ping(ctx).Err()
 }
 
-// Kill ends the process at once (SIGKILL). What it held in memory is lost.
+// Kill ends the process at once (SIGKILL). Its data in memory is lost.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	process, ended := s.process, s.ended
@@ -220,7 +220,7 @@ func (s *Server) Kill() {
 	<-ended
 }
 
-// Restart starts the server again on the same port and folder, killing it first where it runs.
+// Restart starts the server again on the same port and directory, killing it first if it runs.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
@@ -229,21 +229,21 @@ func (s *Server) Restart() {
 	}
 }
 
-// running reports whether there is a process, which may be one that stands still.
+// running reports whether there is a process, which may be stopped.
 func (s *Server) running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.process != nil
 }
 
-// Stop makes the process stand still (SIGSTOP) until Cont: connections stay, and nothing answers.
+// Stop stops the process (SIGSTOP) until Cont: connections stay open, and nothing answers.
 func (s *Server) Stop() {
 	s.t.Helper()
 	s.signal(syscall.SIGSTOP)
 	s.until("stands still", func(context.Context) error { return stopped(s.pid()) })
 }
 
-// Cont lets a stopped process go on.
+// Cont continues a stopped process (SIGCONT).
 func (s *Server) Cont() {
 	s.t.Helper()
 	s.signal(syscall.SIGCONT)
@@ -271,7 +271,7 @@ func (s *Server) Flush() {
 	s.Do("flushall")
 }
 
-// Do sends a command and fails the test where the answer is an error.
+// Do sends a command and returns the reply. It fails the test if the reply is an error.
 func (s *Server) Do(args ...any) any {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -283,7 +283,7 @@ func (s *Server) Do(args ...any) any {
 	return answer
 }
 
-// Calls is how often a command was called since the start, or since CONFIG RESETSTAT.
+// Calls returns how often a command was called since the start, or since CONFIG RESETSTAT.
 func (s *Server) Calls(command string) int {
 	s.t.Helper()
 	for line := range strings.Lines(s.Do("info", "commandstats").(string)) {
@@ -299,7 +299,7 @@ func (s *Server) Calls(command string) int {
 	return 0
 }
 
-// CPU is the processor time that the server has used.
+// CPU returns the CPU time that the server has used.
 func (s *Server) CPU() (total time.Duration) {
 	s.t.Helper()
 	for line := range strings.Lines(s.Do("info", "cpu").(string)) {
@@ -315,7 +315,7 @@ func (s *Server) CPU() (total time.Duration) {
 	return total
 }
 
-// until waits until a condition is met: an event of another process, which can only be asked for.
+// until polls met until it returns nil. Events of another process can only be polled.
 func (s *Server) until(what string, met func(ctx context.Context) error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -333,7 +333,7 @@ func (s *Server) until(what string, met func(ctx context.Context) error) {
 	}
 }
 
-// program finds the server.
+// program returns the path of the server program.
 func program(t testing.TB) string {
 	t.Helper()
 	if name := os.Getenv("PINEGATE_REDIS_SERVER"); name != "" {
@@ -352,12 +352,13 @@ func program(t testing.TB) string {
 	return ""
 }
 
-// given are the ports that were found free: their servers may not listen yet, or be killed for a while.
+// given are the ports that freePort has returned: their servers may not listen yet, or be killed for a
+// while.
 var given sync.Map
 
-// freePort finds a port for a server, below those that systems give to connections and to listeners
-// that ask for any: nobody takes it by chance before the server does, nor while it is killed, and who
-// dials it then does not reach itself.
+// freePort returns a free port below the ephemeral range, so that no other process takes it by chance
+// before the server listens or while it is killed, and a client that dials it then does not connect to
+// itself.
 func freePort(t testing.TB) int {
 	t.Helper()
 	var err error

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// SentinelMaster is the name under which sentinels watch the master.
+// SentinelMaster is the name under which sentinels monitor the master.
 const SentinelMaster = "pinemaster"
 
 // SentinelSet is a master, two replicas, and three sentinels of which two must agree.
@@ -25,7 +25,8 @@ type SentinelSet struct {
 	t testing.TB
 }
 
-// Sentinel starts a set and waits until all know each other and the replicas are in step.
+// Sentinel starts a set and waits until all sentinels have discovered each other and the replicas are in
+// sync.
 func Sentinel(t testing.TB) *SentinelSet {
 	t.Helper()
 	set := &SentinelSet{t: t}
@@ -42,7 +43,7 @@ func Sentinel(t testing.TB) *SentinelSet {
 	startAll(t, set.Servers)
 	for range 3 {
 		s := newServer(t, "sentinel", Options{})
-		// What a server's configuration has and a sentinel does not know is left out.
+		// Without the lines of a server's configuration that a sentinel does not support.
 		lines := []string{
 			"bind 127.0.0.1", "port " + strconv.Itoa(s.port), "dir " + s.dir,
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", SentinelMaster, master.port),
@@ -67,7 +68,7 @@ func Sentinel(t testing.TB) *SentinelSet {
 	return set
 }
 
-// replicates reports an error until a replica is in step with its master.
+// replicates reports an error until a replica is in sync with its master.
 func (s *Server) replicates(ctx context.Context) error {
 	info, err := s.client.Info(ctx, "replication").Result()
 	if err == nil && !strings.Contains(info, "master_link_status:up") {
@@ -76,7 +77,7 @@ func (s *Server) replicates(ctx context.Context) error {
 	return err
 }
 
-// knows reports an error until a sentinel says so of the master.
+// knows reports an error until a sentinel reports the values in want for the master.
 func knows(ctx context.Context, s *Server, want map[string]string) error {
 	flat, err := s.client.Do(ctx, "sentinel", "master", SentinelMaster).StringSlice()
 	if err != nil {
@@ -90,12 +91,12 @@ func knows(ctx context.Context, s *Server, want map[string]string) error {
 	return nil
 }
 
-// URLs are those of the sentinels.
+// URLs returns the URLs of the sentinels.
 func (set *SentinelSet) URLs() []string {
 	return urls(set.Sentinels)
 }
 
-// Master is the server that the sentinels hold for the master.
+// Master returns the server that the sentinels report as the master.
 func (set *SentinelSet) Master() *Server {
 	set.t.Helper()
 	master, err := set.master(context.Background())
@@ -117,9 +118,9 @@ func (set *SentinelSet) master(ctx context.Context) (*Server, error) {
 	return set.Servers[i], nil
 }
 
-// Failover makes a replica the master, as an operator would, and waits until it is. It returns the old
-// one, which has become a replica: sentinels see to that last, and until then clients that are
-// connected to it take it for the master.
+// Failover promotes a replica, as an operator would, and waits until it is the master. It returns the old
+// master once that is a replica: sentinels demote it last, and until then clients that are connected to
+// it use it as the master.
 func (set *SentinelSet) Failover() (old *Server) {
 	set.t.Helper()
 	old = set.Master()

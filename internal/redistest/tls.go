@@ -24,8 +24,8 @@ const (
 	keyFile  = "key.pem"
 )
 
-// certify writes an authority, a certificate by it for loopback and its key to dir, and returns a
-// client's configuration that trusts the authority.
+// certify writes an authority, a certificate signed by it for loopback and the certificate's key to dir,
+// and returns a client configuration that trusts the authority.
 func certify(t testing.TB, dir string) *tls.Config {
 	t.Helper()
 	must := func(err error) {

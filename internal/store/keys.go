@@ -18,7 +18,8 @@ import (
 // KeysFile is the name of the file of runtime keys in the store's directory.
 const KeysFile = "keys.db"
 
-// KeysOpener returns a function that opens the runtime keys of an embedded store.
+// KeysOpener returns the function that opens the runtime keys of an embedded
+// store.
 func KeysOpener(c *config.Store) func() (registry.Storage, error) {
 	if c.Kind() == config.KindMemory {
 		memory := registry.NewMemory()
@@ -33,7 +34,7 @@ func KeysOpener(c *config.Store) func() (registry.Storage, error) {
 	}
 }
 
-// newRegistry returns the keys that are made at runtime with a store. It opens
+// newRegistry returns the registry of the runtime keys of a store. It opens
 // nothing yet.
 func newRegistry(open func() (registry.Storage, error)) *registry.Registry {
 	logger := caddy.Log().Named("pinegate.keys")
@@ -52,7 +53,7 @@ func newRegistry(open func() (registry.Storage, error)) *registry.Registry {
 	})
 }
 
-// redisKeys is a storage with a client of its own.
+// redisKeys is a storage that owns its client.
 type redisKeys struct {
 	*registry.Redis
 	client redis.UniversalClient
@@ -60,7 +61,7 @@ type redisKeys struct {
 
 func (r redisKeys) Close() error { return r.client.Close() }
 
-// openRedisKeys opens the keys that all gates of a Redis share.
+// openRedisKeys opens the runtime keys that all gates of a Redis share.
 func openRedisKeys(options redislimit.Options) (registry.Storage, error) {
 	quietRedis()
 	client, err := redislimit.NewClient(options)

@@ -17,15 +17,16 @@ import (
 // openLedger opens the ledger of a store.
 type openLedger func(o ledgerOptions) (usage.Ledger, error)
 
-// ledgerOptions are what a ledger is opened with.
+// ledgerOptions holds the options of a ledger.
 type ledgerOptions struct {
 	usage.Settings
 	shared     bool        // with other gates
 	hideModels bool        // in events
-	status     func(error) // called when its disk begins to fail and when it works again
+	status     func(error) // called when its disk begins to fail, and when it works again
 }
 
-// opener returns a store's key in the pool and how to open its ledger.
+// opener returns the key of a store in the pool, and the function that opens
+// its ledger.
 func opener(c *config.Store, logger *zap.Logger) (string, openLedger, error) {
 	switch c.Kind() {
 	case "memory":
@@ -53,5 +54,6 @@ func opener(c *config.Store, logger *zap.Logger) (string, openLedger, error) {
 	}, nil
 }
 
-// gateModule is the ID of the gate's module, by which its loggers are named.
+// gateModule is the ID of the gate's module, from which loggers take their
+// names.
 const gateModule = "http.handlers.pinegate"

@@ -23,44 +23,44 @@ import (
 	"github.com/amanycodes/pine-gate/usage/replica"
 )
 
-// states holds what outlives a configuration, by the store it belongs to.
-// Each configuration holds a reference and so does each request in flight, so
-// that a stream that is older than the last reload still finds its limiter and
-// its ledger when it settles.
+// states holds the localState of each store, which outlives a configuration.
+// Each configuration holds a reference, and so does each request in flight: a
+// stream that is older than the last reload still finds its limiter and its
+// ledger when it settles.
 var states = caddy.NewUsagePool()
 
-// state is what all configurations with one store share.
+// localState is the state that all configurations of one store share.
 type localState struct {
 	key       string
 	limiter   *memory.Store
 	responses *stored.Responses
 	requests  inflight.Set
 	backends  health.Set
-	registry  *registry.Registry // of keys that are made at runtime
-	budgets   alerts.Budgets     // that were raised
+	registry  *registry.Registry // runtime keys
+	budgets   alerts.Budgets     // the alerts raised
 	webhook   *alerts.Webhook
 
 	inflight refCount
-	closing  context.Context // ends when nobody holds the state any more
+	closing  context.Context // cancelled when the last reference is dropped
 	closed   context.CancelFunc
 
 	// The ledger is opened at the first use and not while provisioning:
-	// validating a configuration must not take the lock of a store that a
-	// running gate holds.
+	// validating a configuration must not take the lock of a store that a running
+	// gate holds.
 	mu      sync.Mutex
-	ledger  atomic.Pointer[ledgerHolder] // own, or what shares it
+	ledger  atomic.Pointer[ledgerHolder] // own, or a replica of it
 	own     usage.Ledger                 // of this gate alone
 	sharing string                       // key of the Redis that own is shared in; empty: none
 	open    openLedger
 	maker   *Config       // the configuration that made the state, before any runs
-	running []*Config     // that have been started and not stopped; the last one's settings hold
-	settled chan struct{} // closed when nobody makes checkpoints any more; nil: nobody does
+	running []*Config     // started and not stopped; the settings of the last one apply
+	settled chan struct{} // closed when checkpoints have stopped; nil: not started
 
-	// Where the store's health is shown: the metrics of the last configuration.
+	// The store's health is shown in the metrics of the last configuration.
 	health atomic.Pointer[storeHealth]
 
-	opening healthReporter // whether the ledger can be opened
-	seeding healthReporter // whether it reports what quotas have used
+	opening healthReporter // of opening the ledger
+	seeding healthReporter // of reading the usage of quotas
 }
 
 type storeHealth struct {
@@ -70,8 +70,8 @@ type storeHealth struct {
 
 type ledgerHolder struct{ usage.Ledger }
 
-// localFor returns the state of a configuration's store; give it back with
-// drop.
+// localFor returns the state of a configuration's store. The caller must drop
+// it.
 func localFor(c *Config) (*localState, error) {
 	key, open, err := opener(c.Store, c.Logger)
 	if err != nil {
@@ -96,34 +96,34 @@ func localFor(c *Config) (*localState, error) {
 	return value.(*localState), nil
 }
 
-// responsesKept is how many stored responses are remembered with the key
-// that made them: 100 bytes each.
+// responsesKept is how many stored responses are recorded with their owners, at
+// 100 bytes each.
 const responsesKept = 100_000
 
-// Acquire takes a reference for a request in flight.
+// Acquire adds a reference for a request in flight.
 func (s *localState) Acquire() {
 	s.inflight.acquire(func() { states.LoadOrStore(s.key, s) })
 }
 
-// Release gives a request's reference back.
+// Release removes a request's reference.
 func (s *localState) Release() {
 	s.inflight.release(s.drop)
 }
 
-// drop gives a reference back; the last one closes the state.
+// drop removes a reference. The last one closes the state.
 func (s *localState) drop() {
-	// The only error is that of Destruct, which the ledger has logged.
+	// The only error is that of Destruct. The ledger has logged it.
 	_, _ = states.Delete(s.key)
 }
 
-// Limiter is where limits are held.
+// Limiter returns the limiter.
 func (s *localState) Limiter() limiter.Limiter { return s.limiter }
 
 // Responses returns the stored responses.
 func (s *localState) Responses() *stored.Responses { return s.responses }
 
-// Ledger returns the ledger, opened if it is not yet. A failure is logged once, and
-// tried again at the next call.
+// Ledger returns the ledger, opening it on first use. A failure is logged once,
+// and the next call tries again.
 func (s *localState) Ledger() (usage.Ledger, error) {
 	if l := s.ledger.Load(); l != nil {
 		return l.Ledger, nil
@@ -162,7 +162,7 @@ func (s *localState) openLedger() (usage.Ledger, error) {
 	return s.ledger.Load().Ledger, nil
 }
 
-// start takes the settings of a configuration over and opens the ledger.
+// start applies the settings of a configuration and opens the ledger.
 func (s *localState) start(c *Config) error {
 	s.health.Store(&storeHealth{c.Metrics, c.Store.LedgerKind()})
 	s.mu.Lock()
@@ -183,7 +183,7 @@ func (s *localState) start(c *Config) error {
 	return err
 }
 
-// stop brings back the settings of the configuration before, if it still runs:
+// stop restores the settings of the previous configuration, if it still runs:
 // one that failed to start must not leave its own behind.
 func (s *localState) stop(c *Config) {
 	s.mu.Lock()
@@ -198,9 +198,9 @@ func (s *localState) stop(c *Config) {
 	}
 }
 
-// configure gives the ledger and the backends the settings of the last
-// configuration. A backend that it does not have may still have requests of one
-// before: its settings stay.
+// configure applies the settings of the last configuration to the ledger and
+// the backends. A backend that this configuration lacks keeps its settings: it
+// may still serve requests of an earlier one.
 func (s *localState) configure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,14 +209,14 @@ func (s *localState) configure() {
 	}
 	if l := s.ledger.Load(); l != nil {
 		c := s.current()
-		if settings, err := c.Store.Settings(); err == nil { // else it had not been provisioned
+		if settings, err := c.Store.Settings(); err == nil { // else it would not have been provisioned
 			l.Configure(settings)
 			s.share(c)
 		}
 	}
 }
 
-// current returns the configuration whose settings hold. s.mu must be held.
+// current returns the configuration whose settings apply. s.mu must be held.
 func (s *localState) current() *Config {
 	if n := len(s.running); n > 0 {
 		return s.running[n-1]
@@ -224,18 +224,20 @@ func (s *localState) current() *Config {
 	return s.maker
 }
 
-// showHealth shows whether the store works: err is why it does not.
+// showHealth sets in the metrics whether the store works. err is nil if it
+// does.
 func (s *localState) showHealth(err error) {
 	if h := s.health.Load(); h != nil {
 		h.metrics.StoreUp(h.store, err == nil)
 	}
 }
 
-// InFlight knows the requests that are with a backend.
+// InFlight returns the requests in flight.
 func (s *localState) InFlight() *inflight.Set { return &s.requests }
 
-// used returns what a quota has used since the time, from the ledger, so that quotas
-// survive a restart. If it fails, requests under the quota are refused.
+// used returns the usage of a quota since the given time, from the ledger, so
+// that quotas survive a restart. If it fails, requests under the quota are
+// refused.
 func (s *localState) used(rule *limiter.Rule, since time.Time) (int64, error) {
 	ledger, err := s.Ledger()
 	if err != nil {
@@ -246,8 +248,8 @@ func (s *localState) used(rule *limiter.Rule, since time.Time) (int64, error) {
 	return used, err
 }
 
-// usedHere is used as far as this gate knows, for when what it shares with others
-// is away.
+// usedHere returns the usage of a quota as this gate alone has recorded it, for
+// when the usage shared with other gates is unavailable.
 func (s *localState) usedHere(rule *limiter.Rule, since time.Time) (int64, error) {
 	ledger, err := s.Ledger()
 	if err != nil {
@@ -259,9 +261,9 @@ func (s *localState) usedHere(rule *limiter.Rule, since time.Time) (int64, error
 	return quotaUsed(ledger, rule, since)
 }
 
-// usageIsBack asks Redis again, where what gates share of usage is away, and
-// delivers what this gate has recorded meanwhile. The error is why used can't return
-// what all gates have used.
+// usageIsBack tries Redis again if the shared usage is unavailable, and
+// delivers what this gate has recorded meanwhile. It returns an error if used
+// cannot return the usage of all gates.
 func (s *localState) usageIsBack(ctx context.Context) error {
 	ledger, err := s.Ledger()
 	if err != nil {
@@ -273,8 +275,8 @@ func (s *localState) usageIsBack(ctx context.Context) error {
 	return nil
 }
 
-// epoch returns how often what gates share of usage was lost, and quotas must be
-// seeded anew.
+// epoch returns how often the shared usage was lost. After each loss, quotas
+// must be seeded again.
 func (s *localState) epoch() uint64 {
 	if l := s.ledger.Load(); l != nil {
 		if shared, ok := l.Ledger.(*replica.Ledger); ok {
@@ -284,9 +286,9 @@ func (s *localState) epoch() uint64 {
 	return 0
 }
 
-// settleAll ends every request in flight and waits for them, at most
-// as long as said. The process exits after the servers have stopped: without
-// this, streams longer than the grace period would never settle.
+// settleAll cancels all requests in flight and waits for them, at most as long
+// as wait. The process exits after the servers have stopped: without this,
+// streams longer than the grace period would never settle.
 func (s *localState) settleAll(wait time.Duration) {
 	s.requests.End(inflight.ErrShutdown)
 	deadline := time.Now().Add(wait)

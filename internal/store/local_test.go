@@ -27,7 +27,7 @@ func (l *fakeLedger) Configure(s usage.Settings)                       { l.got =
 func (l *fakeLedger) Checkpoint(context.Context, []usage.Record) error { return nil }
 func (l *fakeLedger) Close() error                                     { return nil }
 
-// Reloads bring their settings, and one that fails to start takes its own back.
+// A reload applies its settings; one that fails to start restores the previous ones.
 func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
 	app := func(d time.Duration) *Config {
 		m, err := metrics.For(prometheus.NewRegistry(), false)

@@ -13,9 +13,9 @@ import (
 	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// peers holds what the gates of one Redis share beside limits and usage:
-// who made the responses that backends store, and which backends are to be left
-// alone. While Redis is away each gate goes by what it knows itself.
+// peers is the state that the gates of one Redis share besides limits and
+// usage: the owners of the responses that backends store, and the cooldowns of
+// backends. While Redis is unavailable, each gate uses its own.
 type peers struct {
 	client    redis.UniversalClient
 	shared    *stored.Shared
@@ -23,11 +23,11 @@ type peers struct {
 	cooldowns *health.SharedCooldowns
 }
 
-// defaultResponsesTimeout is how long a request waits for what other gates know of
-// a response, where the store has no timeout.
+// defaultResponsesTimeout bounds the lookup of a response that another gate may
+// have recorded, if the store has no timeout.
 const defaultResponsesTimeout = 50 * time.Millisecond
 
-// newPeers starts to share. It does not wait for the network.
+// newPeers starts sharing. It does not wait for the network.
 func newPeers(s *localState, options redislimit.Options) (*peers, error) {
 	quietRedis()
 	client, err := redislimit.NewClient(options)
@@ -48,8 +48,9 @@ func (p *peers) Close() error {
 	return p.client.Close()
 }
 
-// openPeers returns the gate's peers, opened if they are not yet; nil where they can't
-// be, though provisioning has passed the options.
+// openPeers returns the shared state, opening it on first use. It returns nil
+// if the client cannot be created, although provisioning has checked the
+// options.
 func (l *sharedState) openPeers() *peers {
 	if p := l.peers.Load(); p != nil {
 		return p

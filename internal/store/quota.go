@@ -9,7 +9,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// quotaUsed sums up, from the ledger, what a quota has used since the time.
+// quotaUsed returns the usage of a quota since the given time, summed up from
+// the ledger.
 func quotaUsed(ledger usage.Ledger, rule *limiter.Rule, since time.Time) (int64, error) {
 	query := usage.Query{Start: since, End: time.Now().Add(time.Second), Width: usage.Day, Limit: 31}
 	match := func(usage.Result) bool { return true }
@@ -48,7 +49,7 @@ func quotaUsed(ledger usage.Ledger, rule *limiter.Rule, since time.Time) (int64,
 	return used, nil
 }
 
-// inUnit returns what a limit of the unit counts of a sum.
+// inUnit returns how much of a result a limit in the unit counts.
 func inUnit(unit limiter.Unit, r usage.Result) int64 {
 	if unit == limiter.Requests {
 		return r.Requests

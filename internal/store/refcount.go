@@ -9,7 +9,8 @@ type refCount struct {
 	n  int64 // guarded by mu
 }
 
-// acquire adds a holder. The first one calls take, before any other returns.
+// acquire adds a holder. The first one calls take, before any other call
+// returns.
 func (r *refCount) acquire(take func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -18,8 +19,9 @@ func (r *refCount) acquire(take func()) {
 	}
 }
 
-// release removes a holder. The last one calls drop. A holder that comes meanwhile
-// takes a reference of its own, so that the order of the two does not matter.
+// release removes a holder. The last one calls drop. A holder that is added
+// meanwhile takes a reference of its own, so the order of take and drop does
+// not matter.
 func (r *refCount) release(drop func()) {
 	r.mu.Lock()
 	r.n--

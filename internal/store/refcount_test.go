@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// However many come and go at once, what they share is held while there is any of
-// them, and let go of behind the last one.
+// However many holders come and go at once, the reference is held while there is any
+// of them, and dropped after the last one.
 func TestLeasesHoldWhatTheyShare(t *testing.T) {
 	var l refCount
 	var refs, most atomic.Int64
@@ -33,7 +33,7 @@ func TestLeasesHoldWhatTheyShare(t *testing.T) {
 	if l.count() != 0 || refs.Load() != 0 {
 		t.Errorf("%d hold it, with %d references", l.count(), refs.Load())
 	}
-	// One for those that are there, one more each for who is about to give it back.
+	// One for the holders, and one more for each that is about to drop it.
 	if most.Load() > 8 {
 		t.Errorf("%d references", most.Load())
 	}

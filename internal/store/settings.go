@@ -9,12 +9,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// settingsTimeout bounds how long Redis is asked for its settings.
+// settingsTimeout bounds the query of the settings of Redis.
 const settingsTimeout = 500 * time.Millisecond
 
-// serverSettings asks Redis what it does when its memory is full, and whether it
-// keeps an append-only file; of a Cluster, one of its nodes. Nil is what it does not
-// say: its user may be let to nothing but keys.
+// serverSettings returns the eviction policy of Redis, and whether it keeps an
+// append-only file; of a Cluster, those of one of its nodes. A value is nil if
+// Redis does not return it: the ACL of the user may permit nothing but keys.
 func (l *sharedState) serverSettings(ctx context.Context) (eviction *string, appendOnly *bool) {
 	p := l.openPeers()
 	if p == nil {
@@ -32,7 +32,7 @@ func (l *sharedState) serverSettings(ctx context.Context) (eviction *string, app
 	return eviction, appendOnly
 }
 
-// infoField reads a field of a section of Redis' INFO.
+// infoField returns a field of a section of Redis' INFO.
 func infoField(ctx context.Context, client redis.UniversalClient, section, name string) (value string, ok bool) {
 	text, err := client.Info(ctx, section).Result()
 	if err != nil {

@@ -19,32 +19,33 @@ import (
 	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// sharedLimits holds the stores of limits that several gates share, by their
-// configuration. Like [states] they outlive it: each configuration and each
-// request in flight holds a reference.
+// sharedLimits holds the sharedState of each Redis, by its configuration. Like
+// [states] it outlives a configuration: each configuration and each request in
+// flight holds a reference.
 var sharedLimits = caddy.NewUsagePool()
 
-// limits are the limits of a `store redis`. The state has what else is shared,
-// among it the ledger, so that a change of the Redis opens no second one.
+// sharedState holds the limits of a `store redis`. Everything else that is
+// shared, the ledger included, is in localState, so that a change of the Redis
+// opens no second ledger.
 type sharedState struct {
 	*localState
-	pooled   string   // its key
-	leased   refCount // by requests in flight
+	pooled   string   // key in sharedLimits
+	leased   refCount // held by requests in flight
 	options  redislimit.Options
-	registry *registry.Registry // of keys that are made at runtime
+	registry *registry.Registry // runtime keys
 	guarding failover.Options
 	metrics  atomic.Pointer[metrics.Metrics] // of the last configuration
 
 	// Opened at the first use and not while provisioning: validating a
-	// configuration must not reach for the network.
+	// configuration must not use the network.
 	mu   sync.Mutex
 	open atomic.Pointer[failover.Limiter]
 
 	peers atomic.Pointer[peers] // opened likewise
 }
 
-// sharedFor returns the limits of a configuration's store, nil where the state has
-// them; give them back with drop.
+// sharedFor returns the shared state of a configuration's store, nil if limits
+// are local. The caller must drop it.
 func sharedFor(c *Config, local *localState) (*sharedState, error) {
 	if c.Store.Kind() != "redis" {
 		return nil, nil
@@ -82,7 +83,8 @@ func sharedFor(c *Config, local *localState) (*sharedState, error) {
 	return value.(*sharedState), nil
 }
 
-// start shows in a configuration's metrics whether the store is there.
+// start opens the shared state and sets in the configuration's metrics whether
+// Redis is available.
 func (l *sharedState) start(c *Config) {
 	l.metrics.Store(c.Metrics)
 	l.openPeers()
@@ -93,7 +95,7 @@ func (l *sharedState) start(c *Config) {
 	c.Metrics.StoreUp("redis", !away)
 }
 
-// guarded returns the store, opened if it is not yet.
+// guarded returns the limiter, opening it on first use.
 func (l *sharedState) guarded() (*failover.Limiter, error) {
 	if g := l.open.Load(); g != nil {
 		return g, nil
@@ -113,29 +115,29 @@ func (l *sharedState) guarded() (*failover.Limiter, error) {
 	return g, nil
 }
 
-// Limiter is where limits are held.
+// Limiter returns the limiter.
 func (l *sharedState) Limiter() limiter.Limiter {
 	g, err := l.guarded()
 	if err != nil {
-		return noLimiter{err} // provisioning has passed the options
+		return noLimiter{err} // provisioning has checked the options
 	}
 	return g
 }
 
-// Acquire takes a reference for a request in flight.
+// Acquire adds a reference for a request in flight.
 func (l *sharedState) Acquire() {
 	l.localState.Acquire()
 	l.leased.acquire(func() { sharedLimits.LoadOrStore(l.pooled, l) })
 }
 
-// Release gives a request's reference back.
+// Release removes a request's reference.
 func (l *sharedState) Release() {
 	l.leased.release(l.drop)
 	l.localState.Release()
 }
 
-// drop gives a reference back; the last one closes the store. It comes before that
-// of the state, whose ledger seeds quotas.
+// drop removes a reference; the last one closes the store. It must be called
+// before that of the localState, whose ledger seeds quotas.
 func (l *sharedState) drop() {
 	_, _ = sharedLimits.Delete(l.pooled) // Destruct has logged its error
 }
@@ -156,11 +158,11 @@ func (l *sharedState) changed(up bool, reason error) {
 		zap.Stringer("outage", l.guarding.Mode), zap.String("reason", why), zap.Error(reason))
 }
 
-// count counts a call that the store failed. What it means is logged once.
+// count counts a failed call of the store. changed logs the outage once.
 func (l *sharedState) count(error) { l.metrics.Load().StoreError("redis") }
 
-// failed reports failed calls in the background: of a gate without requests they are
-// the only ones.
+// failed counts and reports failed calls in the background: a gate without
+// requests makes no others.
 func (l *sharedState) failed(err error) {
 	l.count(err)
 	if g := l.open.Load(); g != nil {
@@ -183,9 +185,9 @@ func (l *sharedState) Destruct() error {
 	return err
 }
 
-// quietRedis sends what the client of Redis logs by itself, which is for all
-// clients of a process, to Caddy's log at debug: it says of each connection what is
-// reported here once.
+// quietRedis redirects the log of the Redis client, which is one for all
+// clients of a process, to Caddy's log at debug level: it reports for each
+// connection what is logged here once.
 var quietRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
 
 type redisLog struct{}
@@ -196,7 +198,7 @@ func (redisLog) Printf(_ context.Context, format string, args ...any) {
 	}
 }
 
-// noLimiter refuses everything.
+// noLimiter is a Limiter whose calls fail.
 type noLimiter struct{ err error }
 
 func (n noLimiter) Reserve(context.Context, limiter.Request) (limiter.Reservation, error) {

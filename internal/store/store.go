@@ -15,7 +15,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/metrics"
 )
 
-// Config is what a configuration says of its store.
+// Config holds the settings of a store.
 type Config struct {
 	Store      *config.Store
 	Webhook    *config.Webhook
@@ -23,21 +23,22 @@ type Config struct {
 	Metrics    *metrics.Metrics
 	Logger     *zap.Logger
 
-	// Capacities maps the names of backends to how many requests they take. It may
-	// change until the store is started.
+	// Capacities maps the names of backends to their capacities. It may change
+	// until the store is started.
 	Capacities map[string]queue.Capacity
 }
 
-// Store is the reference of one configuration to what outlives it. Configurations of
-// the same store share that.
+// Store is the reference of one configuration to the state that outlives it.
+// Configurations of the same store share that state.
 type Store struct {
 	config *Config
 	local  *localState
 	shared *sharedState // nil: not shared with other gates
 }
 
-// For returns the store of a configuration. It opens no file and uses no network:
-// Caddy validates configurations while another one runs. Give it back with Drop.
+// For returns the store of a configuration. It opens no file and uses no
+// network: Caddy validates configurations while another one runs. The caller
+// must drop it.
 func For(c *Config) (*Store, error) {
 	local, err := localFor(c)
 	if err != nil {
@@ -62,15 +63,16 @@ func (s *Store) Start() error {
 	return nil
 }
 
-// Stop restores the settings of the configuration before, if that still runs. It
-// closes nothing: requests may still be in flight.
+// Stop restores the settings of the previous configuration, if that still runs.
+// It closes nothing: requests may still be in flight.
 func (s *Store) Stop() { s.local.stop(s.config) }
 
-// Settle ends all requests in flight and waits for them, at most as long as wait.
+// Settle cancels all requests in flight and waits for them, at most as long as
+// wait.
 func (s *Store) Settle(wait time.Duration) { s.local.settleAll(wait) }
 
-// Drop gives the reference back. The last one, those of requests included, closes the
-// store.
+// Drop removes the reference. The last one, those of requests included, closes
+// the store.
 func (s *Store) Drop() {
 	if s.shared != nil {
 		s.shared.drop()
@@ -78,7 +80,7 @@ func (s *Store) Drop() {
 	s.local.drop()
 }
 
-// Shared returns what requests hold a reference to.
+// Shared returns the state to which requests hold references.
 func (s *Store) Shared() handlers.Shared {
 	if s.shared != nil {
 		return s.shared
@@ -100,14 +102,15 @@ func (s *Store) Registry() *registry.Registry {
 // Backends returns the states of all backends.
 func (s *Store) Backends() *health.Set { return &s.local.backends }
 
-// Budgets returns the alerts that were raised.
+// Budgets returns the alerts raised so far.
 func (s *Store) Budgets() *alerts.Budgets { return &s.local.budgets }
 
 // Webhook returns the webhook that alerts are sent to.
 func (s *Store) Webhook() *alerts.Webhook { return s.local.webhook }
 
 // RedisSettings returns the eviction policy of Redis and whether it keeps an
-// append-only file, nil where it does not say or there is no Redis.
+// append-only file; nil if Redis does not return them, or the store is not in
+// Redis.
 func (s *Store) RedisSettings(ctx context.Context) (eviction *string, appendOnly *bool) {
 	if s.shared == nil {
 		return nil, nil

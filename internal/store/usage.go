@@ -10,12 +10,12 @@ import (
 	"github.com/amanycodes/pine-gate/usage/replica"
 )
 
-// usageStore is the label of what gates share of usage in Redis, in metrics: the
-// limits there are another store, with connections of their own.
+// usageStore is the label in metrics of the usage that gates share in Redis:
+// the limits there are another store, with connections of its own.
 const usageStore = "usage"
 
-// share shares the ledger in the Redis of a configuration, or ends that. It must
-// be called with s.mu held.
+// share starts to share the ledger in the Redis of a configuration, or stops
+// it. s.mu must be held.
 func (s *localState) share(c *Config) {
 	own, ok := s.own.(*boltdb.Ledger)
 	if !ok {
@@ -54,7 +54,7 @@ func (s *localState) share(c *Config) {
 	if err == nil {
 		client, err = redislimit.NewClient(options)
 	}
-	if err != nil { // provisioning has passed them: a file is gone since
+	if err != nil { // provisioning has checked them: a file was removed since
 		s.ledger.Store(&ledgerHolder{own})
 		logger.Error("cannot share usage as configured", zap.Error(err))
 		return
@@ -68,20 +68,20 @@ func (s *localState) share(c *Config) {
 	})})
 }
 
-// sharingKey identifies the Redis that usage is shared in; it is empty
-// where there is none.
+// sharingKey returns a key that identifies the Redis in which usage is shared,
+// empty if there is none.
 func (c *Config) sharingKey() (string, error) {
 	if !c.Store.SharesUsage() {
 		return "", nil
 	}
-	// What limits do while it is away is nothing to usage.
+	// How limits behave in an outage does not matter to usage.
 	rc := *c.Store.Redis
 	rc.Outage, rc.Replicas, rc.Timeout = "", 0, 0
 	return rc.Key("")
 }
 
-// usageChanged returns what reports to metrics and the log, once each time, that what
-// gates share of usage is away, or back.
+// usageChanged returns a function that reports the health of the shared usage
+// store to metrics, and each change of it to the log.
 func (s *localState) usageChanged() func(error) {
 	away := healthReporter{
 		fails: "shared usage store unavailable: this gate keeps what it records, and does not know what other gates record",

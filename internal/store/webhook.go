@@ -9,14 +9,14 @@ import (
 	"github.com/amanycodes/pine-gate/internal/alerts"
 )
 
-// How long alerts that wait for the webhook may take when the state is closed: when
-// the process exits, and when it goes on without it.
+// How long pending alerts may take when the state is closed: when the process
+// exits, and when it goes on without the state.
 const (
 	exitAlerts  = 2 * time.Second
 	closeAlerts = 30 * time.Second
 )
 
-// closeWebhook sends what waits and holds up nothing but an exit.
+// closeWebhook sends the pending alerts. It blocks only if the process exits.
 func (s *localState) closeWebhook() {
 	if caddy.Exiting() {
 		s.webhook.Close(exitAlerts)
@@ -25,7 +25,7 @@ func (s *localState) closeWebhook() {
 	go s.webhook.Close(closeAlerts)
 }
 
-// configureWebhook says where alerts go. It must be called with s.mu held.
+// configureWebhook sets the target of alerts. s.mu must be held.
 func (s *localState) configureWebhook(c *Config) {
 	if c.Webhook == nil {
 		s.webhook.Configure(nil)

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// remembered is how long a key that was good from an address passes.
+// remembered is how long a key stays accepted from an address.
 const remembered = int64(time.Hour)
 
-// acceptedShard remembers a share of the pairs of address and key that were
-// good. It has two generations, each of half the capacity: when the newer one
-// is full, the older one is forgotten. So it forgets the least recently used
-// half without a list to keep in order. Only who holds a key can fill it, and
-// who does takes from others no more than the right to pass while a neighbour
-// guesses.
+// acceptedShard holds a part of the pairs of address and key that were
+// accepted. It has two generations, each of half the capacity: when the newer
+// one is full, it drops the older one. So it evicts the least recently used
+// half without an ordered list. Only the holder of a valid key can fill it.
+// All that the others lose by that is the right to pass while a client behind
+// the same address is guessing.
 type acceptedShard struct {
 	mu           sync.Mutex
-	newer, older map[uint64]int64 // when it was good last
-	capacity     int              // of a generation
+	newer, older map[uint64]int64 // time of the last acceptance, by tag
+	capacity     int              // of one generation
 }
 
 func (s *acceptedShard) init(capacity int) {

@@ -8,9 +8,9 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// address is what a client counts as: an IPv4 address mapped into IPv6, or
-// the /64 of an IPv6 one. The invalid address, of clients on a unix socket, is
-// one like others.
+// address is what one client counts as: an IPv4 address mapped into IPv6, or
+// the /64 of an IPv6 address. All clients on a unix socket have the invalid
+// address and count as one.
 type address struct{ high, low uint64 }
 
 func addressOf(addr netip.Addr) address {
@@ -25,15 +25,16 @@ func addressOf(addr netip.Addr) address {
 	return a
 }
 
-// shardOf picks by a keyed hash: nobody can aim addresses at one shard.
+// shardOf selects the shard by a keyed hash, so that nobody can aim addresses
+// at one shard.
 func (t *Throttle) shardOf(a address) *tableShard {
 	return &t.table[maphash.Comparable(t.seed, a)%uint64(len(t.table))]
 }
 
-// tag stands for an address and a key in the memory of what was accepted. It
-// is a keyed hash, so nobody can search for two that have the same; should
-// two have it after all, a key is looked at that would have been refused
-// unseen, and found wanting.
+// tag returns the keyed hash of an address and a key in the table of accepted
+// keys. Since it is keyed, nobody can search for a collision. A collision only
+// causes the look-up of a key that would have been refused without one; the
+// look-up then rejects it.
 func (t *Throttle) tag(addr netip.Addr, h keys.Hash) uint64 {
 	return maphash.Comparable(t.seed, struct {
 		address address

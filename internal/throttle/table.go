@@ -6,25 +6,26 @@ import (
 	"time"
 )
 
-// bucket is the token bucket of one address, kept as the one time at which it
-// is full again (the generic cell rate algorithm, ITU-T I.371): what is missing
-// from it is that time minus now. A bucket that is full need not be kept.
+// bucket is the token bucket of one address, stored as the time at which it
+// will be full again (the generic cell rate algorithm, ITU-T I.371): its
+// deficit is that time minus now. A full bucket need not be stored.
 type bucket struct {
 	address address
 	full    int64 // nanoseconds since the throttle's epoch
 	index   int   // in the heap
 }
 
-// tableShard holds a share of the buckets.
+// tableShard holds a part of the buckets.
 //
-// When it is full, the bucket that is nearest to full makes room, and the new
-// one inherits what was missing from it (as in the Space-Saving algorithm of
-// Metwally, Agrawal and El Abbadi, 2005). So a bucket is never fuller than
-// what its address did would leave it: who comes from many addresses can't wash
-// out the bucket of one that is guessing, but only empties the buckets of those
-// who come new. An address without a bucket is always let through once; so
-// while the table is flooded a guesser has one guess for each new address, which
-// is no more than the addresses would have had alone.
+// When it is full, it evicts the bucket that is nearest to full, and the new
+// bucket inherits the deficit of the evicted one (as in the Space-Saving
+// algorithm of Metwally, Agrawal and El Abbadi, 2005). So a bucket is never
+// fuller than the requests of its address would leave it: an attacker with many
+// addresses cannot evict the bucket of one that is guessing, but only drains
+// the buckets of other new addresses. An address without a bucket is always
+// allowed once. So while the table is flooded, a guesser has one guess for each
+// new address, which is no more than the addresses would have had by
+// themselves.
 type tableShard struct {
 	mu       sync.Mutex
 	buckets  map[address]*bucket
@@ -37,17 +38,18 @@ func (s *tableShard) init(capacity int) {
 	s.capacity = max(1, capacity)
 }
 
-// allow judges a request, and where every request counts, counts it.
+// allow reports whether a request passes, and counts it if every request
+// counts.
 func (s *tableShard) allow(t *Throttle, a address) (bool, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.buckets[a]
 	if b == nil && !t.all {
-		return true, 0 // good callers don't even cost a look at the clock
+		return true, 0 // requests of well-behaved clients don't even read the clock
 	}
 	now := t.elapsed()
 	if b != nil {
-		// One token is there once no more than the others are missing.
+		// A token is available if at most burst-interval is missing.
 		if wait := b.full - now - (t.burst - t.interval); wait > 0 {
 			return false, time.Duration(wait)
 		}
@@ -58,18 +60,18 @@ func (s *tableShard) allow(t *Throttle, a address) (bool, time.Duration) {
 	return true, 0
 }
 
-// failed takes a token. Requests that were let through at once may take more
-// than there are: that is made up for later, up to one more burst.
+// failed takes a token. Concurrent requests may take more tokens than are left.
+// The deficit is repaid later, up to one more burst.
 func (s *tableShard) failed(t *Throttle, a address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.take(t, a, t.elapsed())
 }
 
-// take takes a token from an address. It must be called with the lock held.
+// take takes a token from the bucket of an address. s.mu must be held.
 func (s *tableShard) take(t *Throttle, a address, now int64) {
-	// Two full ones at most are dropped, so that no request pays for a flood
-	// that is over; yet the table shrinks faster than it grows.
+	// Drop at most two full buckets, so that no request pays for the clean-up
+	// after a flood. The table still shrinks faster than it grows.
 	for range 2 {
 		if len(s.order) > 0 && s.order[0].full <= now {
 			s.drop()
@@ -89,15 +91,16 @@ func (s *tableShard) take(t *Throttle, a address, now int64) {
 	heap.Push(&s.order, b)
 }
 
-// drop forgets the fullest bucket and returns when it would have been full. It
-// must be called with the lock held.
+// drop removes the fullest bucket and returns the time at which it would have
+// been full. s.mu must be held.
 func (s *tableShard) drop() int64 {
 	b := heap.Pop(&s.order).(*bucket)
 	delete(s.buckets, b.address)
 	return b.full
 }
 
-// taken returns when a bucket is full again after one more token was taken.
+// taken returns the time at which a bucket is full again after one more token
+// is taken.
 func (t *Throttle) taken(full, now int64) int64 {
 	return min(max(full, now)+t.interval, now+2*t.burst)
 }

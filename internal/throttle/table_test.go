@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// tracked counts the buckets and checks what must always hold for them.
+// tracked returns the number of buckets and checks the invariants of the table.
 func tracked(t testing.TB, th *Throttle) (n int) {
 	t.Helper()
 	for i := range th.table {
@@ -43,7 +43,7 @@ func TestTableShrinksWhenAFloodIsOver(t *testing.T) {
 	}
 	before := tracked(t, th)
 	c.advance(time.Minute)
-	for range 500 { // a few unlucky ones, who fail again and again
+	for range 500 { // a few addresses that fail repeatedly
 		for i := range 64 {
 			guess(th, nth(1_000_000+i))
 		}
@@ -59,7 +59,7 @@ func TestManyAddressesDontWashOutAGuesser(t *testing.T) {
 	th := New(Config{}, capacity, newClock().now)
 	guesser := ip("192.0.2.1")
 	looked := guesses(th, guesser, 1000)
-	for i := range 20 * capacity { // each fails once: 20 times the table
+	for i := range 20 * capacity { // each fails once: 20 times the capacity
 		guess(th, nth(i))
 		if i%10 == 0 {
 			looked += guesses(th, guesser, 10)
@@ -70,8 +70,8 @@ func TestManyAddressesDontWashOutAGuesser(t *testing.T) {
 	}
 }
 
-// Two addresses that take each other's place must not get a fresh bucket each
-// time, even where all others in the table have used up theirs.
+// Two addresses that evict each other's bucket must not get a full bucket each
+// time, even if all others in the table are empty.
 func TestFullTableInheritsWhatWasUsed(t *testing.T) {
 	const capacity = 64
 	th := New(Config{}, capacity, newClock().now)

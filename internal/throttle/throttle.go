@@ -16,30 +16,30 @@ const (
 	minShard        = 64 // addresses: below it one shard is fair, several aren't
 )
 
-// Config is the limit of one address.
+// Config is the rate limit of one address.
 type Config struct {
-	// Counts every request. Then an address over its limit is refused whatever key
-	// it presents. Default: only requests that fail authentication count, and a key
-	// that was accepted within the hour passes.
+	// Counts every request. An address over its limit is then refused whatever key it
+	// presents. Default: only requests that fail authentication count, and a key that
+	// was accepted within the hour passes.
 	All bool
 
-	// How many requests pass in each Window, in the long run. Default: 5.
+	// How many requests pass in each Window on average. Default: 5.
 	N int64
 
 	// Default: one second.
 	Window time.Duration
 
-	// How many requests pass at once after an idle time. Default: 100 if N is the
+	// How many requests pass at once after an idle period. Default: 100 if N is the
 	// default, else N.
 	Burst int64
 }
 
-// Throttle limits the requests of addresses. It is safe for concurrent use. A nil
-// Throttle limits nothing.
+// Throttle limits the requests of client addresses. It is safe for concurrent use.
+// A nil Throttle limits nothing.
 type Throttle struct {
 	all      bool
-	interval int64 // nanoseconds in which one request's worth comes back
-	burst    int64 // nanoseconds in which an empty bucket is full again
+	interval int64 // nanoseconds in which one token is refilled
+	burst    int64 // nanoseconds in which an empty bucket refills
 	now      func() time.Time
 	epoch    time.Time
 	seed     maphash.Seed
@@ -47,8 +47,8 @@ type Throttle struct {
 	accepted []acceptedShard
 }
 
-// New returns a throttle with room for a number of addresses; 0 means 65,536, which
-// take about 10 MB when all are in use. The clock is time.Now except in tests.
+// New returns a throttle that tracks up to capacity addresses; 0 means 65,536,
+// which take about 10 MB when all are in use. now is time.Now except in tests.
 func New(c Config, capacity int, now func() time.Time) *Throttle {
 	if c.N <= 0 {
 		c.N = defaultAmount
@@ -89,12 +89,12 @@ func New(c Config, capacity int, now func() time.Time) *Throttle {
 	return t
 }
 
-// longest keeps sums of times from overflowing: a century.
+// longest is a century, in nanoseconds: it keeps sums of times from overflowing.
 const longest = int64(100 * 365 * 24 * time.Hour)
 
-// Allow reports, before the key of a request is looked up, whether its address is
-// within its limit; if not, retry is the time until it is. If every request counts,
-// Allow counts it.
+// Allow reports whether addr is within its limit, and if not, after what time it
+// is. It is called before the key of a request is looked up. If every request
+// counts, Allow counts this one.
 func (t *Throttle) Allow(addr netip.Addr) (ok bool, retry time.Duration) {
 	if t == nil {
 		return true, 0
@@ -103,7 +103,7 @@ func (t *Throttle) Allow(addr netip.Addr) (ok bool, retry time.Duration) {
 	return t.shardOf(a).allow(t, a)
 }
 
-// Failed counts a request whose authentication has failed.
+// Failed counts a request from addr that failed authentication.
 func (t *Throttle) Failed(addr netip.Addr) {
 	if t == nil || t.all {
 		return
@@ -112,7 +112,7 @@ func (t *Throttle) Failed(addr netip.Addr) {
 	t.shardOf(a).failed(t, a)
 }
 
-// Accepted records that a key was accepted from an address.
+// Accepted records that the key with hash h was accepted from addr.
 func (t *Throttle) Accepted(addr netip.Addr, h keys.Hash) {
 	if t == nil || t.all {
 		return
@@ -121,9 +121,9 @@ func (t *Throttle) Accepted(addr netip.Addr, h keys.Hash) {
 	t.accepted[tag%uint64(len(t.accepted))].add(tag, t.elapsed())
 }
 
-// Known reports whether a key was accepted from an address within the hour: then it
-// may be looked up although the address is over its limit. If every request counts,
-// it is false.
+// Known reports whether the key with hash h was accepted from addr within the hour.
+// Such a key may be looked up even if addr is over its limit. If every request
+// counts, Known returns false.
 func (t *Throttle) Known(addr netip.Addr, h keys.Hash) bool {
 	if t == nil {
 		return false
@@ -132,5 +132,5 @@ func (t *Throttle) Known(addr netip.Addr, h keys.Hash) bool {
 	return t.accepted[tag%uint64(len(t.accepted))].has(tag, t.elapsed())
 }
 
-// elapsed returns the nanoseconds since New, by the monotonic clock.
+// elapsed returns the nanoseconds since New, on the monotonic clock.
 func (t *Throttle) elapsed() int64 { return int64(t.now().Sub(t.epoch)) }

@@ -13,7 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// clock is a clock that stands still until it is moved.
+// clock is a clock that is advanced by tests only.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -38,8 +38,8 @@ func ip(text string) netip.Addr { return netip.MustParseAddr(text) }
 // nth returns one of many IPv4 addresses.
 func nth(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
 
-// guess is a request that fails authentication. It reports whether its key was
-// looked at.
+// guess makes a request that fails authentication. It reports whether the key
+// was looked up.
 func guess(t *Throttle, addr netip.Addr) bool {
 	ok, _ := t.Allow(addr)
 	if ok {
@@ -48,7 +48,7 @@ func guess(t *Throttle, addr netip.Addr) bool {
 	return ok
 }
 
-// guesses returns how many of n guesses in a row are looked at.
+// guesses returns how many of n consecutive guesses are looked up.
 func guesses(t *Throttle, addr netip.Addr, n int) (looked int) {
 	for range n {
 		if guess(t, addr) {
@@ -302,8 +302,9 @@ func TestBeingAcceptedAgainForgetsNobody(t *testing.T) {
 	}
 }
 
-// In any window, whatever is tried, an address has no more looked at than its
-// burst and what came back meanwhile: also while the table is too small.
+// In any window, whatever the requests, the keys of an address are looked up
+// at most burst times plus the tokens refilled meanwhile, even if the table is
+// too small.
 func TestGuessesAreBoundedInEachWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		config := Config{
@@ -344,7 +345,7 @@ func TestDebtIsBounded(t *testing.T) {
 	c := newClock()
 	th := New(Config{N: 1, Burst: 10}, 0, c.now)
 	a := ip("192.0.2.1")
-	for range 1000 { // a revoked key that is still known, retried
+	for range 1000 { // retries of a key that is still in the accepted table, but revoked
 		th.Failed(a)
 	}
 	if ok, retry := th.Allow(a); ok || retry != 11*time.Second {

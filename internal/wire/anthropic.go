@@ -69,8 +69,8 @@ func anthropicLimit(what string) LimitHeader {
 	return LimitHeader{prefix + "-Limit", prefix + "-Remaining", prefix + "-Reset"}
 }
 
-// appendAnthropicError appends the envelope. Without a request id, as within a
-// stream, it leaves that field out.
+// appendAnthropicError appends the JSON envelope. It omits the field request_id if
+// there is none, as in a stream.
 func appendAnthropicError(b []byte, e *Error, errorType, requestID string) []byte {
 	b = append(b, `{"type":"error","error":{"type":`...)
 	b = AppendString(b, errorType)
@@ -87,8 +87,8 @@ func appendAnthropicError(b []byte, e *Error, errorType, requestID string) []byt
 	return append(b, '}')
 }
 
-// anthropicUpstreamType keeps a type that Anthropic's SDKs know and otherwise returns
-// the one of the status.
+// anthropicUpstreamType returns upstream if Anthropic's SDKs know that type, and
+// otherwise the type for status.
 func anthropicUpstreamType(status int, upstream string) string {
 	switch upstream {
 	case invalidRequest, "not_found_error", "request_too_large", rateLimit:

@@ -7,50 +7,50 @@ import (
 	"time"
 )
 
-// dialects holds all dialects. The first one answers what belongs to none.
+// dialects holds all dialects. The first one is the default.
 var dialects = []*Dialect{OpenAI, Anthropic}
 
-// Dialect is the family of an API: how its errors look, what it calls its fields
-// and how its streams end. A dialect is one file here and one entry of dialects.
+// Dialect describes a family of APIs: its endpoints, headers, error formats and
+// field names. A dialect is one file in this package and one entry of dialects.
 type Dialect struct {
-	Name string // the word that `api` takes in a backend
+	Name string // value of a backend's `api` subdirective
 
-	Endpoints []Endpoint // that speak it
-	Prefix    string     // of the paths that it answers, also unknown ones; "" for the first dialect
+	Endpoints []Endpoint // endpoints that use the dialect
+	Prefix    string     // path prefix of the dialect, for unknown paths too; "" for the first dialect
 
 	// Headers.
-	KeyHeader     string   // in which backends take their key unless configured otherwise
-	VersionHeader string   // which its clients send and its backends need; "" for none
+	KeyHeader     string   // default header for the backend's API key
+	VersionHeader string   // header that clients send and backends require; "" for none
 	Version       []string // value of VersionHeader if the client sent none
-	HeaderPrefix  string   // of its own headers, which pass in both directions
-	RequestID     string   // header of the request id, beside X-Request-Id; "" for none
+	HeaderPrefix  string   // prefix of the dialect's own headers, which pass in both directions
+	RequestID     string   // header of the request id, in addition to X-Request-Id; "" for none
 
 	// Rate limits.
-	LimitPrefix string              // of the headers that report rate limits
-	Limits      [limits]LimitHeader // by LimitRequests and so on
+	LimitPrefix string              // prefix of the headers that report rate limits
+	Limits      [limits]LimitHeader // indexed by LimitRequests and so on
 	FormatReset func(left time.Duration, at time.Time) string
 
 	// Errors.
 	errorTypes   [kindCount]string
-	appendError  func(b []byte, e *Error, errorType, requestID string) []byte // the envelope
+	appendError  func(b []byte, e *Error, errorType, requestID string) []byte // appends the JSON envelope
 	appendEvent  func(b []byte, e *Error, errorType string, ep Endpoint, sequence int64) []byte
-	upstreamType func(status int, upstream string) string // type of a backend's error
+	upstreamType func(status int, upstream string) string // returns the type of a backend's error
 
-	// KeepAlive holds what a silent stream is sent, by the line break that the stream
-	// ends its lines with: "\n" or "\r".
+	// KeepAlive holds the keep-alive for an idle stream, indexed by the stream's line
+	// break: "\n" or "\r".
 	KeepAlive map[string][]byte
 
-	// CacheBesideInput is set if input_tokens leaves out tokens that were read from or
-	// written to a cache.
+	// CacheBesideInput reports whether input_tokens excludes the tokens that were read
+	// from or written to a cache.
 	CacheBesideInput bool
 
 	// Lists of models.
-	PageSize     bool // a request for the list names the size of a page
+	PageSize     bool // a request for the list sets a page size
 	appendModel  func(b []byte, m *Model) []byte
 	appendModels func(b []byte, models []Model) []byte
 }
 
-// LimitHeader holds the canonical names of the headers that report a rate limit.
+// LimitHeader holds the canonical names of the headers that report one rate limit.
 type LimitHeader struct{ Limit, Remaining, Reset string }
 
 // Indexes of Dialect.Limits.
@@ -75,10 +75,10 @@ var byEndpoint = func() (all [len(endpoints)]*Dialect) {
 	return all
 }()
 
-// Dialects returns all dialects. The slice must not be changed.
+// Dialects returns all dialects. The caller must not modify the slice.
 func Dialects() []*Dialect { return dialects }
 
-// DialectNamed returns the dialect that `api` calls by a name, nil if there is none.
+// DialectNamed returns the dialect with the given name, or nil if there is none.
 func DialectNamed(name string) *Dialect {
 	for _, d := range dialects {
 		if d.Name == name {
@@ -88,10 +88,10 @@ func DialectNamed(name string) *Dialect {
 	return nil
 }
 
-// DialectOf returns the dialect in which to answer a path, also one that the gate
-// does not serve: a refusal must be readable to the client that made the request.
-// The path decides, never the carrier of the credential: several clients send
-// Anthropic's header to OpenAI's routes and the other way round.
+// DialectOf returns the dialect in which to answer a request to path, which the gate
+// need not serve: the client must be able to parse the error. Only the path decides,
+// never the header that carries the credential: several clients send Anthropic's
+// header to OpenAI's routes and vice versa.
 func DialectOf(path string) *Dialect {
 	for _, d := range dialects[1:] {
 		if rest, ok := strings.CutPrefix(path, d.Prefix); ok && (rest == "" || rest[0] == '/') {
@@ -101,8 +101,8 @@ func DialectOf(path string) *Dialect {
 	return dialects[0]
 }
 
-// DialectOfClient returns the dialect of a client by its version header, for paths
-// that several dialects share, such as the list of models.
+// DialectOfClient returns the dialect whose version header h contains, for paths that
+// several dialects share, such as the list of models. It defaults to the first one.
 func DialectOfClient(h http.Header) *Dialect {
 	for _, d := range dialects {
 		if d.VersionHeader != "" && h.Get(d.VersionHeader) != "" {
@@ -115,7 +115,7 @@ func DialectOfClient(h http.Header) *Dialect {
 // String returns the dialect's name.
 func (d *Dialect) String() string { return d.Name }
 
-// errorType returns the type of an error in the dialect.
+// errorType returns the type of e in the dialect.
 func (d *Dialect) errorType(e *Error) string {
 	if e.Type != "" {
 		return e.Type
@@ -123,10 +123,11 @@ func (d *Dialect) errorType(e *Error) string {
 	return d.errorTypes[e.Kind.index()]
 }
 
-// Speaks reports whether the dialect has an endpoint.
+// Speaks reports whether e uses the dialect.
 func (d *Dialect) Speaks(e Endpoint) bool { return slices.Contains(d.Endpoints, e) }
 
-// IsDialectHeader reports whether a canonical header name is one of a dialect's own.
+// IsDialectHeader reports whether name, a canonical header name, has a dialect's
+// HeaderPrefix.
 func IsDialectHeader(name string) bool {
 	for _, d := range dialects {
 		if strings.HasPrefix(name, d.HeaderPrefix) {
@@ -136,7 +137,8 @@ func IsDialectHeader(name string) bool {
 	return false
 }
 
-// IsLimitHeader reports whether a canonical header name reports a rate limit.
+// IsLimitHeader reports whether name, a canonical header name, is that of a header
+// that reports a rate limit.
 func IsLimitHeader(name string) bool {
 	for _, d := range dialects {
 		if strings.HasPrefix(name, d.LimitPrefix) {
@@ -146,7 +148,7 @@ func IsLimitHeader(name string) bool {
 	return false
 }
 
-// keepAlive returns the keep-alive of a dialect by line break.
+// keepAlive returns text, which has "\n" line breaks, for each line break.
 func keepAlive(text string) map[string][]byte {
 	return map[string][]byte{"\n": []byte(text), "\r": []byte(strings.ReplaceAll(text, "\n", "\r"))}
 }

@@ -1,6 +1,6 @@
-// Package wire knows the dialects that clients and model servers speak: their
-// routes, what a request asks for, how it is edited in place, what an answer
-// cost and how an error looks. It reads strictly: what two parsers could read
-// in two ways is refused, so that what the gate acted on is what the backend
-// parses. It knows nothing of Caddy.
+// Package wire implements the API dialects of clients and model servers: their
+// endpoints, request bodies and in-place edits, token usage and errors. Parsing
+// is strict: the gate refuses a request that two parsers could read
+// differently, so that the backend parses what the gate acted on. The package
+// does not depend on Caddy.
 package wire

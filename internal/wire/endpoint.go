@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Endpoint is one of the routes that the gate serves. The zero value is
-// Unknown: the gate answers 404 and passes nothing through.
+// Endpoint is an API endpoint that the gate serves. The zero value is Unknown:
+// the gate answers 404 and forwards nothing.
 type Endpoint uint8
 
 // The endpoints. Those up to Rerank reach a backend and are metered.
@@ -41,24 +41,24 @@ type trait uint8
 
 const (
 	metered    trait = 1 << iota // a POST that reaches a backend and is charged
-	generates                    // its answer costs output tokens
+	generates                    // the answer costs output tokens
 	streams                      // the caller may ask for a stream
-	form                         // its body is multipart/form-data
+	form                         // the body is multipart/form-data
 	modelless                    // the API has a default model
-	prose                        // its answer is text of a model, which is metered as it comes
-	asksUsage                    // a stream ends with its usage if the request asks for it
-	terminated                   // a stream ends with an event of its own
+	prose                        // the answer is generated text, metered as it arrives
+	asksUsage                    // a stream ends with its usage only if the request asks for it
+	terminated                   // a stream ends with a terminal event
 )
 
-// endpointInfo is what is fixed about an endpoint.
+// endpointInfo holds the fixed properties of an endpoint.
 type endpointInfo struct {
 	label  string // in metrics, usage and logs
-	group  string // the word that `endpoints` takes
+	group  string // value of the `endpoints` subdirective
 	method string
-	path   string // behind the base of a backend; for the gate's own, the whole path
+	path   string // relative to a backend's base URL; for the gate's own endpoints, the whole path
 	traits trait
-	cap    string // the field by which a request caps its answer; "" for none
-	op     string // the operation by OpenTelemetry's conventions; "": the label
+	cap    string // the request field that caps the answer's tokens; "" for none
+	op     string // the operation name in OpenTelemetry's conventions; "": the label
 }
 
 // endpoints is indexed by Endpoint.
@@ -87,7 +87,7 @@ var endpoints = [...]endpointInfo{
 	Probe:            {"probe", "", http.MethodHead, "/", 0, "", ""},
 }
 
-// byPath holds the endpoints whose path has no id, by the whole path.
+// byPath holds the endpoints whose path has no id, indexed by the whole path.
 var byPath = func() map[string]Endpoint {
 	m := make(map[string]Endpoint, len(endpoints))
 	for e := Chat; int(e) < len(endpoints); e++ {
@@ -102,11 +102,11 @@ var byPath = func() map[string]Endpoint {
 	return m
 }()
 
-// Match finds the endpoint of a decoded URL path, and the id where the path
-// ends in one: that of a model, which may hold slashes, or of a response,
-// which may not. Only the canonical spelling matches: a trailing slash, a
-// doubled one, a dot segment or a different case is Unknown, since a backend
-// could read such a path as another route than the gate did.
+// Match returns the endpoint of path, a decoded URL path, and the id that ends
+// it, if any: that of a model, which may contain slashes, or of a response,
+// which may not. Only the canonical spelling matches: a path with a trailing or
+// doubled slash, a dot segment or a different case is Unknown, since a backend
+// could route it differently than the gate.
 func Match(path string) (e Endpoint, id string) {
 	if e, ok := byPath[path]; ok {
 		return e, ""
@@ -120,8 +120,8 @@ func Match(path string) (e Endpoint, id string) {
 	return Unknown, ""
 }
 
-// validID reports whether what stands behind a path's prefix may be an id:
-// nothing that a server behind the gate would resolve, decode or cut off.
+// validID reports whether id is a valid id of a model or response: without
+// anything that a server behind the gate would resolve, decode or truncate.
 func validID(id string) bool {
 	if id == "" || len(id) > MaxModelBytes || strings.ContainsAny(id, "\\?#%") || HasControl(id) {
 		return false
@@ -144,11 +144,11 @@ func (e Endpoint) info() *endpointInfo {
 // String returns the endpoint's label in metrics, usage and logs.
 func (e Endpoint) String() string { return e.info().label }
 
-// Group returns the word by which `endpoints` allows it to a key. It is empty
-// for what needs no such entry: models, key, usage and the probes.
+// Group returns the value of `endpoints` that allows the endpoint to a key. It is
+// empty for endpoints that need no such entry: models, key, usage and the probes.
 func (e Endpoint) Group() string { return e.info().group }
 
-// Groups returns the words that `endpoints` takes, in the order of the docs.
+// Groups returns the values of `endpoints`, in the order of the docs.
 func Groups() []string {
 	var groups []string
 	for _, info := range endpoints[Chat:] {
@@ -159,7 +159,7 @@ func Groups() []string {
 	return groups
 }
 
-// Dialect returns the dialect that the endpoint speaks.
+// Dialect returns the dialect that the endpoint uses.
 func (e Endpoint) Dialect() *Dialect {
 	if int(e) >= len(byEndpoint) {
 		e = Unknown
@@ -167,36 +167,36 @@ func (e Endpoint) Dialect() *Dialect {
 	return byEndpoint[e]
 }
 
-// Method returns the only method that the endpoint takes; "" for Unknown.
+// Method returns the only HTTP method that the endpoint accepts; "" for Unknown.
 func (e Endpoint) Method() string { return e.info().method }
 
 // Metered reports whether a request reaches a backend and is charged.
 func (e Endpoint) Metered() bool { return e.info().traits&metered != 0 }
 
-// Generates reports whether a request reserves output: the others cost input
-// only.
+// Generates reports whether a request reserves output tokens. Other requests
+// cost input tokens only.
 func (e Endpoint) Generates() bool { return e.info().traits&generates != 0 }
 
-// CapName returns the field by which a request caps the tokens of its answer. It is
-// empty for pictures and sounds, which have none.
+// CapName returns the request field that caps the tokens of the answer. It is empty
+// for images and audio, which have none.
 func (e Endpoint) CapName() string { return e.info().cap }
 
 // Capped reports whether a request may cap the tokens of its answer.
 func (e Endpoint) Capped() bool { return e.info().cap != "" }
 
-// Prose reports whether the answer is text of a model, which is metered as it comes.
+// Prose reports whether the answer is generated text, metered as it arrives.
 func (e Endpoint) Prose() bool { return e.info().traits&prose != 0 }
 
-// AsksUsage reports whether a stream ends with its usage only if the request asks for
-// it (stream_options.include_usage).
+// AsksUsage reports whether a stream ends with its usage only if the request sets
+// stream_options.include_usage.
 func (e Endpoint) AsksUsage() bool { return e.info().traits&asksUsage != 0 }
 
-// Terminated reports whether a whole stream ends with an event of its own. Chats may
-// lack their [DONE], which some servers leave out.
+// Terminated reports whether a complete stream ends with a terminal event. It is
+// false for chats, since some servers omit their [DONE].
 func (e Endpoint) Terminated() bool { return e.info().traits&terminated != 0 }
 
-// Operation returns the endpoint's operation by OpenTelemetry's conventions, or the
-// label if they have none.
+// Operation returns the endpoint's operation name in OpenTelemetry's conventions, or
+// the label if they define none.
 func (e Endpoint) Operation() string {
 	if op := e.info().op; op != "" {
 		return op
@@ -204,16 +204,16 @@ func (e Endpoint) Operation() string {
 	return e.String()
 }
 
-// Form reports whether the endpoint takes a multipart form, to be read with
-// ScanMultipart. Image edits may also come as JSON.
+// Form reports whether the endpoint accepts a multipart form, to be read with
+// ScanMultipart. Image edits may also be sent as JSON.
 func (e Endpoint) Form() bool { return e.info().traits&form != 0 }
 
-// HasDefaultModel reports whether a request may leave the model to the API.
+// HasDefaultModel reports whether a request may omit the model.
 func (e Endpoint) HasDefaultModel() bool { return e.info().traits&modelless != 0 }
 
 // Streams reports whether the caller may ask for a stream.
 func (e Endpoint) Streams() bool { return e.info().traits&streams != 0 }
 
-// Path returns the path behind the base of a backend, such as
-// "/chat/completions". For GetModel and GetResponse the id is to be appended.
+// Path returns the path relative to a backend's base URL, such as
+// "/chat/completions". For GetModel and GetResponse the caller appends the id.
 func (e Endpoint) Path() string { return e.info().path }

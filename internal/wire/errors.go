@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// Kind is the reason of a refusal. It has one status and code, and one type in each
+// Kind is the reason for an error. It has one status and code, and one type in each
 // dialect.
 type Kind uint8
 
-// The kinds. The zero value is KindInternal: an error that nobody classified
-// must never look like the caller's fault.
+// The kinds. The zero value is KindInternal: an unclassified error must never look
+// like the caller's fault.
 const (
 	KindInternal          Kind = iota
-	KindBadRequest             // bad JSON, a field that is missing, wrong or ambiguous
+	KindBadRequest             // invalid JSON; a missing, invalid or ambiguous field
 	KindNoKey                  // no credential
-	KindInvalidKey             // unknown, malformed, expired, disabled: told apart by nothing
-	KindEndpointForbidden      // the key's `endpoints` leave it out
+	KindInvalidKey             // unknown, malformed, expired or disabled: the answers are identical
+	KindEndpointForbidden      // not among the key's `endpoints`
 	KindIPForbidden            // outside the key's `allow_ip`
-	KindModelForbidden         // the key's or team's `models` leave it out
-	KindAdminOnly              // a caller's key where an admin key is needed
+	KindModelForbidden         // not among the key's or team's `models`
+	KindAdminOnly              // a caller's key where an admin key is required
 	KindNotPriced              // no price for the model under a usd limit
-	KindModelNotFound          // no backend serves it
+	KindModelNotFound          // no backend serves the model
 	KindUnknownURL             // a path that the gate does not serve
 	KindMethod                 // set Allow
-	KindBodyTimeout            // the body came too slowly
+	KindBodyTimeout            // the request body arrived too slowly
 	KindTooLarge               // over max_body
-	KindMediaType              // a content type or encoding that the gate does not take
-	KindUpgrade                // a WebSocket, where the gate speaks HTTP
+	KindMediaType              // an unsupported content type or encoding
+	KindUpgrade                // a WebSocket upgrade, where the gate serves plain HTTP
 	KindRateLimited            // set Unit and RetryAfter
-	KindSlowDown               // concurrency, queue, throttle
+	KindSlowDown               // concurrency limit, queue or throttle
 	KindQuota                  // day, week or month quota, or budget
 	KindUpstream               // the backend failed
 	KindUpstreamTimeout        // the backend took too long
-	KindOverloaded             // draining, store away, key source away
+	KindOverloaded             // draining; store or key source unavailable
 	kindCount
 )
 
@@ -46,8 +46,8 @@ type kindInfo struct {
 	param   string
 	message string
 	fixed   bool // Errorf ignores its arguments, which could reveal too much
-	retry   bool // is worth a retry: carries retry-after even where nobody set one
-	noRetry bool // x-should-retry: false
+	retry   bool // retryable: sends Retry-After even if RetryAfter is not set
+	noRetry bool // sends X-Should-Retry: false
 }
 
 // kinds is indexed by Kind.
@@ -76,7 +76,7 @@ var kinds = [kindCount]kindInfo{
 	KindOverloaded:        {status: 503, code: "server_is_overloaded", message: "The service is overloaded. Please try again.", retry: true},
 }
 
-// Words that stand in the table more than once.
+// Types and codes that are used more than once.
 const (
 	invalidRequest    = "invalid_request_error"
 	permission        = "permission_error"
@@ -84,31 +84,31 @@ const (
 	insufficientQuota = "insufficient_quota"
 )
 
-// Error is a refusal that is sent to the caller in its own dialect. The message must
-// hold no secret, no upstream address and nothing of another caller.
+// Error is an error that is sent to the caller in its own dialect. The message must
+// not contain a secret, an upstream address or data of another caller.
 type Error struct {
 	Kind    Kind
 	Message string // "": the kind's own
-	Param   string // the field at fault; "": the kind's, and null where it has none
+	Param   string // the invalid field; "": the kind's, or null if it has none
 
-	// Status, Type and Code replace the kind's where an error of a backend is
-	// passed on. Zero values leave the kind's. Type is in the caller's dialect.
+	// Status, Type and Code override the kind's if an error of a backend is passed
+	// on. Zero values keep the kind's. Type is in the caller's dialect.
 	Status     int
 	Type, Code string
 
-	Allow      string        // KindMethod: the methods that are allowed
-	RetryAfter time.Duration // 0: a second where a retry is worth it, else no header
-	NoRetry    bool          // sends x-should-retry: false; always so for KindQuota
-	Spend      bool          // a budget, not a quota of tokens: Anthropic's details say so
+	Allow      string        // KindMethod: the allowed methods
+	RetryAfter time.Duration // 0: one second if the kind is retryable, else no header
+	NoRetry    bool          // sends X-Should-Retry: false; always sent for KindQuota
+	Spend      bool          // a budget, not a token quota: reported in Anthropic's details
 	Unit       string        // KindRateLimited: "requests" (default) or "tokens"
 
-	foreign bool // the message came from a backend and may quote the caller's prompt
+	foreign bool // the message is a backend's and may quote the caller's prompt
 }
 
-// Errorf returns an error. If the kind has a fixed message (keys, scopes,
-// paths, failures of the gate or a backend) that one is used whatever is
-// given: the cause belongs in the log, not in the answer. An empty format
-// stands for the kind's own message.
+// Errorf returns an error of kind k with a formatted message. If the kind has a
+// fixed message (keys, scopes, paths, failures of the gate or a backend), Errorf
+// ignores format and args: the cause belongs in the log, not in the answer. An
+// empty format selects the kind's own message.
 func Errorf(k Kind, format string, args ...any) *Error {
 	info := k.info()
 	if info.fixed || format == "" {
@@ -119,7 +119,7 @@ func Errorf(k Kind, format string, args ...any) *Error {
 
 func (k Kind) info() *kindInfo { return &kinds[k.index()] }
 
-// index returns k, or KindInternal for a value that is no kind.
+// index returns k, or KindInternal if k is out of range.
 func (k Kind) index() Kind {
 	if k >= kindCount {
 		return KindInternal
@@ -127,8 +127,8 @@ func (k Kind) index() Kind {
 	return k
 }
 
-// Error describes the refusal for a log. It leaves out a message that came
-// from a backend, which may quote what the caller sent.
+// Error returns the status and message for a log. It omits a backend's message,
+// which may quote the caller's request.
 func (e *Error) Error() string {
 	message := e.message()
 	if e.foreign {
@@ -152,15 +152,15 @@ func (e *Error) message() string {
 	return e.Kind.info().message
 }
 
-// Write answers a request with the error: headers, status and body.
+// Write writes the error as the answer to a request: headers, status and body.
 func (e *Error) Write(w http.ResponseWriter, d *Dialect, requestID string) {
 	body := e.Body(d, requestID)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Content-Type-Options", "nosniff")
-	// A 404 or 405 may be cached without this header, and what is refused to
-	// one key is another's good answer.
+	// Without this header a 404 or 405 may be cached, and a request that is
+	// refused to one key may be allowed to another.
 	h.Set("Cache-Control", "no-store")
 	setRequestID(h, d, requestID)
 	status := e.StatusCode()
@@ -176,7 +176,7 @@ func (e *Error) Write(w http.ResponseWriter, d *Dialect, requestID string) {
 	}
 	e.setRetry(h)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the caller may be gone
+	_, _ = w.Write(body) // the caller may have disconnected
 }
 
 func setRequestID(h http.Header, d *Dialect, id string) {
@@ -189,7 +189,7 @@ func setRequestID(h http.Header, d *Dialect, id string) {
 	}
 }
 
-// setRetry sets the headers by which SDKs decide whether and when to retry.
+// setRetry sets the headers from which SDKs decide whether and when to retry.
 func (e *Error) setRetry(h http.Header) {
 	noRetry := e.NoRetry || e.Kind.info().noRetry
 	if noRetry {
@@ -206,8 +206,8 @@ func (e *Error) setRetry(h http.Header) {
 	h.Set("Retry-After-Ms", strconv.FormatInt(ceil(after, time.Millisecond), 10))
 }
 
-// ceil returns d in units, rounded up: a client that comes back a moment too
-// early is refused again.
+// ceil returns d in units, rounded up: a client that retries a moment too early
+// is refused again.
 func ceil(d, unit time.Duration) int64 {
 	n := int64(d / unit)
 	if d%unit != 0 {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// errorTable is wire.md's: status, OpenAI's type and code, Anthropic's type.
+// errorTable is the error table of wire.md: status, OpenAI's type and code,
+// Anthropic's type.
 var errorTable = map[Kind]struct {
 	status                  int
 	openai, code, anthropic string

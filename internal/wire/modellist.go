@@ -9,11 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// ParseModels reads a backend's answer to GET /v1/models: that of OpenAI, which
-// vLLM, Ollama and most others speak, that of Anthropic, or a bare array, as
-// Together sends it. next is the id behind which the next page begins, "" where
-// this is the last. Entries whose id is no name of a model are left out. The
-// owner is not read: by custom it is the backend's own name that is given.
+// ParseModels parses a backend's answer to GET /v1/models. It accepts OpenAI's
+// format, which vLLM, Ollama and most others use, Anthropic's, and a bare array,
+// which Together sends. next is the id after which the next page starts; "" on
+// the last page. Entries whose id is not a valid model name are skipped. The
+// owner is ignored: by convention OwnedBy is the backend's own name.
 func ParseModels(body []byte) (models []Model, next string, err error) {
 	var list struct {
 		Data    *[]listedModel `json:"data"`
@@ -27,7 +27,7 @@ func ParseModels(body []byte) (models []Model, next string, err error) {
 		err = json.Unmarshal(body, &list)
 	}
 	switch {
-	case err != nil: // its text may quote the backend's
+	case err != nil: // err may quote the backend's answer
 		return nil, "", fmt.Errorf("the list of models is no JSON of %d bytes that can be read", len(body))
 	case list.Data == nil:
 		return nil, "", errors.New("the list of models has no data")
@@ -44,14 +44,14 @@ func ParseModels(body []byte) (models []Model, next string, err error) {
 	return models, next, nil
 }
 
-// listedModel is an entry of a list. Its times may be anything.
+// listedModel is an entry of a list. Its times may have any JSON type.
 type listedModel struct {
 	ID        string          `json:"id"`
 	Created   json.RawMessage `json:"created"`
 	CreatedAt json.RawMessage `json:"created_at"`
 }
 
-// created is when the model was made, zero where that is not known.
+// created returns the creation time, or the zero time if it is unknown.
 func (m *listedModel) created() time.Time {
 	var seconds float64
 	if json.Unmarshal(m.Created, &seconds) == nil && seconds > 0 && seconds < 1<<40 {

@@ -9,7 +9,7 @@ import (
 func TestParseModels(t *testing.T) {
 	for _, c := range []struct {
 		name, body string
-		ids        string // joined by blanks
+		ids        string // separated by spaces
 		next       string
 		err        string
 	}{

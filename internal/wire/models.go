@@ -5,11 +5,11 @@ import "time"
 // Model is an entry of the list of models.
 type Model struct {
 	ID      string
-	Created time.Time // zero: unknown, and sent as the epoch, as neither API has a word for it
-	OwnedBy string    // OpenAI's dialect only; by custom the backend's name
+	Created time.Time // zero: unknown, sent as the epoch since neither API can express it
+	OwnedBy string    // OpenAI's dialect only; by convention the backend's name
 }
 
-// created returns when the model was made, the epoch if that is unknown.
+// created returns the creation time in UTC, or the epoch if it is unknown.
 func (m *Model) created() time.Time {
 	if m.Created.IsZero() {
 		return time.Unix(0, 0).UTC()
@@ -17,18 +17,18 @@ func (m *Model) created() time.Time {
 	return m.Created.UTC()
 }
 
-// Models returns the body of GET /v1/models in a dialect.
+// Models returns the body of GET /v1/models in dialect d.
 func Models(d *Dialect, models []Model) []byte {
 	b := make([]byte, 0, 64+96*len(models))
 	return append(d.appendModels(b, models), '\n')
 }
 
-// OneModel returns the body of GET /v1/models/{id} in a dialect.
+// OneModel returns the body of GET /v1/models/{id} in dialect d.
 func OneModel(d *Dialect, m Model) []byte {
 	return append(d.appendModel(nil, &m), '\n')
 }
 
-// appendList appends the JSON array of models.
+// appendList appends models as a JSON array, each one formatted by model.
 func appendList(b []byte, models []Model, model func([]byte, *Model) []byte) []byte {
 	b = append(b, '[')
 	for i := range models {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// OpenAI is the dialect of OpenAI, which vLLM, Ollama and most others speak.
+// OpenAI is the dialect of OpenAI, which vLLM, Ollama and most others use.
 var OpenAI = &Dialect{
 	Name: "openai",
 	Endpoints: []Endpoint{
@@ -49,16 +49,16 @@ var OpenAI = &Dialect{
 	appendEvent:  appendOpenAIEvent,
 	upstreamType: func(_ int, upstream string) string { return upstream },
 
-	// A comment has one line break: openai-go takes one with a blank line behind it
-	// for an empty event.
+	// The comment ends in a single line break: openai-go parses a comment followed
+	// by a blank line as an empty event.
 	KeepAlive: keepAlive(": ping\n"),
 
 	appendModel:  appendOpenAIModel,
 	appendModels: appendOpenAIModels,
 }
 
-// appendOpenAIError appends the envelope. All four fields are always present, since
-// clients read them unchecked.
+// appendOpenAIError appends the JSON envelope. All four fields are always present,
+// since clients read them without checking.
 func appendOpenAIError(b []byte, e *Error, errorType, _ string) []byte {
 	if e.Type == "" && e.Kind == KindRateLimited && e.Unit != "" {
 		errorType = e.Unit
@@ -74,8 +74,8 @@ func appendOpenAIError(b []byte, e *Error, errorType, _ string) []byte {
 	return append(b, "}}"...)
 }
 
-// appendOpenAIEvent appends the event that ends a stream midway. The clients of
-// responses count events by their sequence number.
+// appendOpenAIEvent appends the event that ends a stream with an error. Clients of
+// the Responses API expect a sequence number in every event.
 func appendOpenAIEvent(b []byte, e *Error, errorType string, ep Endpoint, sequence int64) []byte {
 	if ep != Responses {
 		b = append(b, "data: "...)
@@ -109,7 +109,7 @@ func appendOpenAIModels(b []byte, models []Model) []byte {
 	return append(b, '}')
 }
 
-// formatReset formats a duration as OpenAI does: `12ms`, `1s`, `6m0s`. It is rounded
+// formatReset returns a duration in OpenAI's format: `12ms`, `1s`, `6m0s`. It rounds
 // up, to milliseconds below a second and to seconds above.
 func formatReset(d time.Duration) string {
 	unit := time.Second

@@ -2,13 +2,13 @@ package wire
 
 import "strings"
 
-// Carriers are the headers in which a credential travels, a caller's to the gate
-// and the gate's to a backend: canonical, Authorization first, which holds it
-// behind a scheme.
+// Carriers are the canonical names of the headers that carry a credential, from a
+// caller to the gate or from the gate to a backend. Authorization, which holds it
+// after a scheme, is the first.
 var Carriers = [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 
-// HoldsSecret reports whether a text holds one of the secrets. An empty one is
-// none.
+// HoldsSecret reports whether text contains one of the secrets. It ignores empty
+// secrets.
 func HoldsSecret(text string, secrets []string) bool {
 	for _, secret := range secrets {
 		if secret != "" && strings.Contains(text, secret) {

@@ -1,20 +1,20 @@
 package wire
 
-// ServiceTier is how fast, and at what price, a request is served: what it asks
-// for by `service_tier`, and what its answer says it got.
+// ServiceTier is the speed and price class of a request: the one that the request
+// asks for in `service_tier`, or the one that the answer reports.
 type ServiceTier uint8
 
 // The service tiers.
 const (
-	TierUnsaid   ServiceTier = iota // nobody said, or left it to the account (`auto`)
-	TierStandard                    // as the list price says; also capacity that was paid for before (`scale`)
-	TierFlex                        // slower, for less
-	TierBatch                       // much slower, for less
-	TierPriority                    // faster, for more
-	TierOther                       // one that the gate knows no price for
+	TierUnsaid   ServiceTier = iota // not set, or left to the account (`auto`)
+	TierStandard                    // at the list price; also prepaid capacity (`scale`)
+	TierFlex                        // slower and cheaper
+	TierBatch                       // much slower and cheaper
+	TierPriority                    // faster and more expensive
+	TierOther                       // a tier without a known price
 )
 
-// ParseTier reads the words of OpenAI, Anthropic and Groq.
+// ParseTier parses the service tiers of OpenAI, Anthropic and Groq.
 func ParseTier(word []byte) ServiceTier {
 	switch string(word) {
 	case "", "auto":

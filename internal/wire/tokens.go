@@ -1,23 +1,23 @@
 package wire
 
-// Tokens is what a request used, in the normal form of every dialect: Input is
-// the whole input, of which CacheRead and CacheWrite are parts, and Reasoning
-// is a part of Output.
+// Tokens holds the tokens that a request used, normalized across dialects: Input
+// is the whole input, which includes CacheRead and CacheWrite. Output includes
+// Reasoning.
 type Tokens struct {
 	Input, CacheRead, CacheWrite, Output, Reasoning int64
 }
 
-// Parts says which of a request's tokens are of a kind that has a price of its
-// own, beside those that Tokens counts. The rest is text.
+// Parts counts the tokens of a request that have a separate price, in addition to
+// those that Tokens counts separately. All other tokens are text.
 type Parts struct {
 	AudioInput, ImageInput   int64 // of Input
 	AudioOutput, ImageOutput int64 // of Output
-	HourWrite                int64 // of CacheWrite: kept for an hour, not for minutes
+	HourWrite                int64 // of CacheWrite: cached for an hour, not for minutes
 }
 
-// Assume fills in what the tokens of an endpoint are where nobody has said it:
-// what is transcribed is sound, what is spoken too, and what is drawn is a
-// picture.
+// Assume sets the parts of t that the backend did not report, by endpoint: the
+// input of a transcription and the output of speech are audio, and the output of
+// an image endpoint is images.
 func (p *Parts) Assume(e Endpoint, t Tokens) {
 	switch e {
 	case Transcriptions, Translations:
@@ -35,8 +35,8 @@ func (p *Parts) Assume(e Endpoint, t Tokens) {
 	}
 }
 
-// BytesPerToken is the estimate for text in ASCII; tokenizers average a little more.
+// BytesPerToken is the estimate for ASCII text; tokenizers average slightly more.
 const BytesPerToken = 4
 
-// CountFunc counts the tokens of a text in UTF-8.
+// CountFunc returns the number of tokens of text, which is UTF-8.
 type CountFunc func(text []byte) int64

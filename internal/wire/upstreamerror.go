@@ -7,24 +7,24 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what is passed on of a backend's error.
+// Limits on what is passed on of a backend's error.
 const (
 	maxUpstreamMessage = 2 << 10 // bytes
-	maxUpstreamWord    = 64      // of a type or code
+	maxUpstreamWord    = 64      // bytes of a type or code
 )
 
-// UpstreamError turns the error of a backend into one for the caller.
+// UpstreamError converts the error of a backend to one for the caller.
 //
-// What is the caller's business (400, 404, 409, 413, 422 and 429) keeps its
-// status and, if it is JSON, its message, type, param and code. The
-// rest says that the backend failed and no more: a 401, 402 or 403 is about the
-// gate's own credential, and a 500 or a page of HTML may hold anything. So may
-// a body that holds one of the secrets. 503 and 529 become KindOverloaded, 408
-// and 504 KindUpstreamTimeout, all else KindUpstream.
+// An error that concerns the caller (400, 404, 409, 413, 422 and 429) keeps its
+// status and, if the body is JSON, its message, type, param and code. All other
+// errors reveal only that the backend failed: a 401, 402 or 403 concerns the
+// gate's own credential, and a 500 or an HTML page may contain anything. The
+// same holds for a body that contains one of the secrets. 503 and 529 become
+// KindOverloaded, 408 and 504 KindUpstreamTimeout, all others KindUpstream.
 //
-// It reads the envelopes of OpenAI, Anthropic and vLLM, FastAPI's `detail` and
-// Ollama's `{"error":"…"}`. Codes that are numbers become null. The caller sets
-// RetryAfter from the backend's headers.
+// UpstreamError parses the envelopes of OpenAI, Anthropic and vLLM, FastAPI's
+// `detail` and Ollama's `{"error":"…"}`. Numeric codes become null. The caller
+// sets RetryAfter from the backend's headers.
 func UpstreamError(d *Dialect, status int, body []byte, secrets ...string) *Error {
 	kind := upstreamKind(status)
 	switch kind {
@@ -50,7 +50,7 @@ func UpstreamError(d *Dialect, status int, body []byte, secrets ...string) *Erro
 	return e
 }
 
-// upstreamKind returns the kind that a backend's status stands for.
+// upstreamKind returns the kind for a backend's status.
 func upstreamKind(status int) Kind {
 	switch status {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity:
@@ -61,16 +61,16 @@ func upstreamKind(status int) Kind {
 		return KindRateLimited
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
 		return KindUpstreamTimeout
-	case http.StatusServiceUnavailable, 529: // Anthropic's own, for overload
+	case http.StatusServiceUnavailable, 529: // Anthropic's overloaded_error
 		return KindOverloaded
 	}
 	return KindUpstream
 }
 
-// upstreamReport is what a backend reports about an error.
+// upstreamReport holds the fields of a backend's error.
 type upstreamReport struct{ Message, Type, Param, Code string }
 
-// upstreamEnvelope is any of the envelopes, or what is in one.
+// upstreamEnvelope is any of the envelopes, or the object inside one.
 type upstreamEnvelope struct {
 	Error   json.RawMessage `json:"error"`
 	Detail  json.RawMessage `json:"detail"`
@@ -80,8 +80,8 @@ type upstreamEnvelope struct {
 	Code    json.RawMessage `json:"code"`
 }
 
-// parseUpstreamError reads the envelopes that backends use; zero where the body
-// is none of them.
+// parseUpstreamError parses the envelopes that backends use. It returns the zero
+// report if the body is none of them.
 func parseUpstreamError(body []byte) (report upstreamReport) {
 	var outer upstreamEnvelope
 	if json.Unmarshal(body, &outer) != nil {
@@ -90,7 +90,7 @@ func parseUpstreamError(body []byte) (report upstreamReport) {
 	var inner upstreamEnvelope
 	report.Message = textOf(outer.Error)
 	if json.Unmarshal(outer.Error, &inner) != nil {
-		inner = outer // vLLM of old has no envelope
+		inner = outer // old versions of vLLM send no envelope
 	}
 	if report.Message == "" {
 		report.Message = textOf(inner.Message)
@@ -105,8 +105,8 @@ func parseUpstreamError(body []byte) (report upstreamReport) {
 	return report
 }
 
-// detailOf reads FastAPI's detail: a text, or a list of faults whose first one
-// is report.
+// detailOf returns the message of FastAPI's detail, which is a string or a list
+// of errors. Of a list it returns the first one.
 func detailOf(raw json.RawMessage) string {
 	var faults []struct {
 		Message string `json:"msg"`
@@ -117,7 +117,7 @@ func detailOf(raw json.RawMessage) string {
 	return textOf(raw)
 }
 
-// textOf returns a JSON string's value; "" for anything else.
+// textOf returns the value of a JSON string; "" for anything else.
 func textOf(raw json.RawMessage) (text string) {
 	if json.Unmarshal(raw, &text) != nil {
 		return ""
@@ -125,8 +125,8 @@ func textOf(raw json.RawMessage) (text string) {
 	return text
 }
 
-// wordOf returns the value of a JSON string that is a type or code as the APIs
-// have them; "" for numbers and anything else.
+// wordOf returns the value of a JSON string that has the form of an API's type
+// or code; "" for numbers and anything else.
 func wordOf(raw json.RawMessage) string {
 	if word := textOf(raw); isWord(word) {
 		return word
@@ -134,7 +134,8 @@ func wordOf(raw json.RawMessage) string {
 	return ""
 }
 
-// isWord reports whether s is like invalid_request_error.
+// isWord reports whether s has the form of a type or code, such as
+// invalid_request_error.
 func isWord(s string) bool {
 	if s == "" || len(s) > maxUpstreamWord {
 		return false
@@ -144,8 +145,8 @@ func isWord(s string) bool {
 	}) && strings.ContainsFunc(s, func(c rune) bool { return 'a' <= c && c <= 'z' })
 }
 
-// printable keeps line breaks and turns other control characters into spaces:
-// a message is read in terminals.
+// printable returns c, or a space for a control character other than a line
+// break: messages are read in terminals.
 func printable(c rune) rune {
 	if c != '\n' && HasControl(string(c)) {
 		return ' '
@@ -153,7 +154,7 @@ func printable(c rune) rune {
 	return c
 }
 
-// cut shortens s to at most limit bytes, between two characters.
+// cut returns s truncated to at most limit bytes, at a character boundary.
 func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s

@@ -11,8 +11,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/failover"
 )
 
-// However many requests come while Redis stands still, no goroutine is there for them afterwards, and
-// what waits to be delivered to Redis is bounded.
+// Requests during a stop of Redis leave no goroutines behind, however many there are, and the queue of
+// settlements is bounded.
 func TestStoppedRedisTakesNoGoroutinesAndABoundedQueue(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	g := newGuard(t, s.URL, failover.Options{})

@@ -11,7 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// A charge counts once for its id, whatever room there is, on one Redis and over the nodes of a Cluster.
+// A charge counts once for its id, even without room, on a single Redis and on a Cluster.
 func TestChargesCountOnce(t *testing.T) {
 	for name, urls := range map[string]func(t *testing.T) []string{
 		"one Redis": func(t *testing.T) []string { return []string{redistest.Standalone(t, redistest.Options{}).URL} },
@@ -80,8 +80,8 @@ func TestChargesCountOnce(t *testing.T) {
 	}
 }
 
-// Redis stands still and keeps what it has: three gates admit at most a burst more than the limit, and
-// it owes the excess afterwards. Of places no more than the limit are taken anew.
+// Redis is stopped and keeps its data: three gates admit at most a burst more than the limit, and the
+// bucket owes the excess afterwards. No more new permits than the limit are taken.
 func TestStoppedRedisCostsAtMostOneBurst(t *testing.T) {
 	const limit = 30
 	s := redistest.Standalone(t, redistest.Options{})

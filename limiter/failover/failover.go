@@ -1,5 +1,5 @@
-// Package failover is a limiter over a store that several gates share: while that is away, each gate enforces
-// its share of every limit, or refuses or admits every request.
+// Package failover is a limiter over a Redis store that several gates share. While the store is
+// unavailable, each gate enforces its share of every limit, or refuses or admits every request.
 package failover
 
 import (
@@ -14,13 +14,13 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// Mode is what limits do while the store that gates share is away. Its text form is the word in the
-// configuration.
+// Mode is how requests are decided while the shared store is unavailable. Its text form is the word in
+// the configuration.
 type Mode uint8
 
 // The modes of an outage.
 const (
-	// Local enforces on each gate its share of every limit, from the last state known: the default.
+	// Local, the default, enforces each gate's share of every limit, starting from the last known state.
 	Local Mode = iota
 
 	// Deny refuses every request, with [limiter.ErrUnavailable].
@@ -57,88 +57,89 @@ func ParseMode(word string) (Mode, error) {
 }
 
 const (
-	// probeFirst is how long a store that is away is not asked again at first; it is twice as
-	// long each time, up to probeMost.
+	// probeFirst is the first backoff between probes of an unavailable store; it doubles each time,
+	// up to probeMost.
 	probeFirst, probeMost = 250 * time.Millisecond, time.Second
 
-	// flap is within what time of the last outage one is announced even if the store answers at once.
+	// flap is the time since the last outage within which another one is announced even if the first
+	// probe succeeds.
 	flap = 5 * time.Second
 
-	// awayRetry is when a caller may come back who was refused by a share of a limit that has room
-	// for the request: the store may be back then.
+	// awayRetry is the retry time for a request that is too large for a gate's share but not for the
+	// limit: the store may be available again by then.
 	awayRetry = 2 * time.Second
 )
 
 // Options are the options of [New]. The zero value is useful.
 type Options struct {
-	// Mode is what limits do while the store is away. Default: Local.
+	// Mode is how requests are decided while the store is unavailable. Default: Local.
 	Mode Mode
 
-	// Replicas is over how many gates Local divides a limit. Default (0): as many as were counted in
-	// Redis before it was away. A gate that has not seen Redis since its start takes itself for the
-	// only one.
+	// Replicas is the number of gates by which Local divides a limit. Default (0): the number counted
+	// in Redis before the outage. A gate that has not reached Redis since its start counts only itself.
 	Replicas int
 
-	// OnChange is called once when the store is found to be away, with the reason, and once when it is
-	// back. The reason is a [*limiter.Unavailable], which may hold addresses and holds no credential. Calls
-	// come in order; it must return soon and not call the store. Default: it is not called.
+	// OnChange is called once when the store becomes unavailable, with the reason, and once when it is
+	// available again. The reason is a [*limiter.Unavailable], which may contain addresses but no
+	// credentials. Calls are made in order; OnChange must return soon and not call the store. Default:
+	// not called.
 	OnChange func(up bool, reason error)
 
-	// OnError is called with the error of each call for a request that fails because the store is away.
-	// Default: it is not called.
+	// OnError is called with the error of each call for a request that fails because the store is
+	// unavailable. Default: not called.
 	OnError func(error)
 
-	// Seed is asked under Local where this gate has not seen what Redis counted of a quota in its
-	// window. Default: nothing was used.
+	// Seed is called under Local if this gate has not seen Redis's count of a quota. Default: nothing
+	// was used.
 	Seed limiter.Seed
 
-	// Seedable reports an error until the Seed of the Redis store works again: it is asked when Redis is back,
-	// for 3 seconds at most or until its error is nil, before Redis decides. Without it, the first
-	// requests under quotas that Redis has lost are refused where the Seed takes longer to find out
-	// that Redis is back. Default: it always works.
+	// Seedable reports an error until the Seed of the Redis store works again. When Redis is available
+	// again, it is called until it returns nil, for at most 3 seconds, before Redis decides. Without it,
+	// the first requests under quotas that Redis has lost are refused if Seed takes longer to recover
+	// than Redis. Default: Seed always works.
 	Seedable func(context.Context) error
 }
 
-// Limiter is a Redis store and what is done while it is away.
+// Limiter is a Redis store with a fallback for its outages.
 //
-// The first call that fails with [limiter.ErrUnavailable] marks the store as away; that request, and those
-// whose calls are under way, have waited for the store's timeout, and until it is back nobody else
-// waits for anything: a dead Redis is asked by a probe in the background, at once, after 250 ms, and
-// twice as long each time up to a second. A store that answers the first probe and was not away within
-// the last 5 seconds was slow once: OnChange is not called, and limits were in the outage's mode for as
-// long as the probe took.
+// The first call that fails with [limiter.ErrUnavailable] marks the store as unavailable. That request,
+// and those whose calls are under way, have waited for the store's timeout; no other request waits
+// until the store is available again. A background probe checks Redis at once, after 250 ms, and then
+// with a backoff that doubles up to one second. A store that answers the first probe, and had been
+// available for 5 seconds before, was only slow: OnChange is not called, and requests were decided in
+// the outage's mode only while the probe ran.
 //
-// Under [Local] a gate of n enforces 1/n of each limit, at least one request or permit, in memory. A
-// rate starts with 1/n of what was left when this gate last looked, with what has come in since; a
-// quota with 1/n of what was left, and where this gate has not looked in this window, of what Seed says.
-// A budget of money of which neither is known keeps an allowance of a tenth of that. So all gates
-// together admit in an outage no more than a burst and the refill of each rate, or the amount of each
-// quota: together with what was admitted before it, the excess is at most one burst. Where a limit is
-// smaller than the number of gates, that is one request for each gate. Permits of requests that were
+// Under [Local], one of n gates enforces 1/n of each limit, at least one request or permit, in memory. A
+// rate starts with 1/n of what was left when this gate last saw it, plus the refill since. A quota starts
+// with 1/n of what was left, or with 1/n of the amount if its window has ended since. A quota that this
+// gate has not seen starts with 1/n of what Seed leaves; a budget of money, with a tenth of that. So all
+// gates together admit in an outage no more than a burst and the refill of each rate, or the amount of
+// each quota: together with what was admitted before the outage, the excess is at most one burst. If a
+// limit is smaller than the number of gates, each gate admits one request. Permits of requests that were
 // admitted before the outage are not counted in it.
 //
-// What was admitted under Local is charged to Redis before it decides again, by id and so once: what
-// was used, and what is still reserved until it is settled. Rates go into debt for it, at most a day's
-// refill. Quotas are charged in the window of the admission; one of which Redis knows nothing is
-// seeded, and has it from there. A gate that finds Redis back is counted when it has charged, and waits
-// up to 3 seconds for those that were counted before, or for Replicas, so that it neither spends what they have still to
-// charge nor seeds a quota with what they then charge once more. Where Redis has lost
-// its buckets, they begin full less what was charged: again the excess is at most one burst. Concurrent
-// limits begin without the requests that Local admitted and that are still in flight.
+// What was admitted under Local is charged to Redis before Redis decides again, by id and so only once:
+// what was used, and what is reserved until it is settled. Rates go into debt for it, by at most a day's
+// refill. Quotas are charged in the window of the admission; a quota that Redis does not have is seeded,
+// and the seed includes the charge. A gate that finds Redis available again is counted once it has
+// charged. It waits up to 3 seconds for the gates that were counted before, or for Replicas, so that it
+// neither spends what they have yet to charge nor seeds a quota with usage that they then charge again.
+// If Redis has lost its buckets, they start full less what was charged: again the excess is at most one
+// burst. Concurrent limits start without the requests that Local admitted and that are still in flight.
 //
-// Under [Allow] only what quotas have used is charged.
+// Under [Allow], only the usage of quotas is charged.
 type Limiter struct {
 	primary *redis.Store
 	opts    Options
 	known   lastStates
-	ctx     context.Context // done when it is closed
+	ctx     context.Context // done when the limiter is closed
 	stop    context.CancelFunc
 
 	away      atomic.Pointer[outage] // nil while Redis decides
 	announced atomic.Pointer[outage] // the outage that OnChange was called for
 	probing   sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows, and changes of away
+	mu     sync.Mutex // guards the fields below, and writes to away
 	closed bool
 	back   time.Time // when the last outage ended
 	gates  int       // counted before the last outage
@@ -146,16 +147,16 @@ type Limiter struct {
 	open openReservations
 }
 
-// outage is one outage.
+// outage is one outage of the store.
 type outage struct {
 	mode     Mode
 	local    *localShare
 	reason   error // of the first call that failed
-	gates    int   // that were counted before it
-	flapping bool  // to be announced at once
+	gates    int   // counted before the outage
+	flapping bool  // announce the outage at once
 }
 
-// New returns a limiter over a store, which is closed with it.
+// New returns a limiter over primary. Close closes primary too.
 func New(primary *redis.Store, opts Options) *Limiter {
 	if opts.OnChange == nil {
 		opts.OnChange = func(bool, error) {}
@@ -165,7 +166,7 @@ func New(primary *redis.Store, opts Options) *Limiter {
 	}
 	g := &Limiter{primary: primary, opts: opts}
 	g.ctx, g.stop = context.WithCancel(context.Background())
-	// Where Redis is away from the start, that is known before the first request.
+	// Detect before the first request that Redis is unavailable from the start.
 	g.probing.Go(func() {
 		if err := primary.Ping(g.ctx); err != nil {
 			g.leave(err)
@@ -174,7 +175,7 @@ func New(primary *redis.Store, opts Options) *Limiter {
 	return g
 }
 
-// Reserve implements [limiter.Limiter]. The error is ErrUnavailable only under Deny, where a quota can't be
+// Reserve implements [limiter.Limiter]. The error is ErrUnavailable only under Deny, if a quota can't be
 // seeded, and once the store is closed.
 func (g *Limiter) Reserve(ctx context.Context, req limiter.Request) (limiter.Reservation, error) {
 	if err := ctx.Err(); err != nil {
@@ -200,7 +201,7 @@ func (g *Limiter) Reserve(ctx context.Context, req limiter.Request) (limiter.Res
 	return g.reserveAway(away, req)
 }
 
-// reserveAway reserves in the mode of an outage.
+// reserveAway reserves req in the mode of an outage.
 func (g *Limiter) reserveAway(away *outage, req limiter.Request) (limiter.Reservation, error) {
 	switch away.mode {
 	case Deny:
@@ -212,8 +213,8 @@ func (g *Limiter) reserveAway(away *outage, req limiter.Request) (limiter.Reserv
 	}
 }
 
-// Peek implements [limiter.Limiter]. While the store is away, the states are those of this gate's share under
-// Local, else the last ones known. The error is that of ctx, or that the store is closed.
+// Peek implements [limiter.Limiter]. While the store is unavailable, it returns the states of this gate's
+// share under Local, else the last known states. The error is that of ctx, or that the store is closed.
 func (g *Limiter) Peek(ctx context.Context, rules []*limiter.Rule) ([]limiter.State, error) {
 	away := g.away.Load()
 	if away == nil {
@@ -228,14 +229,15 @@ func (g *Limiter) Peek(ctx context.Context, rules []*limiter.Rule) ([]limiter.St
 	return away.local.peek(ctx, rules)
 }
 
-// Report takes an error that the store has met in the background, see [redis.Options]: so a gate without
-// requests finds that the store is away.
+// Report handles an error of the store's background work, see [redis.Options]. It lets a gate without
+// requests detect that the store is unavailable.
 func (g *Limiter) Report(err error) { g.leave(err) }
 
-// Gates is how many gates were counted in the store last, this one among them; 1 before the first time.
+// Gates returns the number of gates, this one included, that were last counted in the store; 1 before
+// the first count.
 func (g *Limiter) Gates() int { return max(g.primary.Replicas(), 1) }
 
-// Ready reports an error while requests are refused because the store is away: under Deny only.
+// Ready reports an error while requests are refused because the store is unavailable: under Deny only.
 func (g *Limiter) Ready() error {
 	if away := g.away.Load(); away != nil && away.mode == Deny {
 		return away.reason
@@ -243,11 +245,12 @@ func (g *Limiter) Ready() error {
 	return nil
 }
 
-// Away returns what limits do because the store is away, and false while it decides. A store that was slow
-// once is not away.
+// Away returns the mode, and reports whether it applies because the store is unavailable. A store that
+// was only slow once does not count as unavailable.
 func (g *Limiter) Away() (Mode, bool) { return g.opts.Mode, g.announced.Load() != nil }
 
-// Decides reports whether the store decides now. While it does not, Peek returns states of this gate alone.
+// Decides reports whether the store decides now. While it does not, Peek returns the states of this gate
+// alone.
 func (g *Limiter) Decides() bool { return g.away.Load() == nil }
 
 // Close closes the store. It may be called more than once.
@@ -263,8 +266,8 @@ func (g *Limiter) Close() error {
 	return g.primary.Close()
 }
 
-// lost begins an outage because a call for a request has failed. It returns nil for errors
-// that say something else.
+// lost starts an outage because a call for a request failed with err. It returns nil for errors
+// that have another cause.
 func (g *Limiter) lost(err error) *outage {
 	away := g.leave(err)
 	if away != nil {
@@ -273,11 +276,12 @@ func (g *Limiter) lost(err error) *outage {
 	return away
 }
 
-// leave makes the store be away.
+// leave marks the store as unavailable, starts probing it and returns the outage. It returns nil if err
+// does not mean that the store is unavailable.
 func (g *Limiter) leave(err error) *outage {
 	reason := new(limiter.Unavailable)
 	if !errors.As(err, &reason) || reason.Reason == limiter.ReasonClosed || reason.Reason == limiter.ReasonSeed {
-		return nil // Redis is not away
+		return nil // Redis is available
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -285,7 +289,7 @@ func (g *Limiter) leave(err error) *outage {
 		return away
 	}
 	now := time.Now()
-	// A Redis that came back empty has counted few of the gates when it goes away again.
+	// A Redis that restarted empty has counted only few gates when it fails again.
 	gates := g.primary.Replicas()
 	if now.Sub(g.back) < gatesForgotten {
 		gates = max(gates, g.gates)
@@ -308,14 +312,15 @@ func (g *Limiter) leave(err error) *outage {
 	return away
 }
 
-// announce calls OnChange once for an outage.
+// announce calls OnChange for an outage, once.
 func (g *Limiter) announce(away *outage) {
 	if g.announced.CompareAndSwap(nil, away) {
 		g.opts.OnChange(false, away.reason)
 	}
 }
 
-// restore lets the store decide again. The next outage can't begin before this one's end is announced.
+// restore ends an outage: the store decides again. The next outage can't start before the end of this
+// one is announced.
 func (g *Limiter) restore(away *outage) {
 	g.mu.Lock()
 	g.back = time.Now()

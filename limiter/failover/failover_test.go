@@ -21,14 +21,14 @@ type guard struct {
 	*failover.Limiter
 	t       *testing.T
 	redis   *redis.Store
-	changes chan error // nil: it is back
+	changes chan error // nil: available again
 }
 
-// guardTimeout is what a Redis that stands still costs: long enough that one which works is not taken
-// for away on a machine that tests share.
+// guardTimeout is the store's timeout: long enough that a working Redis is not marked as unavailable on
+// a machine that tests share.
 const guardTimeout = 2 * time.Second
 
-// newGuard guards a store. What opts do not say is the default.
+// newGuard returns a limiter over a store.
 func newGuard(t *testing.T, url string, opts failover.Options) *guard {
 	t.Helper()
 	return newGuardOf(t, redis.Options{URLs: []string{url}}, opts)
@@ -94,14 +94,14 @@ func (g *guard) waitFor(up bool) {
 
 var requestIDs atomic.Int64
 
-// ask asks for room under rules.
+// ask reserves an amount under rules.
 func (g *guard) ask(input int64, rules ...*limiter.Rule) (limiter.Reservation, error) {
 	return g.Reserve(context.Background(), limiter.Request{
 		ID: fmt.Sprintf("request-%d", requestIDs.Add(1)), Rules: rules, Input: input, N: 1,
 	})
 }
 
-// admits asks for room, and reports whether there was: what else goes wrong fails the test.
+// admits reports whether a request is admitted. Errors other than a refusal fail the test.
 func (g *guard) admits(input int64, rules ...*limiter.Rule) (limiter.Reservation, bool) {
 	g.t.Helper()
 	r, err := g.ask(input, rules...)
@@ -115,8 +115,8 @@ func (g *guard) admits(input int64, rules ...*limiter.Rule) (limiter.Reservation
 	return r, true
 }
 
-// drain makes one request after the other of an amount until one is refused, and returns how many were
-// admitted. Each uses what it reserves.
+// drain makes requests of an amount until one is refused, and returns how many were admitted. Each uses
+// what it reserves.
 func (g *guard) drain(input int64, rules ...*limiter.Rule) (n int64) {
 	g.t.Helper()
 	for {
@@ -129,7 +129,7 @@ func (g *guard) drain(input int64, rules ...*limiter.Rule) (n int64) {
 	}
 }
 
-// left is what of a rule is left.
+// left returns what is left of a rule.
 func (g *guard) left(rule *limiter.Rule) int64 {
 	g.t.Helper()
 	all, err := g.Peek(context.Background(), []*limiter.Rule{rule})
@@ -173,8 +173,8 @@ func TestThreeGuardsAdmitExactlyTheLimit(t *testing.T) {
 	}
 }
 
-// Redis dies for good and a new one is empty: all that was admitted by three gates, before, meanwhile
-// and afterwards, is at most one burst above the limit.
+// Redis dies and is replaced by an empty one: what three gates admit before, during and after the outage
+// is together at most one burst above the limit.
 func TestKilledRedisCostsAtMostOneBurst(t *testing.T) {
 	const burst = 60
 	s := redistest.Standalone(t, redistest.Options{})
@@ -219,10 +219,10 @@ func TestKilledRedisCostsAtMostOneBurst(t *testing.T) {
 	count(&after)
 	t.Logf("requests: %d, %d, %d; tokens: %d, %d, %d", before[0], meanwhile[0], after[0], before[1], meanwhile[1], after[1])
 	for i, burst := range [2]int64{burst, 10 * burst} {
-		if total := before[i] + meanwhile[i] + after[i]; total > 2*burst+burst/20 { // what comes in
+		if total := before[i] + meanwhile[i] + after[i]; total > 2*burst+burst/20 { // allows for the refill
 			t.Errorf("%d admitted of %d", total, burst)
 		}
-		// From the last state known: nothing was over in it, but for what one gate did not see of the others.
+		// Gates continue from the last known state, which lacks only what the other gates took since.
 		if total := before[i] + meanwhile[i]; total > burst+burst/10 || meanwhile[i] < burst/3 {
 			t.Errorf("%d admitted without Redis, %d before", meanwhile[i], before[i])
 		}
@@ -232,7 +232,8 @@ func TestKilledRedisCostsAtMostOneBurst(t *testing.T) {
 	}
 }
 
-// What shares have admitted is in Redis when it is back, once: settled before and after.
+// Redis is charged exactly once for what shares have admitted, whether settled before or after it is
+// available again.
 func TestRecoveryChargesWhatSharesAdmitted(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	g := newGuard(t, s.URL, failover.Options{})
@@ -289,7 +290,7 @@ func TestSharesStartWhereNothingIsKnown(t *testing.T) {
 	g := newGuard(t, s.URL, failover.Options{
 		Replicas: 4, Seed: func(r *limiter.Rule, _ time.Time) (int64, error) { return r.Limit.Amount / 5, nil },
 	})
-	g.waitFor(false) // before anybody asks
+	g.waitFor(false) // before the first request
 	for text, want := range map[string]int64{
 		"40 requests/hour":         10,           // of a burst
 		"40 requests/hour burst 8": 2,            // of its own burst
@@ -303,7 +304,7 @@ func TestSharesStartWhereNothingIsKnown(t *testing.T) {
 			t.Errorf("%s: %d are left, want %d", text, got, want)
 		}
 	}
-	// A request that is too large for the share only may come again.
+	// A request that is too large only for the share may be retried.
 	_, err := g.ask(100, ruleOf(t, "large", "200 tokens/minute"))
 	refusal := new(limiter.Refusal)
 	if !errors.As(err, &refusal) || refusal.TooLarge || refusal.RetryAfter <= 0 || refusal.Limit != 200 {
@@ -361,7 +362,7 @@ func TestDenyAndAllow(t *testing.T) {
 	}
 }
 
-// A Redis that stands still costs each caller at most the timeout, and those who come later nothing.
+// A stopped Redis costs callers at most the timeout, and later callers nothing.
 func TestStoppedRedisCostsTheTimeoutOnce(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	g := newGuard(t, s.URL, failover.Options{})
@@ -390,7 +391,7 @@ func TestStoppedRedisCostsTheTimeoutOnce(t *testing.T) {
 	g.waitFor(true)
 }
 
-// A request that falls back while Redis is away takes the part of the next backend of its share.
+// A request that falls back while Redis is unavailable reserves the next backend's part from its share.
 func TestMovesWithoutRedis(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	g := newGuard(t, s.URL, failover.Options{})

@@ -14,14 +14,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The client logs what the store returns as errors, to stderr for all clients of a process.
+// The client logs errors that the store also returns, to stderr for all clients of a process.
 func init() { goredis.SetLogger(noLog{}) }
 
 type noLog struct{}
 
 func (noLog) Printf(context.Context, string, ...any) {}
 
-// holdsOf are holds of an amount of each rule, as of now.
+// holdsOf returns holds of an amount of each rule, as of now.
 func holdsOf(rules []*limiter.Rule, amount int64) []account.Hold {
 	holds := make([]account.Hold, len(rules))
 	for i, rule := range rules {

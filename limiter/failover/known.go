@@ -8,17 +8,17 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// knownMost is of how many counters the last state is kept, in each of as many parts.
+// knownMost is the maximum number of counters in each part of lastStates, knownParts the number of parts.
 const knownMost, knownParts = 4096, 64
 
-// lastStates are what this gate has last seen of the counters that it shares: at most 262,144 of them,
-// some 40 MB with names of 40 bytes. Of more, some are forgotten.
+// lastStates are the last states that this gate has seen of the shared counters: at most 262,144 of them,
+// some 40 MB with names of 40 bytes. Beyond that, a new one replaces another.
 type lastStates [knownParts]struct {
 	mu     sync.Mutex
 	states map[string]lastState // by the name of the rule; guarded by mu
 }
 
-// lastState is what was left of a limit at a time.
+// lastState is the room of a limit at a point in time.
 type lastState struct {
 	room   int64
 	at     time.Time
@@ -41,7 +41,7 @@ func (l *lastStates) set(r *limiter.Rule, s lastState) {
 	part.states[r.Name()] = s
 }
 
-// setHolds notes what a reservation has found.
+// setHolds records the states that a reservation has seen.
 func (l *lastStates) setHolds(holds []account.Hold) {
 	if len(holds) == 0 {
 		return
@@ -57,7 +57,7 @@ func (l *lastStates) setHolds(holds []account.Hold) {
 	}
 }
 
-// setStates notes what a refusal has found.
+// setStates records the states of a refusal.
 func (l *lastStates) setStates(all []limiter.State) {
 	now := time.Now()
 	for _, state := range all {
@@ -77,7 +77,7 @@ func (l *lastStates) of(r *limiter.Rule) (lastState, bool) {
 	return s, known
 }
 
-// level is what a rate has left by now, if nothing was taken since.
+// level returns the level of a rate's bucket by now, assuming that nothing was taken since.
 func (s lastState) level(l limiter.Limit) int64 {
 	b := account.Bucket{Level: min(s.room, l.Capacity()), Amount: l.Amount, Capacity: l.Capacity(), Window: l.Window}
 	b.Fill(account.Instant{Mono: int64(time.Since(s.at))})

@@ -7,7 +7,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// A refusal that comes at the turn of a window, or to a gate whose clock is ahead of Redis's, says nothing
+// A refusal at the end of a window, or on a gate whose clock is ahead of Redis's, is not used as the state
 // of the next window.
 func TestAShareOfANewWindowIsWhole(t *testing.T) {
 	var known lastStates

@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Who lists limits makes the rules of keys as it goes.
+// A listing of limits creates new rules each time.
 func TestListingLimitsInAnOutageKeepsNoRules(t *testing.T) {
 	s := newLocalShare(2, new(lastStates), nil)
 	t.Cleanup(func() { _ = s.memory.Close() })

@@ -11,23 +11,23 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/memory"
 )
 
-// unknownBudget is the part of a gate's share of a budget that it may spend where it knows nothing of
-// what others have spent: one in so many.
+// unknownBudget divides a gate's share of a budget that it has not seen, because it does not have the
+// spending of the other gates.
 const unknownBudget = 10
 
-// localShare is a gate's share of all limits while the store is away: counters in memory, by rules whose
-// amounts are divided by the number of gates.
+// localShare is a gate's share of all limits while the store is unavailable: counters in memory, under
+// rules whose amounts are divided by the number of gates.
 type localShare struct {
 	memory *memory.Store
-	share  int64 // over how many gates limits are divided
+	share  int64 // number of gates by which limits are divided
 	known  *lastStates
 	seed   limiter.Seed
 
-	mu       sync.RWMutex // guards what follows; taken before the memory's locks
+	mu       sync.RWMutex // guards the fields below; taken before the memory store's locks
 	scaled   map[*limiter.Rule]*limiter.Rule
 	original map[*limiter.Rule]*limiter.Rule // by the scaled one
 	begun    map[string]struct{}             // names of rates whose level was set
-	charged  map[string]*limiter.Rule        // quotas that Redis was charged for and may not know
+	charged  map[string]*limiter.Rule        // quotas that Redis was charged for and may not have
 }
 
 func newLocalShare(share int, known *lastStates, seed limiter.Seed) *localShare {
@@ -40,7 +40,7 @@ func newLocalShare(share int, known *lastStates, seed limiter.Seed) *localShare 
 	return s
 }
 
-// rule returns the share of a rule.
+// rule returns the share of a rule, and creates it if there is none.
 func (s *localShare) rule(r *limiter.Rule) *limiter.Rule {
 	if scaled := s.ruled(r); scaled != nil {
 		return scaled
@@ -55,14 +55,14 @@ func (s *localShare) rule(r *limiter.Rule) *limiter.Rule {
 	return share
 }
 
-// ruled returns the share of a rule that there is already, else nil.
+// ruled returns the existing share of a rule, else nil.
 func (s *localShare) ruled(r *limiter.Rule) *limiter.Rule {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.scaled[r]
 }
 
-// newShare makes the share of a rule. It must be called with s.mu held.
+// newShare returns a new share of a rule. s.mu must be held.
 func (s *localShare) newShare(r *limiter.Rule) *limiter.Rule {
 	share := *r
 	share.Limit.Amount = max(r.Limit.Amount/s.share, 1)
@@ -87,14 +87,15 @@ func (s *localShare) rules(all []*limiter.Rule) []*limiter.Rule {
 	return scaled
 }
 
-// asked returns the rule of which one is the share.
+// asked returns the rule of which scaled is the share.
 func (s *localShare) asked(scaled *limiter.Rule) *limiter.Rule {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.original[scaled]
 }
 
-// used is the seed of a quota's share: what leaves of it the gate's part of what is left of the quota.
+// used is the Seed of a quota's share. It returns the usage that leaves, in the share, the gate's part of
+// what is left of the quota.
 func (s *localShare) used(scaled *limiter.Rule, since time.Time) (int64, error) {
 	r := s.asked(scaled)
 	left := r.Limit.Amount
@@ -102,7 +103,7 @@ func (s *localShare) used(scaled *limiter.Rule, since time.Time) (int64, error) 
 	switch {
 	case known && last.window == since.UnixNano():
 		left = max(last.room, 0)
-	case known && last.window < since.UnixNano(): // it has turned: nothing is used yet
+	case known && last.window < since.UnixNano(): // a new window: nothing is used yet
 	default:
 		if s.seed != nil {
 			used, err := s.seed(r, since)
@@ -134,8 +135,8 @@ func (s *localShare) reserve(g *Limiter, req limiter.Request) (limiter.Reservati
 	return res, nil
 }
 
-// peek looks at shares. Those of rules that no request has asked for are forgotten again: who lists
-// limits makes rules as it goes, and an outage may last.
+// peek returns the states of shares. It drops the shares of rules that no request has used: a listing of
+// limits creates new rules each time, and an outage may be long.
 func (s *localShare) peek(ctx context.Context, rules []*limiter.Rule) ([]limiter.State, error) {
 	scaled := make([]*limiter.Rule, len(rules))
 	var passing []*limiter.Rule
@@ -157,18 +158,18 @@ func (s *localShare) peek(ctx context.Context, rules []*limiter.Rule) ([]limiter
 	return all, err
 }
 
-// states returns what is left of shares as states of the limits that they are shares of.
+// states converts the states of shares to states of their limits, in place.
 func (s *localShare) states(all []limiter.State) []limiter.State {
 	for i := range all {
 		all[i].Rule = s.asked(all[i].Rule)
 		all[i].Limit = all[i].Rule.Limit.Amount
-		all[i].Used = 0 // of a share, it is nothing that a caller could compare
+		all[i].Used = 0 // a share's usage can't be compared with the limit
 	}
 	return all
 }
 
-// refused returns a refusal by a share as one by the limit. A request that is too large for the share
-// and not for the limit may come again.
+// refused converts a refusal by a share to one by the limit. A request that is too large for the share
+// but not for the limit may be retried.
 func (s *localShare) refused(err error, req *limiter.Request) error {
 	refusal := new(limiter.Refusal)
 	if !errors.As(err, &refusal) {
@@ -192,7 +193,7 @@ func (s *localShare) refused(err error, req *limiter.Request) error {
 	return refusal
 }
 
-// addCharged adds the quotas that Redis is charged for.
+// addCharged adds the quotas among holds to those that Redis is charged for.
 func (s *localShare) addCharged(holds []account.Hold) {
 	for i := range holds {
 		r := holds[i].Rule
@@ -205,7 +206,7 @@ func (s *localShare) addCharged(holds []account.Hold) {
 	}
 }
 
-// chargedQuotas returns the quotas that Redis was charged for.
+// chargedQuotas returns the quotas added by addCharged.
 func (s *localShare) chargedQuotas() (rules []*limiter.Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,25 +6,25 @@ import (
 )
 
 const (
-	// peersMost is how long a gate waits for those that were counted before an outage, and peersEvery
-	// how often it looks.
+	// peersMost is how long a gate waits for the gates that were counted before an outage, and
+	// peersEvery the polling interval.
 	peersMost, peersEvery = 3 * time.Second, 100 * time.Millisecond
 
 	// seedableMost is how long a gate waits until quotas can be seeded.
 	seedableMost = 3 * time.Second
 
-	// gatesForgotten is for how long after an outage the gates are taken for as many as before it:
-	// each is counted again within a few seconds.
+	// gatesForgotten is how long after an outage the number of gates is assumed to be at least that
+	// before it: each gate is counted again within a few seconds.
 	gatesForgotten = 15 * time.Second
 
-	// flushMost is how long a gate waits until Redis has what was admitted without it.
+	// flushMost is how long a gate waits until Redis is charged for what was admitted without it.
 	flushMost = time.Second
 
-	// peekMost is how many quotas are looked at in one call.
+	// peekMost is the maximum number of quotas in one call of Peek.
 	peekMost = 100
 )
 
-// probe asks a store that is away until it is back.
+// probe checks the store until it is available again and reconciled, or the limiter is closed.
 func (g *Limiter) probe(away *outage) {
 	if away.flapping {
 		g.announce(away)
@@ -47,7 +47,7 @@ func (g *Limiter) probe(away *outage) {
 	}
 }
 
-// wait waits, and is false when the store is closed.
+// wait waits for d. It returns false if the limiter is closed.
 func (g *Limiter) wait(d time.Duration) bool {
 	if d <= 0 {
 		return g.ctx.Err() == nil
@@ -62,9 +62,9 @@ func (g *Limiter) wait(d time.Duration) bool {
 	}
 }
 
-// reconcile charges Redis, before it decides again, for what was admitted without it: first what was used,
-// then, when quotas that Redis did not know are seeded, what is still reserved. Other gates seed when this
-// one is counted: what was used must be charged by then, or it would be charged beside the seed.
+// reconcile charges Redis, before it decides again, for what was admitted without it: first what was
+// used, then, once the quotas that Redis did not have are seeded, what is still reserved. Other gates seed
+// once this one is counted, so usage must be charged before: otherwise it is charged on top of the seed.
 func (g *Limiter) reconcile(away *outage) (err error) {
 	if err := g.flush(); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (g *Limiter) reconcile(away *outage) (err error) {
 	}
 	open := g.open.list()
 	for _, res := range open {
-		away.local.addCharged(res.holds()) // what is held in a quota that Redis does not know is lost
+		away.local.addCharged(res.holds()) // a hold on a quota that Redis does not have would be lost
 	}
 	quotas := away.local.chargedQuotas()
 	for len(quotas) > 0 {
@@ -102,8 +102,8 @@ func (g *Limiter) reconcile(away *outage) (err error) {
 	return g.flush()
 }
 
-// waitForSeed waits until Seed returns again what quotas have used, for 3 seconds at most: where Redis
-// has lost them, those who come next need it.
+// waitForSeed waits until Seed works again, for at most 3 seconds: if Redis has lost quotas, the next
+// requests need it.
 func (g *Limiter) waitForSeed() error {
 	if g.opts.Seedable == nil {
 		return nil
@@ -116,16 +116,16 @@ func (g *Limiter) waitForSeed() error {
 	return g.ctx.Err()
 }
 
-// flush waits until all that was settled is delivered.
+// flush waits until all settlements are delivered.
 func (g *Limiter) flush() error {
 	ctx, cancel := context.WithTimeout(g.ctx, flushMost)
 	defer cancel()
 	return g.primary.Flush(ctx)
 }
 
-// waitForPeers waits for the gates that were counted before an outage, or are known to be there, each of which
-// has shares to charge. One that does not come within 3 seconds is taken for dead. Where Redis was slow once,
-// most of them have met nothing.
+// waitForPeers waits for the gates that were counted before an outage, or for Options.Replicas, each of
+// which has shares to charge. It assumes that a gate which does not return within 3 seconds is dead. If
+// Redis was only slow once, it does not wait for Replicas, because most gates have not noticed.
 func (g *Limiter) waitForPeers(away *outage) error {
 	if away.mode != Local {
 		return nil
@@ -142,7 +142,7 @@ func (g *Limiter) waitForPeers(away *outage) error {
 			return err
 		}
 		if g.primary.Replicas() >= gates {
-			g.wait(peersEvery) // what the last to come has admitted since it charged is on its way
+			g.wait(peersEvery) // the last gate may still be charging what it admitted since its flush
 		}
 	}
 	return nil

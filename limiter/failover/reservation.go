@@ -14,15 +14,15 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// sharedReservation is one that was made in Redis. Where its candidate changes while Redis is away,
-// the part of the new one is local, and Redis's record is settled as that of the old one with what the
-// request has used: the old candidate's own limits of tokens are charged with it, too.
+// sharedReservation is a reservation made in Redis. If it moves to another candidate while Redis is
+// unavailable, the new candidate's part is local. Redis's record is then settled for the old candidate
+// with the request's usage, so that the old candidate's own token limits are charged too.
 type sharedReservation struct {
 	guard  *Limiter
 	req    limiter.Request
 	shared *redis.Reservation
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	local     limiter.Reservation
 	candidate int // of local
 	moves     int
@@ -64,7 +64,7 @@ func (r *sharedReservation) States() []limiter.State {
 	return append(all[:min(len(common), len(all))], r.local.States()...)
 }
 
-// Settle implements [limiter.Reservation]. It waits for nothing.
+// Settle implements [limiter.Reservation]. It does not block.
 func (r *sharedReservation) Settle(ctx context.Context, used limiter.Usage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,7 +103,8 @@ func (r *sharedReservation) Move(ctx context.Context, candidate int) error {
 	return r.moveLocal(ctx, away, candidate)
 }
 
-// moveLocal takes the part of a candidate without Redis, or once Redis is back beside what it holds.
+// moveLocal reserves the part of a candidate separately from Redis's record: without Redis during the
+// outage, or in Redis once it is available again.
 func (r *sharedReservation) moveLocal(ctx context.Context, away *outage, candidate int) error {
 	part := r.req
 	part.Rules, part.Candidates = nil, nil
@@ -129,19 +130,19 @@ func (r *sharedReservation) moveLocal(ctx context.Context, away *outage, candida
 	return nil
 }
 
-// localReservation is one that was made of a gate's share while Redis was away. It stays one when
-// Redis is back.
+// localReservation is a reservation from a gate's share, made while Redis was unavailable. It remains
+// one when Redis is available again.
 type localReservation struct {
 	guard *Limiter
 	local *localShare
 	req   limiter.Request
 	inner *memory.Reservation
 
-	mu        sync.Mutex // guards what follows; taken before the inner one's
+	mu        sync.Mutex // guards the fields below; taken before inner's
 	settled   bool
-	announced bool           // Redis was sent what is reserved
-	held      []account.Hold // what it was sent
-	epoch     uint64         // of the quotas among them
+	announced bool           // the holds were sent to Redis
+	held      []account.Hold // the holds sent to Redis
+	epoch     uint64         // of the quotas in held
 }
 
 // Candidate implements [limiter.Reservation].
@@ -153,13 +154,14 @@ func (r *localReservation) Cap() int64 { return r.inner.Cap() }
 // States implements [limiter.Reservation].
 func (r *localReservation) States() []limiter.State { return r.local.states(r.inner.States()) }
 
-// Move implements [limiter.Reservation]. It takes of the gate's share, also when Redis is back.
+// Move implements [limiter.Reservation]. It reserves from the gate's share, even when Redis is available
+// again.
 func (r *localReservation) Move(ctx context.Context, candidate int) error {
 	return r.local.refused(r.inner.Move(ctx, candidate), &r.req)
 }
 
-// Settle implements [limiter.Reservation]. It waits for nothing: Redis is charged in the background, when it is
-// back.
+// Settle implements [limiter.Reservation]. It does not block: Redis is charged in the background, once it
+// is available again.
 func (r *localReservation) Settle(ctx context.Context, used limiter.Usage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,7 +177,7 @@ func (r *localReservation) Settle(ctx context.Context, used limiter.Usage) {
 	}
 	primary := r.guard.primary
 	held := slices.Clone(r.held)
-	if primary.Epoch() != r.epoch { // quotas were seeded anew since, and hold nothing of it
+	if primary.Epoch() != r.epoch { // quotas were seeded again since, without these holds
 		held = slices.DeleteFunc(held, func(h account.Hold) bool { return h.Rule.Limit.Window.Quota() })
 	}
 	left := slices.DeleteFunc(held, func(h account.Hold) bool {
@@ -189,11 +191,11 @@ func (r *localReservation) Settle(ctx context.Context, used limiter.Usage) {
 	})
 	r.local.addCharged(holds)
 	primary.Charge(r.req.ID+"/used", holds, used)
-	// The parts of backends that it has moved away from since: those attempts failed.
+	// The holds on backends that the reservation has moved away from since: those attempts failed.
 	primary.Charge(r.req.ID+"/left", left, limiter.Usage{Dispatched: true, Failed: true})
 }
 
-// holdInRedis reserves in Redis what is held, until it is settled.
+// holdInRedis reserves the holds in Redis until the reservation is settled.
 func (r *localReservation) holdInRedis() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -204,7 +206,7 @@ func (r *localReservation) holdInRedis() {
 	r.guard.primary.Hold(r.req.ID+"/held", r.held)
 }
 
-// holds returns what is held, by the rules that were asked.
+// holds returns the reservation's holds, under the request's own rules instead of their shares.
 func (r *localReservation) holds() []account.Hold {
 	holds := r.inner.Holds()
 	for i := range holds {
@@ -213,7 +215,7 @@ func (r *localReservation) holds() []account.Hold {
 	return holds
 }
 
-// openReservations are the reservations of shares that are not settled.
+// openReservations are the unsettled reservations from shares.
 type openReservations struct {
 	mu  sync.Mutex
 	all map[*localReservation]struct{}
@@ -244,13 +246,13 @@ func (o *openReservations) list() []*localReservation {
 	return list
 }
 
-// freeReservation holds nothing.
+// freeReservation is a reservation under [Allow]. It holds nothing.
 type freeReservation struct {
 	guard *Limiter
 	req   limiter.Request
 	at    time.Time
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	candidate int
 	settled   bool
 }
@@ -266,10 +268,10 @@ func (r *freeReservation) Candidate() int {
 	return r.candidate
 }
 
-// Cap implements [limiter.Reservation]. No quota is asked, so that none lowers it.
+// Cap implements [limiter.Reservation]. No quota is checked, so none lowers the cap.
 func (r *freeReservation) Cap() int64 { return -1 }
 
-// States implements [limiter.Reservation]. Nothing is known.
+// States implements [limiter.Reservation]. The states are unknown.
 func (r *freeReservation) States() []limiter.State { return nil }
 
 // Move implements [limiter.Reservation].
@@ -289,8 +291,8 @@ func (r *freeReservation) Move(ctx context.Context, candidate int) error {
 	return nil
 }
 
-// Settle implements [limiter.Reservation]. Quotas are charged when Redis is back: what was used counts,
-// whoever admitted it. Rates are not: nobody held back.
+// Settle implements [limiter.Reservation]. It charges quotas once Redis is available again: usage counts,
+// however it was admitted. It does not charge rates, which were not enforced.
 func (r *freeReservation) Settle(_ context.Context, used limiter.Usage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

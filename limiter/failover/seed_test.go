@@ -13,7 +13,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// A quota that Redis has lost is seeded with what the gate itself knows, and not charged twice.
+// A quota that Redis has lost is seeded by the gate's own Seed, and not charged twice.
 func TestRecoverySeedsWhatRedisLost(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var ledger atomic.Int64
@@ -44,8 +44,8 @@ func TestRecoverySeedsWhatRedisLost(t *testing.T) {
 	}
 }
 
-// What is in flight when Redis comes back without a quota is held in it, and is given back no more than
-// once: whoever has not settled yet has charged Redis for no quota.
+// Requests in flight when Redis returns without a quota hold their amounts in it, and return them only
+// once: an unsettled request has charged no quota.
 func TestRecoveryHoldsInAQuotaThatRedisLost(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var ledger atomic.Int64
@@ -78,7 +78,7 @@ func TestRecoveryHoldsInAQuotaThatRedisLost(t *testing.T) {
 	}
 }
 
-// Where quotas are seeded anew, they hold nothing of what was in flight before: it is not given back to
+// Quotas that are seeded again hold nothing of requests in flight before, so that nothing is returned to
 // them either.
 func TestASeedAnewGivesNothingBackThatItDoesNotHold(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
@@ -118,8 +118,7 @@ func TestASeedAnewGivesNothingBackThatItDoesNotHold(t *testing.T) {
 	}
 }
 
-// Redis does not decide again before quotas that it has lost can be seeded, but does not wait for that
-// for ever.
+// Redis does not decide again before quotas that it has lost can be seeded, but the wait is bounded.
 func TestRedisIsBackWhenQuotasCanBeSeeded(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	const unknown, known, never = 0, 1, 2
@@ -162,7 +161,7 @@ func TestRedisIsBackWhenQuotasCanBeSeeded(t *testing.T) {
 	}
 }
 
-// A ledger that can't be read keeps what it seeds from being spent, and nothing else: Redis is not away.
+// A ledger that can't be read blocks only the quotas that it seeds: Redis is available.
 func TestGuardAdmitsNothingUnderAQuotaThatCantBeSeeded(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var broken atomic.Bool

@@ -16,8 +16,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// burst is what callers under load have of their limit: they take it at once, so that whatever they are
-// admitted later is tooMuch it, but for what comes in.
+// burst is the burst of the callers' limit. They take it at once, so that everything admitted later is
+// excess, except for the refill.
 const burst = 90
 
 // besieged are three gates under load while faults happen to their Redis.
@@ -33,8 +33,8 @@ type besieged struct {
 	crossSlot       atomic.Int64
 }
 
-// besiege starts gates and callers, of whom each asks again and again: whatever happens, they are
-// admitted or refused by a limit, and never learn that the store is away.
+// besiege starts gates and callers that send requests in a loop. Each request must be admitted or refused
+// by a limit; none may fail because the store is unavailable.
 func besiege(t *testing.T, opts redis.Options, candidates ...[]*limiter.Rule) *besieged {
 	b := &besieged{t: t, start: time.Now(), stop: make(chan struct{})}
 	for i := range b.gates {
@@ -78,14 +78,14 @@ func (b *besieged) ask(g *guard, rule *limiter.Rule, candidates [][]*limiter.Rul
 	}
 }
 
-// more waits until callers have asked so often again.
+// more waits until callers have made that many more requests.
 func (b *besieged) more(n int64) {
 	b.t.Helper()
 	want := b.asked.Load() + n
 	b.eventually("callers ask", func() bool { return b.asked.Load() >= want })
 }
 
-// away waits until some gate is without Redis, and decides until all have it again.
+// away waits until some gate marks the store as unavailable; decides waits until none does.
 func (b *besieged) away() {
 	b.t.Helper()
 	b.eventually("a gate is without Redis", func() bool { return b.without() > 0 })
@@ -130,7 +130,7 @@ func (b *besieged) end() {
 	b.callers.Wait()
 }
 
-// within checks what all gates have admitted together: no more than a burst tooMuch the limit.
+// within checks that all gates together have admitted at most a burst more than the limit.
 func (b *besieged) within() {
 	b.t.Helper()
 	b.end()

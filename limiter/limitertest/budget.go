@@ -51,8 +51,8 @@ var budgetTests = []test{
 	}},
 }
 
-// priced is a request for one answer by its prices: nano-USD of the input, pico-USD a token of
-// output.
+// priced returns a request for one answer with its prices: nano-USD for the input, pico-USD for an output
+// token.
 func priced(inputCost, outputPrice, maxOutput int64, rules ...*limiter.Rule) limiter.Request {
 	return limiter.Request{
 		Rules: rules, Input: 1, Output: maxOutput, MaxOutput: maxOutput, N: 1,

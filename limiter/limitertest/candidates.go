@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// over is a request over backends.
+// over returns req with candidates.
 func over(req limiter.Request, candidates ...[]*limiter.Rule) limiter.Request {
 	req.Candidates = candidates
 	return req
@@ -84,7 +84,7 @@ var candidateTests = []test{
 		r := g.admit(over(chat(100, 20, 20, key), a, b))
 		g.move(r, 1)
 		g.remaining(key, 9)
-		for i, want := range []int64{9, 1000, 5} { // the attempt stays counted, tokens and lease return
+		for i, want := range []int64{9, 1000, 5} { // the attempt stays counted, tokens and permit are returned
 			g.remaining(a[i], want)
 		}
 		for i, want := range []int64{9, 880, 4} {

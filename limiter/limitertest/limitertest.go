@@ -1,5 +1,5 @@
-// Package limitertest is the suite that every store of limits passes: what [limiter.Limiter]
-// promises, as tests that need no more than the store and its clock.
+// Package limitertest is the test suite that every store must pass: it tests the guarantees of
+// [limiter.Limiter], and needs only a store and its clock.
 package limitertest
 
 import (
@@ -13,18 +13,17 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// New makes an empty store for one test, which closes it with t.Cleanup, and returns with it what
-// moves the store's clock forward. The clock must stand still otherwise, and follow to the
-// microsecond; the time at which it starts may be any. Seed returns what quotas have used; it is nil in
-// most tests.
+// New returns an empty store for one test, and a function that advances the store's clock. It closes the
+// store with t.Cleanup. The clock must not move otherwise, must advance with microsecond precision, and
+// may start at any time. seed returns the usage of quotas; it is nil in most tests.
 type New func(t *testing.T, seed limiter.Seed) (store limiter.Limiter, advance func(time.Duration))
 
-// Run runs the suite against the stores that are made by newStore.
+// Run runs the suite against the stores that newStore returns.
 func Run(t *testing.T, newStore New) {
 	for _, group := range []struct {
 		name   string
 		tests  []test
-		seeded bool // its stores ask the gate's ledger
+		seeded bool // its stores are seeded from the gate's ledger
 	}{
 		{"Rate", rateTests, false},
 		{"Quota", quotaTests, false},
@@ -54,13 +53,13 @@ func Run(t *testing.T, newStore New) {
 	}
 }
 
-// test is one behaviour.
+// test is the test of one behaviour.
 type test struct {
 	name string
 	run  func(g *gate)
 }
 
-// gate is a store under test with what tests say often.
+// gate is a store under test, with helpers.
 type gate struct {
 	*testing.T
 	store   limiter.Limiter
@@ -68,10 +67,10 @@ type gate struct {
 	ledger  ledger
 }
 
-// ids makes reservations differ, over all tests that share a store outside of the process.
+// ids makes reservation ids unique, across all tests that share a store outside of the process.
 var ids atomic.Int64
 
-// limit parses a limit from the words of the configuration.
+// limit parses a limit in the syntax of the configuration.
 func limit(words string) limiter.Limit {
 	var l limiter.Limit
 	if err := l.UnmarshalText([]byte(words)); err != nil {
@@ -80,12 +79,12 @@ func limit(words string) limiter.Limit {
 	return l
 }
 
-// keyRule is a rule of the key "alice".
+// keyRule returns a rule of the key "alice".
 func keyRule(words string) *limiter.Rule {
 	return limiter.NewRule(limiter.ScopeKey, "alice", limit(words))
 }
 
-// backend is the rules of a backend.
+// backend returns the rules of a backend.
 func backend(id string, words ...string) []*limiter.Rule {
 	var rules []*limiter.Rule
 	for _, w := range words {
@@ -94,18 +93,18 @@ func backend(id string, words ...string) []*limiter.Rule {
 	return rules
 }
 
-// plain is a request for one answer without tokens.
+// plain returns a request for one answer without tokens.
 func plain(rules ...*limiter.Rule) limiter.Request {
 	return limiter.Request{Rules: rules, N: 1}
 }
 
-// chat is a request for one answer of at most maxOutput tokens (-1: no cap), of which rates reserve
+// chat returns a request for one answer of at most maxOutput tokens (-1: no cap), of which rates reserve
 // output.
 func chat(input, output, maxOutput int64, rules ...*limiter.Rule) limiter.Request {
 	return limiter.Request{Rules: rules, Input: input, Output: output, MaxOutput: maxOutput, N: 1}
 }
 
-// used is an answer that was given in full.
+// used returns the usage of a complete answer.
 func used(input, output int64) limiter.Usage {
 	return limiter.Usage{Dispatched: true, Input: input, Output: output}
 }
@@ -115,7 +114,7 @@ func (g *gate) reserve(req limiter.Request) (limiter.Reservation, error) {
 	return g.store.Reserve(context.Background(), req)
 }
 
-// admit fails the test where the request is refused.
+// admit reserves req. It fails the test if the request is refused.
 func (g *gate) admit(req limiter.Request) limiter.Reservation {
 	g.Helper()
 	r, err := g.reserve(req)
@@ -125,14 +124,14 @@ func (g *gate) admit(req limiter.Request) limiter.Reservation {
 	return r
 }
 
-// refuse fails the test where the request is admitted.
+// refuse returns the refusal of req. It fails the test if the request is admitted.
 func (g *gate) refuse(req limiter.Request) *limiter.Refusal {
 	g.Helper()
 	_, err := g.reserve(req)
 	return g.refusal(err)
 }
 
-// refusal fails the test where err is not a Refusal.
+// refusal returns err as a Refusal. It fails the test if err is another error.
 func (g *gate) refusal(err error) *limiter.Refusal {
 	g.Helper()
 	var refusal *limiter.Refusal
@@ -142,7 +141,7 @@ func (g *gate) refusal(err error) *limiter.Refusal {
 	return refusal
 }
 
-// move fails the test where the candidate has no room.
+// move moves r. It fails the test if the candidate has no room.
 func (g *gate) move(r limiter.Reservation, candidate int) {
 	g.Helper()
 	if err := r.Move(context.Background(), candidate); err != nil {
@@ -153,7 +152,7 @@ func (g *gate) move(r limiter.Reservation, candidate int) {
 	}
 }
 
-// admitAll admits requests like req until one is refused, at most a thousand.
+// admitAll reserves requests like req until one is refused, at most a thousand.
 func (g *gate) admitAll(req limiter.Request) (n int, refusal *limiter.Refusal) {
 	g.Helper()
 	for n = range 1000 {
@@ -166,7 +165,7 @@ func (g *gate) admitAll(req limiter.Request) (n int, refusal *limiter.Refusal) {
 	return 0, nil
 }
 
-// remaining fails the test where a rule has not as much left as wanted.
+// remaining fails the test if what a rule has left is not want.
 func (g *gate) remaining(rule *limiter.Rule, want int64) {
 	g.Helper()
 	if got := g.peek(rule).Remaining; got != want {
@@ -183,7 +182,7 @@ func (g *gate) peek(rule *limiter.Rule) limiter.State {
 	return states[0]
 }
 
-// turn moves the clock to d after the turn of a quota's window.
+// turn advances the clock to d after the end of a quota's window.
 func (g *gate) turn(rule *limiter.Rule, d time.Duration) {
 	g.Helper()
 	g.advance(g.peek(rule).Reset + d)
@@ -191,7 +190,7 @@ func (g *gate) turn(rule *limiter.Rule, d time.Duration) {
 
 func settle(r limiter.Reservation, actual limiter.Usage) { r.Settle(context.Background(), actual) }
 
-// equal fails the test where two values differ.
+// equal fails the test if two values differ.
 func equal[V comparable](g *gate, what string, got, want V) {
 	g.Helper()
 	if got != want {

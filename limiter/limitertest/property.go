@@ -19,12 +19,12 @@ var propertyTests = []test{
 	}},
 }
 
-// uniqueRule is a rule that no other run of a property has, of a drawn limit.
+// uniqueRule returns a rule with limit l that no other run of a property has.
 func uniqueRule(l limiter.Limit) *limiter.Rule {
 	return limiter.NewRule(limiter.ScopeKey, fmt.Sprintf("k%d", ids.Add(1)), l)
 }
 
-// drawStep draws how far the clock moves, from nothing to long enough to fill a bucket.
+// drawStep draws a step of the clock, from zero to long enough to fill a bucket.
 func drawStep(t *rapid.T) time.Duration {
 	unit := rapid.SampledFrom([]time.Duration{0, time.Microsecond, time.Millisecond, time.Second, time.Minute}).Draw(t, "unit")
 	return unit * time.Duration(rapid.Int64Range(1, 100).Draw(t, "step"))
@@ -44,8 +44,8 @@ func checkRate(g *gate, t *rapid.T) {
 	capacity := new(big.Rat).SetInt64(l.Capacity())
 	level := new(big.Rat).Set(capacity)
 
-	// excess is what is admitted less what has come back and in since the time at which that was
-	// least: the invariant is that it is never above the burst.
+	// excess is what was admitted, less what was returned and refilled, since the time at which that
+	// was least. The invariant is that it never exceeds the burst.
 	excess := new(big.Rat)
 
 	type flight struct {
@@ -92,7 +92,7 @@ func checkRate(g *gate, t *rapid.T) {
 	}
 }
 
-// indebted bounds what a level's whole units owe to a day's refill.
+// indebted bounds the debt in a level's whole units to a day's refill.
 func indebted(level *big.Rat, l limiter.Limit) *big.Rat {
 	whole := new(big.Int).Div(level.Num(), level.Denom()) // rounded down
 	most := big.NewInt(-l.Amount * int64(24*time.Hour/l.Window.Duration()))
@@ -111,8 +111,8 @@ func least(a, b *big.Rat) *big.Rat {
 }
 
 // checkQuota runs random requests against two quotas, on tokens and on money. Answers use at most
-// their caps, and so neither may be overdrawn in any window; and what is left must be what was not
-// charged or reserved.
+// their caps, so neither may be overdrawn in any window; what is left must be what was neither charged
+// nor reserved.
 func checkQuota(g *gate, t *rapid.T) {
 	tokens := uniqueRule(limiter.Limit{Unit: limiter.Tokens, Window: limiter.Day, Amount: rapid.Int64Range(1, 5000).Draw(t, "tokens")})
 	money := uniqueRule(limiter.Limit{Unit: limiter.USD, Window: limiter.Day, Amount: rapid.Int64Range(1, 5000).Draw(t, "money")})

@@ -37,7 +37,7 @@ var rateTests = []test{
 		equal(g, "admitted after a long pause", n, 3)
 	}},
 	{"loses nothing by being asked often", func(g *gate) {
-		// 7 a minute is one in 8.571… seconds, which no step of the clock meets.
+		// 7 a minute is one in 8.571… seconds, which is no multiple of the clock's steps.
 		rule := keyRule("7 requests/minute burst 100")
 		g.admitAll(plain(rule))
 		for range 6000 { // 13 minutes

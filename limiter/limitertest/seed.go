@@ -9,11 +9,11 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// ledger is what a store asks for what quotas have used.
+// ledger is the source of a store's seeds.
 type ledger struct {
-	amount atomic.Int64 // that every quota has used
+	amount atomic.Int64 // usage of every quota
 	broken atomic.Bool
-	asked  atomic.Int64 // times
+	asked  atomic.Int64 // number of calls
 }
 
 var errLedger = errors.New("the ledger can't be read")
@@ -26,7 +26,7 @@ func (l *ledger) used(*limiter.Rule, time.Time) (int64, error) {
 	return l.amount.Load(), nil
 }
 
-// undecided fails the test where err is not that a quota can't be seeded.
+// undecided fails the test if err is not that a quota can't be seeded.
 func (g *gate) undecided(err error) {
 	g.Helper()
 	why := new(limiter.Unavailable)
@@ -54,7 +54,7 @@ var seedTests = []test{
 			g.undecided(err)
 			equal(g, "asked", g.ledger.asked.Load(), want+1)
 		}
-		// Nothing was taken beside it, and what has no quota is not held up.
+		// Nothing was taken of the other rules, and a request without a quota is not affected.
 		g.remaining(rules[0], 10)
 		g.remaining(rules[2], 3)
 		g.admit(chat(100, 100, 100, rules[0], rules[2]))

@@ -8,7 +8,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// everyUnit are rules of one request with the amounts that chat(100, 300, 300) reserves of each.
+// everyUnit returns rules of every unit, with the amounts that chat(100, 300, 300) reserves of each.
 func everyUnit() (rules []*limiter.Rule, reserved []int64) {
 	for _, c := range []struct {
 		words string
@@ -23,7 +23,7 @@ func everyUnit() (rules []*limiter.Rule, reserved []int64) {
 	return rules, reserved
 }
 
-// everyUnitRequest reserves what everyUnit has.
+// everyUnitRequest returns a request that reserves the amounts of everyUnit.
 func everyUnitRequest(rules []*limiter.Rule) limiter.Request {
 	req := chat(100, 300, 300, rules...)
 	req.InputCost, req.OutputPrice = 200_000_000, 1_000_000_000
@@ -63,7 +63,7 @@ var settleTests = []test{
 	{"counts the first time only", func(g *gate) {
 		rules, _ := everyUnit()
 		r := g.admit(everyUnitRequest(rules))
-		// Another request, so that a second settlement would take what is not its own.
+		// Another request, from which a second settlement would wrongly take.
 		other := g.admit(everyUnitRequest(rules))
 		settle(r, limiter.Usage{Dispatched: true, Input: 90, Output: 20, Cost: 123})
 		settle(other, limiter.Usage{Dispatched: true, Input: 1, Output: 2, Cost: 3})

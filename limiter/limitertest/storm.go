@@ -9,7 +9,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// crowd calls f from as many goroutines, which start together.
+// crowd calls f from that many goroutines, which start together.
 func crowd(goroutines int, f func(i int)) {
 	var wg sync.WaitGroup
 	start := make(chan struct{})
@@ -62,7 +62,7 @@ var stormTests = []test{
 		var inFlight, most, admitted atomic.Int64
 		crowd(16, func(i int) {
 			for range 100 {
-				// In either order: a store that locks in the order of the rules would stand still.
+				// In either order: a store that locks in the order of the rules would deadlock.
 				r, err := g.reserve(plain(rules[i%2], rules[1-i%2]))
 				if err != nil {
 					continue

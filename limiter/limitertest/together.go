@@ -7,7 +7,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// scopes are rules of a key, its team and a model.
+// scopes returns rules of a key, its team and a model.
 func scopes(key, team, model string) []*limiter.Rule {
 	return []*limiter.Rule{
 		limiter.NewRule(limiter.ScopeKey, "alice", limit(key)),

@@ -12,18 +12,18 @@ type admission struct {
 	store *Store
 	req   account.Demand
 
-	common  int // how many of the holds are the request's own; the others are the candidate's
+	common  int // number of holds that are the request's own; the rest are the candidate's
 	holds   []account.Hold
 	out     account.Output
-	at      account.Instant // of the admission
-	movedAt account.Instant // of the last move, else of the admission: the candidate's holds are of then
+	at      account.Instant // time of the admission
+	movedAt account.Instant // time of the candidate's holds: of the last move, else of the admission
 
-	// first is where the holds lie as long as they are few.
+	// first is the backing array of holds while they are few.
 	first [8]account.Hold
 }
 
-// newAdmission returns one with nothing taken. A pool of them spares the garbage collector, which
-// with a million keys present would cost more for each request than all else.
+// newAdmission returns an admission with nothing taken. Admissions are pooled to reduce garbage: with a
+// million keys present, collecting it would dominate the cost of a request.
 func (m *Store) newAdmission(req limiter.Request) *admission {
 	a, ok := m.spare.Get().(*admission)
 	if !ok {
@@ -33,8 +33,8 @@ func (m *Store) newAdmission(req limiter.Request) *admission {
 	return a
 }
 
-// release gives the admission back to the pool, without its pointers: they would keep a
-// configuration alive that a reload has replaced.
+// release returns the admission to the pool. It clears the pointers, which would keep alive a
+// configuration that a reload has replaced.
 func (a *admission) release() {
 	*a = admission{store: a.store}
 	a.store.spare.Put(a)
@@ -61,7 +61,7 @@ func (a *admission) take(holds []account.Hold) {
 	}
 }
 
-// settle gives all holds up.
+// settle ends all holds and charges what was used.
 func (a *admission) settle(used limiter.Usage) {
 	var locks shardSet
 	locks.addHolds(a.holds)
@@ -73,7 +73,7 @@ func (a *admission) settle(used limiter.Usage) {
 	}
 }
 
-// moveTo gives up the holds of the present candidate for those of another. The error is that of
+// moveTo replaces the holds of the current candidate by those of another. The errors are those of
 // reserve.
 func (a *admission) moveTo(ctx context.Context, candidate int) error {
 	var locks shardSet
@@ -90,7 +90,7 @@ func (a *admission) moveTo(ctx context.Context, candidate int) error {
 	return err
 }
 
-// move is moveTo with the shards locked.
+// move implements moveTo. The shards must be locked.
 func (a *admission) move(rules []*limiter.Rule, at account.Instant) (_ *limiter.Refusal, unseeded *limiter.Rule) {
 	own, old := a.holds[:a.common], a.holds[a.common:]
 	holds, unseeded := a.store.enlist(nil, own, rules, at)

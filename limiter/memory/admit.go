@@ -7,8 +7,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// reserve admits the request, to the candidate that it returns. The error is a *Refusal, or that a
-// quota can't be seeded.
+// reserve admits the request and returns the chosen candidate. The error is a *Refusal, that of ctx, or
+// that a quota can't be seeded.
 func (a *admission) reserve(ctx context.Context) (candidate int, err error) {
 	var locks shardSet
 	locks.addRules(a.req.Rules)
@@ -27,7 +27,7 @@ func (a *admission) reserve(ctx context.Context) (candidate int, err error) {
 	return candidate, err
 }
 
-// admit is reserve with the shards locked: it checks everything before it takes anything.
+// admit implements reserve: it checks all limits before it takes anything. The shards must be locked.
 func (a *admission) admit(at account.Instant) (candidate int, _ *limiter.Refusal, unseeded *limiter.Rule) {
 	if a.holds, unseeded = a.store.enlist(a.first[:0], nil, a.req.Rules, at); unseeded != nil {
 		return 0, nil, unseeded
@@ -51,15 +51,15 @@ func (a *admission) admit(at account.Instant) (candidate int, _ *limiter.Refusal
 	return choice.candidate, nil, nil
 }
 
-// choice is a candidate and what came of its rules.
+// choice is a candidate with the verdict of its rules.
 type choice struct {
 	candidate int
 	out       account.Output
 	verdict   account.Verdict
 }
 
-// choose finds the first candidate with room, else the one that frees first, and leaves its holds
-// behind the request's own.
+// choose returns the first candidate with room, else the one that has room first, and leaves its holds
+// after the request's own in a.holds.
 func (a *admission) choose(out account.Output, at account.Instant) (best choice, unseeded *limiter.Rule) {
 	best.out = out
 	for i, rules := range a.req.Candidates {
@@ -75,13 +75,13 @@ func (a *admission) choose(out account.Output, at account.Instant) (best choice,
 		}
 	}
 	if best.verdict.Refused() && best.candidate != len(a.req.Candidates)-1 {
-		// The holds are those of the candidate that was looked at last.
+		// a.holds has the holds of the last candidate.
 		return a.consider(best.candidate, a.req.Candidates[best.candidate], out, at)
 	}
 	return best, nil
 }
 
-// consider judges one candidate.
+// consider returns the verdict on candidate i, and leaves its holds in a.holds.
 func (a *admission) consider(i int, rules []*limiter.Rule, out account.Output, at account.Instant) (c choice, unseeded *limiter.Rule) {
 	if a.holds, unseeded = a.store.enlist(a.holds[:a.common], nil, rules, at); unseeded != nil {
 		return c, unseeded

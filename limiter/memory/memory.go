@@ -1,4 +1,4 @@
-// Package memory is the limiter of a single process.
+// Package memory implements the limiter for a single process.
 package memory
 
 import (
@@ -15,23 +15,23 @@ const defaultSweep = time.Minute
 
 // Options are the options of [New]. The zero value is useful.
 type Options struct {
-	// Now returns the time. Rates follow its monotonic reading where it has one, quotas its wall
-	// clock. Default: time.Now.
+	// Now returns the time. Rates use its monotonic reading if it has one, quotas its wall clock.
+	// Default: time.Now.
 	Now func() time.Time
 
-	// Seed is asked once for each counter and window, before the first request is checked against
-	// it; that request waits for the answer. A counter that was dropped because nothing was used is
-	// asked for again. Default: nothing was used.
+	// Seed is called once for each counter and window, before the first request is checked against
+	// the counter; that request waits for the result. It is called again for a counter that was
+	// dropped because nothing was used. Default: nothing was used.
 	Seed limiter.Seed
 
-	// Sweep is how often counters are dropped that are full or unused. Default: 1 minute. Negative:
-	// never.
+	// Sweep is the interval at which full or unused counters are dropped. Default: 1 minute.
+	// Negative: never.
 	Sweep time.Duration
 }
 
-// Store is the limiter.Limiter of a single process. What it has counted is lost with the process, but for
-// quotas that are seeded. Counters follow the names of rules, so that a Memory which is kept over a
-// reload forgets nothing.
+// Store is the limiter.Limiter for a single process. Its counts are lost with the process, except for
+// quotas that are seeded. Counters are identified by the names of rules, so that a Store which is kept
+// across a reload loses nothing.
 type Store struct {
 	now   func() time.Time
 	start time.Time
@@ -45,7 +45,7 @@ type Store struct {
 	swept   chan struct{} // closed when the sweeper has ended
 }
 
-// New returns an empty store. It sweeps in the background until it is closed.
+// New returns an empty store, which drops idle counters in the background until it is closed.
 func New(opts Options) *Store {
 	m := &Store{now: opts.Now, seed: opts.Seed, done: make(chan struct{}), swept: make(chan struct{})}
 	if m.now == nil {
@@ -66,13 +66,13 @@ func New(opts Options) *Store {
 	return m
 }
 
-// instant reads the clocks.
+// instant returns the time of both clocks.
 func (m *Store) instant() account.Instant {
 	now := m.now()
 	return account.Instant{Mono: int64(now.Sub(m.start)), Wall: now.UnixNano()}
 }
 
-// Reserve implements [limiter.Limiter]. It does not wait, but for a seed; where that fails, the error is
+// Reserve implements [limiter.Limiter]. It waits only for a Seed; if that fails, the error is
 // ErrUnavailable.
 func (m *Store) Reserve(ctx context.Context, req limiter.Request) (limiter.Reservation, error) {
 	if err := ctx.Err(); err != nil {
@@ -109,16 +109,16 @@ func (m *Store) Peek(ctx context.Context, rules []*limiter.Rule) ([]limiter.Stat
 	return out, nil
 }
 
-// Close ends the sweeping. It may be called more than once.
+// Close stops the sweeper. It may be called more than once.
 func (m *Store) Close() error {
 	m.closing.Do(func() { close(m.done) })
 	<-m.swept
 	return nil
 }
 
-// whileLocked calls f with the shards locked. Where f finds a quota that is not seeded, it must
-// change nothing and return its rule: then f is called again when that is done. It returns the time
-// of the last call. The error is that of a seed, or of ctx while it waits for one.
+// whileLocked calls f with the shards locked. If f finds a quota that is not seeded, it must change
+// nothing and return the quota's rule; f is called again once the quota is seeded. whileLocked returns
+// the time of the last call. The error is that of a Seed, or of ctx while waiting for one.
 func (m *Store) whileLocked(ctx context.Context, locks *shardSet, f func(at account.Instant) (unseeded *limiter.Rule)) (account.Instant, error) {
 	for {
 		at := m.instant()
@@ -134,9 +134,9 @@ func (m *Store) whileLocked(ctx context.Context, locks *shardSet, f func(at acco
 	}
 }
 
-// enlist appends a hold for each rule to dst, with what its counter has room for, and takes nothing.
-// A counter that is in dst or seen already is left out: it counts a request once. Its shards must be
-// locked. It stops at a quota that is not seeded.
+// enlist appends a hold for each rule to dst, with the room of its counter, and takes nothing. It skips
+// counters that are already in dst or seen, so that they count a request once. It stops at a quota that
+// is not seeded. The shards of rules must be locked.
 func (m *Store) enlist(dst, seen []account.Hold, rules []*limiter.Rule, at account.Instant) (holds []account.Hold, unseeded *limiter.Rule) {
 next:
 	for _, r := range rules {
@@ -160,8 +160,8 @@ next:
 	return dst, nil
 }
 
-// askSeed asks for what a rule's quota has used. It holds no lock that requests for other counters
-// need while the answer is made, and asks once where many requests come at the same time.
+// askSeed seeds a rule's quota. During the call of the Seed it holds no lock that requests for other
+// counters need, and concurrent requests for one quota share one call.
 func (m *Store) askSeed(ctx context.Context, r *limiter.Rule) error {
 	s := m.shard(r)
 	if err := s.seeding.Take(ctx, r); err != nil {
@@ -189,7 +189,7 @@ func (m *Store) askSeed(ctx context.Context, r *limiter.Rule) error {
 
 var _ limiter.Limiter = (*Store)(nil)
 
-// SetLevel sets the level of a rate that was not used yet.
+// SetLevel sets the level of a rate that has not been used yet.
 func (m *Store) SetLevel(r *limiter.Rule, level int64) {
 	var locks shardSet
 	locks.add(r)

@@ -9,12 +9,12 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// Reservation is a Reservation of Memory: a small ticket to the admission that it holds until it is
-// settled. Admissions are used again and tickets are not, so that a late call to Settle finds its own
-// ticket empty, never the admission of somebody else.
+// Reservation is the limiter.Reservation of a [Store]: a small handle for an admission until it is
+// settled. Admissions are reused and handles are not, so that a repeated Settle finds its own handle
+// empty, never the admission of another request.
 type Reservation struct {
-	mu        sync.Mutex // guards what follows; taken before the shards' locks
-	admission *admission // nil when settled
+	mu        sync.Mutex // guards the fields below; taken before the shards' locks
+	admission *admission // nil once settled
 	candidate int
 	cap       int64
 }
@@ -55,7 +55,7 @@ func (r *Reservation) Settle(_ context.Context, used limiter.Usage) {
 	}
 }
 
-// Holds returns a copy of what is held; nil after Settle.
+// Holds returns a copy of the holds; nil after Settle.
 func (r *Reservation) Holds() []account.Hold {
 	r.mu.Lock()
 	defer r.mu.Unlock()

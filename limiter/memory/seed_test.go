@@ -61,7 +61,7 @@ func TestSeedIsAskedOnceForACounterAndWindow(t *testing.T) {
 
 func TestSeedIsAskedOnceByACrowd(t *testing.T) {
 	now := time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)
-	asked := 0 // the race detector finds if it is asked twice at a time
+	asked := 0 // the race detector reports concurrent calls
 	m := standing(&now, func(*limiter.Rule, time.Time) (int64, error) {
 		asked++
 		for range 100 { // so that the others come meanwhile
@@ -113,7 +113,7 @@ func TestSeedHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
-// A ledger that takes long to fail is waited for once by all who come meanwhile.
+// All requests that arrive during a slow failure of the ledger wait for it once, together.
 func TestSeedThatFailsHoldsUpACrowdOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
@@ -152,7 +152,7 @@ func TestClockThatIsSetBack(t *testing.T) {
 	for range 6 {
 		reserve(t, m, rate, day).Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 10})
 	}
-	// Over midnight, for some minutes: the window that has begun goes on, and nothing is refilled.
+	// Back over midnight, by minutes: the new window stays, and nothing is refilled.
 	now = start.Add(-time.Hour)
 	if left(t, m, day) != 40 || left(t, m, rate) != 0 {
 		t.Errorf("%d and %d remaining", left(t, m, day), left(t, m, rate))
@@ -161,7 +161,7 @@ func TestClockThatIsSetBack(t *testing.T) {
 	if left(t, m, day) != 40 || left(t, m, rate) != 30 {
 		t.Errorf("%d and %d remaining", left(t, m, day), left(t, m, rate))
 	}
-	// By years: it was wrong before.
+	// Back by years: the clock was wrong before.
 	now = start.AddDate(-3, 0, 0)
 	if left(t, m, day) != 100 {
 		t.Error("the gate stays in a window of the future")

@@ -8,36 +8,36 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// shardCount is the number of shards: enough that requests of different keys seldom meet on one,
+// shardCount is the number of shards: enough that requests of different keys seldom contend for one,
 // with any number of cores that a gate has.
 const shardCount = 256
 
-// recentCount is the number of counters that each shard finds without its map.
+// recentCount is the number of counters that each shard caches in front of its map.
 const recentCount = 32
 
 // shard is a part of the counters, chosen by the hash of the name.
 type shard struct {
 	mu sync.Mutex
 
-	// recent has counters that were used lately, each in the place that its hash says. With a million
-	// keys present, each look into the map waits for memory several times; what is here is in the
-	// processor's cache as long as no more than a few thousand keys are busy. None is here that is not
-	// in the maps too. Guarded by mu.
+	// recent caches recently used counters, each in the slot given by its hash. With a million keys
+	// present, a map lookup waits for memory several times; recent stays in the processor's cache as
+	// long as no more than a few thousand keys are busy. Every counter in recent is in the maps too.
+	// Guarded by mu.
 	recent [recentCount]recentCounter
 
-	// counters are by the hash of their names, which each rule knows: the names themselves lie
-	// elsewhere in memory, and to read them would cost more than all the arithmetic. Guarded by mu.
+	// counters maps the hash of a name, which each rule stores, to its counter. The names themselves
+	// are elsewhere in memory, and reading them would cost more than all the arithmetic. Guarded by mu.
 	counters map[uint64]account.Counter
 
-	// collided has those whose place in counters another name has. It is as good as always empty.
+	// collided has the counters whose hash another name has in counters. It is almost always empty.
 	// Guarded by mu.
 	collided map[string]account.Counter
 
 	peak int // most counters since the map was made; guarded by mu
 
-	seeding account.SeedTurn // taken while a seed is asked for, before mu
+	seeding account.SeedTurn // held during a call of the Seed; taken before mu
 
-	_ [64]byte // keeps the locks of two shards off one cache line
+	_ [64]byte // keeps the locks of two shards on different cache lines
 }
 
 // recentCounter is a counter, and the hash of its name.
@@ -46,8 +46,8 @@ type recentCounter struct {
 	counter account.Counter // nil: none
 }
 
-// get returns the counter of a rule, brought to now. It makes one where there is none, so that the
-// next request finds it. It must be called with the shard locked.
+// get returns the counter of a rule, advanced to now, and creates it if there is none. The shard must be
+// locked.
 func (s *shard) get(r *limiter.Rule, now account.Instant) account.Counter {
 	recent := s.place(r.Hash())
 	if recent.hash != r.Hash() || recent.counter == nil || recent.counter.Name() != r.Name() {
@@ -57,10 +57,10 @@ func (s *shard) get(r *limiter.Rule, now account.Instant) account.Counter {
 	return recent.counter
 }
 
-// place is where a counter stands among the recent ones; the hash's low bits choose the shard.
+// place returns a counter's slot in recent. The low bits of the hash choose the shard.
 func (s *shard) place(hash uint64) *recentCounter { return &s.recent[hash/shardCount%recentCount] }
 
-// find is get where the counter is not among the recent ones.
+// find returns the counter of a rule from the maps, and creates it if there is none.
 func (s *shard) find(r *limiter.Rule, now account.Instant) account.Counter {
 	c, taken := s.counters[r.Hash()]
 	if !taken || c.Name() != r.Name() {
@@ -69,7 +69,7 @@ func (s *shard) find(r *limiter.Rule, now account.Instant) account.Counter {
 	return c
 }
 
-// findRare is find where the counter is not in its place.
+// findRare is the slow path of find: the counter is new, or another name has its hash (taken).
 func (s *shard) findRare(r *limiter.Rule, now account.Instant, taken bool) account.Counter {
 	if c, ok := s.collided[r.Name()]; ok {
 		return c
@@ -92,7 +92,7 @@ func (s *shard) findRare(r *limiter.Rule, now account.Instant, taken bool) accou
 }
 
 // shardSet is a set of shards. They are locked in the order of their numbers, so that two requests
-// that need the same shards can't wait for each other.
+// that need the same shards can't deadlock.
 type shardSet [shardCount / 64]uint64
 
 func (s *shardSet) add(r *limiter.Rule) {
@@ -112,7 +112,7 @@ func (s *shardSet) addHolds(holds []account.Hold) {
 	}
 }
 
-// lock locks the shards of a set; nothing but counters may be used until unlock.
+// lock locks the shards of a set. Until unlock, the caller may use only counters.
 func (m *Store) lock(s *shardSet) {
 	for i, word := range s {
 		for ; word != 0; word &= word - 1 {

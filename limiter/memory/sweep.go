@@ -7,7 +7,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// sweepBatch is how many counters are looked at before requests get their turn at the lock.
+// sweepBatch is the number of counters that sweep checks before it releases the lock for requests.
 const sweepBatch = 256
 
 // sweepEvery drops idle counters until the store is closed.
@@ -25,8 +25,8 @@ func (m *Store) sweepEvery(interval time.Duration) {
 	}
 }
 
-// sweep drops every counter that is idle: a full bucket, a quota of which nothing is used or whose
-// window has passed, a concurrent limit that nobody holds. It ends early when the store is closed.
+// sweep drops every idle counter: a full bucket, a quota that is unused or whose window has ended, a
+// concurrent limit without requests in flight. It returns early when the store is closed.
 func (m *Store) sweep() {
 	for i := range m.shards {
 		select {
@@ -47,8 +47,7 @@ func (s *shard) sweep(now account.Instant) {
 			delete(s.counters, hash)
 			*s.place(hash) = recentCounter{}
 		}
-		// A map may change between two steps of a loop over it, so that the lock may be given up
-		// there.
+		// A map may be changed during a range loop, so the lock may be released between two steps.
 		if seen++; seen%sweepBatch == 0 {
 			s.mu.Unlock()
 			s.mu.Lock()
@@ -63,7 +62,7 @@ func (s *shard) sweep(now account.Instant) {
 	s.shrink()
 }
 
-// shrink makes a new map where the old one is mostly empty, because a map never gives memory back.
+// shrink replaces a map that is mostly empty, because a map never frees memory.
 func (s *shard) shrink() {
 	if s.peak < 64 || len(s.counters) > s.peak/4 {
 		return

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// standing is a store whose clock is what now holds.
+// standing returns a store whose clock reads now.
 func standing(now *time.Time, seed limiter.Seed) *Store {
 	return New(Options{Now: func() time.Time { return *now }, Seed: seed, Sweep: -1})
 }
@@ -157,9 +157,9 @@ func TestSweepGivesMemoryBack(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
-// TestMemoryOfAnIdleKey states what each limit of a key costs, beside its rule, when the key has called
-// and has not been swept: 98 bytes as measured. What is allowed is so little more that a field more is
-// noticed.
+// TestMemoryOfAnIdleKey bounds the memory of each limit of a key, without its rule, when the key has made
+// a request and has not been swept: 98 bytes as measured. The bound is tight enough that one more field
+// exceeds it.
 func TestMemoryOfAnIdleKey(t *testing.T) {
 	const keys, most = 100_000, 112
 	now := time.Unix(0, 0)
@@ -222,7 +222,7 @@ func TestNamesOfOneHashAreCountedApart(t *testing.T) {
 			t.Errorf("%d remaining of rule %d", got, i)
 		}
 	}
-	// When the one in the place is swept, the others keep their counts.
+	// When the counter in the map slot is swept, the collided ones keep their counts.
 	open := reserve(t, m, rules[1])
 	now = now.Add(time.Hour)
 	m.sweep()
@@ -235,7 +235,7 @@ func TestNamesOfOneHashAreCountedApart(t *testing.T) {
 	if left(t, m, rules[0]) != 8 || left(t, m, rules[1]) != 8 {
 		t.Errorf("%d and %d remaining", left(t, m, rules[0]), left(t, m, rules[1]))
 	}
-	// One that is swept while the one in the place stays is not found where it was last.
+	// A collided counter that is swept, while the one in the map slot stays, must not be found in recent.
 	reserve(t, m, rules[2]).Settle(context.Background(), limiter.Usage{Dispatched: true})
 	now = now.Add(time.Hour)
 	m.sweep()

@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// batchesAtOnce is how many calls for admissions are on their way at a time. Who comes when fewer
-	// are does not wait.
+	// batchesAtOnce is the maximum number of concurrent admission calls. While there are fewer, an
+	// admission does not wait.
 	batchesAtOnce = 3
 
-	// batchMost is how many admissions share a call, and batchKeys how many keys they may have before
-	// others wait for the next. Redis does nothing else in that time, about 2 ms.
+	// batchMost is the maximum number of admissions in a call, and batchKeys the number of keys after
+	// which no more are added. Redis executes nothing else during a call, about 2 ms.
 	batchMost, batchKeys = 64, 512
 )
 
-// pending is an admission that is asked for.
+// pending is an admission that waits for its answer.
 type pending struct {
 	ask   *ask
 	seeds map[int]seed
@@ -26,22 +26,22 @@ type pending struct {
 	answer *answer // set before turn is sent to
 	err    error
 
-	// What follows is set where it had to wait, and guarded by the batcher.
+	// The fields below are set if the admission had to wait, and guarded by the batcher's mu.
 	queued bool
-	batch  []*pending // that it is to send, itself among them
+	batch  []*pending // the batch that it must send, itself included
 	turn   chan struct{}
 }
 
-// batcher lets admissions share calls of the script where there are more than Redis answers: as long
-// as batchesAtOnce calls are on their way, those that come wait, and the first of them sends all. A
-// caller who finds Redis idle never waits.
+// batcher lets admissions share calls of the script under load: while batchesAtOnce calls are under
+// way, new admissions are queued, and the first of them sends them all. While fewer are, an admission
+// does not wait.
 type batcher struct {
 	mu    sync.Mutex
-	busy  int // calls on their way
+	busy  int // calls under way
 	queue []*pending
 }
 
-// enter returns what the caller is to send, which is nil where it must wait for its turn.
+// enter returns the batch that the caller must send, nil if it must wait for its turn.
 func (b *batcher) enter(p *pending) []*pending {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -54,7 +54,7 @@ func (b *batcher) enter(p *pending) []*pending {
 	return nil
 }
 
-// leave ends a call: the first of those that wait makes the next.
+// leave ends a call and hands the next batch to the first queued admission.
 func (b *batcher) leave() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,8 +77,8 @@ func (b *batcher) leave() {
 	batch[0].turn <- struct{}{}
 }
 
-// quit takes an admission out of the queue. Where it is there no more, it returns what the caller is
-// to send all the same, if anything.
+// quit removes an admission from the queue. If it is no longer queued, quit returns false and the batch
+// that the caller must still send, if any.
 func (b *batcher) quit(p *pending) (batch []*pending, quit bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,8 +99,8 @@ type errQueued struct{ error }
 
 func (e errQueued) Unwrap() error { return e.error }
 
-// send runs the script for an admission, with what is known of seeds by the numbers of the rules. A
-// reservation may share the call with others.
+// send runs the script for an admission, with seeds by the rules' numbers. A reservation may share the
+// call with others.
 func (r *Store) send(ctx context.Context, a *ask, seeds map[int]seed) (*answer, error) {
 	p := &pending{ask: a, seeds: seeds}
 	limited, cancel := context.WithTimeout(ctx, r.opts.Timeout)
@@ -125,7 +125,7 @@ func (r *Store) send(ctx context.Context, a *ask, seeds map[int]seed) (*answer, 
 		}
 	}
 	if batch != nil {
-		// Not the context of one of them: the others stay when it goes.
+		// Not the context of one admission: the others remain if it is cancelled.
 		shared, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
 		defer cancel()
 		r.run(shared, batch)
@@ -137,7 +137,7 @@ func (r *Store) send(ctx context.Context, a *ask, seeds map[int]seed) (*answer, 
 	return p.answer, p.err
 }
 
-// run makes one call of the script for admissions.
+// run makes one call of the admission script for a batch.
 func (r *Store) run(ctx context.Context, batch []*pending) {
 	size := 0
 	for _, p := range batch {
@@ -162,7 +162,7 @@ func (r *Store) run(ctx context.Context, batch []*pending) {
 	}
 }
 
-// appendAsk appends the keys and arguments of an admission, as admit.lua describes them.
+// appendAsk appends the keys and arguments of an admission, as documented in admit.lua.
 func (r *Store) appendAsk(keys []string, args []any, p *pending) ([]string, []any) {
 	a := p.ask
 	n := a.size() - 1

@@ -94,7 +94,7 @@ func BenchmarkRedis(b *testing.B) {
 			for _, err := range []error{
 				naive.bucket(ctx, "key/"+key+"/requests", 1), naive.bucket(ctx, "key/"+key+"/tokens", 300),
 				naive.quota(ctx, "team/"+team+"/tokens", 300), naive.lease(ctx, "backend/b", id),
-				// What a settlement changes: tokens come back, and the place.
+				// What a settlement changes: tokens and the permit are returned.
 				naive.bucket(ctx, "key/"+key+"/tokens", -150), naive.quota(ctx, "team/"+team+"/tokens", -150),
 				naive.release(ctx, "backend/b", id),
 			} {
@@ -134,7 +134,7 @@ func measure(b *testing.B, s *redistest.Server, f func(n int64) error, finish fu
 	b.ReportMetric(float64(commands(s)-before)/float64(b.N), "redis-commands/op")
 }
 
-// naiveClient keeps limits as many do: a call of a script for each.
+// naiveClient enforces limits in the common way: one script call for each.
 type naiveClient struct{ *goredis.Client }
 
 var (

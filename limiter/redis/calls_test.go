@@ -188,7 +188,7 @@ func TestSeedsAreAskedOnceByACrowd(t *testing.T) {
 	}
 }
 
-// deaf is a way to Redis on which answers can be lost.
+// deaf is a connection path to Redis that can drop replies.
 type deaf struct {
 	net.Listener
 	mu   sync.Mutex
@@ -224,8 +224,8 @@ func newDeaf(t *testing.T, addr string) *deaf {
 	return d
 }
 
-// hearing is a caller's side, who hears nothing of scripts while d is mute. The greetings of a new
-// connection pass: a list of more than nine and a word, which no script's answer is.
+// hearing is the client side of a connection, which receives no replies of scripts while d is mute. The
+// handshake of a new connection passes: a list of more than nine and a word, which no script replies.
 type hearing struct {
 	d *deaf
 	io.Writer
@@ -345,7 +345,7 @@ func TestRedisOptionsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// A password that was changed is asked for when a connection comes up.
+// A changed password is used for new connections.
 func TestCredentialsAreReadForEachConnection(t *testing.T) {
 	var password atomic.Value
 	password.Store("old")
@@ -390,7 +390,7 @@ func TestCredentialsAreReadForEachConnection(t *testing.T) {
 			decides(t, r)
 
 			change(">new", "<old")
-			decides(t, r) // connections that stand keep theirs
+			decides(t, r) // open connections keep theirs
 			cut()
 			eventually(t, "a password that is wrong", func() bool {
 				away := new(limiter.Unavailable)

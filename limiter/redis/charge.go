@@ -8,11 +8,11 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// Charge charges Redis in the background with what a request has used that was admitted without it:
-// once for each id, however often it is sent, and whatever room there is. The holds' amounts are
-// what [Store.Hold] has taken for it, which is given back. Rates owe at most a day's refill; quotas are
-// charged in the window that their mark says; one that Redis does not know is not charged, because what
-// comes next is seeded with what was used. Concurrent limits have nothing to charge.
+// Charge charges the usage of a request that was admitted without Redis, in the background: once for each
+// id, even if it is sent repeatedly, and even if there is no room. The holds' amounts are what
+// [Store.Hold] has taken, and are returned. Rates go into debt by at most a day's refill. Quotas are
+// charged in the window given by their mark; a quota that Redis does not have is not charged, because
+// its seed will include the usage. Concurrent limits are not charged.
 func (r *Store) Charge(id string, holds []account.Hold, used limiter.Usage) {
 	taken := false
 	for i := range holds {
@@ -23,7 +23,7 @@ func (r *Store) Charge(id string, holds []account.Hold, used limiter.Usage) {
 	}
 }
 
-// Hold takes in Redis, in the background, what a request holds that was admitted without it.
+// Hold takes in Redis, in the background, the holds of a request that was admitted without Redis.
 func (r *Store) Hold(id string, holds []account.Hold) { r.queueCharge(id, holds, limiter.Usage{}, -1) }
 
 func (r *Store) queueCharge(id string, holds []account.Hold, used limiter.Usage, sign float64) {
@@ -33,11 +33,11 @@ func (r *Store) queueCharge(id string, holds []account.Hold, used limiter.Usage,
 	}
 }
 
-// SetUncharged sets whether this gate has yet to charge what it admitted while Redis was away. It is then not
-// counted.
+// SetUncharged sets whether this gate has yet to charge what it admitted while Redis was unavailable. While
+// set, the gate is not counted.
 func (r *Store) SetUncharged(uncharged bool) { r.uncharged.Store(uncharged) }
 
-// Flush waits until all that was settled and charged before is delivered. The error is ErrUnavailable.
+// Flush waits until all previous settlements and charges are delivered. The error is ErrUnavailable.
 func (r *Store) Flush(ctx context.Context) error {
 	if err := r.settler.flush(ctx); err != nil {
 		return unavailable(err)
@@ -45,7 +45,7 @@ func (r *Store) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Epoch is that of the quotas' counters by now: see [Options.Epoch].
+// Epoch returns the current epoch of the quotas' counters: see [Options.Epoch].
 func (r *Store) Epoch() uint64 {
 	if r.opts.Epoch == nil {
 		return 0
@@ -53,8 +53,8 @@ func (r *Store) Epoch() uint64 {
 	return r.opts.Epoch()
 }
 
-// chargeRecord is a record that nobody has stored, in the form that counter.lua describes: settling
-// it gives back the amounts, or takes them where sign is -1, and charges what was used.
+// chargeRecord returns a record that is not stored in Redis, in the format of counter.lua. Settling it
+// returns the amounts of holds, or takes them if sign is -1, and charges what was used.
 func (r *Store) chargeRecord(holds []account.Hold, sign float64) []byte {
 	p := packed(nil).record(len(holds))
 	for i := range holds {

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Check finds what is wrong with options without reaching for the network: for a configuration that is
-// to be judged and not to be run. [New] takes what it passes. Its errors hold nothing secret.
+// Check reports an error if the options are invalid. It does not use the network, so that a configuration
+// can be validated without running it. [New] accepts options that pass. Errors contain no secrets.
 func (o *Options) Check() error {
 	if len(o.URLs) == 0 {
 		return errors.New("redis: no URL")

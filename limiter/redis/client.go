@@ -15,12 +15,12 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// dialTimeout is how long a connection may take to come up. An admission waits for no more than its
-// own budget; the connection is there for the next.
+// dialTimeout is the timeout of a dial. An admission waits no longer than its own timeout; the
+// connection then serves the next one.
 const dialTimeout = time.Second
 
-// NewClient makes a client of the Redis that the options name, for what else a gate keeps there. It
-// opens no connection, and it is the caller's to close.
+// NewClient returns a client of the Redis in opts, for other data that a gate keeps there. It opens no
+// connection. The caller must close the client.
 func NewClient(opts Options) (redis.UniversalClient, error) {
 	if err := opts.Check(); err != nil {
 		return nil, err
@@ -29,7 +29,8 @@ func NewClient(opts Options) (redis.UniversalClient, error) {
 	return client, err
 }
 
-// newClient makes the client of a standalone Redis, a Sentinel set or a Cluster.
+// newClient returns a client of a standalone Redis, a Sentinel set or a Cluster, and reports whether it
+// is a Cluster.
 func newClient(opts *Options) (_ redis.UniversalClient, cluster bool, _ error) {
 	parsed := make([]*redis.Options, len(opts.URLs))
 	for i, u := range opts.URLs {
@@ -60,7 +61,7 @@ func newClient(opts *Options) (_ redis.UniversalClient, cluster bool, _ error) {
 	if opts.TLS != nil {
 		base.TLSConfig = opts.TLS.Clone()
 	} else if len(parsed) > 1 && base.TLSConfig != nil {
-		// The name to be verified is that of each node, not of the first.
+		// Verify each node by its own name, not by that of the first.
 		base.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	addrs := make([]string, len(parsed))
@@ -80,7 +81,7 @@ func newClient(opts *Options) (_ redis.UniversalClient, cluster bool, _ error) {
 	}
 }
 
-// parseURL reads a URL. Its errors do not quote it, for it may hold a password.
+// parseURL parses a URL. Its errors do not quote it, because it may contain a password.
 func parseURL(s string) (*redis.Options, error) {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -103,7 +104,8 @@ func parseURL(s string) (*redis.Options, error) {
 	return o, nil
 }
 
-// agreed returns what all URLs say beside their addresses.
+// agreed returns the options that all URLs have in common apart from their addresses, or an error if
+// they differ.
 func agreed(all []*redis.Options) (*redis.Options, error) {
 	first := all[0]
 	for i, o := range all {
@@ -117,9 +119,9 @@ func agreed(all []*redis.Options) (*redis.Options, error) {
 	return first, nil
 }
 
-// singleOptions are the options of one connection pool. Several of go-redis's defaults would hurt: it
-// sends a command up to 4 times, dials 5 times before it reports an error, waits 5 seconds for each
-// answer whatever the context says, and asks each server on each connection what it can.
+// singleOptions returns the options of one connection pool. It overrides go-redis's defaults, which
+// send a command up to 4 times, dial 5 times before reporting an error, wait 5 seconds for each reply
+// regardless of the context, and query the server's features on each connection.
 func singleOptions(base *redis.Options) *redis.Options {
 	o := *base
 	o.Protocol = 2
@@ -130,17 +132,17 @@ func singleOptions(base *redis.Options) *redis.Options {
 	o.DialerRetries = 1
 	o.DialTimeout = dialTimeout
 	o.ContextTimeoutEnabled = true
-	// Redis answers one call at a time: more connections do not make it faster, and callers who come
-	// when all are taken wait for one as long as their budget lasts.
+	// Redis executes one call at a time, so more connections do not make it faster. Callers wait for a
+	// free connection until their timeout.
 	o.PoolSize = max(16, 8*runtime.GOMAXPROCS(0))
-	o.PipelinePoolSize = 2 // the settler and the keeper
+	o.PipelinePoolSize = 2 // the settler and maintain
 	o.MinIdleConns = 1
 	o.ConnMaxIdleTime = 5 * time.Minute
 	return &o
 }
 
-// mayTalk reports an error if Redis wants a password for a new connection. Of a script's call it would
-// not say so: to who has not logged in it closes the connection where a command is long.
+// mayTalk reports an error if Redis requires a password on a new connection. A script call would not
+// return that error: Redis closes an unauthenticated connection on a long command.
 func mayTalk(ctx context.Context, c *redis.Conn) error {
 	if err := c.Ping(ctx).Err(); err != nil && reasonOf(err) == limiter.ReasonAuth {
 		return err
@@ -161,9 +163,9 @@ func failoverOptions(opts *Options, base *redis.Options, addrs []string) *redis.
 	}
 }
 
-// clusterOptions are those of a Cluster. Its client follows MOVED and ASK, and while it does it also
-// sends again what a node did not answer; that is harmless, because every script goes by the id of a
-// reservation.
+// clusterOptions returns the options of a Cluster client. The client follows MOVED and ASK, and meanwhile
+// also resends calls that a node did not answer. That is harmless, because every script is idempotent by
+// the id of a reservation.
 func clusterOptions(base *redis.Options, addrs []string) *redis.ClusterOptions {
 	o := singleOptions(base)
 	return &redis.ClusterOptions{
@@ -176,8 +178,8 @@ func clusterOptions(base *redis.Options, addrs []string) *redis.ClusterOptions {
 	}
 }
 
-// failed wraps the error of a call. On a Cluster it has the client ask again which node has what: it
-// does so by itself when a node sends it elsewhere, but not when that node is gone.
+// failed wraps the error of a call. On a Cluster it also makes the client reload the slot map, which the
+// client does by itself after a redirect, but not when the node is gone.
 func (r *Store) failed(err error) error {
 	if c, ok := r.client.(*redis.ClusterClient); ok {
 		c.ReloadState(context.Background())

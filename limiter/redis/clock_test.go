@@ -13,8 +13,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// TestRedisAdmitsNoMoreWhenItsClockStepsBack has the clock of Redis step about. Whatever it does, a
-// rate admits no more than its burst and what comes in until the latest time that it ever had.
+// TestRedisAdmitsNoMoreWhenItsClockStepsBack steps the clock of Redis back and forth. A rate must admit
+// no more than its burst and the refill until the latest time that the clock ever had.
 func TestRedisAdmitsNoMoreWhenItsClockStepsBack(t *testing.T) {
 	clock := newManual()
 	r, _ := single(t, clock.by())
@@ -97,7 +97,7 @@ func TestRedisKnowsTheCalendar(t *testing.T) {
 	})
 }
 
-// TestLuaDividesExactly tries the products that a double does not hold.
+// TestLuaDividesExactly tests products that are not exact in a double.
 func TestLuaDividesExactly(t *testing.T) {
 	_, s := single(t, calm())
 	divide := newScript(`
@@ -115,14 +115,14 @@ func TestLuaDividesExactly(t *testing.T) {
 		}
 		q, rest := got.number(), got.number()
 		wantQ, wantRest := exactly(a, b, c, d)
-		// What is above any amount need not be exact.
+		// Quotients above any amount need not be exact.
 		if wantQ <= limiter.MaxAmount && (q != wantQ || rest != wantRest) || wantQ > limiter.MaxAmount && q <= limiter.MaxAmount {
 			t.Fatalf("(%d*%d + %d) / %d: got %d and %d, want %d and %d", a, b, c, d, q, rest, wantQ, wantRest)
 		}
 	})
 }
 
-// exactly is mul_div in numbers of any size; a quotient above any amount is tooMuch.
+// exactly is mul_div in big integers; a quotient above any amount is TooMuch.
 func exactly(a, b, c, d int64) (q, rest int64) {
 	n := new(big.Int).Mul(big.NewInt(a), big.NewInt(b))
 	n.Add(n, big.NewInt(c))

@@ -14,8 +14,8 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// unavailable wraps what a client of Redis returned. Whatever is not understood means that Redis did
-// not decide: there is no error that lets a request pass.
+// unavailable wraps an error of the Redis client. An unknown error too means that Redis did not decide:
+// no error lets a request pass.
 func unavailable(err error) error {
 	if already := new(limiter.Unavailable); errors.As(err, &already) {
 		return err
@@ -23,7 +23,7 @@ func unavailable(err error) error {
 	return &limiter.Unavailable{Reason: reasonOf(err), Err: err}
 }
 
-// replies are the beginnings of the errors that Redis and Valkey answer with, and what they mean.
+// replies maps the prefixes of the error replies of Redis and Valkey to reasons.
 var replies = []struct{ prefix, reason string }{
 	{"NOAUTH ", limiter.ReasonAuth}, {"WRONGPASS ", limiter.ReasonAuth}, {"ERR invalid password", limiter.ReasonAuth},
 	{"ERR Client sent AUTH", limiter.ReasonAuth}, {"ERR AUTH ", limiter.ReasonAuth},
@@ -38,7 +38,7 @@ var replies = []struct{ prefix, reason string }{
 	{"ERR unknown command", limiter.ReasonVersion},
 }
 
-// ReasonOf is the word for what a client of Redis returned: see the Reason constants.
+// ReasonOf returns the reason of an error of the Redis client: see the Reason constants.
 func ReasonOf(err error) string { return reasonOf(err) }
 
 func reasonOf(err error) string {
@@ -63,8 +63,8 @@ func reasonOf(err error) string {
 	}
 }
 
-// reasonOfReply classes what Redis said. An error within a script has the script's position before it
-// or after it, by the version of Redis, so that the code need not be the first word.
+// reasonOfReply returns the reason of an error reply. In an error within a script, the script's position
+// precedes or follows the message, depending on the Redis version, so the code need not come first.
 func reasonOfReply(message string) string {
 	for _, r := range replies {
 		if strings.HasPrefix(message, r.prefix) {
@@ -72,7 +72,7 @@ func reasonOfReply(message string) string {
 		}
 	}
 	switch {
-	case strings.Contains(message, "unauthenticated"): // who has not logged in may send no long command
+	case strings.Contains(message, "unauthenticated"): // a long command on an unauthenticated connection
 		return limiter.ReasonAuth
 	case strings.Contains(message, "The user executing the script can't"): // NOPERM of Redis 6 and older
 		return limiter.ReasonPermission

@@ -17,7 +17,7 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// decides checks that the store works as if nothing had been, and that nothing is held of rule.
+// decides checks that the store works normally, and that nothing is held of rule.
 func decides(t testing.TB, r *Store) {
 	t.Helper()
 	rule := rule(fmt.Sprintf("after-%d", requestIDs.Add(1)), "2 requests/hour")
@@ -161,7 +161,7 @@ func TestRedisThatStandsStillCostsNoMoreThanTheBudget(t *testing.T) {
 	r.opts.Timeout = 5 * time.Second
 	eventually(t, "Redis goes on", func() bool { return r.Ping(context.Background()) == nil })
 	flushed(t, r)
-	// What was on its way when the callers went may have been admitted after that, and is given back.
+	// Calls under way when the callers left may have been admitted afterwards, and are returned.
 	eventually(t, "all places free", func() bool {
 		states, err := r.Peek(context.Background(), []*limiter.Rule{limit})
 		return err == nil && states[0].Remaining == 5
@@ -221,14 +221,14 @@ func TestFlushAllBeginsAnewAndSeedsQuotas(t *testing.T) {
 	inFlight.Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 30})
 	inFlight.Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 30})
 	flushed(t, r)
-	// Charged though its reservation is lost, and no place is given back that nobody held.
+	// Charged although its reservation is lost; no permit is returned that was not held.
 	remains(t, r, quota, 920)
 	remains(t, r, rate, 70)
 	remains(t, r, places, 3)
 }
 
-// In another epoch quotas are seeded anew; nothing else begins anew, and what was
-// admitted before settles where it was counted.
+// In a new epoch quotas are seeded again, and nothing else is reset. Reservations from before settle
+// where they were counted.
 func TestQuotasAreSeededAnewInAnotherEpoch(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var epoch atomic.Uint64
@@ -362,7 +362,7 @@ func TestFailoverOfACluster(t *testing.T) {
 	set.WaitFailover(key, old)
 	recovers()
 
-	// Nobody has the slot of a master that is dead without a replica.
+	// No node has the slot of a master that is dead without a replica.
 	last := set.Owner(key)
 	last.Kill()
 	_, err := r.Reserve(context.Background(), asking(1, limit))

@@ -22,7 +22,7 @@ func threeGates(t *testing.T, urls []string) (gates [3]*Store) {
 	return gates
 }
 
-// storm has three gates ask from many goroutines at once, and returns how many were admitted.
+// storm makes requests on three gates from many goroutines, and returns how many were admitted.
 func storm(t *testing.T, gates [3]*Store, each int, ask func() limiter.Request) int64 {
 	var admitted atomic.Int64
 	crowd(48, func(i int) {

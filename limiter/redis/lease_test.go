@@ -19,7 +19,7 @@ func twoGates(t *testing.T) (a, b *Store, clock *manual, s *redistest.Server) {
 	return a, b, clock, s
 }
 
-// renew renews what a gate holds as if all of it were due.
+// renew renews all reservations of a gate as if they were due.
 func renew(t *testing.T, r *Store) {
 	t.Helper()
 	for _, res := range r.open.list() {
@@ -73,7 +73,7 @@ func TestAGateThatWasCutOffPutsItsQuotasRight(t *testing.T) {
 	other := admit(t, alive, asking(10, places, quota))
 	remains(t, alive, quota, 890)
 
-	// Its place is taken, and it does not take it back.
+	// Its permit is taken by another, and renewing does not take it back.
 	renew(t, cutOff)
 	remains(t, alive, places, 0)
 	refuse(t, alive, asking(1, places))
@@ -152,7 +152,7 @@ func TestSettlingTwiceIsHarmless(t *testing.T) {
 	remains(t, r, places, 4)
 	remains(t, r, quota, 960)
 	remains(t, r, rate, 960)
-	// The store takes it for one that Redis lost, of which nothing was used.
+	// The store treats it as one that Redis lost, of which nothing was used.
 	res.Settle(context.Background(), limiter.Usage{})
 	res.Settle(context.Background(), used)
 	flushed(t, r)
@@ -206,7 +206,7 @@ func TestALapsedReservationMayMove(t *testing.T) {
 	other := asking(1)
 	other.Candidates = [][]*limiter.Rule{{a}}
 	taken := admit(t, alive, other)
-	// The place was its own once, and is another's now.
+	// The permit was its own before, and is another's now.
 	var refusal *limiter.Refusal
 	if err := res.Move(context.Background(), 2); !errors.As(err, &refusal) || refusal.Rule != a {
 		t.Fatalf("got %v, want a refusal", err)

@@ -11,28 +11,29 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// overLimitMost is how many rules the over-limit cache has.
+// overLimitMost is the maximum number of rules in the over-limit cache.
 const overLimitMost = 10_000
 
-// overLimit is a cache of the rules that are over their limit, so that a key which keeps asking costs Redis
-// nothing. It repeats a refusal while time alone can't have changed it: where what is used of a quota leaves
-// no room, or a bucket with all that has come in since does not. What requests in flight hold is not in it,
-// and what this gate settles is forgotten. What another gate gives back to a rate, or what comes back while a
-// refusal is on its way, is refused for 100 ms at most.
+// overLimit is a cache of the rules that are over their limit, so that a key which keeps sending requests
+// causes no calls to Redis. It repeats a refusal while time alone can't have changed it: while the usage
+// of a quota leaves no room, or a bucket has none even with the refill since. It does not cache refusals
+// due to requests in flight, and drops the rules that this gate settles. If another gate returns amounts
+// to a rate, or amounts are returned while a refusal is under way, requests are wrongly refused for
+// 100 ms at most.
 type overLimit struct {
 	now  func() time.Time
-	most time.Duration // for which a refusal is repeated
+	most time.Duration // how long a refusal is repeated
 
 	count atomic.Int64
 	mu    sync.Mutex
 	rules map[string]over // by the name of the rule that refused; guarded by mu
 }
 
-// over is a rule that is over its limit, until when.
+// over is the cache entry of a rule that is over its limit.
 type over struct {
 	refusal   *limiter.Refusal
-	rules     []*limiter.Rule // of the request that was refused
-	room      int64           // of a bucket, or what is not used of a quota
+	rules     []*limiter.Rule // of the refused request
+	room      int64           // of a bucket, or the unused part of a quota
 	at, until time.Time
 }
 
@@ -43,7 +44,8 @@ func (o *overLimit) start(t timing) {
 	}
 }
 
-// add adds the rule of a refusal, if it is one of rules and of a kind that lasts. Any other error is ignored.
+// add adds the rule of a refusal if it is one of rules and the refusal can be repeated. It ignores other
+// errors.
 func (o *overLimit) add(err error, rules []*limiter.Rule) {
 	r := new(limiter.Refusal)
 	if o.most <= 0 || !errors.As(err, &r) || r.TooLarge || r.Reserved || r.Rule.Limit.Unit == limiter.Concurrent || !slices.Contains(rules, r.Rule) {
@@ -68,7 +70,8 @@ func (o *overLimit) add(err error, rules []*limiter.Rule) {
 	o.count.Store(int64(len(o.rules)))
 }
 
-// refusal returns the refusal of a request under rules, nil where none of them is known to be over its limit.
+// refusal returns the refusal of a request under rules; nil if none of them is in the cache as over its
+// limit.
 func (o *overLimit) refusal(req *account.Demand, rules []*limiter.Rule) *limiter.Refusal {
 	if o.count.Load() == 0 {
 		return nil
@@ -87,7 +90,7 @@ func (o *overLimit) refusal(req *account.Demand, rules []*limiter.Rule) *limiter
 	return nil
 }
 
-// again returns the refusal of a request some time later, nil where it may pass.
+// again returns the refusal of a request elapsed after o.at; nil if the request may pass.
 func (o over) again(req *account.Demand, elapsed time.Duration) *limiter.Refusal {
 	again := *o.refusal
 	l := again.Rule.Limit
@@ -96,7 +99,7 @@ func (o over) again(req *account.Demand, elapsed time.Duration) *limiter.Refusal
 	if l.Window.Rate() {
 		room += account.MulDiv(int64(max(elapsed, 0)), l.Amount, int64(l.Window.Duration())) + 1
 	}
-	// What needs as much as was refused waits as long; what needs less may find room.
+	// A request that needs at least as much as the refused one is refused too; a smaller one may pass.
 	if !fits || least == 0 || least <= room && least < o.refusal.Requested {
 		return nil // Redis decides
 	}
@@ -110,7 +113,7 @@ func (o over) again(req *account.Demand, elapsed time.Duration) *limiter.Refusal
 	return &again
 }
 
-// forget drops the rules to which something may have come back.
+// forget drops the rules of holds, which may have room again.
 func (o *overLimit) forget(holds []account.Hold) {
 	if o.count.Load() == 0 {
 		return
@@ -123,7 +126,7 @@ func (o *overLimit) forget(holds []account.Hold) {
 	o.count.Store(int64(len(o.rules)))
 }
 
-// sweep drops what is out of date.
+// sweep drops expired entries.
 func (o *overLimit) sweep() {
 	now := o.now()
 	o.mu.Lock()

@@ -9,16 +9,16 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// renewBatch is how many reservations one call renews.
+// renewBatch is the maximum number of reservations that one call renews.
 const renewBatch = 128
 
-// openReservations are those of this gate that hold something until their deadline.
+// openReservations are the unsettled reservations of this gate that must be renewed.
 type openReservations struct {
 	mu  sync.Mutex
 	all map[*Reservation]struct{}
 }
 
-// add adds a reservation that was made now, if it holds or may come to hold what ends at a deadline.
+// add adds a new reservation, if it has holds that end at the deadline, or may get some by a move.
 func (o *openReservations) add(r *Reservation) {
 	expires := func(h account.Hold) bool { return !h.Rule.Limit.Window.Rate() }
 	if !slices.ContainsFunc(r.common, expires) && !slices.ContainsFunc(r.own, expires) && !moves(r) {
@@ -33,7 +33,7 @@ func (o *openReservations) add(r *Reservation) {
 	o.all[r] = struct{}{}
 }
 
-// moves reports whether a reservation may come to hold something else.
+// moves reports whether a reservation can move to another candidate.
 func moves(r *Reservation) bool { return len(r.req.Candidates) > 1 }
 
 func (o *openReservations) remove(r *Reservation) {
@@ -58,7 +58,8 @@ func (o *openReservations) list() []*Reservation {
 	return list
 }
 
-// maintain registers the gate as alive, renews what it holds and reaps what dead gates held, until ctx is done.
+// maintain registers the gate as alive, renews its reservations and reaps those of dead gates, until ctx
+// is done.
 func (r *Store) maintain(ctx context.Context) {
 	ticker := time.NewTicker(r.tuning.heartbeat)
 	defer ticker.Stop()
@@ -77,8 +78,8 @@ func (r *Store) maintain(ctx context.Context) {
 	}
 }
 
-// heartbeat registers this gate as alive, and counts those that were in the last three heartbeats. A gate that
-// has yet to charge what it admitted is not counted: others wait for it.
+// heartbeat registers this gate as alive, and counts the gates that registered within the last three
+// heartbeats. A gate that has yet to charge what it admitted is not counted, so that others wait for it.
 func (r *Store) heartbeat(ctx context.Context) error {
 	r.beating.Lock()
 	defer r.beating.Unlock()
@@ -104,12 +105,12 @@ func (r *Store) countGates(ctx context.Context, leave bool) (int64, error) {
 	return n, nil
 }
 
-// leave takes this gate out of the count. Where Redis is away, that happens by itself.
+// leave removes this gate from the count. If Redis is unavailable, the gate's entry expires instead.
 func (r *Store) leave() {
 	_, _ = r.countGates(context.Background(), true)
 }
 
-// renew moves the deadlines on of what was not renewed lately.
+// renew extends the deadlines of reservations that are due for renewal.
 func (r *Store) renew(ctx context.Context) error {
 	now := time.Now()
 	due := now.Add(r.tuning.heartbeat/2 - r.tuning.renew)
@@ -141,13 +142,13 @@ func (r *Store) renew(ctx context.Context) error {
 	return nil
 }
 
-// reap frees what gates held that died.
+// reap ends the holds of reservations whose deadline has passed because their gates died.
 func (r *Store) reap(ctx context.Context) error {
 	header := []byte(packed(nil).numbers(r.given(), millis(r.tuning.keep), r.frozen()))
 	return r.runTask(ctx, []*call{{script: reapScript, keys: []string{r.key("open")}, args: []any{header, r.recordKey("")}}})
 }
 
-// runTask makes the calls of a task, some in a round trip, and returns the first error.
+// runTask makes calls, at most settleCalls in a round trip, and returns the first error.
 func (r *Store) runTask(ctx context.Context, calls []*call) error {
 	for some := range slices.Chunk(calls, settleCalls) {
 		limited, cancel := context.WithTimeout(ctx, settleTimeout)

@@ -10,13 +10,13 @@ import (
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
 )
 
-// Reservation is a Reservation of Redis. What it holds is in Redis, by its id; what is here is
-// what was seen when it was taken.
+// Reservation is the limiter.Reservation of a [Store]. Its holds are in Redis, under its id; its fields
+// are the states at the time when they were taken.
 type Reservation struct {
 	store *Store
 	req   account.Demand
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	settled   bool
 	candidate int
 	out       account.Output
@@ -27,7 +27,7 @@ type Reservation struct {
 	renewed   time.Time // on the gate's clock
 }
 
-// Seen returns what was seen of the request's own rules and of the candidate's, when they were taken.
+// Seen returns the states of the request's own rules and of the candidate's when they were reserved.
 func (r *Reservation) Seen() (common, own []account.Hold) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,7 +56,8 @@ func (r *Reservation) States() []limiter.State {
 	return account.States(all, r.own, r.movedAt)
 }
 
-// Settle implements [limiter.Reservation]. It does not wait: the settlement is delivered in the background.
+// Settle implements [limiter.Reservation]. It does not block: the settlement is delivered in the
+// background.
 func (r *Reservation) Settle(_ context.Context, used limiter.Usage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,8 +72,9 @@ func (r *Reservation) Settle(_ context.Context, used limiter.Usage) {
 	}
 }
 
-// Move implements [limiter.Reservation]. It is one call. After ErrUnavailable the reservation is as it was, or holds the other candidate's part in
-// the place of its own; settling it is right for both.
+// Move implements [limiter.Reservation]. It is one call. After ErrUnavailable the reservation is
+// unchanged, or holds the new candidate's part instead of the old one's; settling it is correct in both
+// cases.
 func (r *Reservation) Move(ctx context.Context, candidate int) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 var errClosed = &limiter.Unavailable{Reason: limiter.ReasonClosed, Err: errors.New("the store was closed")}
 
 // Reserve implements [limiter.Limiter]. An error that is neither a *Refusal nor that of ctx is ErrUnavailable.
-// An ID that was used already returns what was reserved by it.
+// For an ID that was used already, it returns the existing reservation.
 func (r *Store) Reserve(ctx context.Context, req limiter.Request) (limiter.Reservation, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -80,8 +80,8 @@ func (r *Store) decide(ctx context.Context, a *ask) (*answer, error) {
 	return nil, r.failed(err)
 }
 
-// mayHaveRun reports whether Redis may run, or have run, a script whose answer was lost. One that had no
-// seed has taken nothing.
+// mayHaveRun reports whether Redis may run, or have run, the script despite err. After a failed Seed it
+// has taken nothing.
 func mayHaveRun(err error) bool {
 	var answered redis.Error
 	var dialled *net.OpError

@@ -19,7 +19,7 @@ import (
 
 var worlds atomic.Int64
 
-// world is two stores that are asked the same, with a clock of both.
+// world is two stores that receive the same calls, with a shared clock.
 type world struct {
 	*clock
 	memory limiter.Limiter
@@ -202,7 +202,7 @@ func (w *world) pass(t *rapid.T) {
 	w.Advance(unit * time.Duration(rapid.Int64Range(1, 50).Draw(t, "pass")))
 }
 
-// seeded is how much was used of a quota before the stores came to be.
+// seeded returns the usage of a quota before the stores were created.
 func seeded(rule *limiter.Rule, since time.Time) (int64, error) {
 	if rule.Kind == limiter.ScopeTeam {
 		return since.Unix() % 7, nil

@@ -33,7 +33,7 @@ var (
 	gatesScript  = newScript(gatesLua)
 )
 
-// script is a script with what all of them share before it. The SHA-1 is that by which Redis calls it.
+// script is a Lua script, including the shared counter.lua. sha is the SHA-1 for EVALSHA.
 type script struct{ source, sha string }
 
 func newScript(source string) *script {
@@ -42,7 +42,7 @@ func newScript(source string) *script {
 	return &script{source: source, sha: hex.EncodeToString(sum[:])}
 }
 
-// dense drops comments and indents, which every gate would send after each restart of Redis.
+// dense removes comments and indentation, which every gate would send after each restart of Redis.
 func dense(source string) string {
 	var out strings.Builder
 	for line := range strings.Lines(source) {
@@ -54,8 +54,8 @@ func dense(source string) string {
 	return out.String()
 }
 
-// run runs the script in one round trip: two where Redis does not have it. That is the only answer
-// after which anything is sent again: any other may come after the script has done its work.
+// run runs the script in one round trip, or two if Redis does not have it (NOSCRIPT). Only that error is
+// retried: after any other, the script may have had its effect.
 func (s *script) run(ctx context.Context, c redis.Scripter, keys []string, args ...any) *redis.Cmd {
 	cmd := c.EvalSha(ctx, s.sha, keys, args...)
 	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
@@ -72,8 +72,8 @@ type call struct {
 	cmd    *redis.Cmd
 }
 
-// runAll runs scripts in one round trip, and once more those that Redis did not have.
-// Their errors are those of their commands.
+// runAll runs scripts in one round trip, and runs again those that Redis did not have.
+// Errors are those of each call's cmd.
 func runAll(ctx context.Context, c redis.UniversalClient, calls []*call) {
 	if len(calls) == 1 {
 		calls[0].cmd = calls[0].script.run(ctx, c, calls[0].keys, calls[0].args...)

@@ -10,9 +10,8 @@ import (
 
 var errSeed = errors.New("a quota's window changed whenever it was seeded")
 
-// seed asks Seed what was used of the quotas that Redis does not know, and runs the script again. Of many
-// requests for one quota that come at the same time to a gate, one asks; where it fails, nothing is
-// taken anywhere.
+// seed calls Seed for the quotas that Redis does not have, and runs the script again. Of concurrent
+// requests for one quota in this gate, one calls Seed. If Seed fails, nothing is taken.
 func (r *Store) seed(ctx context.Context, a *ask, got *answer) (*answer, error) {
 	first := got.reply
 	rule := a.rule(first.number())

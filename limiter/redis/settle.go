@@ -14,53 +14,53 @@ import (
 )
 
 const (
-	// settleBatch is how many settlements one call of the script has, and settleCalls how many calls
-	// are made in one round trip. Redis does nothing else while it settles a batch, about a
-	// millisecond.
+	// settleBatch is the maximum number of settlements in a call, and settleCalls that of calls in one
+	// round trip. Redis executes nothing else while it settles a batch, about a millisecond.
 	settleBatch = 64
 	settleCalls = 16
 
-	// settleQueue is how many settlements wait while Redis is away. The reservations of those that come on top are reaped.
+	// settleQueue is the maximum number of settlements queued while Redis is unavailable. Further ones
+	// are dropped, and their reservations reaped.
 	settleQueue = 100_000
 
-	// settleTimeout is the budget of one round trip: no caller waits for it.
+	// settleTimeout is the timeout of one round trip, for which no caller waits.
 	settleTimeout = time.Second
 
-	// settleTries is how often a call is made that Redis answers with an error which is not known to
-	// pass.
+	// settleTries is the maximum number of attempts for a call to which Redis replies with an error
+	// that is not known to be temporary.
 	settleTries = 5
 )
 
-// settlement is the end of what a reservation holds.
+// settlement ends the holds of a reservation.
 type settlement struct {
 	id      string
 	used    limiter.Usage
 	holds   []account.Hold
-	givenUp bool   // the call that reserves it may yet come
+	givenUp bool   // the call that reserves it may still reach Redis
 	lost    bool   // Redis has no record of it: what was used is charged without one
-	charge  []byte // a record in the place of Redis's own, which it never had: see Store.Charge
+	charge  []byte // record to settle instead of one in Redis: see Store.Charge
 	tries   int
-	order   uint64 // in which it was added
+	order   uint64 // sequence number
 }
 
-// settler delivers settlements to Redis in the background: in order, in batches, and again until Redis
-// has answered, which is harmless because it goes by their ids.
+// settler delivers settlements to Redis in the background: in order, in batches, and repeatedly until
+// Redis replies. A repeated call is harmless, because settlements are idempotent by their ids.
 type settler struct {
 	store *Store
-	done  chan struct{} // closed when the goroutine has ended
-	wake  chan struct{} // has room for one
+	done  chan struct{} // closed when run has returned
+	wake  chan struct{} // buffered, 1
 	hurry chan struct{} // closed by close
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	queue   []settlement
-	busy    int      // settlements that are on their way
-	added   uint64   // settlements, since the start
-	waiting []waiter // for settlements, in the order in which these were added
+	busy    int      // settlements under way
+	added   uint64   // settlements added since the start
+	waiting []waiter // flushes, in the order of their last settlements
 	dropped uint64
 	closed  bool
 }
 
-// waiter waits until all settlements up to one are delivered or given up.
+// waiter waits until all settlements up to last are delivered or dropped.
 type waiter struct {
 	last uint64
 	done chan struct{}
@@ -72,7 +72,7 @@ func (s *settler) start(r *Store) {
 	go s.run()
 }
 
-// add queues a settlement.
+// add queues a settlement. It drops it if the queue is full or closed.
 func (s *settler) add(st settlement) {
 	s.mu.Lock()
 	if s.closed || len(s.queue) >= settleQueue {
@@ -100,8 +100,8 @@ func (s *settler) stats() (queued int, dropped uint64) {
 	return len(s.queue) + s.busy, s.dropped
 }
 
-// flush waits until all settlements that were added before it are delivered or given up, not for those that
-// are added meanwhile.
+// flush waits until all settlements that were added before are delivered or dropped, but not for those
+// added meanwhile.
 func (s *settler) flush(ctx context.Context) error {
 	s.mu.Lock()
 	if len(s.queue) == 0 && s.busy == 0 {
@@ -123,7 +123,7 @@ func (s *settler) flush(ctx context.Context) error {
 	}
 }
 
-// close delivers what is queued, for as long as it may, and ends the goroutine.
+// close delivers the queue, for at most tuning.closing, and stops the goroutine.
 func (s *settler) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.store.tuning.closing)
 	defer cancel()
@@ -162,8 +162,8 @@ func (s *settler) run() {
 	}
 }
 
-// wait waits for something to do, and a little longer for more of it. It is false when the store is
-// closed.
+// wait waits for backoff if set; else for a settlement, and then batchDelay for more of them. It returns
+// false when the store is closed.
 func (s *settler) wait(backoff time.Duration) bool {
 	if backoff > 0 {
 		return s.sleep(backoff, s.awaited)
@@ -184,14 +184,14 @@ func (s *settler) wait(backoff time.Duration) bool {
 	return full || s.sleep(s.store.tuning.batchDelay, s.rushed)
 }
 
-// rushed reports whether somebody waits for the queue, or enough is in it.
+// rushed reports whether a flush waits for the queue, or the queue has a full batch.
 func (s *settler) rushed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.queue) >= settleBatch || len(s.waiting) > 0
 }
 
-// awaited reports whether somebody waits for the queue.
+// awaited reports whether a flush waits for the queue.
 func (s *settler) awaited() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,7 +215,7 @@ func (s *settler) sleep(d time.Duration, enough func() bool) bool {
 	}
 }
 
-// take takes the settlements of one round trip out of the queue.
+// take removes the settlements of one round trip from the queue and returns them.
 func (s *settler) take() []settlement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,7 +229,8 @@ func (s *settler) take() []settlement {
 	return batch
 }
 
-// finish puts back what is to be tried again, before what has come since.
+// finish returns the settlements to retry to the front of the queue, drops those that can't succeed, and
+// wakes the flushes that are complete.
 func (s *settler) finish(again []settlement, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,7 +249,7 @@ func (s *settler) finish(again []settlement, err error) {
 	if len(keep) > 0 {
 		s.queue = append(keep, s.queue...)
 	}
-	first := s.added + 1 // of those that are not delivered
+	first := s.added + 1 // the first settlement that is not delivered
 	for i := range keep {
 		first = min(first, keep[i].order)
 	}
@@ -264,8 +265,8 @@ func (s *settler) finish(again []settlement, err error) {
 	})
 }
 
-// deliver makes the calls for a batch, and returns those that failed with the last error, and those
-// of which Redis has no record.
+// deliver makes the calls for a batch. It returns the settlements to retry: those whose call failed, with
+// the last error, and those of which Redis has no record.
 func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
@@ -286,7 +287,7 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 		}
 		for missing.more() {
 			st := &chunk[missing.number()]
-			// Where an earlier call went unanswered, that one has settled it.
+			// If an earlier call got no reply, that call has settled it.
 			if st.tries == 0 && !st.givenUp && !st.lost && len(st.holds) > 0 {
 				st.lost, st.tries = true, -1
 				again = append(again, *st)
@@ -296,7 +297,7 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	return again, err
 }
 
-// settleCall is the call of the script that settles a chunk.
+// settleCall returns the script call that settles a chunk.
 func (r *Store) settleCall(chunk []settlement) *call {
 	keys := make([]string, 1, 1+len(chunk))
 	keys[0] = r.key("open")
@@ -321,8 +322,8 @@ func (r *Store) settleCall(chunk []settlement) *call {
 	return &call{script: settleScript, keys: keys, args: args}
 }
 
-// emptyRecord is the record of a reservation that holds nothing of its counters, so that all that was
-// used is charged.
+// emptyRecord returns a record that holds nothing of the counters of holds, so that settling it charges
+// all that was used.
 func (r *Store) emptyRecord(holds []account.Hold) []byte {
 	p := packed(nil).record(len(holds))
 	for i := range holds {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// never is a beat that does not come.
+	// never is an interval that does not elapse.
 	never = time.Hour
 
 	// patience is how long a test waits for what must come, and soon is less than what a store would
@@ -21,14 +21,14 @@ const (
 	patience, soon = time.Minute, 10 * time.Second
 )
 
-// calm is a tuning whose background does nothing unasked: what a test looks at is what it has done.
+// calm is a tuning without background work, so that a test sees only its own effects.
 func calm() timing {
 	t := defaultTuning
 	t.heartbeat, t.batchDelay, t.overLimit = never, 0, 0
 	return t
 }
 
-// store makes a store that the test closes. Its budget is that of a machine which tests share.
+// store returns a store that the test closes, with a timeout for a machine that tests share.
 func store(t testing.TB, opts Options, tuning timing) *Store {
 	t.Helper()
 	if opts.Timeout == 0 {
@@ -56,7 +56,7 @@ func single(t testing.TB, tuning timing) (*Store, *redistest.Server) {
 	return store(t, Options{URLs: []string{s.URL}}, tuning), s
 }
 
-// rest ends what a store does by itself at times.
+// rest stops the store's periodic work.
 func rest(r *Store) {
 	r.stop()
 	r.keeping.Wait()
@@ -108,7 +108,7 @@ func refuse(t testing.TB, r *Store, req limiter.Request) *limiter.Refusal {
 	return refusal
 }
 
-// fails checks that the store can't decide, for a reason.
+// fails checks that the store can't decide, for the given reason.
 func fails(t testing.TB, err error, reasons ...string) {
 	t.Helper()
 	var away *limiter.Unavailable
@@ -143,7 +143,7 @@ func flushed(t testing.TB, r *Store) {
 	}
 }
 
-// eventually waits for what comes by itself: a lease that ends, a server that is back.
+// eventually waits for an event such as the end of a lease or the return of a server.
 func eventually(t testing.TB, what string, happened func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -156,7 +156,7 @@ func eventually(t testing.TB, what string, happened func() bool) time.Duration {
 	return time.Since(start)
 }
 
-// crowd calls f from as many goroutines, which start together.
+// crowd calls f from that many goroutines, which start together.
 func crowd(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	start := make(chan struct{})

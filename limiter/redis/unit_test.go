@@ -28,7 +28,7 @@ func unitRequest(rule *limiter.Rule) limiter.Request {
 	return limiter.Request{Rules: []*limiter.Rule{rule}, Input: 100, Output: 20, MaxOutput: 20, Uncapped: true, N: 1, InputCost: 7000, OutputPrice: 500_000}
 }
 
-// unitStores are the stores whose arithmetic must know each unit.
+// unitStores are the stores whose arithmetic must support each unit.
 func unitStores(t *testing.T) map[string]limiter.Limiter {
 	m := memory.New(memory.Options{Sweep: -1})
 	t.Cleanup(func() { _ = m.Close() })
@@ -85,7 +85,7 @@ func TestEachUnitIsCounted(t *testing.T) {
 	}
 }
 
-// What the package does not know, as a unit that a newer gate has put into a store, must not be free.
+// An unknown unit, such as one that a newer gate has stored, must not be free.
 func TestAnUnknownUnitIsRefused(t *testing.T) {
 	for where, store := range unitStores(t) {
 		for _, window := range []limiter.Window{limiter.NoWindow, limiter.Minute, limiter.Day} {

@@ -21,14 +21,14 @@ const (
 	// luaReaped is a quota's hold that counts as used.
 	luaReaped = 3
 
-	// How settle.lua treats what it has no record of.
+	// How settle.lua treats a settlement without a record.
 	luaKnown, luaGiveUp, luaOnce = 0.0, 1.0, 2.0
 
-	// luaEverything is more output than any limit leaves room for.
+	// luaEverything stands for unlimited output.
 	luaEverything = float64(limiter.MaxAmount)
 )
 
-// ask is what an admission asks of the script: the rules whose counters it names, without two of one name.
+// ask is the input of the admission script. No two of its rules have the same name.
 type ask struct {
 	mode       float64
 	id         string // of the reservation
@@ -38,22 +38,22 @@ type ask struct {
 	candidates [][]*limiter.Rule
 }
 
-// answer is the script's verdict.
+// answer is the output of the admission script.
 type answer struct {
 	reply
 	status    int64
 	at        account.Instant
 	candidate int
 	out       account.Output
-	common    []account.Hold // what was seen of the request's rules
-	own       []account.Hold // and of the candidate's
+	common    []account.Hold // states of the request's rules
+	own       []account.Hold // states of the candidate's rules
 	refusal   *limiter.Refusal
 }
 
-// seed is what a quota has used since its window began, in microseconds.
+// seed is the usage of a quota since the start of its window, which is in microseconds.
 type seed struct{ used, since float64 }
 
-// rules calls f for each rule that is asked for, in order.
+// rules calls f for each rule with its number, in order.
 func (a *ask) rules(f func(i int, rule *limiter.Rule)) {
 	i := 0
 	for _, rule := range a.common {
@@ -68,7 +68,7 @@ func (a *ask) rules(f func(i int, rule *limiter.Rule)) {
 	}
 }
 
-// rule returns the rule of a number.
+// rule returns the rule with number n; nil if there is none.
 func (a *ask) rule(n int64) (rule *limiter.Rule) {
 	a.rules(func(i int, r *limiter.Rule) {
 		if int64(i) == n {
@@ -78,7 +78,7 @@ func (a *ask) rule(n int64) (rule *limiter.Rule) {
 	return rule
 }
 
-// size is how many keys an admission has, beside the index.
+// size returns the number of keys of an admission, without the index.
 func (a *ask) size() int {
 	n := 1 + len(a.common)
 	for _, rules := range a.candidates {
@@ -87,7 +87,7 @@ func (a *ask) size() int {
 	return n
 }
 
-// answer reads the script's reply.
+// answer parses the script's reply.
 func (a *ask) answer(data string) *answer {
 	got := &answer{reply: reply{data: data}}
 	got.status, got.at = got.number(), got.instant()
@@ -113,7 +113,7 @@ func (a *ask) answer(data string) *answer {
 	return got
 }
 
-// states reads what was seen of the request's rules and of those of the answer's candidate.
+// states reads the states of the request's rules and of the candidate's into got.
 func (a *ask) states(got *answer) {
 	got.common = got.holds(a.common)
 	switch {
@@ -124,13 +124,13 @@ func (a *ask) states(got *answer) {
 	}
 }
 
-// all returns the states that were seen.
+// all returns the states of the request's rules and of the candidate's.
 func (got *answer) all() []limiter.State {
 	all := make([]limiter.State, 0, len(got.common)+len(got.own))
 	return account.States(account.States(all, got.common, got.at), got.own, got.at)
 }
 
-// packed is numbers as the scripts unpack them: doubles, little-endian.
+// packed is a sequence of numbers in the scripts' format: doubles, little-endian.
 type packed []byte
 
 func (p packed) number(n float64) packed {
@@ -151,19 +151,19 @@ func (p packed) truth(b bool) packed {
 	return p.number(0)
 }
 
-// text is a string with its length before it.
+// text appends a string, with its length in front.
 func (p packed) text(s string) packed {
 	p = binary.LittleEndian.AppendUint32(p, uint32(len(s)))
 	return append(p, s...)
 }
 
-// micros are a duration or a time in the scripts' microseconds.
+// micros returns d in microseconds.
 func micros(d time.Duration) float64 { return float64(d / time.Microsecond) }
 
-// millis are rounded up.
+// millis returns d in milliseconds, rounded up.
 func millis(d time.Duration) float64 { return math.Ceil(float64(d) / float64(time.Millisecond)) }
 
-// luaWindow is a window as the scripts know it: a rate's in microseconds, a quota's by its number.
+// luaWindow returns a window in the scripts' form: a rate's in microseconds, a quota's as 1 to 3.
 func luaWindow(w limiter.Window) float64 {
 	if w.Quota() {
 		return float64(w-limiter.Day) + 1
@@ -182,8 +182,8 @@ func luaKind(l limiter.Limit) float64 {
 	}
 }
 
-// ask appends what the request asks of a limit, in the terms of need in admit.lua: base, of which the
-// output is no part; most, which is as much output as counts; clip, which is the most of both.
+// ask appends what the request needs of a limit, in the terms of need in admit.lua: base, the part
+// without the output; most, the most output that counts; clip, the maximum of both together.
 func (p packed) ask(q *account.Demand, l limiter.Limit, seed, since float64) packed {
 	base, price := l.Unit.Cost(&q.Request)
 	most, clip := luaEverything, float64(account.TooMuch)
@@ -200,7 +200,7 @@ func (p packed) ask(q *account.Demand, l limiter.Limit, seed, since float64) pac
 		float64(base), most, clip, float64(price), float64(l.Unit), seed, since)
 }
 
-// charges appends what is charged of each unit.
+// charges appends the charge of each unit.
 func (p packed) charges(used limiter.Usage) packed {
 	for _, u := range limiter.Units() {
 		p = p.number(float64(used.Charge(u)))
@@ -208,7 +208,7 @@ func (p packed) charges(used limiter.Usage) packed {
 	return p
 }
 
-// hold appends a hold on a rule's counter as records have it, see counter.lua.
+// hold appends a hold on a rule's counter in the format of records, see counter.lua.
 func (p packed) hold(kind float64, rule *limiter.Rule, key string, amount float64, mark int64) packed {
 	l, since := rule.Limit, 0.0
 	if l.Window.Quota() {
@@ -218,15 +218,15 @@ func (p packed) hold(kind float64, rule *limiter.Rule, key string, amount float6
 	return p.text(key)
 }
 
-// record appends the head of a record of n holds that no reservation has.
+// record appends the head of a record of n holds that belongs to no reservation.
 func (p packed) record(n int) packed { return p.numbers(0, 0, -1, 0, float64(n)) }
 
 var errReply = errors.New("a script answered something else than expected")
 
-// reply reads the numbers that a script has packed.
+// reply reads the packed numbers of a script's reply.
 type reply struct {
 	data string
-	bad  bool // there were fewer than were read
+	bad  bool // a read went beyond the end
 }
 
 func newReply(cmd *redis.Cmd) (reply, error) {
@@ -252,7 +252,7 @@ func (r *reply) number() int64 {
 	return int64(math.Float64frombits(bits))
 }
 
-// instant is a time of Redis: rates have no other there.
+// instant reads a time of Redis, which has one clock for rates and quotas.
 func (r *reply) instant() account.Instant {
 	ns := r.number() * int64(time.Microsecond)
 	return account.Instant{Mono: ns, Wall: ns}

@@ -20,9 +20,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage/usagetest"
 )
 
-// BenchmarkRecord is what a request's record costs, its write to the
-// journal included. CPU is that of the whole process, which also syncs and
-// writes sums.
+// BenchmarkRecord measures the record of a request, including its write to the
+// journal. CPU is that of the whole process, which also syncs and writes sums.
 func BenchmarkRecord(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
@@ -62,7 +61,7 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// processTime is the CPU time that the process has used.
+// processTime returns the CPU time that the process has used.
 func processTime(tb testing.TB) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -71,7 +70,7 @@ func processTime(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestRecordAllocatesNothing is for a tuple that is known in its minute.
+// TestRecordAllocatesNothing covers a series that has a sample in its minute.
 func TestRecordAllocatesNothing(t *testing.T) {
 	d, _ := openTest(t, filepath.Join(t.TempDir(), "usage.db"), atEpoch)
 	r := usagetest.SeriesRecord(0)
@@ -87,14 +86,14 @@ func TestRecordAllocatesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if allocs > 0.1 { // the journal's memory grows at first
+	if allocs > 0.1 { // the journal's buffer grows at first
 		t.Errorf("%v allocations a record, want none", allocs)
 	}
 }
 
-// BenchmarkOpenAfterKill is a start that finds as much of a journal as one
-// segment and ten seconds at 10,000 requests a second are. How long a file of
-// sums takes is in BenchmarkMonthOfHours, which holds 57 million records.
+// BenchmarkOpenAfterKill measures a start that has to replay one segment of a
+// journal plus ten seconds at 10,000 requests a second. BenchmarkMonthOfHours
+// measures the loading of a file of sums, with 57 million records.
 func BenchmarkOpenAfterKill(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "usage.db")
 	d, _ := openTest(b, path, atEpoch)
@@ -181,7 +180,8 @@ func BenchmarkMonthOfHours(b *testing.B) {
 	})
 }
 
-// earlierHour puts the hours of a batch before their time, and ignores the rest.
+// earlierHour stores the hours of a batch at an earlier time, and drops the
+// rest.
 type earlierHour struct {
 	txBlocks
 	seconds int64

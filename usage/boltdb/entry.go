@@ -15,9 +15,9 @@ import (
 type entryKind uint8
 
 const (
-	entryFinal      entryKind = 1 // what a request used
-	entryCheckpoint entryKind = 2 // what a request used so far
-	entryForgotten  entryKind = 3 // a request used nothing: its checkpoints don't count
+	entryFinal      entryKind = 1 // usage of a request
+	entryCheckpoint entryKind = 2 // usage of a request so far
+	entryForgotten  entryKind = 3 // a request used nothing: its checkpoints do not count
 	entryDelivered  entryKind = 4 // a generation was delivered through an offset
 )
 
@@ -27,7 +27,7 @@ const (
 //	1 byte    kind
 //	1 byte    flags
 //	strings   id, key, team, endpoint, model, backend, upstream model, outcome,
-//	          each behind its length
+//	          each prefixed with its length
 //	numbers   varints: start (seconds, nanoseconds), status, input, cache read,
 //	          cache write, output, reasoning, cost, first token, duration,
 //	          attempts
@@ -44,8 +44,7 @@ const (
 
 var errEntry = errors.New("invalid entry")
 
-// appendEntry appends the entry of a record to b. Names are cut as the sums cut
-// them.
+// appendEntry appends the entry of a record to b. It cuts names as the sums do.
 func appendEntry(b []byte, kind entryKind, r *usage.Record) []byte {
 	var flags uint8
 	if r.Priced {
@@ -79,8 +78,8 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// decodeEntry parses what appendEntry appended. It keeps nothing of b. The error
-// wraps journal.ErrNewer for an entry of a newer version, and is errEntry
+// decodeEntry parses what appendEntry appended. It keeps no reference to b. The
+// error wraps journal.ErrNewer for an entry of a newer version, and is errEntry
 // otherwise.
 func decodeEntry(b []byte) (kind entryKind, r *usage.Record, err error) {
 	if len(b) < 3 {

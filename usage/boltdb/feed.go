@@ -12,15 +12,15 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/rollup"
 )
 
-// Feed gives a replica what a ledger's file holds and what changes in it. A
-// ledger has one replica at a time.
+// Feed gives a replica access to the contents of a ledger's file and to the
+// changes of it. A ledger has at most one replica at a time.
 type Feed struct{ l *Ledger }
 
 // Feed returns the ledger's feed.
 func (l *Ledger) Feed() Feed { return Feed{l} }
 
-// Start begins to collect changes, and begins a generation if this process has
-// not yet. It may be called again. The error is that of the file.
+// Start starts collecting changes, and begins a generation if this process has
+// none yet. It may be called again. The error is that of the file.
 func (f Feed) Start() error {
 	l := f.l
 	l.flushing.Lock()
@@ -33,8 +33,8 @@ func (f Feed) Start() error {
 	return l.beginGeneration()
 }
 
-// beginGeneration begins a generation, once a process. l.flushing must be held,
-// unless nobody else has the ledger yet.
+// beginGeneration begins a generation, once per process. l.flushing must be
+// held, unless nothing else uses the ledger yet.
 func (l *Ledger) beginGeneration() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,14 +54,14 @@ func (l *Ledger) beginGeneration() error {
 	return nil
 }
 
-// Stop ends the collection of changes.
+// Stop stops collecting changes.
 func (f Feed) Stop() {
 	f.l.atomic.Lock()
 	defer f.l.atomic.Unlock()
 	f.l.changes = nil
 }
 
-// Changes are blocks and series of the file that have changed.
+// Changes holds the blocks and series of the file that have changed.
 type Changes struct {
 	Blocks map[rollup.BlockRef]struct{}
 	Series map[uint32]struct{} // by id
@@ -71,7 +71,7 @@ func newChanges() *Changes {
 	return &Changes{map[rollup.BlockRef]struct{}{}, map[uint32]struct{}{}}
 }
 
-// addBatch adds what merging a batch changes.
+// addBatch adds the blocks and series that merging b changes.
 func (c *Changes) addBatch(b *rollup.Batch) {
 	for ref := range b.Changes() {
 		c.Blocks[ref] = struct{}{}
@@ -90,8 +90,8 @@ func (c *Changes) add(others *Changes) {
 	}
 }
 
-// Take returns what has changed since the last call, with the committed offset of
-// the file and the generations. The feed must be started.
+// Take returns the changes since the last call, the committed offset of the file
+// and the generations. The feed must be started.
 func (f Feed) Take() (taken *Changes, committed uint64, generations []rollup.Generation) {
 	l := f.l
 	l.atomic.Lock()
@@ -102,7 +102,7 @@ func (f Feed) Take() (taken *Changes, committed uint64, generations []rollup.Gen
 	return taken, l.sums.MergedOffset(), l.sums.Generations()
 }
 
-// Return gives changes back that could not be delivered.
+// Return puts back changes that could not be delivered.
 func (f Feed) Return(c *Changes) {
 	f.l.atomic.Lock()
 	defer f.l.atomic.Unlock()
@@ -111,7 +111,7 @@ func (f Feed) Return(c *Changes) {
 	}
 }
 
-// ReturnAll marks everything that the file holds of some generations as changed.
+// ReturnAll marks all blocks and series of the generations in ids as changed.
 func (f Feed) ReturnAll(ids map[string]bool) error {
 	if len(ids) == 0 {
 		return nil
@@ -130,14 +130,14 @@ func (f Feed) ReturnAll(ids map[string]bool) error {
 	return err
 }
 
-// View is the file at one instant.
+// View is a view of the file at one instant.
 type View struct {
 	Committed   uint64 // its offset
 	Generations []rollup.Generation
 	tx          *bbolt.Tx
 }
 
-// View calls read with the file at one instant.
+// View calls read with a view of the file at one instant.
 func (f Feed) View(read func(*View) error) error {
 	return f.l.view(func(tx *bbolt.Tx) func() error {
 		v := &View{Generations: f.l.sums.Generations(), tx: tx}
@@ -155,8 +155,8 @@ func (v *View) Block(ref rollup.BlockRef) ([]byte, error) {
 	return txBlocks{v.tx}.Get(ref.Bucket, ref.Chunk)
 }
 
-// Series returns a series as DecodeSeries reads it, and its key in the file; nil
-// if it is no longer kept.
+// Series returns a series in the form that DecodeSeries parses, and its key in
+// the file; nil if it is no longer kept.
 func (v *View) Series(id uint32) (key, row []byte, err error) {
 	key = binary.BigEndian.AppendUint32(nil, id)
 	sealed := v.tx.Bucket(bucketNames).Get(key)
@@ -167,7 +167,7 @@ func (v *View) Series(id uint32) (key, row []byte, err error) {
 	return key, row, err
 }
 
-// all adds the blocks and series with wanted ids.
+// all adds the blocks and series whose ids wanted accepts.
 func (v *View) all(wanted func(id uint32) bool, to *Changes) error {
 	for l := range rollup.NumLevels {
 		c := txBlocks{v.tx}.level(l).Cursor()
@@ -190,7 +190,8 @@ func (v *View) all(wanted func(id uint32) bool, to *Changes) error {
 	return nil
 }
 
-// GenerationOf returns the generation of a series id; nil if there is none.
+// GenerationOf returns the generation that a series id belongs to; nil if there
+// is none.
 func GenerationOf(generations []rollup.Generation, id uint32) *rollup.Generation {
 	i, found := slices.BinarySearchFunc(generations, id, func(g rollup.Generation, id uint32) int { return cmp.Compare(g.First, id) })
 	if !found {
@@ -202,21 +203,21 @@ func GenerationOf(generations []rollup.Generation, id uint32) *rollup.Generation
 	return &generations[i]
 }
 
-// Generations returns the generations, oldest first. If the feed was started, the
-// last one is that of this process.
+// Generations returns the generations, oldest first. If the feed was started,
+// the last one belongs to this process.
 func (f Feed) Generations() []rollup.Generation {
 	f.l.mu.Lock()
 	defer f.l.mu.Unlock()
 	return f.l.sums.Generations()
 }
 
-// Delivered returns through which offset earlier processes have delivered a
-// generation, by the journal.
+// Delivered returns the offset through which earlier processes have delivered a
+// generation, according to the journal.
 func (f Feed) Delivered(generation string) uint64 { return f.l.delivered[generation] }
 
-// RecordDelivered writes into the journal through which offset a generation was
-// delivered. It does not wait until the entry is safe: what is delivered twice
-// counts once.
+// RecordDelivered writes to the journal the offset through which a generation
+// was delivered. It does not wait for the commit of the entry: data that is
+// delivered twice counts once.
 func (f Feed) RecordDelivered(generation string, offset uint64) {
 	l := f.l
 	r := &usage.Record{ID: generation, Outcome: usage.OK}
@@ -239,11 +240,11 @@ func (f Feed) Retention(l rollup.Level) time.Duration {
 // Now returns the time of the ledger's clock.
 func (f Feed) Now() time.Time { return f.l.sums.Now() }
 
-// Range returns the buckets that a page of a query reads; see rollup.Rollup.
+// Range returns the buckets that a page of q reads; see rollup.Rollup.
 func (f Feed) Range(q *usage.Query) (rollup.Range, error) { return f.l.rangeOf(q) }
 
-// Kept returns the part of a range that is kept and is not in the future. The
-// error is usage.ErrClosed for a closed ledger.
+// Kept returns the part of a range that is kept and is not in the future. It
+// returns usage.ErrClosed if the ledger is closed.
 func (f Feed) Kept(over rollup.Range) (rollup.Range, error) {
 	f.l.mu.Lock()
 	defer f.l.mu.Unlock()
@@ -251,12 +252,12 @@ func (f Feed) Kept(over rollup.Range) (rollup.Range, error) {
 		return over, usage.ErrClosed
 	}
 	over.From = max(over.From, f.l.sums.Oldest(over.Level))
-	// No clock is more than a day ahead.
+	// Allow for clocks that are up to a day ahead.
 	over.To = min(over.To, rollup.DayOf(f.l.sums.Now().AddDate(0, 0, 2).Unix()))
 	return over, nil
 }
 
-// Read calls read with the ledger at one instant.
+// Read calls read with the state of the ledger at one instant.
 func (f Feed) Read(over rollup.Range, read func(*rollup.Reading) error) error {
 	return f.l.read(over, read)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/rollup"
 )
 
-// corruption is the error of a file whose content no ledger wrote.
+// corruption is the error of a file with content that no ledger wrote.
 type corruption struct{ error }
 
 func (c corruption) Unwrap() error { return c.error }
@@ -38,7 +38,7 @@ func openFile(path string, opts Options, load func(*bbolt.DB) error) (*bbolt.DB,
 	return tryFile(path, opts.LockTimeout, load)
 }
 
-// quarantine renames the file to a name that is not in use, and returns that.
+// quarantine renames the file to an unused name, and returns that name.
 func quarantine(path string, now time.Time) (string, error) {
 	base := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
 	for i := 0; ; i++ {
@@ -53,8 +53,8 @@ func quarantine(path string, now time.Time) (string, error) {
 	}
 }
 
-// tryFile opens the file at path. The error is a corruption if the file is to
-// blame, and not the disk, the permissions or another process.
+// tryFile opens the file at path. The error is a corruption if it is caused by the
+// file itself, and not by the disk, the permissions or another process.
 func tryFile(path string, timeout time.Duration, load func(*bbolt.DB) error) (_ *bbolt.DB, err error) {
 	var file *os.File
 	var db *bbolt.DB
@@ -119,9 +119,9 @@ func classify(err error) error {
 	return corruption{err}
 }
 
-// isSystem reports whether err is one of the operating system.
+// isSystem reports whether err is an error of the operating system.
 func isSystem(err error) bool {
-	var errno interface{ Temporary() bool } // implemented by syscall.Errno on every system
+	var errno interface{ Temporary() bool } // syscall.Errno implements it on every system
 	return errors.As(err, &errno)
 }
 
@@ -166,8 +166,8 @@ func prepare(db *bbolt.DB) error {
 }
 
 // loadInto reads the state of a rollup and checks every block, so that corruption
-// is found now, when the file can be quarantined, and not by a query. Blocks stay
-// in the file: queries read them there.
+// is detected now, while the file can be quarantined, and not by a query. Blocks
+// stay in the file: queries read them there.
 func loadInto(r *rollup.Rollup, db *bbolt.DB) error {
 	if err := readAhead(db.Path()); err != nil {
 		return err
@@ -195,10 +195,10 @@ func loadInto(r *rollup.Rollup, db *bbolt.DB) error {
 	})
 }
 
-// checkPages checks what reading does not reach: bbolt's list of the pages in use,
-// without which writing would fail for ever. It must be called after all has been
-// read, since bbolt checks in a goroutine of its own, where a fault would not be
-// caught.
+// checkPages checks what the reads above don't cover: bbolt's list of the pages in
+// use, without which writing would always fail. It must be called after everything
+// has been read, since bbolt checks in its own goroutine, where a fault would not
+// be caught.
 func checkPages(tx *bbolt.Tx) (first error) {
 	for err := range tx.Check() { // to the end, or the goroutine leaks
 		if first == nil {
@@ -209,8 +209,8 @@ func checkPages(tx *bbolt.Tx) (first error) {
 }
 
 // readAhead reads the file from end to end, which loads it into the system's cache
-// in one sweep: bbolt itself asks the system not to read ahead, and page by page
-// it would take many times as long.
+// in one pass: bbolt itself asks the system not to read ahead, and reading page by
+// page takes many times as long.
 func readAhead(path string) error {
 	file, err := os.Open(path)
 	if err != nil {

@@ -17,15 +17,15 @@ func (l *Ledger) run(interval time.Duration) {
 	for {
 		select {
 		case <-ticker.C:
-			_ = l.Flush() // which reports to Warn and Err
+			_ = l.Flush() // Flush reports to Warn and Err
 		case <-l.stop:
 			return
 		}
 	}
 }
 
-// Flush writes all that was recorded before the call, and deletes what is no
-// longer kept. After Close it returns usage.ErrClosed.
+// Flush writes everything that was recorded before the call, and deletes what
+// is no longer kept. After Close it returns usage.ErrClosed.
 func (l *Ledger) Flush() error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
@@ -51,7 +51,7 @@ func (l *Ledger) Flush() error {
 	return err
 }
 
-// write writes what is pending. l.flushing must be held.
+// write writes the pending samples. l.flushing must be held.
 func (l *Ledger) write() error {
 	l.mu.Lock()
 	failed := l.sums.Merging()
@@ -67,7 +67,7 @@ func (l *Ledger) write() error {
 	return l.deleteExpired()
 }
 
-// writeBatch writes the next batch, or the one that failed.
+// writeBatch writes the next batch, or retries the one that failed.
 func (l *Ledger) writeBatch() error {
 	l.mu.Lock()
 	batch := l.sums.Take()
@@ -83,9 +83,9 @@ func (l *Ledger) writeBatch() error {
 	})
 }
 
-// update changes the file in a transaction, and then the memory: at once for
-// queries. It calls onCommit with l.atomic and l.mu held, and only if the
-// transaction was committed.
+// update changes the file in a transaction, and then the memory; queries see
+// both changes at once. It calls onCommit with l.atomic and l.mu held, and
+// only if the transaction was committed.
 func (l *Ledger) update(change func(*bbolt.Tx) error, onCommit func()) error {
 	return guarded(func() error {
 		tx, err := l.db.Begin(true)
@@ -108,7 +108,7 @@ func (l *Ledger) update(change func(*bbolt.Tx) error, onCommit func()) error {
 	})
 }
 
-// deleteExpired deletes what is no longer kept, in steps that do not delay the
+// deleteExpired deletes expired blocks and series, in steps that do not delay
 // writes for long.
 func (l *Ledger) deleteExpired() error {
 	l.mu.Lock()

@@ -12,26 +12,26 @@ import (
 	"github.com/amanycodes/pine-gate/usage/journal"
 )
 
-// checkpoint is the last checkpoint of a request that is under way.
+// checkpoint is the last checkpoint of a request in flight.
 type checkpoint struct {
 	offset uint64 // of its entry
 	entry  []byte
 }
 
-// uncertain is a record in the journal of a ledger whose file is new. If the file
-// before it was quarantined, the record may have been delivered already.
+// uncertain is a record in the journal of a ledger whose file is new. If the
+// previous file was quarantined, the record may have been delivered already.
 type uncertain struct {
 	offset uint64
 	*usage.Record
 }
 
-// journalDir returns the directory of the journal of the ledger at a path, which
-// is beside it.
+// journalDir returns the directory of the journal, beside the ledger's file at
+// path.
 func journalDir(path string) string { return strings.TrimSuffix(path, ".db") + ".journal" }
 
-// openJournal opens the ledger's journal, counts what the file does not hold
-// yet, and settles the requests that a process left unfinished when it died, each
-// at its last checkpoint. Nobody else may have the ledger yet.
+// openJournal opens the ledger's journal, counts the records that the file does
+// not count yet, and settles the requests that a dead process left unfinished,
+// each at its last checkpoint. Nothing else may use the ledger yet.
 func (l *Ledger) openJournal(opts Options) error {
 	committed := l.sums.Offset()
 	options := opts.journal
@@ -52,21 +52,22 @@ func (l *Ledger) openJournal(opts Options) error {
 	}
 	l.sums.Log = func(r *usage.Record) (uint64, error) { return l.append(entryFinal, r) }
 	if opts.Shared {
-		// Before unfinished requests are settled: another process with a copy of
-		// this directory settles them too, and the generation before, which both
+		// Begin it before unfinished requests are settled: another process with a copy
+		// of this directory settles them too, and the previous generation, which both
 		// have, must not differ.
 		if err := l.beginGeneration(); err != nil {
 			return errors.Join(err, j.Close())
 		}
 	}
 	l.settleInterrupted(opts.Interrupted)
-	// So that a corrupt segment is quarantined, and the next start has less to do.
-	_ = l.Flush() // which reports to Warn and Err
+	// Flush, so that a corrupt segment is quarantined, and the next start has less
+	// to replay.
+	_ = l.Flush() // Flush reports to Warn and Err
 	return nil
 }
 
-// replay takes over an entry of the journal. The file counts those through the
-// committed offset.
+// replay applies an entry of the journal. The file counts the entries through
+// committed already.
 func (l *Ledger) replay(committed, offset uint64, entry []byte) error {
 	kind, r, err := decodeEntry(entry)
 	if errors.Is(err, errEntry) {
@@ -101,12 +102,12 @@ func (l *Ledger) replay(committed, offset uint64, entry []byte) error {
 	return nil
 }
 
-// countUncertain counts the records that the journal does not report as
+// countUncertain counts the uncertain records that the journal does not report as
 // delivered.
 func (l *Ledger) countUncertain() error {
 	last := l.sums.Offset()
 	for _, u := range l.uncertain {
-		l.sums.SetOffset(u.offset) // which a batch takes over
+		l.sums.SetOffset(u.offset) // a batch stores it
 		if err := l.count(u.Record); err != nil {
 			return err
 		}
@@ -116,8 +117,8 @@ func (l *Ledger) countUncertain() error {
 	return nil
 }
 
-// count counts a record of the journal. It ignores one that is no longer kept, or
-// is invalid, which no ledger wrote.
+// count counts a record of the journal. It ignores a record that is no longer
+// kept, or is invalid, which no ledger wrote.
 func (l *Ledger) count(r *usage.Record) error {
 	pending, _, err := l.record(r)
 	switch {
@@ -134,7 +135,7 @@ func (l *Ledger) count(r *usage.Record) error {
 	return err
 }
 
-// settleInterrupted settles the requests that the journal has open, and calls
+// settleInterrupted settles the requests that are open in the journal, and calls
 // onSettled with the record of each.
 func (l *Ledger) settleInterrupted(onSettled func(*usage.Record)) {
 	ids := make([]string, 0, len(l.open))
@@ -157,7 +158,8 @@ func (l *Ledger) settleInterrupted(onSettled func(*usage.Record)) {
 	}
 }
 
-// append appends a record to the journal's memory. l.mu must be held.
+// append appends the entry of a record to the journal's buffer. l.mu must be
+// held.
 func (l *Ledger) append(kind entryKind, r *usage.Record) (offset uint64, err error) {
 	l.entry = appendEntry(l.entry[:0], kind, r)
 	offset, err = l.journal.Append(l.entry)
@@ -180,7 +182,7 @@ func (l *Ledger) append(kind entryKind, r *usage.Record) (offset uint64, err err
 // Checkpoint implements usage.Ledger. The entries share one write.
 func (l *Ledger) Checkpoint(_ context.Context, records []usage.Record) error {
 	if err := l.journal.Err(); err != nil {
-		// A checkpoint that is not written is of no use, and memory is for records.
+		// An unwritten checkpoint is useless, and the memory is reserved for records.
 		return fmt.Errorf("writing checkpoints: %w", err)
 	}
 	return l.enter(entryCheckpoint, records)
@@ -191,7 +193,7 @@ func (l *Ledger) Forget(_ context.Context, id string) error {
 	return l.enter(entryForgotten, []usage.Record{{ID: id}})
 }
 
-// enter writes entries that change no sums.
+// enter writes entries that do not change sums.
 func (l *Ledger) enter(kind entryKind, records []usage.Record) error {
 	offset, err := l.appendAll(kind, records)
 	if err != nil {
@@ -201,8 +203,8 @@ func (l *Ledger) enter(kind entryKind, records []usage.Record) error {
 	return nil
 }
 
-// appendAll appends entries of requests that have not ended. It returns the
-// offset of the last one.
+// appendAll appends entries of requests in flight. It returns the offset of the
+// last one.
 func (l *Ledger) appendAll(kind entryKind, records []usage.Record) (offset uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -225,8 +227,8 @@ func (l *Ledger) appendAll(kind entryKind, records []usage.Record) (offset uint6
 	return offset, nil
 }
 
-// truncate removes the segments of the journal whose records the file holds, and
-// carries forward the checkpoints in them that nothing has superseded. l.flushing
+// truncate removes the segments of the journal whose records the file counts, and
+// appends again the checkpoints in them that nothing has superseded. l.flushing
 // must be held.
 func (l *Ledger) truncate() error {
 	last, some, offset, err := l.carryForward()
@@ -236,15 +238,14 @@ func (l *Ledger) truncate() error {
 	if offset > 0 {
 		l.journal.Commit(offset)
 	}
-	if offset == 0 || l.journal.Err() == nil { // else the journal reports it
+	if offset == 0 || l.journal.Err() == nil { // else the journal reports the error
 		err = l.journal.Truncate(last)
 	}
 	return err
 }
 
-// carryForward appends the checkpoints again that are in segments which can be
-// removed, those through last. It returns the offset of the newest; 0 if there
-// are none.
+// carryForward appends again the checkpoints that are in removable segments,
+// those through last. It returns the offset of the newest; 0 if there are none.
 func (l *Ledger) carryForward() (last uint64, some bool, offset uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -22,8 +22,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/usagetest"
 )
 
-// image copies a ledger as it stands on the disk, which is what a process that
-// is killed now leaves behind.
+// image copies a ledger as it is on the disk, as it would be after a kill now.
 func image(t testing.TB, path string) string {
 	t.Helper()
 	to := t.TempDir()
@@ -33,7 +32,7 @@ func image(t testing.TB, path string) string {
 	return filepath.Join(to, filepath.Base(path))
 }
 
-// brokenDisk makes the segments of a journal, unless it is full.
+// brokenDisk creates the segments of a journal, unless it is set to be full.
 type brokenDisk struct{ full atomic.Bool }
 
 func (d *brokenDisk) create(name string) (journal.File, error) {
@@ -71,7 +70,7 @@ func TestAKilledLedgerLosesNothing(t *testing.T) {
 		if n := requests(t, again); n != total || len(*warnings) > 0 {
 			t.Fatalf("%d requests after a kill, want %d; warnings %v", n, total, *warnings)
 		}
-		// And again, now that the journal has been added up.
+		// And again, now that the journal has been replayed.
 		third, _ := openTest(t, image(t, again.path), atEpoch)
 		if n := requests(t, third); n != total {
 			t.Fatalf("%d requests after two kills, want %d", n, total)
@@ -79,12 +78,12 @@ func TestAKilledLedgerLosesNothing(t *testing.T) {
 	}
 }
 
-// The journal knows the ids that the process before has recorded.
+// The ids that the previous process recorded are read from the journal.
 func TestIDsAreKnownAfterARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "usage.db")
 	b, _ := openTest(t, path, atEpoch)
 	recordMany(t, b, "", 10)
-	if err := b.Flush(); err != nil { // these are added up already
+	if err := b.Flush(); err != nil { // these are in the file already
 		t.Fatal(err)
 	}
 	recordMany(t, b, "more", 10)
@@ -124,7 +123,7 @@ func TestOpenRequestsAreSettledAtTheirLastCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkpoint(under("ends", 30), under("nothing", 30)) // too late
-	// Segments come and go, and their checkpoints stay.
+	// Segments are created and removed, and their checkpoints survive.
 	for i := range 5 {
 		recordMany(t, b, fmt.Sprint("other", i, "-"), 10)
 		if err := b.Flush(); err != nil {
@@ -186,8 +185,8 @@ func TestACorruptJournalIsReportedAndQuarantined(t *testing.T) {
 	}
 }
 
-// If the file was deleted, what the journal still has is counted, and that there was more is
-// reported.
+// If the file was deleted, the records left in the journal are counted, and the
+// loss of the others is reported.
 func TestAMissingFileIsReported(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "usage.db")
 	const n, later = 40, 5
@@ -274,7 +273,7 @@ func TestAFullDiskIsBorneAndThenRefused(t *testing.T) {
 	}
 }
 
-// Where only the sums can't be written, the journal has all of them.
+// If only the sums can't be written, the journal has all records.
 func TestSumsThatCannotBeWrittenAreInTheJournal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "usage.db")
 	b, _ := openTest(t, path, atEpoch)
@@ -289,8 +288,8 @@ func TestSumsThatCannotBeWrittenAreInTheJournal(t *testing.T) {
 	}
 }
 
-// However large the journal has grown, a start holds no more of it than may be
-// unwritten.
+// However large the journal is, a start holds at most maxPending samples of it in
+// memory.
 func TestALargeJournalIsAddedUpInParts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "usage.db")
 	b, _ := openTest(t, path, atEpoch)
@@ -306,8 +305,8 @@ func TestALargeJournalIsAddedUpInParts(t *testing.T) {
 	}
 }
 
-// openSmall opens a ledger whose memory holds few samples, and counts the batches
-// that opening it has written.
+// openSmall opens a ledger with the maxPending given, and sets *batches to the
+// number of the last batch that was written.
 func openSmall(t *testing.T, path string, pending int, batches *int) (*Ledger, error) {
 	t.Helper()
 	b, err := Open(path, Options{Now: atEpoch, FlushInterval: time.Hour, maxPending: pending})
@@ -329,7 +328,7 @@ func TestConfigureWhileOpen(t *testing.T) {
 		}
 	}
 	recordMany(t, b, "", 2)
-	// Quotas of the month are counted from what is kept, so that a month is.
+	// Monthly quotas are counted from the kept sums, so a month is kept.
 	b.Configure(usage.Settings{Retention: 10 * 24 * time.Hour, Sync: usage.SyncAlways})
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
@@ -397,7 +396,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	})
 }
 
-// Callers, checkpoints, flushes and queries at once; then a kill.
+// Concurrent callers, checkpoints, flushes and queries; then a kill.
 func TestRecordsFromManyGoroutinesSurviveAKill(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "usage.db")
@@ -428,7 +427,7 @@ func TestRecordsFromManyGoroutinesSurviveAKill(t *testing.T) {
 	if err := b.Checkpoint(ctx, []usage.Record{under("open", 1)}); err != nil {
 		t.Fatal(err)
 	}
-	b.flushing.Lock() // a copy takes a while, and a kill does not
+	b.flushing.Lock() // a copy is not instantaneous, unlike a kill
 	path = image(t, path)
 	b.flushing.Unlock()
 	again, warnings := openTest(t, path, atEpoch)

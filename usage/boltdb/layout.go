@@ -13,7 +13,7 @@ import (
 )
 
 // The buckets of the file. Blocks are in one bucket for each level, under the
-// start of their bucket of time (8 bytes, big endian) and their chunk (4): a range
+// start of their time bucket (8 bytes, big endian) and their chunk (4): a range
 // of time is a range of the file.
 var (
 	bucketMeta        = []byte("meta")
@@ -21,9 +21,9 @@ var (
 	bucketGenerations = []byte("runs")  // by the first id of their series (4 bytes, big endian); missing in ledgers that were never shared
 
 	keyFormat = []byte("format") // fileFormat
-	keyBatch  = []byte("batch")  // number of the last batch that was written
-	keyNextID = []byte("next")   // lowest series id that was never used
-	keyOffset = []byte("entry")  // committed offset: of the last entry of the journal that the sums count
+	keyBatch  = []byte("batch")  // number of the last written batch
+	keyNextID = []byte("next")   // lowest series id that is still unused
+	keyOffset = []byte("entry")  // committed offset: the offset of the last journal entry that the sums count
 )
 
 // fileFormat is the version of the layout.
@@ -35,8 +35,7 @@ func levelBucket(l rollup.Level) []byte { return []byte(l.String()) }
 // deleteStep is how many blocks one transaction deletes at most.
 const deleteStep = 10_000
 
-// txBlocks implements rollup.Blocks and rollup.Source with the blocks that a
-// transaction sees.
+// txBlocks implements rollup.Blocks and rollup.Source on a transaction.
 type txBlocks struct{ tx *bbolt.Tx }
 
 func (t txBlocks) level(l rollup.Level) *bbolt.Bucket { return t.tx.Bucket(levelBucket(l)) }
@@ -81,7 +80,7 @@ func BlockKey(start int64, chunk uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, chunk)
 }
 
-// ParseBlockKey parses the key of a block. It returns false for another key.
+// ParseBlockKey parses the key of a block. ok is false for any other key.
 func ParseBlockKey(key []byte) (start int64, chunk uint32, ok bool) {
 	if len(key) != 12 {
 		return 0, 0, false
@@ -89,7 +88,8 @@ func ParseBlockKey(key []byte) (start int64, chunk uint32, ok bool) {
 	return int64(binary.BigEndian.Uint64(key)), binary.BigEndian.Uint32(key[8:]), true
 }
 
-// Every value ends with the CRC-32C of its key and itself.
+// checksumSize is the size of the CRC-32C of key and value at the end of every
+// value.
 const checksumSize = 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -112,8 +112,8 @@ func unseal(key, sealed []byte) ([]byte, error) {
 	return sealed[:n], nil
 }
 
-// writeBatch adds a batch to the file, once: a commit that reported a failure may
-// have reached the disk, and then the file has the batch's number.
+// writeBatch adds a batch to the file, once: a commit that failed may have
+// reached the disk nevertheless, and then the file has the batch's number.
 func writeBatch(tx *bbolt.Tx, b *rollup.Batch) error {
 	meta, names := tx.Bucket(bucketMeta), tx.Bucket(bucketNames)
 	last, err := readNumber(meta, keyBatch)
@@ -139,7 +139,7 @@ func writeBatch(tx *bbolt.Tx, b *rollup.Batch) error {
 		writeNumber(meta, keyBatch, b.Number), writeNumber(meta, keyOffset, b.Offset))
 }
 
-// loadState reads all but the blocks.
+// loadState reads everything but the blocks.
 func loadState(tx *bbolt.Tx) (s rollup.State, err error) {
 	meta, names := tx.Bucket(bucketMeta), tx.Bucket(bucketNames)
 	if names == nil {
@@ -183,7 +183,7 @@ func deleteExpired(tx *bbolt.Tx, expired rollup.Expired) (more bool, err error) 
 	for l := range rollup.NumLevels {
 		bucket := txBlocks{tx}.level(l)
 		end := BlockKey(expired.Oldest[l], 0)
-		var keys [][]byte // gathered first: deleting moves the cursor
+		var keys [][]byte // collected first, because deleting moves the cursor
 		c := bucket.Cursor()
 		for k, _ := c.First(); k != nil && bytes.Compare(k, end) < 0 && len(keys) < left; k, _ = c.Next() {
 			keys = append(keys, k)
@@ -203,7 +203,7 @@ func deleteExpired(tx *bbolt.Tx, expired rollup.Expired) (more bool, err error) 
 	return left == 0, nil
 }
 
-// readNumber returns 0 if there is none.
+// readNumber returns the number under key, or 0 if there is none.
 func readNumber(b *bbolt.Bucket, key []byte) (uint64, error) {
 	sealed := b.Get(key)
 	if sealed == nil {
@@ -223,8 +223,8 @@ func writeNumber(b *bbolt.Bucket, key []byte, n uint64) error {
 	return nil
 }
 
-// encodeSeries returns the last day of a series, and its labels behind their
-// lengths.
+// encodeSeries returns the last day of a series, and its labels, each prefixed
+// with its length.
 func encodeSeries(row *rollup.SeriesRow) []byte {
 	b := binary.AppendUvarint(nil, uint64(row.LastDay))
 	for _, label := range [...]string{row.Key, row.Team, row.Model, row.Backend, row.Endpoint} {
@@ -233,7 +233,7 @@ func encodeSeries(row *rollup.SeriesRow) []byte {
 	return b
 }
 
-// DecodeSeries parses a series as the file holds it, without its id.
+// DecodeSeries parses a series as it is stored in the file, without its id.
 func DecodeSeries(b []byte) (row rollup.SeriesRow, err error) {
 	d := decoder{b: b}
 	row.LastDay = int64(d.unsigned())

@@ -1,4 +1,4 @@
-// Package boltdb holds a usage ledger in a journal and a bbolt file.
+// Package boltdb implements a usage ledger in a journal and a bbolt file.
 package boltdb
 
 import (
@@ -15,32 +15,32 @@ import (
 	"github.com/amanycodes/pine-gate/usage/journal"
 )
 
-// Options are those of Open; the zero value has the defaults.
+// Options are the options of Open; the zero value has the defaults.
 type Options struct {
 	// Retention is how long daily sums are kept, at least usage.LeastRetention.
 	// Default: usage.DefaultRetention.
 	Retention time.Duration
 
-	// Sync is how often the journal is synced to the disk, and so how much a loss
-	// of power may lose; a killed process loses nothing. Default: 1s.
-	// usage.SyncAlways: Record waits for the disk.
+	// Sync is the interval at which the journal is synced to the disk: a loss of
+	// power may lose the records of one interval. A killed process loses nothing.
+	// Default: 1s. usage.SyncAlways: Record waits for the disk.
 	Sync time.Duration
 
-	// FlushInterval is how often sums are written, and so how much of the journal
-	// the next start has to add up. Default: 5s.
+	// FlushInterval is the interval at which sums are written. The next start has to
+	// replay that much of the journal. Default: 5s.
 	FlushInterval time.Duration
 
-	// LockTimeout is how long Open waits for another process that has the ledger
-	// open. Default: 5s.
+	// LockTimeout is how long Open waits while another process has the ledger open.
+	// Default: 5s.
 	LockTimeout time.Duration
 
 	// Shared makes Open begin a generation, before anything is recorded, for a
-	// ledger that gates share. Default: [Feed.Start] does it.
+	// ledger that gates share. Default: [Feed.Start] begins it.
 	Shared bool
 
-	// Warn, if set, is called with one line for each event that an operator
-	// should know of: a file that was quarantined, writes that fail and work
-	// again. It may be called from any goroutine and must not call the ledger.
+	// Warn, if set, is called with one line for each event that an operator should
+	// see: a quarantined file, writes that fail and work again. It may be called
+	// from any goroutine and must not call the ledger.
 	Warn func(message string)
 
 	// Status, if set, is called with the reason when writing begins to fail, and
@@ -48,8 +48,8 @@ type Options struct {
 	// not call the ledger.
 	Status func(err error)
 
-	// Interrupted, if set, is called by Open with the record of each request that
-	// a process which died has left unfinished.
+	// Interrupted, if set, is called by Open with the record of each request that a
+	// dead process has left unfinished.
 	Interrupted func(r *usage.Record)
 
 	// Now is the clock, which decides what is kept. Default: time.Now.
@@ -84,26 +84,26 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// maxPending bounds the samples that wait to be written, some 100 MB of them.
-// That is days of a failing disk for a gate with a hundred busy series. Beyond
-// it, Record returns usage.ErrFull.
+// maxPending is the most samples that may wait to be written, some 100 MB. A gate
+// with a hundred busy series reaches it after days of a failing disk. Beyond it,
+// Record returns usage.ErrFull.
 const maxPending = 1 << 20
 
-// ErrLocked is wrapped by the error of Open for a ledger that is open in another
+// ErrLocked is wrapped by the error of Open if the ledger is open in another
 // process, or in this one.
 var ErrLocked = errors.New("usage ledger is open in another process")
 
-// Ledger is a usage.Ledger in a journal and a bbolt file. The journal is the
-// truth: Record returns when the kernel has the record. The file holds the sums
-// of all entries of the journal through the committed offset, which it stores, so
-// that a start adds up only the entries after it. Sums are gathered in memory and
-// written every few seconds. Segments of the journal that the file counts are
-// removed.
+// Ledger is a usage.Ledger in a journal and a bbolt file. The journal is
+// authoritative: Record returns once the kernel has the record. The file holds
+// the sums of all entries of the journal through the committed offset, which it
+// stores too, so that a start replays only the entries after it. Sums are
+// collected in memory and written every few seconds. Segments of the journal
+// whose entries are all in the file are removed.
 //
 // While the journal cannot be written, records are kept in memory, up to 16 MiB,
-// and written when it works again; SIGKILL would lose them meanwhile. A write of
-// sums that fails is repeated; until it works they stay in memory, and queries
-// count them.
+// and written when it works again; SIGKILL would lose them meanwhile. A failed
+// write of sums is retried; until it works the sums stay in memory, and queries
+// include them.
 type Ledger struct {
 	path    string
 	db      *bbolt.DB
@@ -115,17 +115,17 @@ type Ledger struct {
 	flushing sync.Mutex
 	expired  bool // expired blocks wait to be deleted; guarded by flushing
 
-	// atomic is held to change the file and the memory at once, and to look at
-	// both. It is taken after flushing and before mu.
+	// atomic is held to change the file and the memory together, and to read both
+	// together. It is taken after flushing and before mu.
 	atomic  sync.RWMutex
 	gone    bool     // the file is closed; guarded by both flushing and atomic
-	changes *Changes // of the file since the feed was read, nil without a feed; guarded by atomic
+	changes *Changes // of the file since the feed was last read, nil without a feed; guarded by atomic
 
 	mu     sync.Mutex // guards what follows
 	sums   *rollup.Rollup
 	closed bool
-	shared bool                  // a generation was begun
-	entry  []byte                // memory of append
+	shared bool                  // a generation has begun
+	entry  []byte                // buffer of append
 	open   map[string]checkpoint // of requests that have not ended, by id
 
 	failure struct {
@@ -134,7 +134,7 @@ type Ledger struct {
 	}
 
 	// Read from the journal by Open.
-	delivered map[string]uint64 // through which offset generations were delivered
+	delivered map[string]uint64 // offsets through which generations were delivered
 	uncertain []uncertain       // records that may have been delivered
 
 	sealing  sync.Once
@@ -146,11 +146,11 @@ type Ledger struct {
 
 // Open opens the ledger at path, or creates it with its directory (modes 0600 and
 // 0700). It reads the whole file once. It quarantines a corrupt file by renaming
-// it, reports that to Warn, and creates a new one; nothing is deleted. Then it
-// adds up what the journal beside the file holds beyond it, and quarantines what
-// is corrupt of that likewise. It settles the requests that a process which died
-// has left unfinished at their last checkpoint. The error wraps ErrLocked if the
-// ledger is open already.
+// it, reports that to Warn, and creates a new one; nothing is deleted. It then
+// replays the entries of the journal that the file does not count yet, and
+// quarantines corrupt segments in the same way. It settles the requests that a
+// dead process has left unfinished at their last checkpoint. The error wraps
+// ErrLocked if the ledger is open already.
 func Open(path string, opts Options) (*Ledger, error) {
 	opts.setDefaults()
 	l := &Ledger{
@@ -174,7 +174,7 @@ func Open(path string, opts Options) (*Ledger, error) {
 	return l, nil
 }
 
-// Record implements usage.Ledger. It takes one write to a file, which concurrent
+// Record implements usage.Ledger. It costs one write to a file, which concurrent
 // callers share.
 func (l *Ledger) Record(_ context.Context, r *usage.Record) error {
 	_, offset, err := l.record(r)
@@ -247,7 +247,7 @@ func (l *Ledger) rangeOf(q *usage.Query) (rollup.Range, error) {
 	return l.sums.Range(q)
 }
 
-// read calls f with the ledger at one instant.
+// read calls f with the state of the ledger at one instant.
 func (l *Ledger) read(over rollup.Range, f func(*rollup.Reading) error) error {
 	return l.view(func(tx *bbolt.Tx) func() error {
 		r := l.sums.Snapshot(over)
@@ -257,7 +257,7 @@ func (l *Ledger) read(over rollup.Range, f func(*rollup.Reading) error) error {
 }
 
 // view begins a read transaction and calls prepare at the same instant, with l.mu
-// held, and then what that returns.
+// held. It then calls the function that prepare returned, without the lock.
 func (l *Ledger) view(prepare func(tx *bbolt.Tx) (read func() error)) error {
 	return guarded(func() error {
 		l.atomic.RLock()
@@ -282,7 +282,7 @@ func (l *Ledger) view(prepare func(tx *bbolt.Tx) (read func() error)) error {
 // Path returns the path of the ledger's file.
 func (l *Ledger) Path() string { return l.path }
 
-// Err returns why the last write of sums, or of the journal, failed.
+// Err returns the error of the last write of sums, or of the journal.
 func (l *Ledger) Err() error {
 	l.failure.Lock()
 	err := l.failure.err
@@ -296,8 +296,8 @@ func (l *Ledger) Err() error {
 // notifyStatus calls Status after Err may have changed.
 func (l *Ledger) notifyStatus() { l.status(l.Err()) }
 
-// Close implements usage.Ledger. The error is that of the last write. What that
-// would have written is lost, unless the journal holds it.
+// Close implements usage.Ledger. It returns the error of the last write. The data
+// of that write is lost, unless the journal holds it.
 func (l *Ledger) Close() error {
 	l.closing.Do(func() {
 		l.StopRecording()
@@ -312,8 +312,8 @@ func (l *Ledger) Close() error {
 	return l.closeErr
 }
 
-// StopRecording makes the ledger refuse records with usage.ErrClosed, before
-// Close does.
+// StopRecording makes the ledger refuse further records with usage.ErrClosed.
+// Close calls it.
 func (l *Ledger) StopRecording() {
 	l.sealing.Do(func() {
 		close(l.stop)

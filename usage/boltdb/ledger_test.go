@@ -20,8 +20,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/usagetest"
 )
 
-// openTest opens a ledger that writes only in Flush, and returns
-// what it warned of.
+// openTest opens a ledger that writes only in Flush, and returns its warnings.
 func openTest(t testing.TB, path string, now func() time.Time) (*Ledger, *[]string) {
 	t.Helper()
 	var warnings []string
@@ -128,7 +127,7 @@ func TestLedgerLeavesFilesOfOthersAlone(t *testing.T) {
 	}
 }
 
-// wholeFile is a ledger's file with something in all its buckets.
+// wholeFile returns a ledger's file with data in all its buckets.
 func wholeFile(t testing.TB) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "usage.db")
@@ -231,7 +230,7 @@ func TestLedgerKeepsWhatItCannotWrite(t *testing.T) {
 		if err := b.Flush(); err == nil || b.Err() == nil {
 			t.Fatal("writing to a full disk worked")
 		}
-		recordMany(t, b, "second", 500) // the same ids the second time
+		recordMany(t, b, "second", 500) // the same ids again
 	}
 	if n := requests(t, b); n != 1000 {
 		t.Errorf("%d requests while nothing can be written, want 1000", n)
@@ -282,7 +281,7 @@ func TestLedgerBoundsWhatItCannotWrite(t *testing.T) {
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Record(context.Background(), &r); err != nil { // the id is not used up
+	if err := b.Record(context.Background(), &r); err != nil { // the id was not used up
 		t.Fatal(err)
 	}
 	if n := requests(t, b); n != 3 {
@@ -391,7 +390,7 @@ func TestLedgerDeletesWhatExpired(t *testing.T) {
 			t.Errorf("after %d days: %v minutes, hours, days and tuples, want %v", test.days, got, test.want)
 		}
 	}
-	// Ids are never given out again, not even after a restart.
+	// Ids are never reused, not even after a restart.
 	path := b.path
 	if err := b.Close(); err != nil {
 		t.Fatal(err)

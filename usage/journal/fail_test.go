@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// disk makes real files whose operations can be held up and made to fail.
+// disk creates real files whose operations can be blocked and made to fail.
 type disk struct {
 	writes  atomic.Int64
 	syncs   atomic.Int64
@@ -21,8 +21,8 @@ type disk struct {
 	failing atomic.Pointer[failure]
 }
 
-// failure is what a disk does: write this much of what it is given, and then
-// fail with the error.
+// failure holds the errors of a disk's operations. A failing write writes part
+// bytes first.
 type failure struct {
 	part        int
 	write, sync error
@@ -98,7 +98,7 @@ func openFailing(t *testing.T, dir string, d *disk, opts Options) (*Journal, sta
 }
 
 // However much of a write reaches a full disk, each record is read once when
-// there is room again, whether or not the process lived to see that.
+// there is space again, whether or not the process was still alive then.
 func TestAFullDisk(t *testing.T) {
 	full := syscall.ENOSPC
 	for name, fail := range map[string]failure{
@@ -117,11 +117,11 @@ func TestAFullDisk(t *testing.T) {
 				added = add(t, j, 3)
 			}
 			d.failing.Store(&fail)
-			added = append(added, add(t, j, 4)...) // returns, though nothing is written
+			added = append(added, add(t, j, 4)...) // returns without a successful write
 			if err := changes.wait(t); err == nil || j.Err() == nil {
 				t.Fatal("the journal does not report that it fails")
 			}
-			// A process that dies now.
+			// The process is killed now.
 			found := found(t, dir)
 			if len(found) > len(added) || !slices.Equal(found, added[:len(found)]) {
 				t.Fatalf("on the full disk: %v", found)
@@ -151,7 +151,7 @@ func TestAFullDisk(t *testing.T) {
 	}
 }
 
-// found reads a journal that another one has open.
+// found reads a journal that is open elsewhere.
 func found(t *testing.T, dir string) (found []entry) {
 	t.Helper()
 	_, found, _ = openTest(t, dir, Options{})
@@ -205,7 +205,7 @@ func TestSyncAlwaysWaitsForTheDisk(t *testing.T) {
 	if n := d.syncs.Load(); n != 5 {
 		t.Errorf("%d syncs of 5 commits", n)
 	}
-	// What could not be synced is written again, to another file.
+	// Records whose sync failed are written again, to another file.
 	d.failing.Store(&failure{sync: syscall.EIO})
 	added = append(added, add(t, j, 1)...)
 	if changes.wait(t) == nil {
@@ -262,8 +262,9 @@ func TestSyncsAtTheInterval(t *testing.T) {
 	}
 }
 
-// Writers, changes of the interval, retirement and a disk that comes and goes,
-// all at once: what was committed while the disk worked is there, once.
+// Concurrent writers, changes of the sync interval, truncation and a disk that
+// fails from time to time: each record that was committed while the disk
+// worked is read once.
 func TestEverythingAtOnce(t *testing.T) {
 	dir, d := t.TempDir(), newDisk()
 	j, _, _ := openTest(t, dir, Options{Create: d.create, Retry: time.Millisecond, SegmentSize: 2000, Sync: time.Millisecond})

@@ -1,11 +1,11 @@
 // Package journal is an append-only log of records that survives the death of its
-// process at any instant. Records are opaque bytes; each has a number, ascending by
-// one over restarts. They are in segments, files that are only appended to, and
-// removed when their records are stored elsewhere.
+// process at any instant. Records are opaque bytes, numbered consecutively across
+// restarts. They are stored in segments: files that are only appended to, and
+// removed once their records are stored elsewhere.
 //
-// The kernel has a record that was committed: SIGKILL does not lose it, and a loss
-// of power loses only what was not yet synced. While the disk fails, records are
-// kept in memory up to a bound, and written when it works again.
+// A committed record is in the kernel: SIGKILL does not lose it, and a loss of
+// power loses only what was not yet synced. While the disk fails, records are kept
+// in memory up to a limit, and written when it works again.
 package journal
 
 import (
@@ -16,41 +16,43 @@ import (
 	"time"
 )
 
-// Options are those of Open; the zero value has the defaults.
+// Options are the options of Open; the zero value has the defaults.
 type Options struct {
-	// After is the number of the last record that the caller has stored elsewhere:
-	// the number of the next record is larger, and corruption of the records
-	// through it loses nothing.
+	// After is the number of the last record that the caller has stored elsewhere.
+	// The number of the next record is larger, and corruption of the records through
+	// After loses nothing.
 	After uint64
 
-	// Sync is how often what was written is synced to the disk, and so what a loss
-	// of power may lose. Default: 1s. SyncAlways: Commit waits for the disk.
+	// Sync is the interval at which the written records are synced to the disk: a
+	// loss of power may lose those of one interval. Default: 1s. SyncAlways: Commit
+	// waits for the disk.
 	Sync time.Duration
 
 	// SegmentSize is the length in bytes at which a segment is ended.
 	// Default: 16 MiB.
 	SegmentSize int64
 
-	// MaxPending bounds the bytes that wait to be written while the disk fails.
+	// MaxPending is the most bytes that may wait to be written while the disk fails.
 	// Beyond it, Append returns ErrFull. Default: 16 MiB.
 	MaxPending int
 
-	// Retry is how often a write that failed is repeated. Default: 1s.
+	// Retry is the interval at which a failed write is retried. Default: 1s.
 	Retry time.Duration
 
 	// Warn, if set, is called with one line for each event that an operator should
-	// know of. It may be called from any goroutine and must not call the journal.
+	// see. It may be called from any goroutine and must not call the journal.
 	Warn func(message string)
 
-	// Changed, if set, is called when writing begins to fail and when it works
-	// again; see [Journal.Err]. It may be called as Warn is.
+	// Changed, if set, is called when writing begins to fail and when it works again;
+	// see [Journal.Err]. The rules of Warn apply to it.
 	Changed func()
 
 	// Now is the clock, for the names of quarantined files. Default: time.Now.
 	Now func() time.Time
 
 	// Create creates the file of a new segment, and fails with os.ErrExist if there
-	// is one: tests have disks that fail. Default: a real file of mode 0600.
+	// is one. Tests set it to simulate failing disks. Default: a real file of mode
+	// 0600.
 	Create func(name string) (File, error)
 }
 
@@ -85,18 +87,18 @@ type Journal struct {
 	next    uint64 // number of the next record
 	pending []byte // frames that are not being written
 	spare   []byte // memory for the next pending
-	waiting int    // bytes of all frames that are not written
-	begun   bool   // a goroutine writes, syncs with SyncAlways, or ends a segment
-	written uint64 // the kernel has the records up to this one
-	synced  uint64 // so has the disk
+	waiting int    // bytes of all unwritten frames
+	begun   bool   // a goroutine is writing, syncing with SyncAlways, or ending a segment
+	written uint64 // number of the last record that the kernel has
+	synced  uint64 // number of the last record that the disk has
 
 	writeErr, syncErr error
-	announced         bool // that it fails
+	announced         bool // that writing fails
 
-	current *segment   // is written to; its content belongs to the writer while begun
-	suspect *segment   // could not be synced: nothing is appended to it
-	ended   []File     // segments to be synced and closed
-	old     []*segment // to be removed, oldest first
+	current *segment   // being written to; owned by the writer while begun
+	suspect *segment   // its sync failed: nothing more is appended to it
+	ended   []File     // segments to sync and close
+	old     []*segment // segments to remove, oldest first
 	newDir  bool       // the directory has names that are not synced
 
 	syncing   sync.Mutex // held while files are synced; taken before mu
@@ -116,10 +118,9 @@ type segment struct {
 	corrupt bool   // to be quarantined, not deleted
 }
 
-// Append adds a record to those that wait to be written, and returns its number:
-// numbers follow the order of the calls. It copies the record and does no I/O;
-// [Journal.Commit] does. It fails with ErrFull or ErrClosed, or if the record is
-// longer than MaxRecord.
+// Append queues record for writing, and returns its number: numbers follow the
+// order of the calls. It copies the record and does no I/O; [Journal.Commit] does.
+// It fails with ErrFull or ErrClosed, or if the record is longer than MaxRecord.
 func (j *Journal) Append(record []byte) (number uint64, err error) {
 	if len(record) == 0 || len(record) > MaxRecord {
 		return 0, errors.New("a record of a journal has at least one byte and at most 64 KiB")
@@ -140,12 +141,12 @@ func (j *Journal) Append(record []byte) (number uint64, err error) {
 	return number, nil
 }
 
-// Commit waits until the kernel has the record of this number and all before it,
+// Commit waits until the kernel has the record with this number and all before it,
 // and with SyncAlways until the disk has them. While writing fails it returns at
-// once: then the record is in memory only, until writing works again.
+// once: the record is then in memory only, until writing works again.
 //
-// The first caller writes for all that wait: no goroutine is woken for one caller,
-// and many callers share one write.
+// The first caller writes the records of all waiting callers, so that a single
+// caller wakes no goroutine, and many callers share one write.
 func (j *Journal) Commit(number uint64) {
 	j.mu.Lock()
 	for j.written < number && j.writeErr == nil && !j.closed {
@@ -153,8 +154,8 @@ func (j *Journal) Commit(number uint64) {
 			j.done.Wait()
 			continue
 		}
-		// Other goroutines may have a record too: under load, this leaves one write
-		// for fifteen records. Without others, it costs nothing.
+		// Yield to other goroutines that may be about to append: under load, this
+		// results in one write for fifteen records. Otherwise it costs nothing.
 		j.begun = true
 		j.mu.Unlock()
 		runtime.Gosched()
@@ -164,14 +165,14 @@ func (j *Journal) Commit(number uint64) {
 	j.mu.Unlock()
 }
 
-// Err returns why the last write or sync failed; nil if it did not.
+// Err returns the error of the last write or sync; nil if it succeeded.
 func (j *Journal) Err() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.err()
 }
 
-// err is Err. j.mu must be held.
+// err is Err for callers that hold j.mu.
 func (j *Journal) err() error {
 	if j.writeErr != nil {
 		return j.writeErr
@@ -179,15 +180,16 @@ func (j *Journal) err() error {
 	return j.syncErr
 }
 
-// Crowded reports whether the bytes that wait to be written are three quarters of
-// their bound: requests under way find room, and new ones should not begin.
+// Crowded reports whether the unwritten bytes have reached three quarters of
+// MaxPending: the rest is reserved for requests in flight, and new ones should not
+// start.
 func (j *Journal) Crowded() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.waiting >= j.opts.MaxPending/4*3
 }
 
-// SetSync sets how often what was written is synced; see [Options].
+// SetSync sets the sync interval; see [Options].
 func (j *Journal) SetSync(every time.Duration) {
 	if every == 0 {
 		every = defaultSync
@@ -205,8 +207,8 @@ func (j *Journal) SetSync(every time.Duration) {
 	}
 }
 
-// Close writes and syncs what waits. The error is that of the last write or sync;
-// what that would have written is lost.
+// Close writes and syncs all pending records. It returns the error of the last
+// write or sync; the records concerned are lost.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	if j.closed {
@@ -236,7 +238,7 @@ func (j *Journal) Close() error {
 func createFile(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, err // not f: it would be a File that is not nil
+		return nil, err // not f, which would be a non-nil File
 	}
 	return f, nil
 }

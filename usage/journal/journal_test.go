@@ -24,7 +24,7 @@ type entry struct {
 	text   string
 }
 
-// notes collects what a journal warns of.
+// notes collects the warnings of a journal.
 type notes struct {
 	mu   sync.Mutex
 	text []string
@@ -42,7 +42,7 @@ func (n *notes) all() []string {
 	return slices.Clone(n.text)
 }
 
-// openTest opens a journal and returns what was in it.
+// openTest opens a journal and returns the records in it.
 func openTest(t testing.TB, dir string, opts Options) (*Journal, []entry, *notes) {
 	t.Helper()
 	warned := new(notes)
@@ -59,7 +59,7 @@ func openTest(t testing.TB, dir string, opts Options) (*Journal, []entry, *notes
 	return j, found, warned
 }
 
-// add commits records of their own numbers' texts and returns them.
+// add commits records whose texts are their numbers and returns them.
 func add(t testing.TB, j *Journal, n int) (added []entry) {
 	t.Helper()
 	for range n {
@@ -85,8 +85,8 @@ func files(t testing.TB, dir, pattern string) []string {
 	return names
 }
 
-// written makes a journal of some records in one segment, and returns its
-// content.
+// written makes a journal of some records in one segment, and returns the
+// segment's content.
 func written(t testing.TB, n int) (content []byte, added []entry) {
 	t.Helper()
 	dir := t.TempDir()
@@ -159,7 +159,7 @@ func TestAJournalCutAnywhereKeepsAllWholeRecords(t *testing.T) {
 			whole++
 		}
 		all := slices.Clone(added[:whole])
-		// And what is written after it is found with it, each once.
+		// Records written after it are replayed with it, each once.
 		for range 3 {
 			j, found, warned := openTest(t, dir, Options{})
 			if !slices.Equal(found, all) {
@@ -253,7 +253,7 @@ func TestDamageInTheMiddleIsReportedAndQuarantined(t *testing.T) {
 	}
 }
 
-// A caller's words are in the records: none may pass for a record of its own.
+// Records contain text from callers, which must not pass as a record.
 func TestARecordWithinADamagedRecordIsNotTaken(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _ := openTest(t, dir, Options{})
@@ -374,8 +374,8 @@ func TestSegmentsAreRemovedWhenTheyAreHeldElsewhere(t *testing.T) {
 	}
 }
 
-// What holds the records may know more of them than the journal: a process
-// that was killed while the disk was full.
+// The place that stores the records elsewhere may have more of them than the
+// journal, if a process was killed while the disk was full.
 func TestNumbersGoOnBehindWhatIsHeldElsewhere(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _ := openTest(t, dir, Options{})
@@ -412,8 +412,8 @@ func TestCallersShareWrites(t *testing.T) {
 	}
 	disk.release()
 	all.Wait()
-	// The segment's header, the first caller's, and all others' at once; one
-	// more where they came later than the write began.
+	// One write for the segment's header, one for the first caller, and one for
+	// all others; one more if some of these came after the write began.
 	if n := disk.writes.Load(); n > 4 {
 		t.Errorf("%d writes for %d callers", n, callers)
 	}
@@ -440,8 +440,8 @@ func TestAppendRefusesWhatNoRecordIs(t *testing.T) {
 	}
 }
 
-// Any noise, and any mix of whole and damaged parts, is read without a panic,
-// and yields only what was written.
+// Random bytes, and any mix of valid and damaged parts, are read without a
+// panic, and yield only records that were written.
 func TestScanTakesAnything(t *testing.T) {
 	content, added := written(t, 8)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -473,7 +473,7 @@ func TestScanTakesAnything(t *testing.T) {
 	})
 }
 
-// refreshHeader makes the checksum of a copy of a header right.
+// refreshHeader recomputes the checksum of a copy of a header.
 func refreshHeader(head []byte) {
 	fresh := sumHeader(head)
 	copy(head[24:], fresh[:])

@@ -19,18 +19,18 @@ const (
 )
 
 // maxSegment is the length in bytes of the longest file that is read as a segment:
-// one group of records may follow after the size at which a segment is ended.
+// a segment may exceed SegmentSize by one group of records.
 const maxSegment = 1 << 30
 
-// Open opens the journal in a directory, which it creates if there is none (mode
-// 0700), and calls replay with each record, in order and once. replay must not
-// keep the record. Open returns the first error of replay.
+// Open opens the journal in dir, which it creates if there is none (mode 0700), and
+// calls replay with each record, in order and once. replay must not keep the
+// record. Open returns the first error of replay.
 //
-// Open drops a torn record at the end of what a process wrote: it was never
-// committed. If something else is corrupt, it reports the file and the offset to
-// Warn, and replays the records around it; the [Journal.Truncate] that would have
-// removed the file quarantines it under a new name. Nothing is ever written to a
-// file that another process created.
+// Open drops a torn record at the end of a segment: it was never committed. If
+// anything else is corrupt, it reports the file and the offset to Warn, and replays
+// the records around it. When [Journal.Truncate] would remove such a file, it
+// quarantines it under a new name instead. A file that another process created is
+// never written to.
 func Open(dir string, opts Options, replay func(number uint64, record []byte) error) (*Journal, error) {
 	opts.setDefaults()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -85,8 +85,8 @@ type reader struct {
 	segments []*segment
 	last     uint64 // number of the last record
 
-	// The ends of segments that are invalid: the number of the next record shows
-	// whether they are torn or corrupt.
+	// Invalid ends of segments. The number of the next record shows whether they are
+	// torn or corrupt.
 	tails []*damage
 }
 
@@ -95,7 +95,7 @@ type damage struct {
 	segment  *segment
 	from, to int
 	after    uint64 // the last record before it
-	certain  bool   // it is not torn: more than a header lacks its header
+	certain  bool   // it is corrupt, not torn: a file longer than a header has no valid header
 }
 
 func (r *reader) readAll(dir string) error {
@@ -140,7 +140,7 @@ func (r *reader) read(name string) error {
 			inside = nil
 		}
 		s.last = max(s.last, number)
-		if number <= r.last { // written again after a write that failed
+		if number <= r.last { // written again after a failed write
 			return nil
 		}
 		r.closeTails(number)
@@ -160,8 +160,8 @@ func (r *reader) read(name string) error {
 	return nil
 }
 
-// closeTails handles the invalid ends of earlier segments by the number of the next
-// record: only if numbers are missing, there were records.
+// closeTails handles the invalid ends of earlier segments. If numbers are missing
+// before next, records were lost; otherwise the end was torn.
 func (r *reader) closeTails(next uint64) {
 	for _, t := range r.tails {
 		if t.certain || next > max(t.after, r.opts.After)+1 {
@@ -171,8 +171,8 @@ func (r *reader) closeTails(next uint64) {
 	r.tails = nil
 }
 
-// corrupt reports an invalid part of a segment, by the number of the record that
-// follows it.
+// corrupt reports an invalid part of a segment; next is the number of the record
+// that follows it.
 func (r *reader) corrupt(d *damage, next uint64) {
 	d.segment.corrupt = true
 	lost := uint64(0)
@@ -200,8 +200,9 @@ func readFile(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// First is the number of the record with which the oldest segment begins: those before it were retired. It is 0
-// where there is no segment of an earlier process.
+// First returns the number of the first record of the oldest ended segment: the
+// records before it were removed. It returns 0 if there is no segment of an earlier
+// process.
 func (j *Journal) First() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -211,8 +212,9 @@ func (j *Journal) First() uint64 {
 	return firstOf(filepath.Base(j.old[0].name))
 }
 
-// Truncatable reports whether there are segments that hold only records through a
-// number, and so can be removed, and returns the last record in them.
+// Truncatable reports whether Truncate(through) would remove segments, which are
+// those that hold only records through this number. last is the number of the last
+// record in them.
 func (j *Journal) Truncatable(through uint64) (last uint64, some bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -225,9 +227,9 @@ func (j *Journal) Truncatable(through uint64) (last uint64, some bool) {
 	return last, some
 }
 
-// Truncate removes the segments that hold only records through a number: the caller
-// has stored them elsewhere, or has appended them again. It quarantines a corrupt
-// segment under a new name. It syncs what was written since first.
+// Truncate removes the segments that hold only records through this number, which
+// the caller has stored elsewhere or appended again. It quarantines a corrupt
+// segment under a new name. It first syncs what was written.
 func (j *Journal) Truncate(through uint64) error {
 	j.sync()
 	j.mu.Lock()

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// A segment is a header and then frames, one for each record, all numbers
-// little endian:
+// A segment is a header followed by frames, one for each record. All numbers
+// are little endian:
 //
 //	8 bytes   magic and version
 //	8 bytes   salt, random
@@ -27,8 +27,8 @@ import (
 //	8 bytes   number of the record, ascending by one from frame to frame
 //	n bytes   the record
 //
-// Records hold names from callers. Because of the salt, no name can be made that
-// would pass as a frame after a corrupt one.
+// Records contain names that callers choose. The salt prevents callers from
+// crafting a name that would pass as a frame after a corrupt one.
 const (
 	magic      = "pgjrnl\x00\x01" // the last byte is the version
 	copySize   = 32
@@ -43,7 +43,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrNewer is wrapped by the error of opening what a newer version wrote.
+// ErrNewer is wrapped by the error of Open for a journal of a newer version.
 var ErrNewer = errors.New("the journal was written by a newer version")
 
 var errNoHeader = errors.New("its header is damaged")
@@ -66,7 +66,7 @@ func appendHeader(b []byte, salt [8]byte, first uint64) []byte {
 	return b
 }
 
-// readHeader returns a segment's salt, from either copy of its header.
+// readHeader returns the salt of a segment, from either copy of its header.
 func readHeader(data []byte) (salt [8]byte, err error) {
 	for at := 0; at+copySize <= min(len(data), headerSize); at += copySize {
 		head := data[at : at+copySize]
@@ -85,8 +85,8 @@ func readHeader(data []byte) (salt [8]byte, err error) {
 	return salt, errNoHeader
 }
 
-// sum is the checksum of a frame: of what stands around the sum itself, behind
-// that of the salt.
+// sum returns the checksum of a frame: all of its bytes except the sum itself,
+// seeded with the checksum of the salt.
 func sum(salt uint32, head, record []byte) uint32 {
 	c := crc32.Update(salt, castagnoli, head[:4])
 	c = crc32.Update(c, castagnoli, head[8:frameSize])
@@ -120,10 +120,10 @@ func readFrame(data []byte, salt uint32) (number uint64, record []byte, ok bool)
 	return binary.LittleEndian.Uint64(data[8:]), record, true
 }
 
-// scan calls f with each record of a segment that is whole, and bad with each
-// part that can't be read: from is its offset, and to that of the next frame
-// that is whole, or the segment's length where none is left. It ends at the
-// first error of f.
+// scan calls f with each valid record of a segment, and bad with each
+// unreadable part: from is its offset, and to the offset of the next valid
+// frame, or the length of the segment if there is none. It stops at the first
+// error of f.
 func scan(data []byte, f func(number uint64, record []byte) error, bad func(from, to int)) error {
 	header, err := readHeader(data)
 	if errors.Is(err, errNoHeader) {
@@ -154,9 +154,9 @@ func scan(data []byte, f func(number uint64, record []byte) error, bad func(from
 	return nil
 }
 
-// segmentName is the name of a segment's file: the number of its first record,
-// so that names sort by it. The try is not 0 where others of the name exist,
-// which hold no record that is whole.
+// segmentName returns the path of a segment, whose name is the number of its
+// first record, so that names sort by it. try is above 0 if other segments
+// have this name; these hold no valid record.
 func segmentName(dir string, first uint64, try int) string {
 	name := fmt.Sprintf("%020d", first)
 	if try > 0 {
@@ -165,7 +165,7 @@ func segmentName(dir string, first uint64, try int) string {
 	return filepath.Join(dir, name+suffix)
 }
 
-// isSegment reports whether a file of this name may be a segment.
+// isSegment reports whether name may be the name of a segment.
 func isSegment(name string) bool {
 	stem, ok := strings.CutSuffix(name, suffix)
 	if !ok || len(stem) < 20 {
@@ -175,8 +175,8 @@ func isSegment(name string) bool {
 	return err == nil && (len(stem) == 20 || stem[20] == '-')
 }
 
-// firstOf returns the number in the name of a segment.
+// firstOf returns the record number in the name of a segment.
 func firstOf(name string) uint64 {
-	first, _ := strconv.ParseUint(name[:20], 10, 64) // isSegment has tried
+	first, _ := strconv.ParseUint(name[:20], 10, 64) // isSegment has checked the name
 	return first
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// keepSpare bounds the memory that is kept for pending records.
+// keepSpare is the most memory that is kept for pending records.
 const keepSpare = 1 << 20
 
-// maxTries bounds how many names are tried for a segment.
+// maxTries is how many names are tried for a segment.
 const maxTries = 1000
 
-// write writes all that is pending, for all who wait. j.mu must be held, and is
-// released meanwhile; the caller has set j.begun or found it false.
+// write writes all pending records. j.mu must be held; write releases it
+// meanwhile. The caller must have set j.begun or found it false.
 func (j *Journal) write() {
 	j.begun = true
 	frames, last := j.pending, j.next-1
@@ -33,7 +33,7 @@ func (j *Journal) write() {
 
 	j.mu.Lock()
 	if err != nil {
-		// In order: before what was appended meanwhile.
+		// In order: before the frames appended meanwhile.
 		j.pending = append(frames, j.pending...)
 		j.writeErr = fmt.Errorf("writing: %w", err)
 	} else {
@@ -52,10 +52,10 @@ func (j *Journal) write() {
 	j.notify()
 }
 
-// writeFrames writes frames up to the record of a number to a segment, or to a
-// new one where that is nil. Where that fails,
-// some of them may have reached the file; they are written again, to another,
-// and read once by their numbers.
+// writeFrames writes frames, of which the last is record last, to s, or to a new
+// segment if s is nil. If it fails, some of the frames may have reached the file.
+// They are then written again, to another file, and replay skips duplicate
+// numbers.
 func (j *Journal) writeFrames(s *segment, frames []byte, last uint64, always bool) error {
 	if s == nil {
 		var err error
@@ -66,7 +66,7 @@ func (j *Journal) writeFrames(s *segment, frames []byte, last uint64, always boo
 		j.current, j.newDir = s, true
 		j.mu.Unlock()
 	}
-	s.failed = true // until it has not
+	s.failed = true // until the write succeeds
 	if _, err := s.file.WriteAt(frames, s.size); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (j *Journal) writeFrames(s *segment, frames []byte, last uint64, always boo
 	return nil
 }
 
-// newSegment makes a segment that begins with the record of a number.
+// newSegment creates a segment whose first record is first.
 func (j *Journal) newSegment(first uint64) (*segment, error) {
 	for try := range maxTries {
 		name := segmentName(j.dir, first, try)
@@ -94,7 +94,7 @@ func (j *Journal) newSegment(first uint64) (*segment, error) {
 		}
 		if _, err := file.WriteAt(appendHeader(nil, j.salt, first), 0); err != nil {
 			_ = file.Close()
-			_ = os.Remove(name) // it holds nothing; or the next one gets another name
+			_ = os.Remove(name) // it is empty; if this fails, the next one gets another name
 			return nil, err
 		}
 		return &segment{name: name, file: file, size: headerSize}, nil
@@ -102,8 +102,8 @@ func (j *Journal) newSegment(first uint64) (*segment, error) {
 	return nil, fmt.Errorf("making a segment: %d names for record %d are taken", maxTries, first)
 }
 
-// endSegment ends the current segment: the next write creates another. j.mu must be
-// held, by the writer or if there is none.
+// endSegment ends the current segment: the next write creates another one. j.mu
+// must be held, and no other goroutine may be writing.
 func (j *Journal) endSegment() {
 	if s := j.current; s != nil {
 		j.ended = append(j.ended, s.file)
@@ -114,7 +114,7 @@ func (j *Journal) endSegment() {
 }
 
 // notify calls Warn and Changed if writing has begun to fail or works again. j.mu
-// must be held, and is released meanwhile.
+// must be held; notify releases it meanwhile.
 func (j *Journal) notify() {
 	err := j.err()
 	if (err != nil) == j.announced {
@@ -131,7 +131,7 @@ func (j *Journal) notify() {
 	j.mu.Lock()
 }
 
-// run syncs at every interval, and repeats what failed, until the journal is
+// run syncs at each interval and retries failed writes until the journal is
 // closed.
 func (j *Journal) run(every time.Duration) {
 	defer close(j.stopped)
@@ -157,8 +157,8 @@ func (j *Journal) run(every time.Duration) {
 	}
 }
 
-// tick is how often to sync: where every write does it, for the segments that
-// were ended before.
+// tick returns the interval of calls to sync. With SyncAlways, writes sync by
+// themselves, and only ended segments are left to sync and close.
 func tick(every time.Duration) time.Duration {
 	if every == SyncAlways {
 		return defaultSync
@@ -166,7 +166,7 @@ func tick(every time.Duration) time.Duration {
 	return every
 }
 
-// sync syncs what was written to the disk, and closes the segments that have
+// sync syncs the written records to the disk, and closes the segments that have
 // ended.
 func (j *Journal) sync() {
 	j.syncing.Lock()
@@ -192,7 +192,7 @@ func (j *Journal) sync() {
 	defer j.mu.Unlock()
 	switch {
 	case err != nil:
-		// The kernel reports a page that it could not write only once, and drops it:
+		// The kernel reports a page that it failed to write only once, and drops it. So
 		// nothing more is written to that file.
 		j.syncErr = fmt.Errorf("syncing: %w", err)
 		j.suspect = current
@@ -202,7 +202,7 @@ func (j *Journal) sync() {
 	j.notify()
 }
 
-// syncFile syncs a segment, and its name if that is new.
+// syncFile syncs a segment, and the directory if it has new names.
 func (j *Journal) syncFile(f File) error {
 	if err := f.Sync(); err != nil {
 		return err
@@ -217,8 +217,8 @@ func (j *Journal) syncFile(f File) error {
 	return nil
 }
 
-// syncDir syncs the names in a directory. Some systems can't, and keep names in
-// order by themselves.
+// syncDir syncs the names in a directory. Some systems don't support that, and
+// keep names in order by themselves.
 func syncDir(dir string) {
 	if d, err := os.Open(filepath.Clean(dir)); err == nil {
 		_ = d.Sync()

@@ -1,6 +1,6 @@
 package memory
 
-// Merge moves the pending samples into blocks, as Record does now and then.
+// Merge moves the pending samples into blocks, as Record does occasionally.
 func (l *Ledger) Merge() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

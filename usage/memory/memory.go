@@ -1,4 +1,4 @@
-// Package memory holds a usage ledger that does not outlive the process.
+// Package memory implements a usage ledger that does not outlive the process.
 package memory
 
 import (
@@ -13,25 +13,25 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/rollup"
 )
 
-// mergeSamples is how many samples a Ledger gathers before it merges them: some 8
-// MB, merged in some ten milliseconds.
+// mergeSamples is how many samples a Ledger collects before it merges them:
+// about 8 MB, merged in some ten milliseconds.
 const mergeSamples = 1 << 16
 
-// Ledger is a usage.Ledger in memory. A sample, which is what one combination of
-// key, team, model, backend and endpoint used in one minute, hour or day, takes
+// Ledger is a usage.Ledger in memory. A sample is the usage of one combination
+// of key, team, model, backend and endpoint in one minute, hour or day. It takes
 // some 20 bytes.
 type Ledger struct {
 	mu     sync.Mutex
 	sums   *rollup.Rollup
 	closed bool
-	levels [rollup.NumLevels]map[int64]map[uint32][]byte // by bucket and chunk; the blocks are never changed
+	levels [rollup.NumLevels]map[int64]map[uint32][]byte // by bucket and chunk; the blocks are immutable
 }
 
 // New returns a ledger that keeps daily sums for the retention;
 // usage.DefaultRetention if 0.
 func New(retention time.Duration) *Ledger { return NewWithClock(retention, time.Now) }
 
-// NewWithClock is New with a clock of its own, which decides what is kept.
+// NewWithClock is like New, with the clock now, which decides what is kept.
 func NewWithClock(retention time.Duration, now func() time.Time) *Ledger {
 	l := &Ledger{sums: rollup.New(retention, math.MaxInt, now)}
 	for level := range l.levels {
@@ -40,8 +40,8 @@ func NewWithClock(retention time.Duration, now func() time.Time) *Ledger {
 	return l
 }
 
-// Record implements usage.Ledger. It takes under a microsecond, and one in some
-// ten thousand as long as it takes to merge.
+// Record implements usage.Ledger. It takes under a microsecond, except for about
+// one call in ten thousand, which merges.
 func (l *Ledger) Record(_ context.Context, r *usage.Record) error {
 	if err := r.Validate(); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (l *Ledger) merge() error {
 	return nil
 }
 
-// expire deletes what is no longer kept. l.mu must be held.
+// expire deletes the sums that are no longer kept. l.mu must be held.
 func (l *Ledger) expire() {
 	expired, changed := l.sums.Expire()
 	if !changed {
@@ -87,8 +87,8 @@ func (l *Ledger) expire() {
 	}
 }
 
-// Checkpoint implements usage.Ledger. It does nothing: a checkpoint would not
-// outlive its request.
+// Checkpoint implements usage.Ledger. It does nothing: a checkpoint would be
+// lost together with its request.
 func (l *Ledger) Checkpoint(context.Context, []usage.Record) error { return nil }
 
 // Forget implements usage.Ledger.
@@ -129,7 +129,7 @@ func (l *Ledger) Totals(_ context.Context, key string, since time.Time) (usage.T
 	return r.Totals(key)
 }
 
-// read returns the content of a range.
+// read resolves a range and returns its contents.
 func (l *Ledger) read(resolve func() (rollup.Range, error)) (*rollup.Reading, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -33,7 +33,7 @@ func open() *memory.Ledger {
 	return memory.NewWithClock(0, func() time.Time { return usagetest.Epoch })
 }
 
-// TestRecordAllocatesNothing is for a series that has a sample in its minute.
+// TestRecordAllocatesNothing covers a series that has a sample in its minute.
 func TestRecordAllocatesNothing(t *testing.T) {
 	l, r := open(), usagetest.SeriesRecord(0)
 	ids := make([]string, 2001)
@@ -54,7 +54,7 @@ func TestRecordAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	ids := make([]string, 1<<17) // twice what is remembered
+	ids := make([]string, 1<<17) // twice the most that recent holds
 	for i := range ids {
 		ids[i] = "req_" + strconv.Itoa(i)
 	}

@@ -12,13 +12,14 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/decimal"
 )
 
-// part is a number of tokens with one rate.
+// part is a number of tokens with the same rate.
 type part struct{ rate, tokens int64 }
 
-// Cost returns the cost of what was used, in nano-USD, rounded once, half up. It is
-// never negative, and at most the largest int64. It is unknown if the rate of a
-// kind of token is, or of a service tier that costs more than the standard one. A
-// cheaper tier without rates of its own costs as much as the standard one.
+// Cost returns the cost of u in nano-USD, rounded once, half up. It is never
+// negative, and at most the largest int64. known is false if the rate of one of
+// the kinds of tokens is unknown, or that of a service tier that costs more than
+// the standard one. A cheaper tier without its own rates costs as much as the
+// standard one.
 func (p *Price) Cost(u Used) (nanoUSD int64, known bool) {
 	if u.Seconds > 0 && (p.Second != Unknown || u.Tokens == (wire.Tokens{})) {
 		return secondsCost(p.Second, u.Seconds), p.Second != Unknown
@@ -36,12 +37,12 @@ func (p *Price) Cost(u Used) (nanoUSD int64, known bool) {
 	return sum(parts[:]), true
 }
 
-// Most returns the most that a request may cost: its input in nano-USD, as if all
-// of it were of the most expensive kind that it may be, and a token of output in
-// pico-USD. Before the answer it is unknown what will be read from a cache, and
-// which tier an account has by default. known is false if the request asks for a
-// tier, or holds a kind of input, without a known price; the result is the most of
-// what is known then.
+// Most returns the most that a request may cost: nanoUSD for its input, as if all
+// of it were of the most expensive kind that it may be, and outputRate for a token
+// of output, in pico-USD. Before the answer, it is unknown how much will be read
+// from a cache, and which tier an account has by default. known is false if the
+// request asks for a tier, or contains a kind of input, without a known price; the
+// results are then the most of the known prices.
 func (p *Price) Most(a Asked) (nanoUSD, outputRate int64, known bool) {
 	schedules, known := p.asked(a.Tier)
 	for _, schedule := range schedules {
@@ -62,8 +63,8 @@ func (p *Price) Most(a Asked) (nanoUSD, outputRate int64, known bool) {
 	return nanoUSD, outputRate, known && p.Input != Unknown
 }
 
-// served returns the schedule of a request that was served by a tier; nil if it is
-// unknown.
+// served returns the schedule of a request that was served in this tier; nil if it
+// is unknown.
 func (p *Price) served(tier wire.ServiceTier) *Schedule {
 	if p.Services == nil {
 		return &p.Schedule
@@ -82,9 +83,9 @@ func (p *Price) served(tier wire.ServiceTier) *Schedule {
 	return &p.Schedule
 }
 
-// asked returns the schedules by which a request that asks for a tier may be
-// charged: it may be served by the standard one all the same. known is false if
-// one of them is unknown.
+// asked returns the schedules that may apply to a request for a tier: the backend
+// may serve it in the standard tier all the same. known is false if one of them is
+// unknown.
 func (p *Price) asked(tier wire.ServiceTier) (schedules [2]*Schedule, known bool) {
 	schedules[0] = &p.Schedule
 	switch {
@@ -98,7 +99,7 @@ func (p *Price) asked(tier wire.ServiceTier) (schedules [2]*Schedule, known bool
 	return schedules, schedules[1] != nil
 }
 
-// at returns the rates of a request by its tokens of input.
+// at returns the rates of a request with this many tokens of input.
 func (s *Schedule) at(input int64) *Rates {
 	rates := &s.Rates
 	for i := range s.Tiers {
@@ -109,8 +110,7 @@ func (s *Schedule) at(input int64) *Rates {
 	return rates
 }
 
-// parts splits what was used by rate. A part that is larger than its whole counts
-// as it is.
+// parts splits u by rate. A part that is larger than its whole counts as it is.
 func (r *Rates) parts(u *Used) [13]part {
 	audio := min(max(u.AudioInput, 0), max(u.Input, 0))
 	image := min(max(u.ImageInput, 0), max(u.Input, 0)-audio)
@@ -119,8 +119,8 @@ func (r *Rates) parts(u *Used) [13]part {
 	hour := min(max(u.HourWrite, 0), written)
 	text = max(text-written, 0)
 
-	// The kinds of the tokens in a cache are unknown. They count as those for which
-	// a cache saves least, so that the cost is not too small.
+	// The kinds of the cached tokens are unknown. They are attributed to the kinds
+	// for which a cache saves least, so that the cost is not too low.
 	inputs := [3]struct {
 		plain, cached part
 	}{
@@ -154,7 +154,7 @@ func (r *Rates) parts(u *Used) [13]part {
 	}
 }
 
-// secondsCost returns the cost of seconds of audio in nano-USD.
+// secondsCost returns the cost of this many seconds of audio in nano-USD.
 func secondsCost(rate int64, seconds float64) int64 {
 	return int64(min(math.Round(max(float64(rate), 0)*seconds/1000), usage.MaxCost))
 }
@@ -180,7 +180,7 @@ func sum(parts []part) int64 {
 
 // ParseCost parses the cost of one answer as a backend reports it, a JSON number
 // in USD, and returns it in nano-USD, rounded half up. It caps the cost at
-// usage.MaxCost, and returns 0 for what is not a cost at all; sane is false in
+// usage.MaxCost, and returns 0 for text that is not a valid cost; sane is false in
 // both cases.
 func ParseCost(text string) (nanoUSD int64, sane bool) {
 	n, err := decimal.ParseNumber(text, 9)

@@ -78,7 +78,7 @@ func drawRates(rt *rapid.T, name string, most int64) (r Rates) {
 	return r
 }
 
-// drawUsed draws what a request with so much input and output may have used.
+// drawUsed draws the usage of a request with this much input and output.
 func drawUsed(rt *rapid.T, in, out int64) (u Used) {
 	draw := func(name string, most int64) int64 { return rapid.Int64Range(0, most).Draw(rt, name) }
 	u.Input, u.Output = in, out
@@ -110,9 +110,9 @@ func TestMostIsNeverLessThanTheCost(t *testing.T) {
 		}
 		u := drawUsed(rt, draw("in", 400_000), draw("out", 100_000))
 		a := Asked{Input: u.Input, Media: u.AudioInput+u.ImageInput > 0, Tier: wire.ServiceTier(draw("asked", int64(wire.TierOther)))}
-		u.Tier = a.Tier // what was asked for,
+		u.Tier = a.Tier // the requested tier,
 		if draw("downgraded", 2) == 0 {
-			u.Tier = wire.TierStandard // or what is left of it
+			u.Tier = wire.TierStandard // or the one it was downgraded to
 		}
 		if draw("by duration", 3) == 0 {
 			a.Seconds = float64(draw("seconds", 1e6))
@@ -134,7 +134,7 @@ func TestCostIsExact(t *testing.T) {
 		draw := func(name string, most int64) int64 { return rapid.Int64Range(0, most).Draw(rt, name) }
 		p := Price{Schedule: Schedule{Rates: drawRates(rt, "base", maxPrice)}}
 		u := drawUsed(rt, draw("tokens", 1<<40), draw("out", 1<<40))
-		u.AudioInput, u.ImageInput = 0, 0 // whose caches are guessed
+		u.AudioInput, u.ImageInput = 0, 0 // the kinds of their cached tokens are guessed
 
 		sum := new(big.Int)
 		wantKnown := true
@@ -156,7 +156,7 @@ func TestCostIsExact(t *testing.T) {
 	})
 }
 
-// A price with a rate of its own for everything.
+// A price with a different rate for everything.
 var rich = Price{
 	Schedule: Schedule{Rates: Rates{
 		Input: 1_000, Cached: 100, CacheWrite: 1_250, HourWrite: 2_000,

@@ -20,8 +20,8 @@ type priceRow struct {
 	threshold int64  // tokens of input; 0: from the start
 }
 
-// otherCosts is present if a field that is not read has a price above zero;
-// secondCosts has the price of a second.
+// otherCosts is a row of the entry if a field that is not read has a price above
+// zero; secondCosts holds the price of a second.
 var (
 	otherCosts  = priceRow{service: "other"}
 	secondCosts = priceRow{service: "second"}
@@ -47,7 +47,7 @@ const (
 // fields are the prices of one row; nil for a missing field.
 type fields [numFields]*int64
 
-// priceFields are the names of the fields. A name is before its prefixes.
+// priceFields are the names of the fields. A name precedes its prefixes.
 var priceFields = [numFields]string{
 	fieldInput:       "input_cost_per_token",
 	fieldCached:      "cache_read_input_token_cost",
@@ -71,7 +71,7 @@ const (
 )
 
 // readField parses the name of a field, and returns the field and its row. ok is
-// false for other fields.
+// false for fields that are not read.
 func readField(name string) (field int, row priceRow, ok bool) {
 	const perSecond = "input_cost_per_second"
 	if name == perSecond {
@@ -120,7 +120,7 @@ func (r *priceRow) parse(endings string) bool {
 	return true
 }
 
-// set sets a field of the model.
+// set sets the field of this name.
 func (e priceEntry) set(name string, value jsontext.Value) error {
 	field, row, ok := readField(name)
 	if !ok {
@@ -156,7 +156,7 @@ func (e priceEntry) set(name string, value jsontext.Value) error {
 	return nil
 }
 
-// shortened returns a value as a message quotes it.
+// shortened returns value as error messages quote it.
 func shortened(value jsontext.Value) string {
 	const most = 40
 	if len(value) > most {
@@ -177,7 +177,7 @@ func (e priceEntry) price() *Price {
 		if second == Unknown && e[otherCosts] == nil {
 			return new(Price)
 		}
-		standard = nil // something else has a price
+		standard = nil // another field has a price
 	}
 	if standard == nil {
 		if second == Unknown {
@@ -227,7 +227,8 @@ func (r *Rates) all() [numFields]*int64 {
 }
 
 // schedule returns the schedule of a service tier; nil if it has no price of
-// input. standard is the schedule of the standard tier, and nil for that itself.
+// input. standard is the schedule of the standard tier, and nil when that is
+// requested.
 func (e priceEntry) schedule(service string, standard *Schedule) *Schedule {
 	base := e[priceRow{service: service}]
 	if base == nil || base[fieldInput] == nil {
@@ -241,7 +242,7 @@ func (e priceEntry) schedule(service string, standard *Schedule) *Schedule {
 	}
 	slices.Sort(thresholds)
 	s := new(Schedule)
-	var said, usual fields // up to the threshold, of this tier and of the standard one
+	var said, usual fields // the fields through the threshold, of this tier and of the standard one
 	for _, threshold := range thresholds {
 		own := said.add(e[priceRow{service, threshold}])
 		longer := usual.add(e[priceRow{threshold: threshold}])
@@ -274,7 +275,8 @@ func (e priceEntry) schedule(service string, standard *Schedule) *Schedule {
 	return s
 }
 
-// add sets the fields of a row, and returns the row.
+// add copies the fields that are set in row, and returns row, or an empty row if
+// it is nil.
 func (f *fields) add(row *fields) *fields {
 	if row == nil {
 		return new(fields)
@@ -287,7 +289,7 @@ func (f *fields) add(row *fields) *fields {
 	return row
 }
 
-// rates returns the rates, with the defaults of missing fields.
+// rates returns the rates, with the defaults for missing fields.
 func (f *fields) rates() (r Rates) {
 	said := func(field int, otherwise int64) int64 {
 		if f[field] != nil {

@@ -15,11 +15,11 @@ type Files struct {
 
 	mu     sync.Mutex    // guards what follows
 	infos  []os.FileInfo // as of the last check; nil for a missing file
-	unsure bool          // read the files again in any case
+	unsure bool          // read the files again even if nothing seems changed
 	failed string        // the last error that was returned
 }
 
-// settleTime is how long after its time stamp a file may be written to without a
+// settleTime is how long a file may be written to after its time stamp without a
 // change of the stamp: file systems have a resolution of up to 2 s.
 const settleTime = 2 * time.Second
 
@@ -35,7 +35,7 @@ func OpenFiles(paths []string, now time.Time) (*Files, error) {
 	return p, nil
 }
 
-// List returns the list as of the last time that the files were valid.
+// List returns the list as of the last time that all files were valid.
 func (p *Files) List() *List {
 	if p == nil {
 		return nil
@@ -66,9 +66,9 @@ func (p *Files) Refresh(now time.Time) (changed bool, err error) {
 	return true, nil
 }
 
-// changed reports whether to read the files. It must be called before reading, so
-// that the next call finds what is written meanwhile. It follows symbolic links,
-// by which Kubernetes replaces mounted files.
+// changed reports whether the files have to be read. It must be called before
+// reading, so that the next call detects what is written meanwhile. It follows
+// symbolic links, which Kubernetes uses to replace mounted files.
 func (p *Files) changed(now time.Time) (changed bool) {
 	changed, p.unsure = p.unsure, false
 	for i, path := range p.paths {

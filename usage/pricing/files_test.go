@@ -23,7 +23,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 		}
 	}
 	now = now.Add(time.Hour)
-	if _, err := p.Refresh(now); err != nil { // it was young when it was read
+	if _, err := p.Refresh(now); err != nil { // it was recent when it was read, so it is read again
 		t.Fatal(err)
 	}
 	if changed, err := p.Refresh(now); changed || err != nil {

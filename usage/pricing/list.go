@@ -63,8 +63,8 @@ func Read(paths []string) (*List, error) {
 	return list, nil
 }
 
-// readPriceFile reads a file. It must be a regular one: a pipe would block for
-// ever.
+// readPriceFile reads a file. It rejects a file that is not regular: a pipe would
+// block forever.
 func readPriceFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -84,13 +84,13 @@ func (l *List) Len() int {
 	return len(l.prices)
 }
 
-// Find returns the price of a model by the name that was asked for and by the
-// backend's own name, which may be the same; nil if it is unknown. It is the first
-// of these that is in the list:
+// Find returns the price of a model by the name that the caller requested and by
+// the backend's own name, which may be the same; nil if the price is unknown. It
+// is the first of these that is in the list:
 //
-//  1. the name that was asked for,
+//  1. the requested name,
 //  2. the backend's own name of the model,
-//  3. either of them behind the backend's name, as in groq/llama-3.3-70b,
+//  3. either of them prefixed with the backend's name, as in groq/llama-3.3-70b,
 //  4. either of them without the parts before a slash, as gpt-4o of
 //     openai/gpt-4o, removed one after the other.
 func (l *List) Find(backend, asked, upstream string) *Price {
@@ -118,8 +118,8 @@ func (l *List) Find(backend, asked, upstream string) *Price {
 	return nil
 }
 
-// add adds the content of a file. If a name is repeated the last one counts, as
-// with every reader of the format.
+// add adds the content of a file. If a name is repeated the last one counts, as in
+// every other reader of the format.
 func (l *List) add(content []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(content), jsontext.AllowDuplicateNames(true))
 	if err := expectObject(d, "an object of models"); err != nil {

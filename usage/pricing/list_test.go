@@ -183,7 +183,7 @@ func TestFind(t *testing.T) {
 	}
 	for _, c := range []struct{ backend, asked, upstream, want string }{
 		{"b", "gpt-4o", "gpt-4o", "gpt-4o"},
-		{"azure", "gpt-4o", "gpt-4o", "gpt-4o"}, // as it was asked for
+		{"azure", "gpt-4o", "gpt-4o", "gpt-4o"}, // by the requested name
 		{"azure", "azure/gpt-4o", "gpt-4o", "azure/gpt-4o"},
 		{"b", "fast", "gpt-4o", "gpt-4o"},
 		{"b", "gpt-4o", "gpt-4o-2024", "gpt-4o"},

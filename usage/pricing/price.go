@@ -25,8 +25,8 @@ type Rates struct {
 	ImageOutput int64
 }
 
-// Unknown is a rate that is not known. The cost of a request that used tokens with
-// an unknown rate is unknown.
+// Unknown is a rate that is not known. A request that used tokens with an unknown
+// rate has an unknown cost.
 const Unknown = -1
 
 // Schedule holds a model's rates by the length of the request.
@@ -39,20 +39,20 @@ type Schedule struct {
 	Tiers []Tier
 }
 
-// Tier is what the requests cost whose input is longer than a threshold.
+// Tier holds the rates of requests whose input is longer than a threshold.
 type Tier struct {
 	Above int64 // tokens of input, those of caches included
 	Rates
 }
 
-// Price is the price of a model. The zero Price is that of a free model; a price
-// that is unknown is a nil *Price.
+// Price is the price of a model. The zero Price is that of a free model; an
+// unknown price is a nil *Price.
 type Price struct {
 	Schedule // of the standard service tier
 
-	// Second is the price of a second of audio that is transcribed, in pico-USD, or
-	// Unknown. Transcriptions that a backend counts by their duration cost this and
-	// nothing else.
+	// Second is the price of a second of transcribed audio, in pico-USD, or Unknown.
+	// A transcription that a backend counts by its duration costs this and nothing
+	// else.
 	Second int64
 
 	// Services are the schedules of other service tiers. Nil: all tiers have the
@@ -63,7 +63,7 @@ type Price struct {
 // Services are the schedules of the service tiers. A nil one is unknown.
 type Services struct{ Flex, Batch, Priority *Schedule }
 
-// Used is what a request used.
+// Used is the usage of a request.
 type Used struct {
 	wire.Tokens
 	wire.Parts
@@ -71,27 +71,27 @@ type Used struct {
 	Tier    wire.ServiceTier
 }
 
-// Asked is what a request asks for, before it is answered.
+// Asked describes a request before it is answered.
 type Asked struct {
 	Input   int64   // tokens of input, as estimated
-	Media   bool    // there is an image, audio or file in it
+	Media   bool    // the request contains an image, audio or a file
 	Seconds float64 // of audio to be transcribed, at most; 0: none
 	Tier    wire.ServiceTier
 }
 
-// maxPrice is a million USD per million tokens: a higher price has the wrong
-// unit.
+// maxPrice is a million USD per million tokens: a higher price must be in the
+// wrong unit.
 const maxPrice = 1_000_000_000_000
 
 const wantPrice = "expected `input <n> [output <n>] [cached <n>] [cache_write <n>]`, in USD per million tokens"
 
 // Parse parses the subdirectives of a `price` line, such as `input 2.50 output 10
 // cached 1.25 cache_write 3.75`, in any order, in USD per million tokens with at
-// most six digits behind the point. The price of input is required; that of output
+// most six digits after the point. The price of input is required; that of output
 // is 0 by default, for models without output tokens; cached and cache_write
-// default to the price of input. The price holds for all kinds of tokens, those of
-// images and audio included, and in all service tiers. The price of a second of
-// audio is unknown, unless all is free.
+// default to the price of input. The price applies to all kinds of tokens, those
+// of images and audio included, and in all service tiers. The price of a second of
+// audio is unknown, unless everything is free.
 func Parse(words []string) (Price, error) {
 	var p Price
 	fields := []struct {
@@ -141,8 +141,8 @@ next:
 	return p, nil
 }
 
-// String returns the text that Parse parses, without the defaults. It leaves out
-// tiers and the rate of reasoning, which only price lists have.
+// String returns the price in the syntax of Parse, without the defaults. It leaves
+// out tiers and the rate of reasoning, which only price lists have.
 func (p Price) String() string {
 	var b strings.Builder
 	word := func(name string, pico int64) {
@@ -164,7 +164,8 @@ func (p Price) String() string {
 	return b.String()
 }
 
-// MarshalText returns the form in JSON configuration, which is that of String.
+// MarshalText returns the form in JSON configuration, which is the result of
+// String.
 func (p Price) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText parses what MarshalText returns.

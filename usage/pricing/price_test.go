@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// flat is a price without tiers whose reasoning costs what other output does.
+// flat returns a price without tiers whose reasoning costs as much as other output.
 func flat(input, output, cached, cacheWrite int64) Price {
 	p := Price{Schedule: Schedule{Rates: textRates(input, output, cached, cacheWrite, output)}, Second: Unknown}
 	p.AudioInput, p.CachedAudio, p.AudioOutput, p.ImageOutput, p.HourWrite = input, cached, output, output, cacheWrite
@@ -14,7 +14,7 @@ func flat(input, output, cached, cacheWrite int64) Price {
 	return p
 }
 
-// textRates are those that a price file comes to that knows only of text.
+// textRates returns the rates of a price file that has rates for text only.
 func textRates(input, output, cached, cacheWrite, reasoning int64) Rates {
 	return Rates{
 		Input: input, Output: output, Cached: cached, CacheWrite: cacheWrite, Reasoning: reasoning,
@@ -27,7 +27,7 @@ func TestParse(t *testing.T) {
 	for _, test := range []struct {
 		words string
 		want  Price
-		text  string // that it is printed as; the words where empty
+		text  string // result of String; empty: the words
 	}{
 		{"input 2.50 output 10 cached 1.25 cache_write 3.75", flat(2_500_000, 10_000_000, 1_250_000, 3_750_000), "input 2.5 output 10 cached 1.25 cache_write 3.75"},
 		{"output 10 input 2.5", flat(2_500_000, 10_000_000, 2_500_000, 2_500_000), "input 2.5 output 10"},

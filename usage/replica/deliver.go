@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// callSize and callBlocks bound what is sent in one call, in bytes and in
-	// blocks: Redis does nothing else while it stores it.
+	// callSize and callBlocks are the most that one call may send, in bytes and in
+	// blocks: Redis does nothing else while it stores them.
 	callSize   = 256 << 10
 	callBlocks = 1000
 )
 
-// deliver delivers once. The token of l.delivering must be held.
+// deliver makes one delivery. The token of l.delivering must be held.
 func (l *Ledger) deliver(ctx context.Context) error {
 	if err := l.feed.Start(); err != nil {
 		return err
 	}
-	_ = l.Flush() // which reports; what is in the file can be delivered
+	_ = l.Flush() // Flush reports its error; the contents of the file can be delivered anyway
 	found, err := l.heartbeat(ctx)
 	l.setContacted()
 	if err != nil {
 		return err
 	}
 	if found.waited {
-		_ = l.Flush() // what was recorded before the change of the epoch was known
+		_ = l.Flush() // records made before the change of the epoch was known
 	}
 	if err := l.push(ctx, found.missing); err != nil {
 		return err
@@ -54,19 +54,19 @@ func (l *Ledger) call(ctx context.Context, f func(context.Context) error) error 
 	if err == nil {
 		return nil
 	}
-	// The client of a Cluster reloads by itself if a node redirects it, but not if
-	// that node is gone.
+	// The client of a Cluster reloads its state by itself if a node redirects it,
+	// but not if that node is gone.
 	if cluster, ok := l.client.(*redis.ClusterClient); ok {
 		cluster.ReloadState(context.WithoutCancel(ctx))
 	}
 	return fmt.Errorf("%w: %w", usage.ErrUnavailable, err)
 }
 
-// daySet is a set of days by their start.
+// daySet is a set of days, identified by their start.
 type daySet map[int64]bool
 
-// push delivers what has changed, and then the offsets of the generations that
-// changed or were missing.
+// push delivers the changes, and then the offsets of the generations that
+// changed or are missing.
 func (l *Ledger) push(ctx context.Context, missing map[string]bool) (err error) {
 	changes, committed, generations := l.feed.Take()
 	defer func() {
@@ -105,14 +105,14 @@ func (l *Ledger) push(ctx context.Context, missing map[string]bool) (err error) 
 	return nil
 }
 
-// storeCall is the arguments of one call of blocks.lua.
+// storeCall holds the arguments of one call of blocks.lua.
 type storeCall struct {
 	keys []string
 	args []any
 	size int // bytes of all values
 }
 
-// add adds fields of a hash.
+// add adds fields to the hash under key.
 func (c *storeCall) add(key string, ttl int64, fields []any) {
 	c.keys = append(c.keys, key)
 	c.args = append(append(c.args, ttl, len(fields)/2), fields...)
@@ -125,8 +125,8 @@ func (l *Ledger) store(ctx context.Context, c *storeCall) error {
 	return l.call(ctx, func(ctx context.Context) error { return blocksScript.Run(ctx, l.client, c.keys, c.args...).Err() })
 }
 
-// pushSeries delivers series. They come before their blocks, so that a reader of
-// a block finds them.
+// pushSeries delivers series. It runs before pushBlocks, so that a reader of a
+// block finds its series.
 func (l *Ledger) pushSeries(ctx context.Context, c *boltdb.Changes) error {
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(c.Series)), callBlocks) {
 		byGeneration := map[string][]any{}
@@ -157,7 +157,8 @@ func (l *Ledger) pushSeries(ctx context.Context, c *boltdb.Changes) error {
 }
 
 // pushBlocks delivers blocks, and adds the days of their generations to touched.
-// Days come first, from which quotas are read, and new blocks before old ones.
+// It sends daily sums first, because quotas are read from them, and new blocks
+// before old ones.
 func (l *Ledger) pushBlocks(ctx context.Context, c *boltdb.Changes, touched map[string]daySet) error {
 	refs := slices.SortedFunc(maps.Keys(c.Blocks), func(a, b rollup.BlockRef) int {
 		return cmp.Or(cmp.Compare(b.Level, a.Level), cmp.Compare(rollup.DayOf(b.Start), rollup.DayOf(a.Start)),
@@ -175,7 +176,7 @@ func (l *Ledger) pushBlocks(ctx context.Context, c *boltdb.Changes, touched map[
 			return err
 		}
 		if len(call.keys) > 0 {
-			call.add(l.keys.series(generation), l.offsetTTL(), nil) // kept as long as the blocks
+			call.add(l.keys.series(generation), l.offsetTTL(), nil) // so that it lives as long as the blocks
 		}
 		if err := l.store(ctx, &call); err != nil {
 			return err
@@ -185,8 +186,9 @@ func (l *Ledger) pushBlocks(ctx context.Context, c *boltdb.Changes, touched map[
 	return nil
 }
 
-// readBlocks adds blocks to a call, as many of refs as one call may hold, all of
-// one generation: each has its own hash tag. It returns how many of refs are done.
+// readBlocks adds blocks to call, as many of refs as one call may hold, all of
+// one generation, since each has its own hash tag. It returns how many of refs
+// it has handled.
 func (l *Ledger) readBlocks(v *boltdb.View, refs []rollup.BlockRef, call *storeCall, touched map[string]daySet) (n int, generation string, err error) {
 	var key string // of the hash that fields belong to
 	var ttl int64
@@ -230,8 +232,8 @@ func (l *Ledger) readBlocks(v *boltdb.View, refs []rollup.BlockRef, call *storeC
 	return n, generation, nil
 }
 
-// pushOffset stores through which offset a generation is in Redis: in the index,
-// with its days, and then beside its samples.
+// pushOffset stores the offset through which Redis has a generation: in the
+// index, with its days, and then beside its samples.
 func (l *Ledger) pushOffset(ctx context.Context, id string, offset uint64, days daySet) error {
 	ttl := l.offsetTTL()
 	all := slices.Collect(maps.Keys(days))
@@ -240,7 +242,7 @@ func (l *Ledger) pushOffset(ctx context.Context, id string, offset uint64, days 
 		all = all[len(some):]
 		keys, args := []string{l.keys.indexOffset(id)}, []any{offset, ttl, id}
 		if len(all) > 0 {
-			args[0] = 0 // not yet
+			args[0] = 0 // stored with the last days
 		}
 		for _, day := range some {
 			keys, args = append(keys, l.keys.generations(day)), append(args, l.ttl(rollup.Days, day))

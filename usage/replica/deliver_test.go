@@ -22,9 +22,9 @@ import (
 	"github.com/amanycodes/pine-gate/usage/usagetest"
 )
 
-// However often, late and by whom a directory's records are delivered, each is
-// counted once: by a gate that was killed, by one that starts from a copy of its
-// directory while it goes on, by one that starts from an old copy.
+// However often, late and by whichever gate a directory's records are delivered,
+// each is counted once: by a gate that was killed, by one that starts from a copy
+// of the directory of a running gate, and by one that starts from an old copy.
 func TestEachRecordIsDeliveredOnce(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	open := func(dir string) *replica.Ledger {
@@ -38,10 +38,10 @@ func TestEachRecordIsDeliveredOnce(t *testing.T) {
 	recordOn(t, []*replica.Ledger{gate}, 10)
 	deliver(t, gate)
 	recordOn(t, []*replica.Ledger{gate}, 5)
-	if err := gate.Flush(); err != nil { // in its file, and not delivered
+	if err := gate.Flush(); err != nil { // in its file, but not delivered
 		t.Fatal(err)
 	}
-	recordOn(t, []*replica.Ledger{gate}, 4) // in its journal alone
+	recordOn(t, []*replica.Ledger{gate}, 4) // in its journal only
 	old := copyDir(t, dir)
 	first := open(old) // as if the gate had been killed
 	alike(t, []*replica.Ledger{first, witness}, 19)
@@ -51,7 +51,7 @@ func TestEachRecordIsDeliveredOnce(t *testing.T) {
 	recordOn(t, []*replica.Ledger{first}, 3)
 	alike(t, []*replica.Ledger{gate, first, witness}, 28)
 
-	// And another copy, which was made before that, comes up when both are gone.
+	// Another copy, made before that, starts after both have ended.
 	older := copyDir(t, old)
 	recordOn(t, []*replica.Ledger{gate, first}, 8)
 	for _, l := range []*replica.Ledger{gate, first} {
@@ -66,15 +66,15 @@ func TestEachRecordIsDeliveredOnce(t *testing.T) {
 		t.Errorf("usage was taken for lost %d times", n)
 	}
 
-	// What it has is older than what is there, and replaces nothing of it.
+	// Its data is older than that in Redis, and replaces nothing of it.
 	for _, mark := range s.Do("keys", "once:*mark*").([]any) {
 		s.Do("del", mark)
 	}
 	rebuilt(t, []*replica.Ledger{restored, witness}, 37)
 }
 
-// While Redis is away records are taken, queries say so at once, and all is
-// delivered when it is back; each change is reported once.
+// While Redis is unavailable, records are accepted, queries fail at once, and all
+// records are delivered when it is available again; each change is reported once.
 func TestRedisIsAway(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
 	b, err := boltdb.Open(filepath.Join(t.TempDir(), "usage.db"), boltdb.Options{Now: atEpoch, Shared: true})
@@ -119,8 +119,8 @@ func TestRedisIsAway(t *testing.T) {
 	}
 }
 
-// A ledger that is closed has delivered; one whose Redis is away does so after
-// the next start, and closes at once.
+// Close delivers the rest. If Redis is unavailable, Close returns at once and the
+// rest is delivered after the next start.
 func TestCloseDelivers(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
 	dir := t.TempDir()
@@ -140,7 +140,7 @@ func TestCloseDelivers(t *testing.T) {
 	deliver(t, l)
 	s.Kill()
 	recordOn(t, []*replica.Ledger{l}, 5)
-	_ = l.Deliver(context.Background()) // it finds out
+	_ = l.Deliver(context.Background()) // detects the failure
 	if err := l.Close(); err != nil {
 		t.Errorf("closing without Redis: %v", err)
 	}
@@ -150,8 +150,8 @@ func TestCloseDelivers(t *testing.T) {
 	rebuilt(t, []*replica.Ledger{l, witness}, 10)
 }
 
-// A file that is set aside takes nothing with it that was delivered, and what was
-// not is counted once.
+// When a file is quarantined, no delivered record is lost, and the others are
+// counted once.
 func TestADamagedFileLosesNothingThatWasDelivered(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	dir := t.TempDir()
@@ -168,7 +168,7 @@ func TestADamagedFileLosesNothingThatWasDelivered(t *testing.T) {
 	defer again.Close()
 	alike(t, []*replica.Ledger{again}, 15)
 
-	// The same, from a copy with a file that can't be read.
+	// The same, from a copy with an unreadable file.
 	if err := os.WriteFile(filepath.Join(copied, "usage.db"), []byte("no database, but as long as one may have to be"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -179,8 +179,8 @@ func TestADamagedFileLosesNothingThatWasDelivered(t *testing.T) {
 	}
 }
 
-// An embedded ledger that is shared from now on brings what it holds, and another
-// Redis gets all of it too.
+// An embedded ledger that is shared later delivers its earlier records too, and
+// so does one that changes to another Redis.
 func TestALedgerIsSharedWhileItIsOpen(t *testing.T) {
 	one, two := redistest.Standalone(t, redistest.Options{}), redistest.Standalone(t, redistest.Options{})
 	b, err := boltdb.Open(filepath.Join(t.TempDir(), "usage.db"), boltdb.Options{Now: atEpoch})
@@ -209,7 +209,7 @@ func TestALedgerIsSharedWhileItIsOpen(t *testing.T) {
 	}
 }
 
-// All that is kept in Redis ends some time.
+// Every key in Redis has an expiry.
 func TestWhatIsSharedExpires(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	gates := openGates(t, func() redis.UniversalClient { return clientOf(s) })

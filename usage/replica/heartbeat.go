@@ -17,8 +17,8 @@ const (
 	// aliveFor is how long a gate counts as alive after its last heartbeat.
 	aliveFor = 15 * time.Second
 
-	// rebuildTimeout bounds how long readers wait for gates to deliver again what
-	// Redis has lost.
+	// rebuildTimeout is how long readers wait for gates to deliver again what Redis
+	// has lost.
 	rebuildTimeout = 10 * time.Second
 
 	// auditInterval is how often the offsets of ended generations are checked: the
@@ -26,14 +26,14 @@ const (
 	auditInterval = time.Minute
 )
 
-// state is what a heartbeat found out.
+// state is the result of a heartbeat.
 type state struct {
-	missing map[string]bool // generations that Redis does not have, to be delivered again; nil: not checked
-	waited  bool            // readers wait for this gate
+	missing map[string]bool // generations that Redis lacks and that must be delivered again; nil: not checked
+	waited  bool            // readers are waiting for this gate
 }
 
 // heartbeat registers this gate as alive and checks whether Redis has lost data.
-// It marks what Redis does not have as changed.
+// It marks the data that Redis lacks as changed.
 func (l *Ledger) heartbeat(ctx context.Context) (found state, err error) {
 	generations := l.feed.Generations()
 	own := generations[len(generations)-1].ID
@@ -59,14 +59,14 @@ func (l *Ledger) heartbeat(ctx context.Context) (found state, err error) {
 		lost, older = lost || ended != lostNothing, older || ended == cameOlder
 	}
 	if lost || !known {
-		found.missing[own] = true // Redis has nothing of a generation that has just begun
+		found.missing[own] = true // Redis has no data of a generation that has just begun
 	}
 	if lost {
 		epoch = max(epoch, before)
 		isNew := func(gate string) bool { return gate != own && !slices.Contains(gates, gate) }
 		if older || slices.ContainsFunc(l.gates, isNew) {
-			// What was derived from usage, and was not lost, is wrong. So is what a
-			// new gate has derived since, which cannot know of the loss.
+			// Values derived from usage that were not lost are wrong now. So are those
+			// that a new gate has derived since, because it cannot know of the loss.
 			epoch = max(epoch, before+1)
 		}
 		if err := l.publishLoss(ctx, epoch, append(append(gates, l.gates...), own)); err != nil {
@@ -88,8 +88,8 @@ func (l *Ledger) heartbeat(ctx context.Context) (found state, err error) {
 	return found, nil
 }
 
-// beat runs the heartbeat script, and reads the offset beside the samples of the
-// own generation.
+// beat runs the heartbeat script, and reads the offset stored beside the samples
+// of this gate's generation.
 func (l *Ledger) beat(ctx context.Context, own string) (reply []string, offset int64, err error) {
 	err = l.call(ctx, func(ctx context.Context) (err error) {
 		keys := []string{l.keys.gates(), l.keys.rebuilding(), l.keys.indexOffset(own), l.keys.epoch()}
@@ -106,8 +106,8 @@ func (l *Ledger) beat(ctx context.Context, own string) (reply []string, offset i
 	return reply, offset, err
 }
 
-// publishLoss makes readers wait for some gates, because Redis has lost data, and
-// sets the epoch.
+// publishLoss makes readers wait for gates, because Redis has lost data, and sets
+// the epoch.
 func (l *Ledger) publishLoss(ctx context.Context, epoch uint64, gates []string) error {
 	args := []any{rebuildTimeout.Milliseconds(), epoch}
 	for _, gate := range slices.Compact(slices.Sorted(slices.Values(gates))) {
@@ -122,7 +122,7 @@ func (l *Ledger) publishLoss(ctx context.Context, epoch uint64, gates []string) 
 	return err
 }
 
-// readOffset returns the offset that a reply holds; -1 if there is none.
+// readOffset returns the offset in a reply; -1 if there is none.
 func readOffset(cmd *redis.StringCmd) (int64, error) {
 	n, err := cmd.Int64()
 	if errors.Is(err, redis.Nil) {
@@ -131,7 +131,7 @@ func readOffset(cmd *redis.StringCmd) (int64, error) {
 	return n, err
 }
 
-// loss is what happened to the data in Redis.
+// loss is the kind of a loss of data in Redis.
 type loss int
 
 const (
@@ -140,8 +140,9 @@ const (
 	cameOlder        // Redis has an older state
 )
 
-// audit compares the offsets of ended generations with what they hold. It returns
-// those that Redis does not have completely, and whether it did have them.
+// audit compares the offsets of ended generations with those in Redis. It returns
+// the generations that Redis lacks in part or entirely, and whether Redis has
+// lost some of them.
 func (l *Ledger) audit(ctx context.Context, generations []rollup.Generation) (missing map[string]bool, lost loss, err error) {
 	missing = map[string]bool{}
 	for start := 0; start < len(generations); start += callBlocks {
@@ -169,7 +170,7 @@ func (l *Ledger) audit(ctx context.Context, generations []rollup.Generation) (mi
 	return missing, lost, nil
 }
 
-// offsets returns through which offset Redis has each of some generations, and
+// offsets returns the offset through which Redis has each of the generations, and
 // renews their keys.
 func (l *Ledger) offsets(ctx context.Context, generations []rollup.Generation) ([]int64, error) {
 	ttl := time.Duration(l.offsetTTL()) * time.Millisecond
@@ -199,8 +200,9 @@ func (l *Ledger) offsets(ctx context.Context, generations []rollup.Generation) (
 	return offsets, err
 }
 
-// expected returns through which offset an ended generation was in Redis, as far
-// as is known. The last one may have ended before all of it was delivered.
+// expected returns the offset through which Redis had an ended generation, as far
+// as known. The last generation may have ended before it was delivered
+// completely.
 func (l *Ledger) expected(g rollup.Generation, last bool) uint64 {
 	if delivered, known := l.delivered[g.ID]; known {
 		return delivered

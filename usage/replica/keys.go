@@ -59,22 +59,22 @@ func (k keys) blocks(generation string, l rollup.Level, day int64) string {
 
 func dayName(day int64) string { return time.Unix(day, 0).UTC().Format(time.DateOnly) }
 
-// slack is for how much longer keys are kept in Redis than they are read: the
-// clocks of gates differ, and a day begins before its last second.
+// slack is how much longer Redis keeps keys than they are read: the clocks of
+// gates differ, and a day begins before its last second.
 const slack = 48 * time.Hour
 
-// offsetTTL returns for how many milliseconds offsets and series are kept. It is
-// renewed while their gate lives.
+// offsetTTL returns how many milliseconds offsets and series are kept. It is
+// renewed while their gate is alive.
 func (l *Ledger) offsetTTL() int64 {
 	return (l.feed.Retention(rollup.Days) + slack).Milliseconds()
 }
 
-// ttl returns for how many milliseconds the sums of a day are kept.
+// ttl returns how many milliseconds the sums of a day are kept.
 func (l *Ledger) ttl(level rollup.Level, day int64) int64 {
 	return max(time.Unix(day, 0).Add(l.feed.Retention(level)+slack).Sub(l.feed.Now()), slack).Milliseconds()
 }
 
-// numbered returns a value behind a number, as blocks.lua expects it.
+// numbered returns value prefixed with number, as blocks.lua expects it.
 func numbered(number uint64, value []byte) []byte {
 	b := strconv.AppendUint(make([]byte, 0, len(value)+12), number, 10)
 	return append(append(b, ' '), value...)

@@ -16,25 +16,25 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/rollup"
 )
 
-// Options are those of New. Client is required; the zero value of all else is
-// useful.
+// Options are the options of New. Client is required; the zero value of the
+// others has the defaults.
 type Options struct {
-	// Client is that of Redis: standalone, behind Sentinel or a Cluster. It is
-	// closed with the ledger.
+	// Client is the client of a Redis: standalone, behind Sentinel or a Cluster. The
+	// ledger closes it.
 	Client redis.UniversalClient
 
-	// Prefix is what the names of keys begin with. Default: pinegate.
+	// Prefix is the prefix of the keys in Redis. Default: pinegate.
 	Prefix string
 
-	// Interval is how often what was recorded is delivered, and so how far other
-	// gates are behind. Default: 1s.
+	// Interval is the interval of deliveries, by which other gates lag behind.
+	// Default: 1s.
 	Interval time.Duration
 
-	// Timeout bounds one call to Redis. Default: 2s.
+	// Timeout is the timeout of one call to Redis. Default: 2s.
 	Timeout time.Duration
 
-	// CloseTimeout bounds the delivery when the ledger is closed. What is left is
-	// delivered after the next start. Default: 5s.
+	// CloseTimeout is the timeout of the last delivery, when the ledger is closed.
+	// The rest is delivered after the next start. Default: 5s.
 	CloseTimeout time.Duration
 
 	// OnChange, if set, is called after the first delivery, and whenever Redis
@@ -42,11 +42,12 @@ type Options struct {
 	// called from any goroutine and must not call the ledger.
 	OnChange func(err error)
 
-	// OnError, if set, is called for each delivery that failed, as OnChange is.
+	// OnError, if set, is called for each failed delivery. The rules of OnChange
+	// apply to it.
 	OnError func(err error)
 
-	// Warn, if set, is called with one line for each event that an operator
-	// should know of.
+	// Warn, if set, is called with one line for each event that an operator should
+	// see.
 	Warn func(message string)
 }
 
@@ -75,27 +76,28 @@ func (o *Options) setDefaults() {
 }
 
 // Ledger is the usage.Ledger of a gate that shares a Redis with others. Each gate
-// records to a [boltdb.Ledger] of its own: no request waits for Redis. What the
-// file of that ledger holds is delivered to Redis in the background, and all gates
-// answer from there.
+// records to its own [boltdb.Ledger]: no request waits for Redis. The contents of
+// that ledger's file are delivered to Redis in the background, and all gates
+// answer queries from there.
 //
 // A delivery holds neither records nor increments, but the sums themselves: the
 // blocks of a generation, each with the journal offset through which it counts. A
 // block replaces an older one. So it may be delivered any number of times, late,
 // or by two gates with copies of a directory, and each record counts once. The
-// samples of a generation belong to it alone, and a query adds the generations
-// up. When Redis loses data, which shows in offsets that are gone or behind, each
-// gate delivers again all that its file holds: as much as the retention keeps, of
-// every gate whose directory still exists. Meanwhile queries wait for the gates
-// that were alive, at most 10 seconds.
+// samples of a generation belong to it alone, and a query sums the generations.
+// If Redis loses data, the offsets there are missing or too low. Each gate then
+// delivers again all that its file holds, so that everything within the retention
+// is restored for each gate whose directory still exists. Meanwhile queries wait
+// for the gates that were alive, at most 10 seconds.
 //
-// A record is lost if it was not delivered and its directory is lost too: what was
-// recorded in the last second, or since Redis became unavailable. In Redis a
-// sample takes some 20 bytes, and expires two days after it is no longer read.
+// A record is lost if it was not delivered and its directory is lost too. That
+// can affect the records of the last second, or those since Redis became
+// unavailable. In Redis a sample takes some 20 bytes, and expires two days after
+// it is no longer read.
 //
-// A process that starts with a copy of the directory of a process that still runs
-// settles the requests that are open in it at their last checkpoint, as if that
-// process had died: both count them.
+// A process that starts with a copy of the directory of a running process settles
+// the requests in flight in it at their last checkpoint, as if the running
+// process had died: both processes count them.
 type Ledger struct {
 	*boltdb.Ledger
 	feed   boltdb.Feed
@@ -103,11 +105,11 @@ type Ledger struct {
 	keys   keys
 	client redis.UniversalClient
 
-	delivering chan struct{}     // holds one token, taken by the delivering goroutine
+	delivering chan struct{}     // holds one token, taken by the goroutine that delivers
 	gates      []string          // generations of the live gates; guarded by delivering
-	delivered  map[string]uint64 // through which offset generations are known to be in Redis; guarded by delivering
-	audited    time.Time         // when the offsets of all generations were checked; guarded by delivering
-	announced  bool              // OnChange was called; guarded by delivering
+	delivered  map[string]uint64 // offset through which Redis has each generation, as far as known; guarded by delivering
+	audited    time.Time         // last time the offsets of all generations were checked; guarded by delivering
+	announced  bool              // OnChange has been called; guarded by delivering
 
 	unavailable atomic.Pointer[error]  // why Redis is unavailable; nil if it is not
 	own         atomic.Pointer[string] // the generation whose offset must be in Redis; nil: none yet
@@ -126,7 +128,7 @@ type Ledger struct {
 	closeErr  error
 }
 
-// New returns a ledger that shares what b records, and has recorded, with the
+// New returns a ledger that shares the past and future records of b with the
 // other gates of a Redis. It does not wait for the network. Only one Ledger may
 // share b at a time.
 func New(b *boltdb.Ledger, opts Options) *Ledger {
@@ -144,18 +146,18 @@ func New(b *boltdb.Ledger, opts Options) *Ledger {
 }
 
 // Contacted returns a channel that is closed after the first call to Redis,
-// whether it was answered or not.
+// whether it succeeded or not.
 func (l *Ledger) Contacted() <-chan struct{} { return l.contacted }
 
 func (l *Ledger) setContacted() { l.contact.Do(func() { close(l.contacted) }) }
 
-// Epoch returns how often Redis came back from an old copy, as far as is known:
-// what was derived from usage before the epoch changed is wrong. It is 0 before
+// Epoch returns how often Redis was restored from an old copy, as far as known.
+// Anything derived from usage before the epoch changed is wrong. It is 0 before
 // Contacted.
 func (l *Ledger) Epoch() uint64 { return l.epoch.Load() }
 
-// Unavailable returns why Redis is unavailable; nil if it is available, or was
-// not called yet.
+// Unavailable returns the error with which Redis became unavailable; nil if it is
+// available, or was not called yet.
 func (l *Ledger) Unavailable() error {
 	if err := l.unavailable.Load(); err != nil {
 		return *err
@@ -163,9 +165,9 @@ func (l *Ledger) Unavailable() error {
 	return nil
 }
 
-// Query implements usage.Ledger. The error wraps usage.ErrUnavailable if it
-// is not known what other gates have recorded. What they have recorded within the
-// last two seconds may be missing.
+// Query implements usage.Ledger. The error wraps usage.ErrUnavailable if the
+// records of other gates are not known. Their records of the last two seconds may
+// be missing.
 func (l *Ledger) Query(ctx context.Context, q usage.Query) (page *usage.Page, err error) {
 	over, err := l.feed.Range(&q)
 	if err != nil {
@@ -178,7 +180,7 @@ func (l *Ledger) Query(ctx context.Context, q usage.Query) (page *usage.Page, er
 	return page, err
 }
 
-// Totals implements usage.Ledger. Its errors are those of Query.
+// Totals implements usage.Ledger. It returns the errors of Query.
 func (l *Ledger) Totals(ctx context.Context, key string, since time.Time) (totals usage.Totals, err error) {
 	err = l.read(ctx, rollup.DaysSince(since), func(r *rollup.Reading) (err error) {
 		totals, err = r.Totals(key)
@@ -187,7 +189,7 @@ func (l *Ledger) Totals(ctx context.Context, key string, since time.Time) (total
 	return totals, err
 }
 
-// Deliver delivers all that was recorded before the call.
+// Deliver delivers everything that was recorded before the call.
 func (l *Ledger) Deliver(ctx context.Context) error {
 	select {
 	case l.delivering <- struct{}{}:
@@ -227,7 +229,7 @@ func (l *Ledger) run(ctx context.Context) {
 	ticker := time.NewTicker(l.opts.Interval)
 	defer ticker.Stop()
 	for {
-		_ = l.Deliver(ctx) // which reports
+		_ = l.Deliver(ctx) // Deliver reports the error
 		l.setContacted()
 		select {
 		case <-ctx.Done():
@@ -246,8 +248,8 @@ func (l *Ledger) deliverNow() {
 	}
 }
 
-// Detach stops the sharing after a last delivery, and closes the client, as Close
-// does. It leaves the boltdb.Ledger open, which another Ledger may share then.
+// Detach stops sharing after a last delivery, and closes the client, as Close
+// does. It leaves the boltdb.Ledger open; another Ledger may then share it.
 func (l *Ledger) Detach() error {
 	var err error
 	l.detach.Do(func() {
@@ -255,7 +257,7 @@ func (l *Ledger) Detach() error {
 		<-l.stopped
 		ctx, cancel := context.WithTimeout(context.Background(), l.opts.CloseTimeout)
 		defer cancel()
-		if l.Unavailable() == nil { // else it would only take time
+		if l.Unavailable() == nil { // else it would only cost time
 			err = l.Deliver(ctx)
 			l.leave(ctx)
 		}
@@ -267,7 +269,7 @@ func (l *Ledger) Detach() error {
 	return err
 }
 
-// leave removes the gate from the live ones.
+// leave removes the gate from the set of live gates.
 func (l *Ledger) leave(ctx context.Context) {
 	if own := l.own.Load(); own != nil {
 		l.client.ZRem(ctx, l.keys.gates(), *own)
@@ -275,8 +277,8 @@ func (l *Ledger) leave(ctx context.Context) {
 	}
 }
 
-// Close implements usage.Ledger. What cannot be delivered in time is delivered
-// after the next start; the error is that of the boltdb.Ledger alone.
+// Close implements usage.Ledger. Records that cannot be delivered in time are
+// delivered after the next start; the error is that of the boltdb.Ledger only.
 func (l *Ledger) Close() error {
 	l.closing.Do(func() {
 		l.StopRecording()

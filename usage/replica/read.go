@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// freshFor is how long what was read of other gates is used again: they
+	// freshFor is how long data of other gates is reused after it was read: they
 	// deliver no more often.
 	freshFor = time.Second
 
-	// rebuildPoll is how often a reader that waits checks whether all gates have
+	// rebuildPoll is how often a waiting reader checks whether all gates have
 	// delivered again.
 	rebuildPoll = 50 * time.Millisecond
 
-	// maxKnownSeries bounds the series of other generations that are remembered:
-	// some 10 bytes each, and some 200 for each set of labels.
+	// maxKnownSeries is how many series of other generations are cached: some 10
+	// bytes each, and some 200 for each set of labels.
 	maxKnownSeries = 4 << 20
 
 	// readKeys is how many hashes are read in one round trip.
@@ -47,7 +47,7 @@ type generationSet struct {
 	ids map[string]bool
 }
 
-// set adds a generation, or removes it.
+// set adds the generation id if in is true, and removes it otherwise.
 func (s *generationSet) set(id string, in bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,15 +64,15 @@ func (s *generationSet) clone() map[string]bool {
 	return maps.Clone(s.ids)
 }
 
-// reads is what readers need and remember.
+// reads is the state and cache of readers.
 type reads struct {
-	turn chan struct{} // holds one token, taken by the reading goroutine: what it reads serves all who wait
+	turn chan struct{} // holds one token, taken by the reading goroutine, whose result all waiting readers share
 
 	// Guarded by turn.
 	recent map[rollup.Range]*others
 	series map[string]*generationSeries     // by generation
 	labels map[rollup.Labels]*rollup.Series // of all generations, once each
-	known  int                              // ids in series
+	known  int                              // total number of series
 }
 
 func newReads() reads {
@@ -82,17 +82,17 @@ func newReads() reads {
 	}
 }
 
-// others is what Redis has in a range that is not read from this gate's file. The
-// chunks of its blocks number its series.
+// others holds the data in Redis for a range that is not read from this gate's
+// file. Its blocks use chunks numbered by its own series.
 type others struct {
 	read     time.Time
-	excluded map[string]bool // this gate's generations that it has
+	excluded map[string]bool // generations of this gate that it includes
 	series   []*rollup.Series
 	blocks   rollup.BlockList
 }
 
-// read calls f with what this gate holds at one instant, and with what others
-// have delivered, as of the last second.
+// read calls f with this gate's data at one instant, and with what others have
+// delivered, as of the last second.
 func (l *Ledger) read(ctx context.Context, over rollup.Range, f func(*rollup.Reading) error) error {
 	kept, err := l.feed.Kept(over)
 	if err != nil {
@@ -109,8 +109,8 @@ func (l *Ledger) read(ctx context.Context, over rollup.Range, f func(*rollup.Rea
 	})
 }
 
-// others returns what others have in a range. It waits while gates deliver again
-// what Redis has lost.
+// others returns the data of others in a range. It waits while gates deliver
+// again what Redis has lost.
 func (l *Ledger) others(ctx context.Context, over rollup.Range) (*others, error) {
 	if over.From >= over.To {
 		return new(others), nil
@@ -126,7 +126,7 @@ func (l *Ledger) others(ctx context.Context, over rollup.Range) (*others, error)
 	maps.DeleteFunc(l.reads.recent, func(_ rollup.Range, found *others) bool { return time.Since(found.read) > freshFor })
 	for {
 		if err := l.Unavailable(); err != nil {
-			return nil, err // run finds out when it is available again
+			return nil, err // run notices when it is available again
 		}
 		if found := l.reads.recent[over]; found != nil {
 			return found, nil
@@ -137,7 +137,7 @@ func (l *Ledger) others(ctx context.Context, over rollup.Range) (*others, error)
 			return found, nil
 		}
 		if !errors.Is(err, errRebuilding) {
-			l.deliverNow() // which finds out whether Redis is unavailable
+			l.deliverNow() // which detects whether Redis is unavailable
 			return nil, err
 		}
 		select {
@@ -148,8 +148,8 @@ func (l *Ledger) others(ctx context.Context, over rollup.Range) (*others, error)
 	}
 }
 
-// fetch reads what Redis has in a range. It leaves out the generations that are
-// read from this gate's file.
+// fetch reads the data in Redis for a range. It leaves out the generations that
+// are read from this gate's file.
 func (l *Ledger) fetch(ctx context.Context, over rollup.Range) (*others, error) {
 	found := &others{read: time.Now(), excluded: l.complete.clone()}
 	own := map[string]bool{}
@@ -187,14 +187,14 @@ func (l *Ledger) fetch(ctx context.Context, over rollup.Range) (*others, error) 
 	return found, nil
 }
 
-// generationDay is a generation on a day.
+// generationDay identifies the data of a generation on a day.
 type generationDay struct {
 	generation string
 	day        int64
 }
 
-// find returns the generations that have samples in a range, except for the own
-// ones. The error is errRebuilding if Redis may lack some.
+// find returns the generations that have samples in a range, except for those in
+// own. The error is errRebuilding if Redis may lack some.
 func (l *Ledger) find(ctx context.Context, over rollup.Range, own map[string]bool) (wanted []generationDay, err error) {
 	generation, delivered := "none", false
 	if id := l.own.Load(); id != nil {
@@ -219,7 +219,7 @@ func (l *Ledger) find(ctx context.Context, over rollup.Range, own map[string]boo
 			return nil, fmt.Errorf("%w: %d values for %d keys", usage.ErrUnavailable, len(reply), len(keys))
 		}
 		if reply[1] == "-1" && delivered {
-			l.deliverNow() // Redis has lost its data, and the gates do not know yet
+			l.deliverNow() // Redis has lost its data, and no gate has noticed yet
 			return nil, errRebuilding
 		}
 		if reply[0] != int64(0) {
@@ -237,7 +237,7 @@ func (l *Ledger) find(ctx context.Context, over rollup.Range, own map[string]boo
 	return wanted, nil
 }
 
-// fetchBlocks reads the hashes of blocks of some generations and days.
+// fetchBlocks reads the hashes of blocks for the generations and days in wanted.
 func (l *Ledger) fetchBlocks(ctx context.Context, level rollup.Level, wanted []generationDay) (hashes []map[string]string, err error) {
 	for some := range slices.Chunk(wanted, readKeys) {
 		err := l.call(ctx, func(ctx context.Context) error {

@@ -15,18 +15,18 @@ import (
 	"github.com/amanycodes/pine-gate/usage/replica"
 )
 
-// After FLUSHALL every gate delivers all that it holds, and nobody answers before
-// the gates that live have.
+// After FLUSHALL every gate delivers all its data again, and no gate answers
+// before all live gates have.
 func TestUsageIsRebuiltAfterFlushAll(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	gates := openGates(t, func() redis.UniversalClient { return clientOf(s) })
 	recordOn(t, gates, 60)
 	alike(t, gates, 60)
 	for _, l := range gates {
-		deliver(t, l) // now each knows of all others
+		deliver(t, l) // now each has seen all others
 	}
 	recordOn(t, gates, 3)
-	time.Sleep(1100 * time.Millisecond) // what was read is not fresh any more
+	time.Sleep(1100 * time.Millisecond) // longer than freshFor
 	s.Flush()
 	deliver(t, gates[0])
 	if n := s.Do("zcard", "gates:{usage}:rebuilding"); n != int64(2) {
@@ -52,8 +52,8 @@ func TestUsageIsRebuiltAfterFlushAll(t *testing.T) {
 	alike(t, gates, 63)
 }
 
-// A gate that starts between a FLUSHALL and the others' noticing can't know of it: what it has derived from
-// usage does not stand.
+// A gate that starts between a FLUSHALL and its detection by the others can't
+// know of it: what it has derived from usage is invalid.
 func TestWhatANewGateDerivesFromLostUsageDoesNotStand(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	client := func() redis.UniversalClient { return clientOf(s) }
@@ -61,7 +61,7 @@ func TestWhatANewGateDerivesFromLostUsageDoesNotStand(t *testing.T) {
 	recordOn(t, gates, 9)
 	alike(t, gates, 9)
 	for _, l := range gates {
-		deliver(t, l) // now each knows of all others
+		deliver(t, l) // now each has seen all others
 	}
 	s.Flush()
 	late := openShared(t, client(), "gates", t.TempDir(), atEpoch)
@@ -80,13 +80,13 @@ func TestWhatANewGateDerivesFromLostUsageDoesNotStand(t *testing.T) {
 			t.Errorf("gate %d has epoch %d, want 1: what the new one has derived is wrong", i, n)
 		}
 	}
-	time.Sleep(1100 * time.Millisecond) // what it read is not fresh any more
+	time.Sleep(1100 * time.Millisecond) // longer than freshFor
 	if n := <-ask(t, late); n != 9 {
 		t.Errorf("%d requests, want 9", n)
 	}
 }
 
-// Who asks first after a FLUSHALL finds it out.
+// The first query after a FLUSHALL detects it.
 func TestAQueryFindsOutThatUsageIsLost(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	b, err := boltdb.Open(filepath.Join(t.TempDir(), "usage.db"), boltdb.Options{Now: atEpoch, Shared: true})
@@ -99,7 +99,7 @@ func TestAQueryFindsOutThatUsageIsLost(t *testing.T) {
 	other := openGates(t, func() redis.UniversalClient { return clientOf(s) })[0]
 	recordOn(t, []*replica.Ledger{asked, other}, 10)
 	alike(t, []*replica.Ledger{asked, other, asked}, 10)
-	time.Sleep(1100 * time.Millisecond) // what it read is not fresh any more
+	time.Sleep(1100 * time.Millisecond) // longer than freshFor
 	s.Flush()
 	answer := ask(t, asked)
 	eventually(t, "the loss is noticed", func() bool { return warned.Load() == 1 })
@@ -109,7 +109,7 @@ func TestAQueryFindsOutThatUsageIsLost(t *testing.T) {
 	}
 }
 
-// A Redis that comes back from an old copy is put right.
+// A Redis that is restored from an old copy is repaired.
 func TestUsageIsRebuiltInAnOldCopy(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{Config: []string{"dbfilename dump.rdb"}})
 	gates := openGates(t, func() redis.UniversalClient { return clientOf(s) })
@@ -118,7 +118,7 @@ func TestUsageIsRebuiltInAnOldCopy(t *testing.T) {
 	s.Do("save")
 	recordOn(t, gates, 10)
 	alike(t, gates, 20)
-	s.Restart() // from the copy: nothing else is on its disk
+	s.Restart() // from the copy, the only data on its disk
 	rebuilt(t, gates, 20)
 	for _, l := range gates {
 		deliver(t, l)

@@ -22,7 +22,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage/usagetest"
 )
 
-// openShared opens a gate's ledger, which delivers only in Deliver.
+// openShared opens a gate's ledger, which delivers only when Deliver is
+// called.
 func openShared(t testing.TB, client redis.UniversalClient, prefix, dir string, now func() time.Time) *replica.Ledger {
 	t.Helper()
 	b, err := boltdb.Open(filepath.Join(dir, "usage.db"), boltdb.Options{Now: now, FlushInterval: time.Hour, Shared: true})
@@ -39,8 +40,8 @@ func deliver(t testing.TB, l *replica.Ledger) {
 	}
 }
 
-// shared is the suite's subject over a Redis. Each directory has a prefix of its
-// own.
+// shared returns the suite's subject over a Redis. Each directory has its own
+// prefix.
 func shared(client func() redis.UniversalClient) usagetest.Subject {
 	return usagetest.Subject{
 		Open: func(t testing.TB, dir string, now func() time.Time) usage.Ledger {
@@ -63,7 +64,7 @@ func TestLedger(t *testing.T) {
 	shared(func() redis.UniversalClient { return clientOf(s) }).Run(t)
 }
 
-// The suite's contract of several gates holds on the other kinds of Redis too.
+// The suite's tests of several gates also pass on the other kinds of Redis.
 func TestLedgerInAClusterAndBehindSentinels(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts 12 servers")
@@ -107,7 +108,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var atEpoch = func() time.Time { return usagetest.Epoch }
 
-// openGates opens three gates' ledgers.
+// openGates opens the ledgers of three gates.
 func openGates(t *testing.T, client func() redis.UniversalClient) []*replica.Ledger {
 	t.Helper()
 	gates := make([]*replica.Ledger, 3)
@@ -121,8 +122,8 @@ func openGates(t *testing.T, client func() redis.UniversalClient) []*replica.Led
 
 var lastID atomic.Int64
 
-// recordOn records n requests of as many tokens each, on one gate after the
-// other, in several hours and days.
+// recordOn records n requests with the same number of tokens, on one gate after
+// the other, in several hours and days.
 func recordOn[L usage.Ledger](t testing.TB, gates []L, n int) {
 	t.Helper()
 	for i := range n {
@@ -154,7 +155,7 @@ func requestsOf(t testing.TB, l usage.Ledger) (n int64) {
 	return n
 }
 
-// ask asks in the background.
+// ask queries in the background.
 func ask(t testing.TB, l usage.Ledger) <-chan int64 {
 	answer := make(chan int64, 1)
 	go func() {
@@ -164,7 +165,7 @@ func ask(t testing.TB, l usage.Ledger) <-chan int64 {
 	return answer
 }
 
-// alike delivers and checks that each gate counts all.
+// alike delivers and checks that each gate counts all requests.
 func alike(t *testing.T, gates []*replica.Ledger, want int64) {
 	t.Helper()
 	for _, l := range gates {
@@ -175,7 +176,7 @@ func alike(t *testing.T, gates []*replica.Ledger, want int64) {
 	}
 }
 
-// rebuilt waits until what Redis has lost is there again.
+// rebuilt waits until the data that Redis has lost is restored.
 func rebuilt(t *testing.T, gates []*replica.Ledger, want int64) {
 	t.Helper()
 	eventually(t, "all gates have delivered", func() bool {
@@ -199,7 +200,7 @@ func eventually(t testing.TB, what string, met func() bool) {
 	}
 }
 
-// copyDir copies a gate's directory as a process that is killed now leaves it.
+// copyDir copies a gate's directory, as it would be after a kill now.
 func copyDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := t.TempDir()

@@ -13,10 +13,10 @@ import (
 	"github.com/amanycodes/pine-gate/usage/internal/rollup"
 )
 
-// generationSeries are the series of a generation, by id from first.
+// generationSeries holds the series of a generation, by id from first.
 type generationSeries struct {
 	first  uint32
-	stored int64 // how many Redis has
+	stored int64 // number of series in Redis
 	series []*rollup.Series
 }
 
@@ -51,8 +51,8 @@ func (l *Ledger) fetchSeries(ctx context.Context, wanted []generationDay, found 
 	return chunks, nil
 }
 
-// updateSeries reads the series of the generations that are not known, or have
-// more in Redis.
+// updateSeries reads the series of the generations that are unknown, or that
+// have more series in Redis.
 func (l *Ledger) updateSeries(ctx context.Context, generations []string) error {
 	if l.reads.known > maxKnownSeries {
 		l.reads.series, l.reads.labels, l.reads.known = map[string]*generationSeries{}, map[rollup.Labels]*rollup.Series{}, 0

@@ -16,8 +16,8 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// agrees compares answers with those of plain addition, on any records and any
-// query.
+// agrees compares answers with those of plain addition, for random records and
+// queries.
 func (s Subject) agrees(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tb := rapidTB{t, rt}
@@ -35,7 +35,7 @@ func (s Subject) agrees(t *testing.T) {
 }
 
 // restarts does the same with a ledger that is closed and opened again between
-// the records.
+// records.
 func (s Subject) restarts(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
@@ -59,9 +59,9 @@ func (s Subject) restarts(t *testing.T) {
 	})
 }
 
-// alike records with three gates, of which each is closed and opened again now and
-// then, and one is opened only when all is recorded. All answer as plain addition
-// does.
+// alike records with three gates. Each is closed and opened again now and then,
+// and one is opened only after everything is recorded. All must answer as plain
+// addition does.
 func (s Subject) alike(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tb := rapidTB{t, rt}
@@ -106,7 +106,7 @@ func (s Subject) alike(t *testing.T) {
 	})
 }
 
-// rapidTB fails as rapid wants it, and cleans up with the test.
+// rapidTB fails through rapid, and cleans up with the test.
 type rapidTB struct {
 	*testing.T
 	rt *rapid.T
@@ -144,7 +144,7 @@ func drawRecords(rt *rapid.T) []*usage.Record {
 	return records
 }
 
-// compare asks all widths for one grouping and filter, drawn.
+// compare queries all widths with one random grouping and filter.
 func compare(rt *rapid.T, l usage.Ledger, records []*usage.Record) {
 	by := rapid.SliceOfNDistinct(rapid.SampledFrom([]usage.Dimension{usage.ByKey, usage.ByTeam, usage.ByModel, usage.ByBackend, usage.ByEndpoint}),
 		0, 5, rapid.ID).Draw(rt, "group by")
@@ -177,7 +177,7 @@ func encode(rt *rapid.T, results []usage.Result) string {
 	return string(text)
 }
 
-// add answers for one bucket by going over all records.
+// add computes the answer for one bucket by iterating over all records.
 func add(q usage.Query, b usage.Bucket, records []*usage.Record) []usage.Result {
 	groups := map[[5]string]*usage.Result{}
 	for _, r := range records {

@@ -104,7 +104,7 @@ func (s Subject) groups(t *testing.T) {
 	}
 }
 
-// label returns a name so that a missing one differs from an empty one.
+// label returns a name such that a missing one differs from an empty one.
 func label(name *string) string {
 	switch {
 	case name == nil:
@@ -242,7 +242,7 @@ func (s Subject) forgets(t *testing.T) {
 	if totals, err := l.Totals(context.Background(), "alice", Epoch); err != nil || totals.Requests != 0 {
 		t.Errorf("totals of what is gone: %+v, %v", totals, err)
 	}
-	// The ledger works on, also for a tuple that it forgot.
+	// The ledger still works, also for a tuple that it has dropped.
 	record(t, l, sample("2", now))
 	s.settle(t, l)
 	if totals, err := l.Totals(context.Background(), "alice", now); err != nil || totals.Requests != 1 {

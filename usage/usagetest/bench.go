@@ -12,7 +12,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// Series is the number of series that SeriesRecord returns records of.
+// Series is the number of series of the records that SeriesRecord returns.
 const Series = 20_000
 
 // SeriesRecord returns a record at Epoch of one of Series series: 1,000 keys with

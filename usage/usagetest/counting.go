@@ -96,7 +96,7 @@ func (s Subject) refusesRecords(t *testing.T) {
 			t.Errorf("%s: error %v, want ErrInvalid", name, err)
 		}
 	}
-	record(t, l, sample("1", Epoch)) // and the id is not used up
+	record(t, l, sample("1", Epoch)) // the id was not used up
 	if got := all(t, l, ""); got.Requests != 1 {
 		t.Errorf("%d requests, want 1", got.Requests)
 	}

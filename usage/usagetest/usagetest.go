@@ -1,4 +1,4 @@
-// Package usagetest is the suite that every usage ledger passes.
+// Package usagetest is the test suite that every usage ledger must pass.
 package usagetest
 
 import (
@@ -11,24 +11,23 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// Subject is what the suite tests.
+// Subject is the ledger that the suite tests.
 type Subject struct {
-	// Open opens a ledger that keeps daily sums for 400 days, by the clock.
-	// Ledgers opened on one directory, one after the other, are the same
-	// ledger where Durable.
+	// Open opens a ledger that keeps daily sums for 400 days, by the clock now.
+	// If Durable is set, ledgers opened in one directory, one after the other,
+	// are the same ledger.
 	Open func(t testing.TB, dir string, now func() time.Time) usage.Ledger
 
-	// Durable ledgers keep everything over Close and Open.
+	// Durable is set if everything survives Close and Open.
 	Durable bool
 
-	// Settle, where it is set, makes a ledger move what it holds to where it
-	// ends up, such as to a file. The suite calls it between records: answers
-	// must not depend on it.
+	// Settle, if set, makes a ledger move its data to its final place, such as a
+	// file. The suite calls it between records: answers must not depend on it.
 	Settle func(t testing.TB, ledger usage.Ledger)
 
-	// Peer, where it is set, opens the ledger of another gate that shares what the
-	// one on a directory records, and has a directory of its own. Both answer
-	// with what one of them has settled.
+	// Peer, if set, opens the ledger of another gate that shares its records with
+	// the ledger in dir, and has its own directory. Both answer with what either
+	// of them has settled.
 	Peer func(t testing.TB, dir, own string, now func() time.Time) usage.Ledger
 }
 
@@ -57,7 +56,7 @@ func (s Subject) Run(t *testing.T) {
 	}
 }
 
-// Epoch is the time of the suite's clocks at first: a Wednesday, in the middle
+// Epoch is the initial time of the suite's clocks: a Wednesday, in the middle
 // of a month.
 var Epoch = time.Date(2026, 4, 15, 10, 30, 20, 0, time.UTC)
 
@@ -79,7 +78,7 @@ func (s Subject) settle(t testing.TB, l usage.Ledger) {
 	}
 }
 
-// sample is a record of a time, with a number of everything.
+// sample returns a record at start, with a nonzero value in every number.
 func sample(id string, start time.Time) *usage.Record {
 	return &usage.Record{
 		ID: id, Start: start, Key: "alice", Team: "red", Endpoint: "chat", Model: "gpt", Backend: "east", UpstreamModel: "gpt-1", Status: 200,
@@ -97,7 +96,7 @@ func record(t testing.TB, l usage.Ledger, records ...*usage.Record) {
 	}
 }
 
-// query asks for what a query string says, at Epoch.
+// query returns the answer at Epoch to the query string params.
 func query(t testing.TB, l usage.Ledger, params string) *usage.Page {
 	t.Helper()
 	values, err := url.ParseQuery(params)
@@ -115,7 +114,8 @@ func query(t testing.TB, l usage.Ledger, params string) *usage.Page {
 	return page
 }
 
-// all is the only result of a query over all that the suite records.
+// all returns the only result of a query over everything that the suite
+// records.
 func all(t testing.TB, l usage.Ledger, params string) usage.Result {
 	t.Helper()
 	var found []usage.Result

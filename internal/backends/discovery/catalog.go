@@ -1,4 +1,4 @@
-// Package discovery lists the models that backends serve and keeps the lists.
+// Package discovery lists the models that backends serve and stores the lists.
 package discovery
 
 import (
@@ -11,16 +11,16 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// MaxModels bounds how many models of a backend are kept, and how many discovered
-// names may be metric labels.
+// MaxModels bounds how many models of a backend are stored, and how many
+// discovered names may be metric labels.
 const MaxModels = 1000
 
-// Catalog holds the last list of a backend's models. It outlives configurations. A
-// nil Catalog, and one that was never set, is empty. All methods are safe for
+// Catalog holds the last list of a backend's models. It outlives configurations.
+// A nil Catalog, and one that was never set, is empty. All methods are safe for
 // concurrent use.
 type Catalog struct {
 	list    atomic.Pointer[modelList]
-	updated atomic.Int64 // when the list came last, in seconds of Unix time
+	updated atomic.Int64 // when the list was last received, in Unix seconds
 }
 
 type modelList struct {
@@ -31,7 +31,7 @@ type modelList struct {
 // Known reports whether the backend has ever listed its models.
 func (c *Catalog) Known() bool { return c != nil && c.list.Load() != nil }
 
-// Models returns the list. It must not be changed.
+// Models returns the list. The caller must not modify it.
 func (c *Catalog) Models() []wire.Model {
 	if !c.Known() {
 		return nil
@@ -48,7 +48,8 @@ func (c *Catalog) Has(model string) bool {
 	return has
 }
 
-// Updated returns when the list came last, changed or not; zero if never.
+// Updated returns when the list was last received, changed or not; zero if
+// never.
 func (c *Catalog) Updated() time.Time {
 	if !c.Known() {
 		return time.Time{}
@@ -56,7 +57,7 @@ func (c *Catalog) Updated() time.Time {
 	return time.Unix(c.updated.Load(), 0)
 }
 
-// Set replaces the list and reports whether that changed it.
+// Set replaces the list and reports whether it changed.
 func (c *Catalog) Set(models []wire.Model) bool {
 	c.updated.Store(time.Now().Unix())
 	before := c.list.Load()
@@ -71,8 +72,8 @@ func (c *Catalog) Set(models []wire.Model) bool {
 	return true
 }
 
-// listedAs returns the name under which a model is listed. Ollama lists each model
-// with its tag, of which `latest` may be left out.
+// listedAs returns the name under which a model is listed. Ollama lists each
+// model with its tag, and callers may omit the tag `latest`.
 func listedAs(names map[string]bool, model string) (string, bool) {
 	if names[model] {
 		return model, true
@@ -85,9 +86,9 @@ func listedAs(names map[string]bool, model string) (string, bool) {
 
 const latest = ":latest"
 
-// Names holds the discovered names that may be metric labels: the first MaxModels
-// in the life of the process, so that no backend can create metric series without
-// end. A nil Names is empty.
+// Names holds the discovered names that may be metric labels: the first
+// MaxModels in the life of the process, so that no backend can create an
+// unbounded number of metric series. A nil Names is empty.
 type Names struct {
 	mu    sync.Mutex // held to change known
 	known atomic.Pointer[map[string]bool]
@@ -105,7 +106,7 @@ func (n *Names) Label(model string) (string, bool) {
 	return listedAs(*known, model)
 }
 
-// Add adds the names of models as far as there is room.
+// Add adds the names of models up to MaxModels in all.
 func (n *Names) Add(models []wire.Model) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -16,7 +16,7 @@ func TestTheCatalogKnowsWhenItWasUpdated(t *testing.T) {
 	before := time.Now().Truncate(time.Second)
 	c.Set(nil)
 	c.updated.Store(1)
-	c.Set(nil) // the same once more
+	c.Set(nil) // no change
 	if c.Updated().Before(before) {
 		t.Errorf("it came at %v, of %v", c.Updated(), before)
 	}
@@ -26,7 +26,8 @@ func TestTheCatalogKnowsWhenItWasUpdated(t *testing.T) {
 	}
 }
 
-// TestNamesAreBounded: over the life of a process a backend may list any number.
+// TestNamesAreBounded: a backend may list any number of names over the life of a
+// process.
 func TestNamesAreBounded(t *testing.T) {
 	var names Names
 	for i := range 20 {

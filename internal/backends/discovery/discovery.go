@@ -21,12 +21,13 @@ const (
 	maxPages      = 20
 )
 
-// Discovery lists a backend's models at intervals. A failure leaves the last list
-// as it was.
+// Discovery lists a backend's models at intervals. After a failure the last list
+// stays.
 type Discovery struct {
 	Backend string // its name
 
-	// Page requests the page of the list after an id, or the first page for "".
+	// Page requests the page of the list after the id after, or the first page
+	// if after is "".
 	Page func(ctx context.Context, after string) (body []byte, err error)
 
 	Every   time.Duration
@@ -37,8 +38,9 @@ type Discovery struct {
 	failures int // in a row
 }
 
-// Run lists the models until ctx ends: soon, then at the interval, sooner after a
-// failure. The times are spread so that gates do not ask all at once.
+// Run lists the models until ctx ends: shortly after the start, then at the
+// interval, sooner after a failure. The times are randomised so that gates do
+// not send requests all at once.
 func (d *Discovery) Run(ctx context.Context) {
 	timer := time.NewTimer(rand.N(maxFirstDelay))
 	defer timer.Stop()
@@ -48,7 +50,7 @@ func (d *Discovery) Run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		_ = d.Refresh(ctx) // which logs its error
+		_ = d.Refresh(ctx) // it logs its error
 		if ctx.Err() != nil {
 			return
 		}
@@ -65,7 +67,8 @@ func (d *Discovery) wait() time.Duration {
 	return wait*9/10 + rand.N(wait/5+1)
 }
 
-// Refresh lists the models once and stores the list. It returns why it could not.
+// Refresh lists the models once and stores the list. It returns an error if it
+// cannot list them.
 func (d *Discovery) Refresh(ctx context.Context) error {
 	models, err := d.list(ctx)
 	if ctx.Err() == nil {
@@ -74,7 +77,7 @@ func (d *Discovery) Refresh(ctx context.Context) error {
 	return err
 }
 
-// store stores a list in the catalog and logs changes.
+// store stores models in the catalog and logs changes.
 func (d *Discovery) store(models []wire.Model, err error) {
 	if err != nil {
 		if d.failures++; d.failures == 1 {
@@ -95,8 +98,8 @@ func (d *Discovery) store(models []wire.Model, err error) {
 
 // list requests all pages of the list.
 func (d *Discovery) list(ctx context.Context) (models []wire.Model, err error) {
-	// Canceled instead of timed out: a slow list is no failure for which
-	// reverse_proxy should take the backend out of its pool.
+	// Cancelled instead of timed out: reverse_proxy must not take a slow list
+	// for a failure and remove the backend from its pool.
 	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
 	late := time.AfterFunc(listTimeout, cancel)

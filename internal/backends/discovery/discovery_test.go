@@ -19,7 +19,7 @@ func TestDiscoveryLogsChangesOnce(t *testing.T) {
 	for _, step := range []struct {
 		models []wire.Model
 		err    error
-		want   string // the log's line, if there is one
+		want   string // the log line, if any
 		wait   time.Duration
 	}{
 		{nil, failure, "cannot list the backend's models", 5 * time.Second},

@@ -1,5 +1,5 @@
-// Package health holds what a gate has learned about its backends: what failed,
-// what is cooling down, how long answers take, and what is in flight.
+// Package health holds the state of backends as one gate sees it: failures,
+// cooldowns, latencies, and requests in flight.
 package health
 
 import (
@@ -10,10 +10,10 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/queue"
 )
 
-// BackendState is what this gate has learned about a backend and what it has in
-// flight there. It belongs to the backend's name and outlives configurations: a
-// reload must neither forget that a backend fails nor exceed its capacity. The
-// zero value is ready to use, and all methods are safe for concurrent use.
+// BackendState is the state of a backend as this gate sees it, and its requests
+// in flight there. It belongs to the backend's name and outlives configurations:
+// a reload must neither reset the failures of a backend nor exceed its capacity.
+// The zero value is ready to use, and all methods are safe for concurrent use.
 type BackendState struct {
 	queue.Queue // requests in flight and waiting
 
@@ -24,7 +24,7 @@ type BackendState struct {
 	cooldowns cooldowns
 
 	name string
-	set  *Set // nil: it belongs to none
+	set  *Set // nil: the state is in no set
 }
 
 // Catalog returns the models that the backend has listed.

@@ -8,47 +8,47 @@ import (
 )
 
 const (
-	// maxAsked bounds how long a backend cools down because it asked for it: the
-	// backend may be wrong, or its limit may be raised meanwhile.
+	// maxAsked bounds a cooldown that the backend asked for: the backend may be
+	// wrong, or its limit may be raised meanwhile.
 	maxAsked = 5 * time.Minute
 
-	// failuresAllowed is how many failures in a row start a backoff. A single one
-	// is an accident.
+	// failuresAllowed is how many failures in a row start a backoff. A single
+	// one may be a coincidence.
 	failuresAllowed = 3
 
-	// A backoff doubles with each further failure up to the maximum. A random
-	// part of up to a half is taken off so that gates do not return all at once.
+	// A backoff doubles with each further failure up to the maximum. Up to half
+	// of it is subtracted at random so that gates do not return all at once.
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
 
 	// probeTimeout bounds how long other requests avoid a backend while one
-	// request probes whether it works again: its answer may take long.
+	// request probes whether it works again: its response may take long.
 	probeTimeout = 10 * time.Second
 
 	// cooldownsKept bounds how many models of one backend have an entry.
 	cooldownsKept = 1000
 )
 
-// Backoff says whether a backend, or one of its models, is cooling down. The zero
+// Backoff is the cooldown state of a backend and one of its models. The zero
 // value means that requests may be sent.
 type Backoff struct {
-	// Wait is for how long no request shall be sent. Zero: one may be.
+	// Wait is how long no request should be sent. Zero: one may be.
 	Wait time.Duration
 
-	// Limited is set if a rate limit of the backend is used up (429).
+	// Limited is set if a rate limit of the backend is exhausted (429).
 	Limited bool
 
 	// Whole is set if the whole backend cools down, not only the model.
 	Whole bool
 
-	// Last is set if any other candidate is better: the backend has nothing left
-	// of a limit, or one request is probing whether it works again.
+	// Last is set if any other candidate is better: a rate limit of the backend
+	// is exhausted, or one request is probing whether it works again.
 	Last bool
 }
 
 // cooldowns holds the cooldowns of a backend and its models, by the backend's
 // own names of models; "" is the backend as a whole. An entry lasts from the
-// first failure to the next success, so usually there is none. The zero value is
+// first failure to the next success, so there is usually none. The zero value is
 // ready to use.
 type cooldowns struct {
 	some atomic.Bool // whether each has an entry; read without the lock
@@ -64,13 +64,14 @@ type cooldown struct {
 	until     time.Time // end of the backoff after failures
 	failures  int       // in a row
 	probed    time.Time // when a probing request was sent; zero: none is in flight
-	exhausted time.Time // until when a rate limit has nothing left
+	exhausted time.Time // until when a rate limit is exhausted
 }
 
 // open reports whether the next request is a probe.
 func (c *cooldown) open() bool { return c.failures >= failuresAllowed || !c.asked.IsZero() }
 
-// Backoff returns whether a request for a model may be sent to the backend.
+// Backoff returns the state of the backend and of model: whether a request may
+// be sent.
 func (b *BackendState) Backoff(model string, now time.Time) (result Backoff) {
 	if !b.cooldowns.some.Load() {
 		return result
@@ -121,8 +122,8 @@ func (b *BackendState) EndProbe(model string) {
 	}
 }
 
-// Succeeded records that the backend answered for a model. A wait that the
-// backend asked for still holds: the request may have been sent before it.
+// Succeeded records that the backend answered a request for model. A wait that
+// the backend asked for still holds: the request may have been sent before it.
 func (b *BackendState) Succeeded(model string, now time.Time) {
 	b.stats.attempts.Add(1)
 	if !b.cooldowns.some.Load() {
@@ -147,9 +148,9 @@ func (b *BackendState) Succeeded(model string, now time.Time) {
 func (b *BackendState) Unreachable(now time.Time) { b.Failed("", 0, false, now) }
 
 // Failed records that the backend, or the given model of it, failed. It returns
-// for how long that cools down from now on, or 0 if it does not or did already.
-// asked is the wait that the backend asked for. limited marks a 429, which starts
-// a backoff even if it names no time.
+// how long the new cooldown lasts, or 0 if there is none or one is already
+// active. asked is the wait that the backend asked for. limited marks a 429,
+// which starts a backoff even without a wait.
 func (b *BackendState) Failed(model string, asked time.Duration, limited bool, now time.Time) (wait time.Duration) {
 	b.stats.attempts.Add(1)
 	b.stats.failures.Add(1)
@@ -158,7 +159,7 @@ func (b *BackendState) Failed(model string, asked time.Duration, limited bool, n
 	c := b.cooldowns.get(model)
 	c.probed = time.Time{}
 	if now.Before(c.asked) || now.Before(c.until) {
-		// Sent before the cooldown began: only a longer wait is news.
+		// The request was sent before the cooldown began: it can only extend it.
 		if until := now.Add(min(asked, maxAsked)); asked > 0 && until.After(c.asked) {
 			c.asked, c.limited = until, limited
 			b.publish(sharedCooldown{model, limited, true}, until)
@@ -185,7 +186,7 @@ func (b *BackendState) Failed(model string, asked time.Duration, limited bool, n
 	return wait
 }
 
-// backoffAfter returns the length of a backoff that follows others.
+// backoffAfter returns the length of a backoff that follows a number of others.
 func backoffAfter(others int) time.Duration {
 	wait := maxBackoff
 	if others < 6 {
@@ -194,7 +195,7 @@ func backoffAfter(others int) time.Duration {
 	return wait - rand.N(wait/2) //nolint:gosec // no secret: it spreads retries
 }
 
-// Exhausted records that a rate limit of the model has nothing left for wait.
+// Exhausted records that a rate limit of model is exhausted for wait.
 func (b *BackendState) Exhausted(model string, wait time.Duration, now time.Time) {
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()

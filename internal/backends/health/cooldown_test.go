@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// day is when the tests of cooldowns play.
+// day is the current time in these tests.
 var day = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func later(seconds float64) time.Time { return day.Add(time.Duration(seconds * float64(time.Second))) }
@@ -29,7 +29,7 @@ func TestABackendIsLeftAloneForAsLongAsItAsks(t *testing.T) {
 	if got := l.Backoff("other", later(1)); got != (Backoff{}) {
 		t.Errorf("another model: %+v", got)
 	}
-	l.Succeeded("m", later(1)) // was sent before
+	l.Succeeded("m", later(1)) // the request was sent before
 	if got := l.Backoff("m", later(2)); got.Wait != 28*time.Second {
 		t.Errorf("an answer of a request from before: %+v", got)
 	}
@@ -53,7 +53,7 @@ func TestABackendThatFailsAgainAndAgainRestsLongerAndLonger(t *testing.T) {
 				t.Fatalf("failure %d: a rest of %v", i, rest)
 			}
 		}
-		l.Succeeded("m", now) // they were not in a row
+		l.Succeeded("m", now) // the failures were not in a row
 		for range failuresAllowed - 1 {
 			l.Failed(model, 0, false, now)
 		}

@@ -8,28 +8,30 @@ import (
 	"time"
 )
 
-// How long a key that a backend refused is not used. A time that the backend
-// names counts, up to a bound: it may be wrong, and an extra request costs
-// little. Otherwise each further refusal doubles the time.
+// Backoffs of a refused key. A time that the backend names counts, up to a
+// bound: it may be wrong, and an extra request costs little. Otherwise each
+// further refusal doubles the backoff.
 const (
 	maxKeyWait        = time.Hour
-	firstLimitBackoff = time.Second // 429 that names no time
+	firstLimitBackoff = time.Second // 429 without a time
 	maxLimitBackoff   = time.Minute
 	firstKeyBackoff   = 10 * time.Second // 401, 402, 403
 	maxKeyBackoff     = 10 * time.Minute
 
-	// keyProbeTimeout is how long one request alone probes a key after its backoff.
+	// keyProbeTimeout is how long a single request probes a key after its
+	// backoff.
 	keyProbeTimeout = 10 * time.Second
 
-	// maxKeyBackoffs bounds how many keys are remembered: files bring new ones.
+	// maxKeyBackoffs bounds how many keys are remembered: key files may change
+	// any number of times.
 	maxKeyBackoffs = 1024
 )
 
-// KeyID identifies a credential without revealing it: its SHA-256.
+// KeyID identifies a credential by its SHA-256, without revealing it.
 type KeyID [sha256.Size]byte
 
-// KeyBackoffs holds the backoffs of a backend's keys that were refused. It
-// outlives the configurations that hold the keys. The zero value is ready to use.
+// KeyBackoffs holds the backoffs of a backend's refused keys. It outlives the
+// configurations that hold the keys. The zero value is ready to use.
 type KeyBackoffs struct {
 	count atomic.Int64 // of byKey: usually 0
 
@@ -40,12 +42,12 @@ type KeyBackoffs struct {
 type keyBackoff struct {
 	since    time.Time // of the last refusal
 	until    time.Time
-	probed   time.Time // until then one request probes the key
+	probed   time.Time // until when one request probes the key
 	refusals int       // in a row
 }
 
-// Take reports whether a key may be used. After a backoff it lets one request
-// probe the key first.
+// Take reports whether a key may be used. After a backoff one request probes the
+// key before others may use it.
 func (k *KeyBackoffs) Take(id KeyID, now time.Time) bool {
 	if k.count.Load() == 0 {
 		return true
@@ -71,8 +73,9 @@ func (k *KeyBackoffs) Wait(id KeyID, now time.Time) time.Duration {
 	return max(0, k.byKey[id].until.Sub(now))
 }
 
-// Refused records that a key was refused with status, to a request that was sent
-// at sent, and that the backend asked for wait. It returns the key's backoff.
+// Refused records that a request sent at sent was refused with status because of
+// its key, and that the backend asked for wait. It returns the key's remaining
+// backoff.
 func (k *KeyBackoffs) Refused(id KeyID, status int, wait time.Duration, sent, now time.Time) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -93,7 +96,8 @@ func (k *KeyBackoffs) Refused(id KeyID, status int, wait time.Duration, sent, no
 	return backoff.until.Sub(now)
 }
 
-// keyBackoffAfter returns the backoff of a key after refusals in a row.
+// keyBackoffAfter returns the backoff of a key after a number of refusals in a
+// row.
 func keyBackoffAfter(status int, wait time.Duration, refusals int) time.Duration {
 	first, most := firstKeyBackoff, maxKeyBackoff
 	if status == http.StatusTooManyRequests {
@@ -119,8 +123,8 @@ func (k *KeyBackoffs) prune(now time.Time) {
 	}
 }
 
-// Accepted ends the backoff of a key that works. A request that was sent before
-// the refusal proves nothing.
+// Accepted ends the backoff of a key that works, unless the request was sent
+// before the last refusal.
 func (k *KeyBackoffs) Accepted(id KeyID, sent time.Time) {
 	if k.count.Load() == 0 {
 		return

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// latencies holds a backend's time to the first token by its own names of models.
-// Streams and whole answers are apart, since the first token of a whole answer
-// comes with the last. The zero value is ready to use.
+// latencies holds a backend's time to the first token by its own names of
+// models. Streams and whole responses are kept apart, since the first token of a
+// whole response comes with the last. The zero value is ready to use.
 type latencies struct {
 	mu   sync.Mutex
 	each map[latencyKey]*latency
@@ -20,7 +20,7 @@ type latencyKey struct {
 }
 
 // latency is an exponentially weighted moving average. Older samples count for
-// less, so that a backend that recovers is soon seen as such.
+// less, so that a recovery shows soon.
 type latency struct {
 	mean time.Duration // 0: no sample yet
 	seen time.Time     // when mean was last changed
@@ -32,18 +32,18 @@ const (
 	// this much younger.
 	latencyMemory = 10 * time.Second
 
-	// leastShare is the least weight of a sample: by time alone, one that follows
-	// closely upon another would have almost none.
+	// leastShare is the least weight of a sample: weighted by time alone, one
+	// that closely follows another would have almost none.
 	leastShare = 0.1
 
-	// staleAfter is the age at which a mean is not relied on any more.
+	// staleAfter is the age from which a mean is too old to rely on.
 	staleAfter = 10 * time.Second
 
-	// latenciesKept bounds the models per backend: callers may make up names.
+	// latenciesKept bounds the models per backend: callers may invent names.
 	latenciesKept = 1000
 )
 
-// RecordLatency records how long an answer took from the request to its first
+// RecordLatency records how long a response took from the request to its first
 // token, under the backend's own name of the model.
 func (b *BackendState) RecordLatency(model string, stream bool, took time.Duration, now time.Time) {
 	b.latencies.mu.Lock()
@@ -58,7 +58,7 @@ func (b *BackendState) RecordLatency(model string, stream bool, took time.Durati
 	known.mean, known.seen = max(known.mean, 1), now
 }
 
-// Latency returns the mean time to the first token, 0 if there was none yet, and
+// Latency returns the mean time to the first token, 0 if there is none yet, and
 // whether it is too old to rely on.
 func (b *BackendState) Latency(model string, stream bool, now time.Time) (mean time.Duration, stale bool) {
 	b.latencies.mu.Lock()

@@ -14,22 +14,18 @@ const (
 	// cooldownsPoll is how often a gate reads the cooldowns of other gates.
 	cooldownsPoll = time.Second
 
-	// cooldownsCall bounds one call to Redis, for which no request waits.
+	// cooldownsCall bounds one call to Redis. No request waits for it.
 	cooldownsCall = time.Second
 
-	// cooldownsQueued bounds how many cooldowns wait to be published. More than
-	// that are dropped.
+	// cooldownsQueued bounds how many cooldowns wait to be published. Further
+	// ones are dropped.
 	cooldownsQueued = 256
 )
 
-// SharedCooldowns shares cooldowns between the gates of one Redis: those of a
-// model or backend that asked for it, and those of a backend that is down. Each
-// gate probes by itself whether the backend works again. During an outage of
-// Redis each gate relies on its own state.
-//
-// Redis holds one small sorted set of entries, scored by the end of the cooldown
-// in milliseconds since 1970 by Redis's clock. Each publication removes entries
-// that are over, and the set expires with its last one.
+// SharedCooldowns shares cooldowns between the gates of one Redis: those that a
+// backend asked for, for itself or a model, and those of a backend that is down.
+// Each gate probes by itself whether the backend works again. During an outage
+// of Redis each gate relies on its own state.
 type SharedCooldowns struct {
 	set     *Set
 	client  redis.UniversalClient
@@ -37,19 +33,19 @@ type SharedCooldowns struct {
 	gate    string // random id of this gate
 	queue   chan publication
 	ahead   time.Duration      // of Redis's clock
-	known   map[string]float64 // entries taken over, with their scores
+	known   map[string]float64 // entries adopted, with their scores
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
 
-// publication is a cooldown that other gates shall adopt.
+// publication is a cooldown that other gates should adopt.
 type publication struct {
 	backend string
 	sharedCooldown
 	until time.Time
 }
 
-// sharedCooldown says what cools down, and why.
+// sharedCooldown is what cools down, and why.
 type sharedCooldown struct {
 	Model   string `json:"model,omitempty"`   // "": the whole backend
 	Limited bool   `json:"limited,omitempty"` // by 429
@@ -63,8 +59,8 @@ type sharedEntry struct {
 	sharedCooldown
 }
 
-// ShareCooldowns starts sharing the cooldowns of a set's backends. The client
-// stays the caller's.
+// ShareCooldowns starts sharing the cooldowns of the backends in set. The caller
+// keeps ownership of client.
 func ShareCooldowns(set *Set, client redis.UniversalClient, prefix string) *SharedCooldowns {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &SharedCooldowns{
@@ -76,7 +72,7 @@ func ShareCooldowns(set *Set, client redis.UniversalClient, prefix string) *Shar
 	return s
 }
 
-// Close stops sharing and waits until it has stopped.
+// Close stops sharing and waits until the goroutine has ended.
 func (s *SharedCooldowns) Close() {
 	s.set.shared.CompareAndSwap(s, nil)
 	s.stop()
@@ -108,7 +104,7 @@ func (s *SharedCooldowns) run(ctx context.Context) {
 	}
 }
 
-// send writes one cooldown to Redis. If that fails only this gate has it.
+// send writes one cooldown to Redis. If that fails, only this gate applies it.
 func (s *SharedCooldowns) send(ctx context.Context, p publication) {
 	ctx, cancel := context.WithTimeout(ctx, cooldownsCall)
 	defer cancel()
@@ -145,7 +141,7 @@ func (s *SharedCooldowns) poll(ctx context.Context) {
 		text, _ := z.Member.(string)
 		known[text] = z.Score
 		if s.known[text] >= z.Score {
-			continue // adopted before; the backend may have answered since
+			continue // adopted before; the backend may have recovered since
 		}
 		var entry sharedEntry
 		if json.Unmarshal([]byte(text), &entry) != nil || entry.Gate == s.gate {
@@ -169,14 +165,14 @@ func (b *BackendState) adopt(c sharedCooldown, wait time.Duration, now time.Time
 		known.asked, known.limited = until, c.Limited
 	case !c.Asked && until.After(known.until):
 		known.until, known.limited = until, c.Limited
-		known.failures = max(known.failures, failuresAllowed) // so that one request probes
+		known.failures = max(known.failures, failuresAllowed) // so that a request probes it
 	}
 }
 
 // publish shares a cooldown with the other gates, if they share any.
 func (b *BackendState) publish(c sharedCooldown, until time.Time) {
 	if b.set == nil || !c.Asked && c.Model != "" {
-		return // a failing model may be this gate's own; each gate learns of it by itself
+		return // only this gate may see the model fail; each gate detects it by itself
 	}
 	if shared := b.set.shared.Load(); shared != nil {
 		shared.publish(publication{b.name, c, until})

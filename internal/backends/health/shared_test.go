@@ -11,7 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
-// sharingGate is what a gate knows of its backends, which it shares.
+// sharingGate is the state of a gate that shares its cooldowns.
 func sharingGate(t *testing.T, client redis.UniversalClient) (*Set, *SharedCooldowns) {
 	set := new(Set)
 	set.Get("east")
@@ -20,7 +20,7 @@ func sharingGate(t *testing.T, client redis.UniversalClient) (*Set, *SharedCoold
 	return set, shared
 }
 
-// learns waits until another gate has asked to wait for so long, at least.
+// learns waits until the gate has adopted a cooldown of at least this length.
 func learns(t *testing.T, set *Set, model string, least time.Duration) (got Backoff) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); got.Wait < least; time.Sleep(5 * time.Millisecond) {
@@ -37,7 +37,7 @@ func TestGatesTellEachOtherWhoIsToBeLeftAlone(t *testing.T) {
 	one, _ := sharingGate(t, server.Client())
 	two, _ := sharingGate(t, server.Client())
 
-	one.Get("elsewhere").Failed("m", time.Minute, true, time.Now()) // which the other does not have
+	one.Get("elsewhere").Failed("m", time.Minute, true, time.Now()) // the other gate does not have that backend
 	one.Get("east").Failed("m", 2*time.Minute, true, time.Now())
 	if got := learns(t, two, "m", time.Minute); !got.Limited || got.Whole || got.Wait > 3*time.Minute {
 		t.Errorf("a model that asked for two minutes: %+v", got)
@@ -50,7 +50,7 @@ func TestGatesTellEachOtherWhoIsToBeLeftAlone(t *testing.T) {
 	}
 	one.Get("east").Failed("m", 4*time.Minute, true, time.Now())
 	learns(t, two, "m", 3*time.Minute)
-	// One that comes later learns of it, and nothing stays for ever.
+	// A gate that starts later adopts it, and no entry stays forever.
 	late, _ := sharingGate(t, server.Client())
 	learns(t, late, "m", time.Minute)
 	if ttl := server.Do("pttl", "test:cooldowns").(int64); ttl <= 0 {
@@ -65,7 +65,7 @@ func TestAGateThatIsToldOfABackendThatIsDownFindsOutByItselfWhenItIsBack(t *test
 	for range failuresAllowed {
 		one.Get("east").Failed("slow", 0, false, time.Now())
 	}
-	for range 8 { // each rest longer than the one before
+	for range 8 { // each backoff is longer than the one before
 		live := one.Get("east")
 		now := time.Now()
 		for range failuresAllowed {
@@ -78,10 +78,10 @@ func TestAGateThatIsToldOfABackendThatIsDownFindsOutByItselfWhenItIsBack(t *test
 	if got := learns(t, two, "m", maxBackoff/3); !got.Whole || got.Limited {
 		t.Errorf("a backend that is down: %+v", got)
 	}
-	// It has answered this gate: what was said before counts no more.
+	// The backend has answered this gate: earlier publications no longer count.
 	live := two.Get("east")
 	live.Succeeded("m", time.Now())
-	shared.Close() // so that only this goroutine asks
+	shared.Close() // so that only this goroutine polls
 	shared.poll(t.Context())
 	if got := live.Backoff("m", time.Now()); got.Wait != 0 {
 		t.Errorf("it answered, and %+v", got)
@@ -95,7 +95,7 @@ func TestWithoutRedisAGateGoesByItself(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
 	server.Kill()
 	one, shared := sharingGate(t, server.Client())
-	for range 3 * cooldownsQueued { // nobody waits, and nothing grows
+	for range 3 * cooldownsQueued { // publish does not block, and the queue is bounded
 		one.Get("east").Failed("m", time.Minute, true, time.Now())
 		one.Get("east").Failed("", time.Minute, false, time.Now())
 	}

@@ -9,21 +9,21 @@ import (
 	"github.com/amanycodes/pine-gate/internal/backends/queue"
 )
 
-// stats counts the outcomes of attempts, for operators: nothing is decided by
-// them. The zero value is ready to use.
+// stats counts the outcomes of attempts, for operators only: no decision depends
+// on them. The zero value is ready to use.
 type stats struct {
 	attempts, failures atomic.Int64
 
-	// Mean time to the first token in nanoseconds, of whole answers and of
-	// streams. 0: there was none yet.
+	// Mean time to the first token in nanoseconds, of whole responses and of
+	// streams. 0: none yet.
 	first [2]atomic.Int64
 }
 
-// firstWeight is the inverse weight of the last answer in the mean time to the
+// firstWeight is the inverse weight of the last response in the mean time to the
 // first token.
 const firstWeight = 10
 
-// RecordFirstToken records how long an answer took to its first token. Of two
+// RecordFirstToken records how long a response took to its first token. Of two
 // concurrent calls one may be lost: a lock would cost more than it is worth.
 func (b *BackendState) RecordFirstToken(stream bool, took time.Duration) {
 	mean := &b.stats.first[0]
@@ -44,13 +44,14 @@ type Snapshot struct {
 	Capacity queue.Capacity
 
 	// Attempts counts the round trips since the process started that showed
-	// whether the backend works, Failures those that showed that it or one of its
-	// models does not: no answer, or a status for which another backend is tried.
+	// whether the backend works. Failures counts those that showed that it or
+	// one of its models does not: no response, or a status for which another
+	// backend is tried.
 	Attempts, Failures int64
 
 	// FirstToken is the moving mean time to the first token, with a weight of a
-	// tenth for the last answer. It covers streams or, if there were none, whole
-	// answers, whose first token comes with the last. 0: there was none yet.
+	// tenth for the last response. It covers streams or, if there were none,
+	// whole responses, whose first token comes with the last. 0: none yet.
 	FirstToken time.Duration
 
 	Cooldowns []Cooldown // the whole backend first, then models by name
@@ -63,11 +64,11 @@ type Cooldown struct {
 	Limited bool // by 429
 }
 
-// Snapshot returns the state of the backend at a time.
+// Snapshot returns the state of the backend at now.
 func (b *BackendState) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{
 		InFlight: b.InFlight(),
-		Failures: b.stats.failures.Load(), // first: there are never more than attempts
+		Failures: b.stats.failures.Load(), // read first, so that it never exceeds Attempts
 		Attempts: b.stats.attempts.Load(),
 	}
 	s.FirstToken = time.Duration(b.stats.first[1].Load())
@@ -79,7 +80,7 @@ func (b *BackendState) Snapshot(now time.Time) Snapshot {
 	return s
 }
 
-// active returns the cooldowns that are active at a time.
+// active returns the cooldowns that are active at now.
 func (c *cooldowns) active(now time.Time) (all []Cooldown) {
 	if !c.some.Load() {
 		return nil

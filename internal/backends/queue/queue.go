@@ -1,5 +1,5 @@
-// Package queue bounds how many requests are at a backend at once and queues the
-// others fairly by key.
+// Package queue bounds how many requests are in flight at a backend and queues
+// the others fairly by key.
 package queue
 
 import (
@@ -12,13 +12,13 @@ import (
 )
 
 // Capacity is how many requests a backend takes at once, and how many may wait
-// meanwhile. The zero value sets no bound.
+// for it. The zero value sets no bound.
 type Capacity struct {
-	// Inflight is the most requests at the backend at once. 0: no bound.
+	// Inflight is the most requests in flight at the backend. 0: no bound.
 	Inflight int64
 
-	// Waiting is the most requests that wait. 0: none; a request that finds no
-	// room is refused.
+	// Waiting is the most requests that wait. 0: none; a request without room is
+	// refused.
 	Waiting int
 
 	// Bytes is the most bytes that waiting requests hold together. 0: no bound.
@@ -28,7 +28,7 @@ type Capacity struct {
 	Wait time.Duration
 }
 
-// FullError is returned if a backend had no room for a request.
+// FullError is returned if a backend has no room for a request.
 type FullError struct {
 	// RetryAfter is an estimate of when there will be room.
 	RetryAfter time.Duration
@@ -59,8 +59,8 @@ const (
 // queueing, Nagle, RFC 970): a key with many requests delays only its own. The
 // zero value is ready to use and sets no bound.
 //
-// Requests in flight are counted without a bound, too: if one is set later, those
-// that began before count.
+// Requests in flight are counted even without a bound, so that a bound set later
+// includes those that began before.
 type Queue struct {
 	inflight atomic.Int64
 	bound    atomic.Int64 // capacity.Inflight, read without the lock; 0: none
@@ -94,8 +94,8 @@ type waiter struct {
 // InFlight returns how many requests of this gate are at the backend.
 func (q *Queue) InFlight() int64 { return q.inflight.Load() }
 
-// SetCapacity sets the capacity. With a larger one waiters begin at once; with a
-// smaller one requests in flight stay. Those that wait keep their time to wait.
+// SetCapacity sets the capacity. If it grows, waiters begin at once; if it
+// shrinks, requests in flight continue. Requests that wait keep their deadlines.
 func (q *Queue) SetCapacity(c Capacity) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -142,7 +142,7 @@ func (q *Queue) Begin() bool {
 func (q *Queue) End(began time.Time) {
 	q.inflight.Add(-1)
 	if q.bound.Load() == 0 {
-		return // a bound that is set from now on counts after this
+		return // a bound that is set from now on sees the new count
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -152,10 +152,10 @@ func (q *Queue) End(began time.Time) {
 	q.admit()
 }
 
-// Wait waits until a request of a key, which holds bytes meanwhile, may begin, and
-// counts it as Begin does. It calls queued if the request has to wait. It returns
-// a [*FullError] if the queue is full or the time to wait is over, and ctx's cause
-// if ctx ends.
+// Wait waits until a request of key, which holds bytes meanwhile, may begin, and
+// counts it as Begin does. It calls queued if the request has to wait. It
+// returns a [*FullError] if the queue is full or the request has waited for
+// Capacity.Wait, and ctx's cause if ctx ends.
 func (q *Queue) Wait(ctx context.Context, key string, bytes int64, queued func()) error {
 	q.mu.Lock()
 	if q.enter() {
@@ -184,7 +184,7 @@ func (q *Queue) Wait(ctx context.Context, key string, bytes int64, queued func()
 		return full
 	case <-ctx.Done():
 		if !q.quit(w) && <-w.done == nil {
-			q.End(time.Time{}) // for the next one
+			q.End(time.Time{}) // admits the next waiter
 		}
 		return context.Cause(ctx)
 	}
@@ -211,8 +211,8 @@ func (q *Queue) RetryAfter() time.Duration {
 	return q.retryAfter()
 }
 
-// enter counts a request as in flight if there is room and nobody waits. q.mu must
-// be held.
+// enter counts a request as in flight if there is room and no request waits.
+// q.mu must be held.
 func (q *Queue) enter() bool {
 	bound := q.capacity.Inflight
 	if bound > 0 && (q.waiting > 0 || q.inflight.Load() >= bound) {
@@ -248,8 +248,8 @@ func (q *Queue) quit(w *waiter) bool {
 // errQuit is sent to a waiter that has already stopped waiting.
 var errQuit = errors.New("quit")
 
-// join adds a waiter of a key that holds bytes. It returns nil if the queue is
-// full, and no other key has more in it than this one would have. q.mu must be
+// join adds a waiter of key that holds bytes. It returns nil if the queue is
+// full and no other key has more in it than this one would have. q.mu must be
 // held.
 func (q *Queue) join(key string, bytes int64) *waiter {
 	own := q.byKey[key]
@@ -273,12 +273,12 @@ func (q *Queue) join(key string, bytes int64) *waiter {
 	return w
 }
 
-// tooManyBytes reports whether bytes exceed the capacity.
+// tooManyBytes reports whether bytes exceeds the capacity.
 func (q *Queue) tooManyBytes(bytes int64) bool {
 	return q.capacity.Bytes > 0 && bytes > q.capacity.Bytes
 }
 
-// share is what of a key queue would remain.
+// share is the size of a key queue while evictions are planned.
 type share struct {
 	last   *list.Element // in keyQueue.waiters
 	length int
@@ -287,9 +287,9 @@ type share struct {
 
 // makeRoom evicts waiters so that a request of bytes fits into own's queue (nil
 // means a new key). It evicts the newest waiter of the longest key queue or, if
-// bytes are short, of the one that holds the most, as long as that has more than
-// own would have. If this is not enough it evicts nobody. It visits every key
-// queue, but only if the queue is full.
+// the byte limit is exceeded, of the one that holds the most bytes, as long as
+// that has more than own would have. If this is not enough it evicts none. It
+// visits every key queue, but only if the queue is full.
 func (q *Queue) makeRoom(own *keyQueue, bytes int64) bool {
 	length, held := q.waiting, q.bytes+bytes
 	if length < q.capacity.Waiting && !q.tooManyBytes(held) {
@@ -337,7 +337,7 @@ func (q *Queue) makeRoom(own *keyQueue, bytes int64) bool {
 	return true
 }
 
-// remove takes a waiter out of the queue and sends it err. q.mu must be held.
+// remove removes a waiter from the queue and sends it err. q.mu must be held.
 func (q *Queue) remove(w *waiter, err error) {
 	w.queue.waiters.Remove(w.entry)
 	w.entry = nil
@@ -351,7 +351,7 @@ func (q *Queue) remove(w *waiter, err error) {
 	w.done <- err
 }
 
-// recordService adds to the mean service time. q.mu must be held.
+// recordService adds took to the mean service time. q.mu must be held.
 func (q *Queue) recordService(took time.Duration) {
 	if q.service == 0 {
 		q.service = took
@@ -360,14 +360,14 @@ func (q *Queue) recordService(took time.Duration) {
 	q.service += time.Duration(serviceWeight * float64(took-q.service))
 }
 
-// retryAfter estimates when there will be room if waiters take as long as requests
-// did before. q.mu must be held.
+// retryAfter estimates when there will be room if waiters take as long as
+// earlier requests did. q.mu must be held.
 func (q *Queue) retryAfter() time.Duration {
 	if q.capacity.Inflight == 0 {
 		return minRetryAfter
 	}
 	rounds := float64(q.waiting+1) / float64(q.capacity.Inflight)
-	// Compared as a float: the product may be too long for a duration.
+	// Compared as a float: the product may overflow a duration.
 	if wait := rounds * float64(q.service); wait < float64(maxRetryAfter) {
 		return max(minRetryAfter, time.Duration(wait))
 	}

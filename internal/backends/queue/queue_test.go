@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// crowd has requests wait in a queue and keeps which of them began, in order.
+// crowd holds requests that wait in a queue and records which of them began, in
+// order.
 type crowd struct {
 	queue *Queue
 	all   sync.WaitGroup
@@ -23,13 +24,13 @@ type crowd struct {
 	refused []string // by key, with the reason
 }
 
-// comes has a request of a key wait until it is in the queue or refused. It must
-// be called in a bubble of synctest.
+// comes starts a request of a key and returns once it is queued or refused. It
+// must be called in a synctest bubble.
 func (c *crowd) comes(ctx context.Context, key string) {
 	c.comesWith(ctx, key, 0)
 }
 
-// comesWith is comes for a request that holds so many bytes.
+// comesWith is comes for a request that holds bytes.
 func (c *crowd) comesWith(ctx context.Context, key string, bytes int64) {
 	c.all.Go(func() {
 		err := c.queue.Wait(ctx, key, bytes, func() {})
@@ -44,7 +45,7 @@ func (c *crowd) comesWith(ctx context.Context, key string, bytes int64) {
 	synctest.Wait()
 }
 
-// serves ends so many requests, one after the other.
+// serves ends n requests, one after the other.
 func (c *crowd) serves(n int) {
 	for range n {
 		c.queue.End(time.Time{})
@@ -52,7 +53,7 @@ func (c *crowd) serves(n int) {
 	}
 }
 
-// bounded is a backend that is busy with as many requests as it takes.
+// bounded returns a backend whose capacity is in use.
 func bounded(t *testing.T, capacity Capacity) *crowd {
 	t.Helper()
 	q := new(Queue)
@@ -86,7 +87,7 @@ func TestAHeavyKeyDoesNotStarveALightOne(t *testing.T) {
 		if len(c.entered) != 20 {
 			t.Errorf("%d of 20 places were given", len(c.entered))
 		}
-		c.comes(t.Context(), "late to come") // its turn is behind the one that is next
+		c.comes(t.Context(), "late to come") // its turn comes after the next key's
 		c.serves(2)
 		if got := c.entered[20:]; fmt.Sprint(got) != "[heavy late to come]" {
 			t.Errorf("then %v", got)
@@ -112,7 +113,7 @@ func TestAFullQueueEvictsFromTheLongestKeyQueue(t *testing.T) {
 			{"light", heavy}, // 2 and 2
 			{"light", light}, // each has its half
 			{"heavy", heavy},
-			{"third", ""}, // takes of either
+			{"third", ""}, // evicts from either
 		} {
 			before := len(c.refused)
 			c.comes(t.Context(), step.key)
@@ -141,10 +142,10 @@ func TestAQueueIsFullWhenItHoldsItsBytes(t *testing.T) {
 			{"heavy", 40, "", 2},
 			{"heavy", 30, "heavy", 2},
 			{"light", 20, "", 3},       // all is taken
-			{"other", 30, "heavy", 3},  // has less than 80, and gets what of those came last
-			{"third", 50, "third", 3},  // nobody has more
+			{"other", 30, "heavy", 3},  // has less than 80, and evicts the newest of those
+			{"third", 50, "third", 3},  // no other key has more
 			{"light", 10, "", 4},       // all is taken again
-			{"light", 10, "light", 4},  // the same as heavy would have is no less
+			{"light", 10, "light", 4},  // heavy would have no more than that
 			{"fourth", 35, "heavy", 4}, // 40 is more
 			{"heavy", 0, "", 5},
 			{"heavy", 5, "", 6},
@@ -178,7 +179,7 @@ func TestNobodyIsEvictedForARequestThatStillDoesNotFit(t *testing.T) {
 		if len(c.refused) != 1 || c.refused[0][:5] != "third" || c.queue.Waiting() != 3 {
 			t.Errorf("refused %v, and %d wait", c.refused, c.queue.Waiting())
 		}
-		c.comesWith(t.Context(), "third", 29) // of which one is
+		c.comesWith(t.Context(), "third", 29) // the 30 suffice for 29
 		if len(c.refused) != 2 || c.refused[1][:5] != "heavy" || c.queue.Waiting() != 3 {
 			t.Errorf("refused %v, and %d wait", c.refused, c.queue.Waiting())
 		}
@@ -278,7 +279,7 @@ func TestACapacityMayChange(t *testing.T) {
 			t.Errorf("%d have entered, want 1", len(c.entered))
 		}
 
-		q.InitCapacity(Capacity{Inflight: 100}) // of a configuration that may not run
+		q.InitCapacity(Capacity{Inflight: 100}) // from a configuration that may never run
 		synctest.Wait()
 		if len(c.entered) != 1 {
 			t.Error("what is only looked at holds")
@@ -288,7 +289,7 @@ func TestACapacityMayChange(t *testing.T) {
 		if len(c.entered) != 2 || q.InFlight() != 3 {
 			t.Errorf("%d have entered, %d are in flight", len(c.entered), q.InFlight())
 		}
-		c.comes(t.Context(), "bob") // three wait still, where one may
+		c.comes(t.Context(), "bob") // three still wait, with room for one
 		if len(c.refused) != 1 || q.Waiting() != 3 {
 			t.Errorf("refused: %v; %d wait", c.refused, q.Waiting())
 		}
@@ -312,8 +313,8 @@ func TestACapacityMayChange(t *testing.T) {
 	})
 }
 
-// Callers that come, leave and are served at once: never are more there than may
-// be, and in the end all places are free.
+// Callers that come, leave and are served concurrently: the bound is never
+// exceeded, and in the end nothing is in flight.
 func TestAStormTakesNoPlaceTwiceAndLeavesNone(t *testing.T) {
 	const most = 4
 	q := new(Queue)

@@ -15,7 +15,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Bolt is a storage in a file, which one process at a time may have open. Each
+// Bolt is a storage in a file, which only one process at a time can open. Each
 // change is on the disk before Update returns.
 type Bolt struct{ db *bbolt.DB }
 
@@ -28,9 +28,9 @@ var (
 	epochName   = []byte("epoch")
 )
 
-// OpenBolt opens a file, or creates it with its directory. It fails with
-// [ErrUnavailable] if another process has the file open, or if it has other
-// content.
+// OpenBolt opens the file at path, or creates it and its directory. It fails
+// with [ErrUnavailable] if another process has the file open, or if it is not
+// a valid file.
 func OpenBolt(path string) (*Bolt, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("%w: creating its directory: %w", ErrUnavailable, err)
@@ -135,12 +135,12 @@ func (b *Bolt) Update(_ context.Context, kind Kind, id string, change func([]byt
 	return nil
 }
 
-// changesKept bounds the list of changes. Only this process reads it, after each
-// change, and is never further behind.
+// changesKept is the length of the list of changes. Only this process reads
+// it, after each change, and is never further behind.
 const changesKept = 1000
 
 // Close implements [Storage].
 func (b *Bolt) Close() error { return b.db.Close() }
 
-// version returns a version as a key that sorts by it.
+// version returns n encoded so that keys sort by it.
 func version(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

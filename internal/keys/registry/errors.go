@@ -6,7 +6,7 @@ import "errors"
 var (
 	ErrNotFound = errors.New("there is none with this id")
 	ErrExists   = errors.New("there is one with this id already")
-	// ErrChanged is returned if the entry has another version than was expected.
+	// ErrChanged is returned if the entry is not at the expected version.
 	ErrChanged = errors.New("it has been changed since it was read")
 	ErrRevoked = errors.New("the key is revoked, which can't be undone")
 	// ErrUnavailable is returned if the storage is unreachable or fails.

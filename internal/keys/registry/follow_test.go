@@ -14,10 +14,10 @@ import (
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
-// patience bounds waiting for what happens by itself.
+// patience is the timeout for asynchronous events.
 const patience = 20 * time.Second
 
-// eventually waits until a condition holds, looking at it after each change.
+// eventually waits until a condition holds, and checks it after each change.
 func eventually(t *testing.T, r *Registry, what string, holds func() bool) {
 	t.Helper()
 	changed := make(chan struct{}, 1)

@@ -9,11 +9,11 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// maxSecrets bounds the valid secrets of a key.
+// maxSecrets is the most valid secrets of a key.
 const maxSecrets = 8
 
-// CreateKey creates a key with a secret for an environment, `live` or `test`, and
-// returns both; the secret can't be shown again. It fails with [ErrExists],
+// CreateKey creates a key with a secret for env, `live` or `test`, and returns
+// both; the secret can't be shown again. It fails with [ErrExists],
 // [*InvalidError] or [ErrUnavailable].
 func (r *Registry) CreateKey(ctx context.Context, actor, id, env string, spec KeySpec) (*Key, string, error) {
 	secret, err := keys.Generate(env, rand.Reader)
@@ -52,7 +52,8 @@ func (r *Registry) UpdateKey(ctx context.Context, actor, id string, patch []byte
 }
 
 // RotateKey adds a new secret to a key and returns it. The old ones expire after
-// the grace period, but none later than before. It fails as UpdateKey does.
+// grace, or earlier if they already have an earlier expiry. It fails as UpdateKey
+// does.
 func (r *Registry) RotateKey(ctx context.Context, actor, id, env string, grace time.Duration) (*Key, string, error) {
 	secret, err := keys.Generate(env, rand.Reader)
 	if err != nil {
@@ -85,8 +86,8 @@ func (r *Registry) RotateKey(ctx context.Context, actor, id, env string, grace t
 	return key, secret, nil
 }
 
-// RevokeKey removes all secrets of a key for good. Its spec stays, so that its
-// usage still has a name. Revoking it again does nothing.
+// RevokeKey removes all secrets of a key permanently. Its spec stays, so that its
+// usage keeps its name. Revoking it again does nothing.
 func (r *Registry) RevokeKey(ctx context.Context, actor, id string) (*Key, error) {
 	return r.editKey(ctx, actor, id, "revoke", 0, func(key *Key) error {
 		if key.Revoked == nil {
@@ -112,7 +113,7 @@ func (r *Registry) DeleteKey(ctx context.Context, actor, id string) error {
 	return err
 }
 
-// editKey changes a key that exists.
+// editKey changes an existing key.
 func (r *Registry) editKey(ctx context.Context, actor, id, action string, version int64, edit func(*Key) error) (*Key, error) {
 	var key *Key
 	err := r.change(ctx, KindKey, id, func(old []byte) ([]byte, error) {
@@ -143,12 +144,12 @@ func (r *Registry) editKey(ctx context.Context, actor, id, action string, versio
 	return key, nil
 }
 
-// newSecret returns what may be kept of a secret.
+// newSecret returns the stored form of secret.
 func newSecret(secret string, now time.Time) Secret {
 	return Secret{Hash: keys.HashSecret(secret), Last4: secret[len(secret)-4:], Created: now}
 }
 
-// now returns the time to the second, as it is shown.
+// now returns the time in UTC, truncated to seconds.
 func (r *Registry) now() time.Time { return r.options.Now().UTC().Truncate(time.Second) }
 
 func (r *Registry) audit(kind Kind, id, action, actor string) {

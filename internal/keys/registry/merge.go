@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// merge applies a JSON merge patch (RFC 7396) to a spec. Unknown and repeated
-// fields are errors. Objects within are merged by entry.
+// merge applies a JSON merge patch (RFC 7396) to spec. Unknown and repeated
+// fields are errors. Nested objects are merged field by field.
 func merge[T any](spec *T, patch []byte) error {
 	present, err := json.Marshal(spec)
 	if err != nil {
@@ -78,7 +78,8 @@ func Decode[T any](text []byte) (spec T, err error) {
 	}
 }
 
-// field returns the field of an error, without the slash that begins a pointer.
+// field returns the name of the field that an error points to, without the
+// leading slash of the pointer.
 func field(pointer jsontext.Pointer) string {
 	name := string(pointer)
 	if len(name) > 1 {

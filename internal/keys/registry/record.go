@@ -10,15 +10,15 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Key is a key as the registry shows it: without its secrets.
+// Key is a key as the registry returns it, without its secrets.
 type Key struct {
-	// Its name, which does not change: see keys.Config.
+	// Its id, which does not change: see keys.Config.
 	ID string `json:"id"`
 
 	KeySpec
 
-	// Its secrets, the newest first: one, or several while rotating; none after
-	// it was revoked.
+	// Its secrets, the newest first: one, or several while rotating; none once it
+	// is revoked.
 	Secrets []Secret `json:"secrets"`
 
 	Created time.Time `json:"created_at"`
@@ -27,20 +27,20 @@ type Key struct {
 	// When it was revoked, which can't be undone; null if it was not.
 	Revoked *time.Time `json:"revoked_at"`
 
-	// The number of changes of this key, from 1. A change can be made on condition
-	// of the version that its author has seen.
+	// The number of changes of this key, from 1. A change can be made conditional
+	// on the version that its author has seen.
 	Version int64 `json:"version"`
 
 	parsed *keys.Key // set by check
 }
 
-// KeySpec is what may be set of a key, and changed later.
+// KeySpec holds the fields of a key that can be set, and changed later.
 type KeySpec struct {
 	keys.Spec
 
-	// What its owner wants to remember of it: at most 16 entries of up to 64 and
-	// 256 characters. It is shown to whoever has the admin key, and is in no log
-	// and no metric.
+	// Notes of its owner: at most 16 entries, with names of up to 64 and values of
+	// up to 256 bytes. It is shown to holders of the admin key, and appears in no
+	// log and no metric.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
@@ -49,10 +49,10 @@ type Secret struct {
 	Hash    keys.Hash  `json:"-"`
 	Last4   string     `json:"last4"`
 	Created time.Time  `json:"created_at"`
-	Expires *time.Time `json:"expires_at"` // of a secret that was rotated out; null: with the key
+	Expires *time.Time `json:"expires_at"` // set for a secret that was rotated out; null: it expires with the key
 }
 
-// Team is a team as the registry shows it.
+// Team is a team as the registry returns it.
 type Team struct {
 	ID string `json:"id"`
 	TeamSpec
@@ -63,7 +63,7 @@ type Team struct {
 	parsed *keys.Team
 }
 
-// TeamSpec is what may be set of a team, and changed later.
+// TeamSpec holds the fields of a team that can be set, and changed later.
 type TeamSpec struct {
 	// Patterns of the models that its keys may use; those of a key restrict them
 	// further. Default: every configured model.
@@ -72,12 +72,11 @@ type TeamSpec struct {
 	// Limits that all keys of the team share.
 	Limits []limiter.Limit `json:"limits,omitempty"`
 
-	// As of a key.
+	// As for a key.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-// check validates a key by the rules of a configured one, and sets its parsed
-// form.
+// check validates a key by the rules for configured keys, and sets parsed.
 func (k *Key) check() error {
 	parsed, err := k.Spec.Key(k.ID)
 	if err != nil {
@@ -126,7 +125,7 @@ func checkMetadata(metadata map[string]string) error {
 	return nil
 }
 
-// live returns the secrets of the key that are valid at a time, and when the next
+// live returns the secrets of the key that are valid at now, and when the next
 // of them expires; zero if none does.
 func (k *Key) live(now time.Time) (open []keys.Hash, next time.Time) {
 	for _, s := range k.Secrets {

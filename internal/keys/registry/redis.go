@@ -20,7 +20,8 @@ type Redis struct {
 	prefix string
 }
 
-// NewRedis returns the storage under a prefix. Close does not close the client.
+// NewRedis returns a storage whose keys begin with prefix. Close does not close
+// the client.
 func NewRedis(client redis.UniversalClient, prefix string) *Redis {
 	return &Redis{client, prefix + ":{registry}:"}
 }
@@ -28,17 +29,17 @@ func NewRedis(client redis.UniversalClient, prefix string) *Redis {
 //go:embed lua/update.lua
 var updateSource string
 
-// update replaces an entry if it has not changed since it was read.
+// update replaces an entry unless it has changed since it was read.
 var update = redis.NewScript(updateSource)
 
-// The parts of the storage in Redis. Entries of a kind are a hash of its name;
-// changes is a sorted set of kind/id by the version of their last change.
+// The keys in Redis. The entries of a kind are a hash under its name; changes is a
+// sorted set of kind/id by the version of their last change.
 func (r *Redis) meta() string          { return r.prefix + "meta" }
 func (r *Redis) changes() string       { return r.prefix + "changes" }
 func (r *Redis) entries(k Kind) string { return r.prefix + string(k) }
 
-// Changes implements [Storage]. It reads the revision first: what changes
-// while the rest is read has a later one.
+// Changes implements [Storage]. It reads the revision first: what changes during
+// the call has a later one.
 func (r *Redis) Changes(ctx context.Context, since Revision) (Changes, error) {
 	revision, err := r.revision(ctx)
 	if err != nil || revision == since {
@@ -81,8 +82,8 @@ func (r *Redis) Changes(ctx context.Context, since Revision) (Changes, error) {
 	return changes, nil
 }
 
-// revision returns the current revision. A Redis in which nothing was ever written
-// has the epoch "none".
+// revision returns the current revision. A Redis that was never written to has the
+// epoch "none".
 func (r *Redis) revision(ctx context.Context) (Revision, error) {
 	values, err := r.client.HMGet(ctx, r.meta(), "epoch", "version").Result()
 	if err != nil {
@@ -100,8 +101,8 @@ func (r *Redis) revision(ctx context.Context) (Revision, error) {
 	return Revision{epoch, version}, nil
 }
 
-// all reads the entries of a kind, in pieces, so that Redis serves others between
-// them.
+// all reads the entries of a kind with HSCAN, so that Redis can serve others in
+// between.
 func (r *Redis) all(ctx context.Context, kind Kind, changes *Changes) error {
 	const piece = 1000
 	for cursor := uint64(0); ; {
@@ -120,8 +121,7 @@ func (r *Redis) all(ctx context.Context, kind Kind, changes *Changes) error {
 	}
 }
 
-// updateTries bounds how often an update is repeated because the entry has changed
-// meanwhile.
+// updateTries is how often an update is tried while others change the entry.
 const updateTries = 20
 
 // Update implements [Storage].

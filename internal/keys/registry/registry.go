@@ -8,23 +8,25 @@ import (
 	"time"
 )
 
-// Options of a registry. All are optional.
+// Options configure a [Registry]. All are optional.
 type Options struct {
-	// How often the changes of others are fetched from the storage. Default: 500ms.
+	// How often the changes of other gates are fetched from the storage. Default:
+	// 500ms.
 	Poll time.Duration
 
-	// How long one call to the storage may take. Default: 5s.
+	// The timeout of one call to the storage. Default: 5s.
 	Timeout time.Duration
 
-	// How old the snapshot may become while the storage is unavailable. After that,
-	// no key of it is accepted: it may have been revoked meanwhile. Default: 5m.
+	// The age that the snapshot may reach while the storage is unavailable. Beyond
+	// it, no key of the snapshot is accepted, since it may have been revoked
+	// meanwhile. Default: 5m.
 	Stale time.Duration
 
-	// Called with the reason when the storage becomes unavailable, and with nil
-	// when it is available again: once for each change.
+	// Called with the reason when the storage becomes unavailable, and with nil when
+	// it is available again, once each time.
 	OnStatus func(error)
 
-	// Called for each invalid entry, which is left out.
+	// Called for each invalid entry. Such entries are left out.
 	OnError func(error)
 
 	// Called for each change that this registry has made.
@@ -40,12 +42,12 @@ const (
 	defaultStale   = 5 * time.Minute
 )
 
-// Audit is a change that was made.
+// Audit describes a change that was made.
 type Audit struct {
 	Kind   Kind
 	ID     string
 	Action string // create, update, rotate, revoke, delete
-	Actor  string // who asked for it
+	Actor  string // who requested it
 }
 
 // Registry is a live set of keys and teams. It is safe for concurrent use.
@@ -54,9 +56,9 @@ type Registry struct {
 	options Options
 
 	snapshot atomic.Pointer[Snapshot]
-	fetched  atomic.Int64 // when the snapshot was up to date, in Unix nanoseconds; 0: never
+	fetched  atomic.Int64 // time at which the snapshot was up to date, in Unix nanoseconds; 0: never
 
-	mu      sync.Mutex // guards what follows, and is held to make a snapshot
+	mu      sync.Mutex // guards the fields below, and is held while a snapshot is made
 	storage Storage    // nil until it is opened
 	down    bool       // the storage is unavailable
 	closed  bool
@@ -69,8 +71,8 @@ type Registry struct {
 	poller      sync.WaitGroup
 }
 
-// New returns a registry that calls open at the first use, and again if that
-// fails. Nothing runs until Start.
+// New returns a registry that calls open on first use, and again if that fails.
+// It runs nothing until Start.
 func New(open func() (Storage, error), options Options) *Registry {
 	if options.Poll <= 0 {
 		options.Poll = defaultPoll
@@ -90,8 +92,8 @@ func New(open func() (Storage, error), options Options) *Registry {
 	return r
 }
 
-// Start starts to fetch the entries, and then the changes of others, until Close.
-// Calling it again does nothing.
+// Start starts fetching the entries, and then the changes of other gates, until
+// Close. Calling it again does nothing.
 func (r *Registry) Start() {
 	r.start.Do(func() {
 		r.poller.Go(func() {
@@ -125,14 +127,14 @@ func (r *Registry) Close() error {
 	return err
 }
 
-// Refresh fetches what has changed in the storage.
+// Refresh fetches the changes from the storage.
 func (r *Registry) Refresh(asked context.Context) error {
 	ctx, cancel := context.WithTimeout(asked, r.options.Timeout)
 	defer cancel()
 	r.mu.Lock()
 	changed, err := r.fetch(ctx)
 	status := false
-	if asked.Err() == nil { // else the error is not one of the storage
+	if asked.Err() == nil { // else the error is the caller's, not the storage's
 		status = r.status(err)
 	}
 	r.mu.Unlock()
@@ -148,7 +150,7 @@ func (r *Registry) Refresh(asked context.Context) error {
 	return err
 }
 
-// fetch makes a new snapshot. r.mu must be held.
+// fetch makes a new snapshot if the storage has changed. r.mu must be held.
 func (r *Registry) fetch(ctx context.Context) (changed bool, err error) {
 	storage, err := r.opened()
 	if err != nil {
@@ -168,7 +170,7 @@ func (r *Registry) fetch(ctx context.Context) (changed bool, err error) {
 	return changed, nil
 }
 
-// opened returns the storage, and opens it first if needed. r.mu must be held.
+// opened returns the storage, which it opens if needed. r.mu must be held.
 func (r *Registry) opened() (Storage, error) {
 	switch {
 	case r.closed:
@@ -183,7 +185,7 @@ func (r *Registry) opened() (Storage, error) {
 	return storage, err
 }
 
-// status sets whether the storage is unavailable, and reports whether that has
+// status records whether the storage is unavailable, and reports whether that has
 // changed. r.mu must be held.
 func (r *Registry) status(err error) (changed bool) {
 	down := err != nil
@@ -202,8 +204,8 @@ func (r *Registry) Watch(f func()) (stop func()) {
 // Snapshot returns the current snapshot.
 func (r *Registry) Snapshot() *Snapshot { return r.snapshot.Load() }
 
-// UpToDate reports whether the snapshot is up to date, except for the changes of
-// the last moments: only then is an unknown secret known to belong to no key.
+// UpToDate reports whether the snapshot is up to date, apart from the changes of
+// the last moments. Only then is an unknown secret certain to belong to no key.
 func (r *Registry) UpToDate() bool { return r.age() <= 3*r.options.Poll+r.options.Timeout/2 }
 
 // Stale reports whether the snapshot is too old to accept a key from it.
@@ -230,7 +232,7 @@ func (r *Registry) change(ctx context.Context, kind Kind, id string, change func
 	if err := storage.Update(bounded, kind, id, change); err != nil {
 		return err
 	}
-	// The change is made. If reading it back fails, the poller does it later.
+	// The change is stored. If reading it back fails, the poller reads it later.
 	if err := r.Refresh(ctx); err != nil && !errors.Is(err, ErrUnavailable) {
 		return err
 	}

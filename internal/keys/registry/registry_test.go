@@ -19,7 +19,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
 
-// backings are what the registry is tested over.
+// backings are the storages that the tests run with.
 var backings = map[string]func(t *testing.T) func() (Storage, error){
 	"memory": func(*testing.T) func() (Storage, error) {
 		m := NewMemory()
@@ -30,7 +30,7 @@ var backings = map[string]func(t *testing.T) func() (Storage, error){
 		return func() (Storage, error) { return OpenBolt(path) }
 	},
 	"redis": func(t *testing.T) func() (Storage, error) {
-		// A user who may touch keys with the prefix only, as the docs advise.
+		// A user with access to the keys with the prefix only, as the docs advise.
 		server := redistest.Standalone(t, redistest.Options{User: "gate", UserPassword: "hush", UserRules: "~pinegate:* +@all"})
 		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "gate", Password: "hush"})
 		t.Cleanup(func() { _ = client.Close() })
@@ -38,7 +38,7 @@ var backings = map[string]func(t *testing.T) func() (Storage, error){
 	},
 }
 
-// clock is a wall clock that stands still.
+// clock is a wall clock that is advanced by tests only.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -58,7 +58,7 @@ func (c *clock) Add(d time.Duration) {
 
 func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
 
-// over runs a test over each storage.
+// over runs a test with each storage.
 func over(t *testing.T, test func(t *testing.T, r *Registry, c *clock)) {
 	for name, open := range backings {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestRotationKeepsTheOldSecretForItsGrace(t *testing.T) {
 		if len(opened(r, c, first)) != 1 || len(opened(r, c, second)) != 1 {
 			t.Error("both secrets should open the key")
 		}
-		// The first must not live longer by another rotation.
+		// Another rotation must not extend the life of the first secret.
 		_, third, err := r.RotateKey(ctx, "test", "alice", "test", 2*time.Hour)
 		if err != nil || !strings.HasPrefix(third, "pg_test_") {
 			t.Fatalf("%.8s, %v", third, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/keys"
 )
 
-// Snapshot is all keys and teams at one time. It is immutable, and so is what it
-// returns.
+// Snapshot holds all keys and teams at one time. It is immutable, and so are the
+// values that it returns.
 type Snapshot struct {
 	revision Revision
 	keys     map[string]*Key
@@ -23,25 +23,25 @@ func newSnapshot() *Snapshot {
 	return &Snapshot{keys: make(map[string]*Key), teams: make(map[string]*Team)}
 }
 
-// Key returns the key of an id, or nil.
+// Key returns the key with this id, or nil.
 func (s *Snapshot) Key(id string) *Key { return s.keys[id] }
 
-// Team returns the team of an id, or nil.
+// Team returns the team with this id, or nil.
 func (s *Snapshot) Team(id string) *Team { return s.teams[id] }
 
-// Keys returns all keys in the order of their ids.
+// Keys returns all keys, sorted by id.
 func (s *Snapshot) Keys() []*Key {
 	return slices.SortedFunc(maps.Values(s.keys), func(a, b *Key) int { return strings.Compare(a.ID, b.ID) })
 }
 
-// Teams returns all teams in the order of their ids.
+// Teams returns all teams, sorted by id.
 func (s *Snapshot) Teams() []*Team {
 	return slices.SortedFunc(maps.Values(s.teams), func(a, b *Team) int { return strings.Compare(a.ID, b.ID) })
 }
 
-// with returns the snapshot after changes. It leaves an invalid entry out and
-// reports it to onError: a key that is refused is better than one with the wrong
-// rights.
+// with returns the snapshot after changes. It leaves out an invalid entry and
+// reports it to onError: refusing a key is better than giving it the wrong
+// permissions.
 func (s *Snapshot) with(changes Changes, onError func(error)) *Snapshot {
 	next := newSnapshot()
 	if !changes.Complete {
@@ -89,8 +89,8 @@ func (s *Snapshot) set(e Entry) error {
 	return nil
 }
 
-// storedKey is a key as it is stored: with the hashes of its secrets, which are
-// never shown.
+// storedKey is a key as it is stored, with the hashes of its secrets. The API
+// never returns the hashes.
 type storedKey struct {
 	Key
 	Hashes []string `json:"hashes"`

@@ -2,13 +2,13 @@ package registry
 
 import "context"
 
-// Storage is where keys and teams are stored. Its errors wrap [ErrUnavailable],
-// except for those of the function that Update is given.
+// Storage stores keys and teams. Its errors wrap [ErrUnavailable], except for
+// those of the function change passed to Update.
 type Storage interface {
 	// Changes returns the entries that have changed since a revision, or all
 	// entries if the storage does not know the revision: at the start, and after
-	// it has lost its data. Entries that change meanwhile may be in the answer
-	// already, and are in the next one too.
+	// it has lost its data. Entries that change during the call may be included
+	// already, and the next call returns them too.
 	Changes(ctx context.Context, since Revision) (Changes, error)
 
 	// Update changes one entry atomically. It calls change with the stored value
@@ -17,11 +17,11 @@ type Storage interface {
 	// error, Update returns it unwrapped and changes nothing.
 	Update(ctx context.Context, kind Kind, id string, change func(old []byte) ([]byte, error)) error
 
-	// Close releases what the storage holds open.
+	// Close releases the resources of the storage.
 	Close() error
 }
 
-// Kind is what an entry describes.
+// Kind is the kind of an entry.
 type Kind string
 
 // The kinds.
@@ -30,17 +30,17 @@ const (
 	KindTeam Kind = "team"
 )
 
-// Revision is a point in the history of a storage. The zero value is before its
-// beginning.
+// Revision is a point in the history of a storage. The zero value precedes all
+// changes.
 type Revision struct {
-	Epoch   string // of the data: a new one begins when they were lost
+	Epoch   string // of the data: a new one begins when the data was lost
 	Version uint64 // counts the changes, from 1
 }
 
-// Changes is a part of the history of a storage.
+// Changes is a part of the history of a storage, or all of its entries.
 type Changes struct {
 	Entries  []Entry
-	Complete bool // Entries holds all entries, not only those that have changed
+	Complete bool // Entries holds all entries, not only the changed ones
 	Revision Revision
 }
 

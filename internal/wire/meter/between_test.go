@@ -9,8 +9,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// between reads a stream chunk by chunk and returns behind each what an event of
-// the gate's own must break its lines with there.
+// between reads a stream chunk by chunk and returns the result of BetweenEvents
+// after each chunk.
 func between(t *testing.T, c Config, contentType string, chunks ...string) []string {
 	t.Helper()
 	r, w := io.Pipe()
@@ -43,7 +43,7 @@ func TestAnEventOfTheGatesOwnMayStandBetweenTwo(t *testing.T) {
 	for name, c := range map[string]struct {
 		contentType string
 		chunks      []string
-		want        string // for each chunk: y, r where lines end in \r alone, n for none
+		want        string // per chunk, a key of breakFor: y for \n, r for \r, n for none
 	}{
 		"whole events":             {"text/event-stream", []string{a + "\n\n", a + "\n\n" + a + "\n\n"}, "yy"},
 		"within a line":            {"text/event-stream", []string{a + "\n\n", a[:9], a[9:] + "\n\n"}, "yny"},
@@ -71,8 +71,8 @@ func TestAnEventOfTheGatesOwnMayStandBetweenTwo(t *testing.T) {
 	}
 }
 
-// Where usage is hidden, whole events are handed out: one that has come in part
-// has not begun for the caller.
+// With HideUsage only complete events are returned: the caller has seen nothing of
+// an event that arrived in part.
 func TestAHiddenPartOfAnEventIsNoneForTheCaller(t *testing.T) {
 	const a = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n"
 	c := Config{Endpoint: wire.Chat, HideUsage: true}

@@ -5,10 +5,10 @@ import (
 	"math/bits"
 )
 
-// Eight bytes are looked at together: most of an answer is the inside of
-// strings and of containers that lead nowhere. A byte of w^(c·ones) is zero
-// where w has c; zeros(…) has the high bit of the first zero byte set, and
-// perhaps of later ones (Hacker's Delight, 6-1).
+// The searches read eight bytes at a time, since most of an answer is the inside
+// of strings and of skipped containers. A byte of w^(c·ones) is zero where w has
+// c. zeros(…) has the high bit of the first zero byte set, and possibly of later
+// ones (Hacker's Delight, 6-1).
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
@@ -16,7 +16,7 @@ const (
 
 func zeros(w uint64) uint64 { return (w - ones) &^ w & highs }
 
-// stringBreak returns the offset, from i on, of the first quote or backslash;
+// stringBreak returns the offset of the first quote or backslash at or after i;
 // len(b) if there is none.
 func stringBreak(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
@@ -31,8 +31,8 @@ func stringBreak(b []byte, i int) int {
 	return i
 }
 
-// bracketOrQuote returns the offset, from i on, of the first quote, bracket or
-// brace; len(b) if there is none. With bit 0x20 set a bracket is a brace.
+// bracketOrQuote returns the offset of the first quote, bracket or brace at or
+// after i; len(b) if there is none. Setting bit 0x20 turns a bracket into a brace.
 func bracketOrQuote(b []byte, i int) int {
 	for i < len(b) {
 		if i+8 <= len(b) {

@@ -2,73 +2,73 @@ package meter
 
 import "github.com/amanycodes/pine-gate/internal/wire"
 
-// extractor reads the few things that the meter wants to know out of a JSON
-// value that comes in pieces of any size. It is a push state machine: it keeps
-// the path to where it stands (of the containers that lead somewhere), counts
-// brackets in all others, and holds back nothing but a name, a number or a
-// short string that is cut in two by the end of a piece. Its memory does not
-// depend on the length of the value, nor on its depth.
+// extractor extracts the few values that the meter needs from a JSON value that
+// arrives in pieces of any size. It is a push parser: it keeps the path of the
+// containers that may contain such values, counts brackets in all others, and
+// buffers only a name, a number or a short string that the end of a piece cuts
+// in two. Its memory depends neither on the length nor on the depth of the value.
 //
-// It is lenient, since it refuses nothing: a value that it does not understand
-// is not charged for by its own word and is flagged.
+// The extractor is lenient, since it cannot refuse an answer: it ignores a usage
+// value that it does not understand, and flags the answer.
 type extractor struct {
 	found   *tally
 	payload payload
 
 	root  place
 	state scanState
-	here  place // where the value stands that is expected, or being read
+	here  place // place of the value that is expected or being read
 
 	depth  int8 // containers on the path
 	path   [maxPath]place
-	arrays uint16 // which of them are arrays
+	arrays uint16 // bit set of the containers that are arrays
 
-	nested int  // brackets open in a value that is skipped
+	nested int  // open brackets in a value that is skipped
 	text   bool // the string or container being read is generated text
 
-	escape  bool   // the byte before was a backslash
-	hex     uint8  // digits of a \u escape that are still to come
-	unit    uint16 // and its value so far
-	held    []byte // the first part of a word that is cut in two
-	partial bool   // some of the word came in the piece before
-	escaped bool   // the word holds a backslash
+	escape  bool   // the previous byte was a backslash
+	hex     uint8  // remaining digits of a \u escape
+	unit    uint16 // value of the \u escape so far
+	held    []byte // first part of a word that is cut in two
+	partial bool   // part of the word was in an earlier piece
+	escaped bool   // the word contains a backslash
 	over    bool   // the word is too long to be kept
-	mark    uint8  // bytes of [DONE] seen
+	mark    uint8  // number of bytes of [DONE] read
 
 	holes  [maxHoles]hole // where the next value may differ from this one
 	holesN int
-	uneven bool // not only there
+	uneven bool // it may differ outside the holes too
 
-	nameAt    int64 // of the member's name that was read last
-	valueAt   int64 // of the string or number that was begun last
-	lastComma int64 // between members of the outermost object; -1 for none
+	nameAt    int64 // offset of the last member name
+	valueAt   int64 // offset of the last string or number
+	lastComma int64 // offset of the last comma in the outermost object; -1 for none
 }
 
 const (
-	// maxPath is the depth of the deepest place:
-	// choices[].delta.tool_calls[].function.arguments, and one to spare.
+	// maxPath is the depth of the deepest place,
+	// choices[].delta.tool_calls[].function.arguments, plus one.
 	maxPath = 8
-	// maxWordBytes bounds what is kept of one string: model, id, type, a number.
+	// maxWordBytes is the maximum length of a string that is kept: model, id, type
+	// or a number.
 	maxWordBytes = 256
 )
 
-// payload is what was found in one JSON value: a whole answer, or the data of
-// one event. Offsets are those the caller of feed counts in.
+// payload holds what was found in one JSON value: a whole answer, or the data of
+// one event. Offsets are relative to the at of feed.
 type payload struct {
 	kind       eventKind
-	closed     bool // it has ended
+	closed     bool // the value is complete
 	done       bool // it is [DONE]
 	broken     bool // it is not JSON
 	errored    bool // it has an error
-	hasChoices bool // it has choices,
-	choices    bool // which are not empty
-	usage      bool // it gave a number of usage
+	hasChoices bool // it has choices
+	choices    bool // its choices are not empty
+	usage      bool // it has a valid number of usage
 	usageIsSet bool // its outermost usage is an object
-	told       bool // it said something that is kept beyond it
+	told       bool // it has a value that is kept after the event
 	text       int64
 
 	usageFrom, usageTo      int64 // the outermost member `usage`; -1 for none
-	commaBefore, commaAfter int64 // the commas around it; -1 for none
+	commaBefore, commaAfter int64 // the commas around usage; -1 for none
 }
 
 type scanState uint8
@@ -84,14 +84,14 @@ const (
 	inString     // a string that is skipped
 	inScalar     // a number, true, false or null
 	inSkipped    // a container that is skipped
-	inSkippedStr // a string in it
+	inSkippedStr // a string in a skipped container
 	inMark       // [DONE]
 	finished
 )
 
 const doneMark = "[DONE]"
 
-// reset prepares for the next value.
+// reset prepares the extractor for the next value.
 func (x *extractor) reset() {
 	x.payload = payload{usageFrom: -1, usageTo: -1, commaBefore: -1, commaAfter: -1}
 	x.state, x.here, x.depth, x.arrays = wantValue, x.root, 0, 0
@@ -101,7 +101,7 @@ func (x *extractor) reset() {
 	x.found.written.begin()
 }
 
-// feed reads on. The offset at is that of b's first byte.
+// feed parses the next piece of the value. at is the offset of its first byte.
 func (x *extractor) feed(b []byte, at int64) {
 	for i := 0; i < len(b); {
 		switch x.state {
@@ -121,7 +121,7 @@ func (x *extractor) feed(b []byte, at int64) {
 			fallthrough
 		case inName:
 			if j := stringBreak(b, i); j < len(b) && b[j] == '"' && !x.partial {
-				x.named(b[i:j]) // the short way, which nearly all names go
+				x.named(b[i:j]) // the fast path, for nearly all names
 				i = j + 1
 			} else {
 				next, name, whole := x.word(b, i)
@@ -195,13 +195,13 @@ func (x *extractor) feed(b []byte, at int64) {
 	}
 }
 
-// giveUp ends the reading of what is not JSON.
+// giveUp stops parsing a value that is not JSON.
 func (x *extractor) giveUp() {
 	x.payload.broken = true
 	x.state = finished
 }
 
-// named goes where a member leads.
+// named sets the place of the member with the given name.
 func (x *extractor) named(name []byte) {
 	in := x.path[x.depth-1]
 	x.here = placeElsewhere
@@ -221,13 +221,13 @@ func (x *extractor) named(name []byte) {
 	}
 }
 
-// begin reads the first byte of a value and says how the rest is read.
+// begin reads the first byte of a value and sets the state for the rest.
 func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 	c := b[i]
 	s := &shapes[x.here]
 	switch {
 	case x.depth == 0 && c != '{' && c != '[':
-		// Space and a byte order mark may stand before the value.
+		// White space and a byte order mark may precede the value.
 		if !jsonSpace(c) && c != 0xEF && c != 0xBB && c != 0xBF {
 			x.giveUp()
 		}
@@ -265,14 +265,14 @@ func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 		x.pop(at + int64(i) + 1)
 	case c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || c == 'N' || c == 'I':
 		x.state, x.valueAt = inScalar, at+int64(i)
-		return i // it is a part of the word
+		return i // the byte is part of the scalar
 	case !jsonSpace(c):
 		x.giveUp()
 	}
 	return i + 1
 }
 
-// opened notes an object whose mere being there says something.
+// opened records an object whose presence is significant.
 func (x *extractor) opened() {
 	switch x.here {
 	case placeChoice, placeBodyChoice:
@@ -284,11 +284,11 @@ func (x *extractor) opened() {
 	}
 }
 
-// odd notes a value of a kind that does not belong where it stands.
+// odd records a value of an unexpected JSON type.
 func (x *extractor) odd() {
 	switch {
 	case x.here == placeError:
-		x.payload.errored = true // an object, or with some servers a string
+		x.payload.errored = true // an object; some servers send a string
 	case x.here == placeUsage:
 		x.found.flagged = true
 	case x.here.isCount():
@@ -300,7 +300,7 @@ func (x *extractor) odd() {
 
 func (x *extractor) skipContainer(s *shape) {
 	x.odd()
-	// Some servers give the arguments of a call as an object.
+	// Some servers send the arguments of a tool call as an object.
 	x.text = s.text
 	x.state, x.nested = inSkipped, 1
 }
@@ -319,7 +319,7 @@ func (x *extractor) pop(at int64) {
 	x.ended(at)
 }
 
-// ended notes that a value ended before the offset at.
+// ended records that a value ended before the offset at.
 func (x *extractor) ended(at int64) {
 	switch x.depth {
 	case 0:
@@ -334,7 +334,7 @@ func (x *extractor) ended(at int64) {
 	x.state = afterValue
 }
 
-// separator reads what stands between two values or behind the last one.
+// separator reads a byte between two values or after the last one.
 func (x *extractor) separator(c byte, at int64) {
 	switch {
 	case c == ',':
@@ -357,7 +357,7 @@ func (x *extractor) separator(c byte, at int64) {
 	}
 }
 
-// scalar reads a number, true, false or null up to what follows it.
+// scalar reads a number, true, false or null up to its end.
 func (x *extractor) scalar(b []byte, i int, at int64) (next int) {
 	from := i
 	for i < len(b) && !scalarEnd(b[i]) {
@@ -383,7 +383,7 @@ func (x *extractor) scalar(b []byte, i int, at int64) (next int) {
 
 func (x *extractor) scalarRead(word []byte) {
 	if string(word) == "null" {
-		return // absence: what was known stays
+		return // null counts as absent: the earlier value stays
 	}
 	switch {
 	case x.here == placeSequence:
@@ -423,8 +423,8 @@ func (x *extractor) wordRead(word []byte) {
 	}
 }
 
-// differs notes a value that may be another one in the next event, which ended
-// at the offset to.
+// differs records a hole: a value, ending at the offset to, that may differ in the
+// next event.
 func (x *extractor) differs(kind holeKind, to int64) {
 	if x.holesN == maxHoles {
 		x.uneven = x.uneven || kind != holeSkipped
@@ -434,8 +434,8 @@ func (x *extractor) differs(kind holeKind, to int64) {
 	x.holesN++
 }
 
-// written is where the text goes that is to be counted by a tokenizer; nil for
-// nowhere.
+// written returns the token counter for the text being read, or nil if the text is
+// not counted.
 func (x *extractor) written() *written {
 	if x.payload.kind == kindSound {
 		return nil
@@ -445,7 +445,7 @@ func (x *extractor) written() *written {
 
 func (x *extractor) addText(n int64) {
 	if x.payload.kind == kindSound {
-		return // in base64
+		return // audio in base64
 	}
 	x.payload.text += n
 	x.found.delivered += n

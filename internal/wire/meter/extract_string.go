@@ -22,7 +22,8 @@ func (x *extractor) skipString(b []byte, i int) (next int, ended bool) {
 	return i, false
 }
 
-// countText reads to the end of a string and counts its bytes in UTF-8.
+// countText reads to the end of a string and adds the number of its UTF-8 bytes
+// to the totals.
 func (x *extractor) countText(b []byte, i int) (next int, ended bool) {
 	var n int64
 	for i < len(b) && !ended {
@@ -56,8 +57,8 @@ func (x *extractor) countText(b []byte, i int) (next int, ended bool) {
 	return i, ended
 }
 
-// hexDigit reads a digit of a \u escape and, at its last, returns how many
-// bytes of UTF-8 it stands for; a surrogate is half of four.
+// hexDigit reads a digit of a \u escape. At the last digit it returns the number
+// of UTF-8 bytes of the character, which is two for each half of a surrogate pair.
 func (x *extractor) hexDigit(c byte) int64 {
 	digit := c & 0xf
 	if c > '9' {
@@ -76,7 +77,7 @@ func (x *extractor) hexDigit(c byte) int64 {
 	return 3
 }
 
-// skip reads on in a container that leads nowhere.
+// skip reads on in a container that is skipped.
 func (x *extractor) skip(b []byte, i int) (next int) {
 	for i < len(b) {
 		if x.state == inSkippedStr {
@@ -104,8 +105,8 @@ func (x *extractor) skip(b []byte, i int) (next int) {
 	return i
 }
 
-// word reads on in a string that is kept, and returns it once it is whole; nil
-// if it was too long.
+// word reads on in a string that is kept, and returns it once it is complete; nil
+// if it is too long.
 func (x *extractor) word(b []byte, i int) (next int, word []byte, whole bool) {
 	from := i
 	for i < len(b) {
@@ -127,7 +128,7 @@ func (x *extractor) word(b []byte, i int) (next int, word []byte, whole bool) {
 	return i, nil, false
 }
 
-// keep holds the first part of a word that goes on in the next piece.
+// keep buffers the part of a word at the end of a piece.
 func (x *extractor) keep(part []byte) {
 	x.partial = true
 	if len(x.held)+len(part) > maxWordBytes {
@@ -137,8 +138,8 @@ func (x *extractor) keep(part []byte) {
 	x.held = append(x.held, part...)
 }
 
-// joined returns the word whose last part this is: without a copy where it is
-// the only one.
+// joined returns the word that ends with part. It does not copy part if that is
+// the whole word.
 func (x *extractor) joined(part []byte) []byte {
 	if x.partial {
 		x.keep(part)

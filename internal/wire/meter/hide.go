@@ -2,25 +2,25 @@ package meter
 
 import "io"
 
-// maxHeldBytes bounds the event that is held back until it is whole. A longer
-// one passes unedited: usage comes in small events.
+// maxHeldBytes is the maximum length of an event that is buffered until it is
+// complete. A longer one passes unedited: events with usage are small.
 const maxHeldBytes = 64 << 10
 
-// hidingBody is a stream out of which the usage is taken that the caller did
-// not ask for. Whole events are edited where they lie, in the caller's buffer,
-// and leave in the Read that brought them; only the part of an event that is
-// cut in two by the end of a Read is held.
+// hidingBody is a stream from which the usage is removed that the caller did not
+// request. It edits complete events in place, in the caller's buffer, and returns
+// them in the Read that read them. It buffers only the first part of an event
+// that the end of a Read cuts in two.
 type hidingBody struct {
 	meteredBody
 
-	held    []byte // the start of an event, metered already
-	out     []byte // edited, to be handed out before anything else is read
-	spare   []byte // out's buffer, when it is empty
-	passing bool   // the event being read is too long to be held
-	dropped bool   // the event before was taken out
+	held    []byte // start of an event, already metered
+	out     []byte // edited, to be returned before anything else is read
+	spare   []byte // out's buffer, reused for held once out is empty
+	passing bool   // the event being read is too long to be buffered
+	dropped bool   // the previous event was removed
 }
 
-// Read returns what is left of the stream.
+// Read implements io.Reader. It returns the stream without the removed usage.
 func (h *hidingBody) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -60,26 +60,26 @@ func (h *hidingBody) Read(p []byte) (int, error) {
 	}
 }
 
-// minRead is how much room there is at least for what goes on from an event that
-// is held: as much as net/http gives at once. With less of it what came in one
-// read would leave in two.
+// minRead is the minimum free space in the buffer when an event is continued: as
+// much as net/http returns from one Read. With less, data that arrived in one read
+// would leave in two.
 const minRead = 4 << 10
 
-// betweenEvents returns what an event of the gate's own must end its lines with
-// behind what was handed out, "" where that does not end with a whole event. One
-// that is held has not begun for the caller.
+// betweenEvents returns the line break of an event that the gate may insert after
+// what Read has returned; "" if that does not end with a complete event. The
+// caller has seen nothing of a buffered event.
 func (h *hidingBody) betweenEvents() (lineBreak string) {
 	switch {
 	case len(h.out) > 0 || h.passing:
 		return ""
-	case len(h.held) > 0: // what ended before it is whole, with its line break
+	case len(h.held) > 0: // the previous event is complete, with its line break
 		return "\n"
 	}
 	return h.m.events.lineBreak()
 }
 
-// read meters b, of which the first fed bytes were metered before, and edits
-// it. It returns what to hand out and what to hold, both parts of b.
+// read meters b, of which the first fed bytes were metered before, and edits it.
+// It returns the part of b to return to the caller and the part to buffer.
 func (h *hidingBody) read(b []byte, fed int, err error) (kept, rest []byte) {
 	m := h.m
 	m.mu.Lock()
@@ -95,11 +95,12 @@ func (h *hidingBody) read(b []byte, fed int, err error) (kept, rest []byte) {
 		// The last event lacks its blank line.
 		w += copy(b[w:], h.edited(b[from:]))
 	}
-	// Of an event that broke off nothing was handed out yet, and nothing is.
+	// Nothing of an event that broke off was returned yet, so drop it.
 	return b[:w], nil
 }
 
-// conclude deals with the end of the source.
+// conclude handles the end of the source if err is not nil, and calls the hooks
+// that are due.
 func (h *hidingBody) conclude(err error) {
 	if err != nil {
 		var lineBreaks []byte
@@ -111,8 +112,8 @@ func (h *hidingBody) conclude(err error) {
 	h.m.release()
 }
 
-// edit feeds b[fed:] to the meter and moves to the front of b what is to be
-// handed out, w bytes. From the offset from on b holds an event's start.
+// edit feeds b[fed:] to the meter and moves the w bytes to return to the caller to
+// the front of b. b[from:] is the start of an incomplete event.
 func (h *hidingBody) edit(b []byte, fed int) (w, from int) {
 	events := h.m.events
 	for i := fed; i < len(b); {
@@ -143,7 +144,7 @@ func (h *hidingBody) edit(b []byte, fed int) (w, from int) {
 	return w, from
 }
 
-// edited returns what the caller is to see of an event that was just read to
+// edited returns the part for the caller of unit, an event that was just read to
 // its end: all of it, nothing, or all but the member `usage`.
 func (h *hidingBody) edited(unit []byte) []byte {
 	p := &h.m.events.data.payload

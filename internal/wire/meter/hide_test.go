@@ -11,8 +11,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// hidden is what the caller is to see of a transcript when it did not ask for
-// usage: the same, said in the plain way.
+// hidden returns the expected output for a transcript if the caller did not
+// request usage. It is a simple reference implementation.
 func hidden(body string) string {
 	var kept []string
 	for event := range strings.SplitAfterSeq(body, "\n\n") {
@@ -107,7 +107,7 @@ func TestHidingCutsTheMemberWithItsComma(t *testing.T) {
 }
 
 func TestHidingHoldsOnlyWhatIsCutInTwo(t *testing.T) {
-	// Each event must be out before the next one is read.
+	// Each event must be returned before the next one is read.
 	events := []string{
 		"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n",
 		": ping\n",
@@ -124,7 +124,7 @@ func TestHidingHoldsOnlyWhatIsCutInTwo(t *testing.T) {
 	buf := make([]byte, 4096)
 	for i, e := range events {
 		if i == 3 {
-			continue // nothing of it is to be seen
+			continue // removed: no output is expected
 		}
 		n, err := r.Read(buf)
 		if string(buf[:n]) != e || err != nil {

@@ -2,19 +2,19 @@ package meter
 
 import "bytes"
 
-// eventKind is what the type of an event means to the meter.
+// eventKind is the meaning of an event's type for the meter.
 type eventKind uint8
 
 const (
 	kindPlain    eventKind = iota
-	kindTerminal           // the stream is whole with it
-	kindWhole              // the answer is whole with it, but its totals may follow
-	kindFailed             // the same, and the backend failed
-	kindError              // an error midway
-	kindSound              // its delta is sound, not text
+	kindTerminal           // completes the stream
+	kindWhole              // completes the answer, but further totals may follow
+	kindFailed             // completes the stream, and the backend failed
+	kindError              // an error in the stream
+	kindSound              // the delta is audio, not text
 )
 
-// kindOf reads the type of an event.
+// kindOf returns the kind of an event by its type.
 func kindOf(name []byte) eventKind {
 	switch string(name) {
 	case "message_stop",

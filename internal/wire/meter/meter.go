@@ -1,3 +1,5 @@
+// Package meter measures the usage of a backend's answer while it streams to the
+// caller.
 package meter
 
 import (
@@ -9,119 +11,120 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// Meter reads off one answer of a backend, as it passes, what it cost. It
-// holds nothing back (but for HideUsage), starts no goroutine and no timer,
-// and its memory does not grow with the answer.
+// Meter extracts the usage of one answer of a backend while the answer streams
+// through. It buffers nothing (except with HideUsage), starts no goroutine and
+// no timer, and its memory does not grow with the answer.
 //
-// One goroutine at a time reads the body; the hooks are called by it, inside
-// Read. Close may be called by any goroutine, more than once; Result by any, at
-// any time, also by the hooks.
+// One goroutine at a time may read the body. It calls the hooks inside Read. Any
+// goroutine may call Close, more than once, and Result, at any time, including
+// from the hooks.
 type Meter struct {
 	config  Config
 	status  int
-	length  int64 // of the body as it is read; -1 unknown
+	length  int64 // of the body as read; -1 if unknown
 	form    bodyForm
-	spoken  bool // an opaque body is text that the model wrote
+	spoken  bool // the opaque body is generated text
 	editing bool
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	tally  tally
 	events *eventReader
-	hiding *hidingBody // nil: nothing is hidden
+	hiding *hidingBody // nil without HideUsage
 	json   *extractor
 
 	firstDue, finalDue   bool
 	firstDone, finalDone bool
 }
 
-// Config says what to do with an answer beside metering it.
+// Config configures a Meter.
 type Config struct {
-	// Endpoint is the one that was asked. What is metered goes by the answer;
-	// the endpoint decides what its fields mean.
+	// Endpoint is the endpoint of the request. The format of the answer decides
+	// how it is parsed, the endpoint what its fields mean.
 	Endpoint wire.Endpoint
 
-	// HideUsage takes out of a stream the usage that the gate asked for and
-	// the caller did not: the chunk that holds nothing else, and the member
-	// `usage` of the others. Nothing else is changed.
+	// HideUsage removes usage from a stream that the gate requested and the
+	// caller did not: chunks that contain nothing else, and the member `usage`
+	// of other chunks. All other bytes are unchanged.
 	HideUsage bool
 
-	// Count counts tokens for UnreportedTokens. It costs up to 4 KiB of memory an
-	// answer, and time: of a long answer it is called as the text comes. Nil: they
-	// are estimated from the bytes.
+	// Count counts tokens for UnreportedTokens. It costs up to 4 KiB of memory per
+	// answer, and CPU time: in a long answer it is called as the text arrives. If
+	// it is nil, the tokens are estimated from the bytes.
 	Count wire.CountFunc
 
-	// First is called once, before the Read returns that releases the first
-	// of what the model wrote (of an answer that is no stream: its first
+	// First is called once, before the return of the Read that delivers the
+	// first generated output (for an answer that is not a stream: its first
 	// byte). It is called before Final in any case, unless the body is empty.
-	// Nil: nothing is called.
+	// It may be nil.
 	First func()
 
-	// Final is called once, before the Read returns that releases the last of
-	// the answer: its usage event, its terminal event, the end of its JSON, its
-	// last byte. The totals do not change any more. It is not called if the
-	// body fails or is closed before that. Nil: nothing is called.
+	// Final is called once, before the return of the Read that delivers the end
+	// of the answer: its usage event, its terminal event, the end of its JSON or
+	// its last byte. The totals are then final. It is not called if the body
+	// fails or is closed before that. It may be nil.
 	Final func()
 
-	// Fail is asked what to send the caller when a stream breaks off with an
-	// error before it was whole. The caller sees its answer as the last event,
-	// in the endpoint's dialect, and then a clean end. Nil, or a nil answer:
-	// the error is passed on.
+	// Fail returns the error to send to the caller when a stream breaks off with
+	// err before it was complete. The caller receives it as the last event, in
+	// the endpoint's dialect, followed by a clean end. If Fail is nil or returns
+	// nil, err is passed on.
 	Fail func(err error) *wire.Error
 }
 
-// Result is what an answer cost, so far.
+// Result is the usage and state of an answer so far.
 type Result struct {
 	wire.Tokens
 	wire.Parts
 
-	// Tier is the service tier that the answer says it was served in.
+	// Tier is the service tier that the answer reports.
 	Tier wire.ServiceTier
 
-	// Reported says that the backend said so itself, in full. If false, what
-	// Tokens holds is what it did say.
+	// Reported reports whether the backend reported complete usage. If not,
+	// Tokens holds the part that it did report.
 	Reported bool
-	// Flagged marks an answer not to be taken at its word: usage that was
-	// negative, absurd, no number or contradictory, a body that was cut short,
-	// not what its type says or in an encoding the meter can't read. Values that
-	// can be no count were not taken, parts are cut down to their whole.
+	// Flagged marks an answer whose usage is not trustworthy: usage that was
+	// negative, absurd, not a number or contradictory, or a body that was
+	// truncated, did not match its content type or had an unsupported encoding.
+	// Values that cannot be a count were ignored, and parts were reduced to their
+	// whole.
 	Flagged bool
 
-	Model      string // that answered; "" unknown
-	ResponseID string // "" unknown
+	Model      string // that answered; "" if unknown
+	ResponseID string // "" if unknown
 
-	// Complete says that the whole answer passed: its terminal event, [DONE],
-	// the end of its JSON, its full length.
+	// Complete reports whether the whole answer passed: its terminal event,
+	// [DONE], the end of its JSON or its full length.
 	Complete bool
 
-	// Delivered counts the bytes, in UTF-8, of the text that the model wrote:
-	// what it said, thought and called tools with, without the JSON around it.
+	// Delivered is the number of UTF-8 bytes of generated text: content,
+	// reasoning and tool calls, without the JSON around it.
 	Delivered int64
-	// Unreported is that part of Delivered which came after the last usage:
-	// Output and an estimate of this is what an aborted stream cost. With
+	// Unreported is the part of Delivered that arrived after the last usage. The
+	// cost of an aborted stream is Output plus an estimate of Unreported. With
 	// continuous usage it is 0.
 	Unreported int64
 
-	// StreamError says that the backend sent an error within an answer whose
-	// status was none. It passed as the backend wrote it.
+	// StreamError reports whether the backend sent an error in an answer without
+	// an error status. The caller received it unchanged.
 	StreamError bool
 
-	Bytes   int64   // of the body, decoded
-	Events  int64   // of a stream, that had data
-	Seconds float64 // of sound, where a transcription is charged by its duration
-	CostUSD string  // OpenRouter's usage.cost as written; "" none
+	Bytes   int64   // of the decoded body
+	Events  int64   // events with data, in a stream
+	Seconds float64 // of audio, if a transcription is charged by duration
+	CostUSD string  // OpenRouter's usage.cost, verbatim; "" for none
 }
 
-// bodyForm is how a body is read.
+// bodyForm is the format of a body.
 type bodyForm uint8
 
 const (
-	formOpaque  bodyForm = iota // not at all: its bytes are counted
-	formUnknown                 // as its first byte says
+	formOpaque  bodyForm = iota // not parsed: only its bytes are counted
+	formUnknown                 // determined by the first byte
 	formJSON
 	formEvents
 )
 
-// New makes a meter for one attempt at a request.
+// New returns a meter for one attempt.
 func New(c Config) *Meter {
 	m := &Meter{config: c, length: -1}
 	m.tally.sequence = -1
@@ -131,13 +134,13 @@ func New(c Config) *Meter {
 	return m
 }
 
-// Wrap returns the body of an answer so that reading it meters it. It is called
-// once. How the body is read goes by its Content-Type, whatever the request
-// asked for. A gzip'd one, which no backend was asked for, is decoded. Where
-// the body's length changes, Wrap removes Content-Length from the header, and
-// with a decoded one Content-Encoding.
+// Wrap returns a reader of an answer's body that meters what it reads. It must be
+// called once. The Content-Type selects the format, whatever the request asked
+// for. A gzipped body, which the gate requests of no backend, is decoded. If the
+// body's length may change, Wrap removes Content-Length from header, and for a
+// decoded body Content-Encoding.
 func (m *Meter) Wrap(header http.Header, status int, contentLength int64, body io.ReadCloser) io.ReadCloser {
-	m.mu.Lock() // Result may be asked for meanwhile
+	m.mu.Lock() // Result may be called concurrently
 	defer m.mu.Unlock()
 	if body == nil {
 		body = http.NoBody
@@ -169,13 +172,14 @@ func (m *Meter) Wrap(header http.Header, status int, contentLength int64, body i
 	return &meteredBody{m: m, src: body}
 }
 
-// edits notes that the body's length is not the backend's.
+// edits marks the body's length as unknown and removes Content-Length.
 func (m *Meter) edits(header http.Header) {
 	m.editing, m.length = true, -1
 	header.Del("Content-Length")
 }
 
-// formOf says how to read a body.
+// formOf returns the format of a body. readable is false if its encoding is not
+// supported.
 func (m *Meter) formOf(contentType string, readable bool) bodyForm {
 	media, _, _ := strings.Cut(contentType, ";")
 	media = strings.ToLower(strings.TrimSpace(media))
@@ -197,22 +201,23 @@ func (m *Meter) formOf(contentType string, readable bool) bodyForm {
 	switch m.config.Endpoint {
 	case wire.Speech:
 		return formOpaque
-	case wire.Transcriptions, wire.Translations: // also as plain text or subtitles
+	case wire.Transcriptions, wire.Translations: // may be plain text or subtitles
 		m.spoken = strings.HasPrefix(media, "text/")
 		return formOpaque
 	}
-	// A stream under a wrong name would cost nothing.
+	// A stream with a wrong content type must not be free of charge.
 	return formUnknown
 }
 
-// Editing reports, after Wrap, whether the body may be of another length than the
-// backend said: the answer's ContentLength is then -1.
+// Editing reports, after Wrap, whether the length of the body may differ from the
+// backend's Content-Length. The answer's ContentLength is then -1.
 func (m *Meter) Editing() bool { return m.editing }
 
-// BetweenEvents reports whether what has been read off the body so far is a stream
-// that ends with a whole event, so that another one may be put there, and that
-// more must come. It returns what that one must end its lines with, "\n" or "\r";
-// "" where none may be put. Only the goroutine that reads the body may ask.
+// BetweenEvents returns the line break, "\n" or "\r", of an event that the gate may
+// insert after what was read of the body so far. It returns "" if it may insert
+// none: the body is not a stream, the last event or its line break may be
+// incomplete, or the stream is complete or has failed. Only the goroutine that
+// reads the body may call it.
 func (m *Meter) BetweenEvents() (lineBreak string) {
 	if m.form != formEvents || m.tally.complete || m.tally.streamError {
 		return ""
@@ -226,7 +231,7 @@ func (m *Meter) BetweenEvents() (lineBreak string) {
 	return m.events.lineBreak()
 }
 
-// Result returns what is known of the answer by now.
+// Result returns the usage and state of the answer so far.
 func (m *Meter) Result() Result {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -235,8 +240,8 @@ func (m *Meter) Result() Result {
 	return r
 }
 
-// UnreportedTokens estimates what the text comes to of which Result counts the
-// bytes as Unreported: by Config.Count, else at four bytes a token.
+// UnreportedTokens returns an estimate of the tokens of the text that Result counts
+// as Unreported: by Config.Count, or else at four bytes per token.
 func (m *Meter) UnreportedTokens() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -257,17 +262,17 @@ func (m *Meter) startJSON() {
 	m.json.reset()
 }
 
-// closed takes note of an event whose data is whole, or of a whole JSON body.
+// closed records an event with complete data, or a complete JSON body.
 func (m *Meter) closed(p *payload) {
 	if m.tally.closed(p, m.config.Endpoint) {
 		m.finalDue = true
 	}
-	if !m.config.Endpoint.Prose() { // else only text counts, not what surrounds it
+	if !m.config.Endpoint.Prose() { // for prose, only text counts as the first output
 		m.firstDue = true
 	}
 }
 
-// observe reads bytes that pass. The caller holds m.mu.
+// observe meters bytes of the body. m.mu must be held.
 func (m *Meter) observe(b []byte) {
 	m.tally.bytes += int64(len(b))
 	if m.form == formUnknown {
@@ -291,7 +296,7 @@ func (m *Meter) observe(b []byte) {
 	m.observed()
 }
 
-// observed sees what is due after bytes were read. The caller holds m.mu.
+// observed sets which hooks are due after bytes were read. m.mu must be held.
 func (m *Meter) observed() {
 	switch {
 	case m.form == formEvents:
@@ -309,7 +314,7 @@ func (m *Meter) observeJSON(b []byte) {
 	m.json.feed(b, 0)
 	p := &m.json.payload
 	if p.usage {
-		m.tally.covered() // whether it stands before the text or behind
+		m.tally.covered() // whether usage precedes or follows the text
 	}
 	if p.closed && !before {
 		m.closed(p)
@@ -317,8 +322,8 @@ func (m *Meter) observeJSON(b []byte) {
 	}
 }
 
-// sniff decides by the first byte that says something how a body is read whose
-// type does not say it. It returns b from that byte on.
+// sniff determines the format of a body from its first byte that is not white
+// space. It returns b from that byte on.
 func (m *Meter) sniff(b []byte) []byte {
 	for i, c := range b {
 		switch {
@@ -336,14 +341,14 @@ func (m *Meter) sniff(b []byte) []byte {
 	return nil
 }
 
-// torn reports whether a stream that seems to have ended is only a part of one. The
-// connection does not show it where that has no other end than its close, or stands
-// behind a proxy whose own backend broke off: the last event does, if it was cut,
-// and so do the dialects that end their streams with an event. Chats may lack
-// their [DONE], as some servers leave it out. The caller holds m.mu.
+// torn reports whether a stream that ended without an error is incomplete. The
+// connection does not show it if it has no other end than its close, or if it is
+// that of a proxy whose own backend broke off. It shows in a last event that is
+// cut off, and in a missing terminal event where the dialect has one. Chats may
+// lack their [DONE], since some servers omit it. m.mu must be held.
 func (m *Meter) torn() bool {
 	if m.form != formEvents || m.config.Fail == nil || m.length >= 0 {
-		return false // of a length that was said there is no room for more
+		return false // with a Content-Length there is no room for an error event
 	}
 	if m.tally.complete || m.tally.streamError || m.events.named {
 		return false
@@ -351,7 +356,7 @@ func (m *Meter) torn() bool {
 	return m.events.cut() || m.config.Endpoint.Terminated()
 }
 
-// brokenLine returns the line breaks that end an event which broke off here.
+// brokenLine returns the line breaks that terminate an event which broke off here.
 func (m *Meter) brokenLine() []byte {
 	if m.form != formEvents {
 		return nil
@@ -359,7 +364,7 @@ func (m *Meter) brokenLine() []byte {
 	return m.events.broken()
 }
 
-// ended takes note that all of the body was read. The caller holds m.mu.
+// ended records that the whole body was read. m.mu must be held.
 func (m *Meter) ended() {
 	if m.finalDue && m.form != formEvents {
 		return
@@ -380,8 +385,8 @@ func (m *Meter) ended() {
 	}
 }
 
-// release calls the hooks that are due, before what was read is handed on. The
-// caller does not hold m.mu.
+// release calls the hooks that are due, before Read returns. m.mu must not be
+// held.
 func (m *Meter) release() {
 	if !m.firstDone && (m.firstDue || m.finalDue && m.tally.bytes > 0) {
 		m.firstDone = true

@@ -11,14 +11,14 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// chatDelta is an event of a stream as most are, with its blank line.
+// chatDelta is a typical event of a stream, with its blank line.
 const chatDelta = `data: {"id":"chatcmpl-9aT3xQm0","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}]}` + "\n\n"
 
 const chatDeltaNull = `data: {"id":"chatcmpl-9aT3xQm0","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n"
 
 const chatDeltaUsage = `data: {"id":"chatcmpl-9aT3xQm0","object":"chat.completion.chunk","created":1760000000,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}],"usage":{"prompt_tokens":17,"total_tokens":18,"completion_tokens":1}}` + "\n\n"
 
-// endless is a body that gives the same piece at every Read.
+// endless is a body that returns the same piece at every Read.
 type endless []byte
 
 func (e endless) Read(p []byte) (int, error) { return copy(p, e), nil }
@@ -38,7 +38,7 @@ func TestMeterAllocatesNothingPerEvent(t *testing.T) {
 	} {
 		for _, hide := range []bool{false, true} {
 			if hide && name == "cut in a word" {
-				continue // it holds more and more
+				continue // the buffer of an unfinished event grows
 			}
 			_, r := streamOf(piece, hide)
 			r.Read(buf)
@@ -47,7 +47,7 @@ func TestMeterAllocatesNothingPerEvent(t *testing.T) {
 			}
 		}
 	}
-	// A stream whose every event is cut in two.
+	// A stream in which every event is cut in two.
 	for _, hide := range []bool{false, true} {
 		half := &halves{text: chatDeltaUsage}
 		m := New(Config{Endpoint: wire.Chat, HideUsage: hide})
@@ -61,7 +61,7 @@ func TestMeterAllocatesNothingPerEvent(t *testing.T) {
 	}
 }
 
-// halves gives a text in two pieces, at a cut that moves, over and over.
+// halves is a body that returns text repeatedly, in two pieces with a moving cut.
 type halves struct {
 	text     string
 	at, turn int

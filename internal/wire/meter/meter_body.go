@@ -6,19 +6,19 @@ import (
 	"sync"
 )
 
-// meteredBody is a body that is read past a meter, byte for byte as it comes.
+// meteredBody is a body that is metered as it is read, and passes unchanged.
 type meteredBody struct {
 	m   *Meter
 	src io.ReadCloser
 
-	tail []byte // what is put out behind the last byte of the source,
-	err  error  // and what comes after that, once it is known
+	tail []byte // returned after the last byte of the source
+	err  error  // returned after tail; nil until the source has ended
 
 	closing  sync.Once
 	closeErr error
 }
 
-// Read reads from the source and meters what it got.
+// Read reads from the source and meters what it returns.
 func (r *meteredBody) Read(p []byte) (int, error) {
 	if r.err != nil {
 		return r.readTail(p)
@@ -55,8 +55,8 @@ func (r *meteredBody) readTail(p []byte) (int, error) {
 	return n, r.err
 }
 
-// finish decides how the body ends, now that its source has ended with err.
-// The caller holds the meter's lock.
+// finish sets the error with which the body ends, after its source has ended with
+// err. m.mu must be held.
 func (r *meteredBody) finish(err error) {
 	m := r.m
 	r.err = err
@@ -66,16 +66,16 @@ func (r *meteredBody) finish(err error) {
 	case err == io.EOF:
 		m.ended()
 	case m.form == formEvents && m.tally.complete:
-		// The caller has its whole answer; how the connection to the backend
-		// ended is no concern of its.
+		// The caller has the complete answer; an error of the backend's
+		// connection no longer matters.
 		r.err = io.EOF
 		m.ended()
 	}
 }
 
-// breakOff puts the error event behind a stream that failed midway, and before
-// it what ends the event that was cut off. It is called without the meter's
-// lock, since Fail may ask for the result.
+// breakOff sets the tail of a stream that failed midway: lineBreaks, which end the
+// event that was cut off, and the error event. m.mu must not be held, since Fail
+// may call Result.
 func (r *meteredBody) breakOff(lineBreaks []byte) {
 	m := r.m
 	if r.err == io.EOF || m.form != formEvents || m.config.Fail == nil {
@@ -89,8 +89,8 @@ func (r *meteredBody) breakOff(lineBreaks []byte) {
 	r.err = io.EOF
 }
 
-// gunzipped decodes a gzip'd body. The header is read at the first Read, so
-// that wrapping a stream does not wait for it.
+// gunzipped decodes a gzipped body. It reads the gzip header at the first Read, so
+// that wrapping a stream does not block.
 type gunzipped struct {
 	src io.ReadCloser
 	zip *gzip.Reader

@@ -108,7 +108,8 @@ func TestMeterTellsWhatHasAPriceOfItsOwn(t *testing.T) {
 	}
 }
 
-// A response says at its start what was asked for, and at its end what it got.
+// A response reports the requested tier at its start, and the actual tier at its
+// end.
 func TestMeterTakesTheLastServiceTier(t *testing.T) {
 	m := New(Config{Endpoint: wire.Responses})
 	body := `data: {"type":"response.created","response":{"id":"r","service_tier":"priority"}}` + "\n\n" +
@@ -136,8 +137,8 @@ func TestUsageByEndpoint(t *testing.T) {
 		{wire.ImageGenerations, `{"data":[{"b64_json":"x"}],"usage":{"total_tokens":100,"input_tokens":50,"output_tokens":50,"input_tokens_details":{"text_tokens":10,"image_tokens":40}}}`,
 			wire.Tokens{Input: 50, Output: 50}, true},
 		{wire.Chat, `{"usage":{"total_tokens":77}}`, wire.Tokens{}, false},
-		// Caches add to the input with Anthropic only; beside prompt_tokens
-		// they are parts, as LiteLLM writes them.
+		// Cache tokens are added to the input only for Anthropic's input_tokens.
+		// With prompt_tokens, as LiteLLM sends them, they are parts of it.
 		{wire.Messages, `{"usage":{"input_tokens":1,"cache_read_input_tokens":10,"cache_creation_input_tokens":null,"output_tokens":2}}`,
 			wire.Tokens{Input: 11, CacheRead: 10, Output: 2}, true},
 		{wire.Chat, `{"usage":{"prompt_tokens":11,"cache_read_input_tokens":10,"completion_tokens":2}}`, wire.Tokens{Input: 11, CacheRead: 10, Output: 2}, true},
@@ -324,8 +325,8 @@ func TestMeterResultWhileReading(t *testing.T) {
 	r.Close()
 }
 
-// FuzzMeter reads any bytes as an answer, cut anywhere: it never panics, shows
-// what it was given where it does not edit, and comes to the same totals.
+// FuzzMeter checks that a meter that reads any bytes, cut anywhere, never panics,
+// passes them unchanged unless it edits them, and arrives at the same totals.
 func FuzzMeter(f *testing.F) {
 	for _, tr := range transcripts {
 		b := tr.read(f)

@@ -12,8 +12,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// TestMeterOnAnyTokens puts the pieces that streams are made of together in
-// any order: what comes of it must not depend on how it is cut.
+// TestMeterOnAnyTokens joins fragments of streams in any order: the result must
+// not depend on how the stream is cut.
 func TestMeterOnAnyTokens(t *testing.T) {
 	tokens := []string{
 		"data:", "data: ", "data", "event: ", "event:error", ": ping", "id: 1", "\n", "\n", "\n\n", "\r", "\r\n", "\r\r", "\xEF\xBB\xBF",

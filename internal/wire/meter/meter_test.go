@@ -17,12 +17,12 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// transcript is an answer as a backend sends it, and what it cost.
+// transcript is an answer as a backend sends it, with its expected Result.
 type transcript struct {
 	file     string
 	endpoint wire.Endpoint
 	want     Result
-	final    string // Final comes before this has been released to its end; "" not before the end
+	final    string // Final is called before the end of this text is returned; "": only at the end
 }
 
 const looksLikeUsage = "data: {\"usage\":{\"prompt_tokens\":9999,\"completion_tokens\":9999}}\n\n"
@@ -114,7 +114,7 @@ func (tr transcript) contentType() string {
 	return "application/json"
 }
 
-// pieces is a body that comes in the given pieces, and then ends with err.
+// pieces is a body that returns the given pieces and then err.
 type pieces struct {
 	parts  [][]byte
 	err    error
@@ -153,13 +153,13 @@ func byteByByte(b []byte) *pieces {
 	return inPieces(b, cuts...)
 }
 
-// reading is what came of reading a body through a meter.
+// reading is the result of reading a body through a meter.
 type reading struct {
 	out       []byte
 	err       error
 	result    Result
-	first     int // bytes that were out when First was called; -1 never
-	final     int // the same of Final
+	first     int // bytes returned when First was called; -1: never called
+	final     int // bytes returned when Final was called; -1: never called
 	finalSaid Result
 	calls     string
 	header    http.Header
@@ -199,7 +199,7 @@ func (tr transcript) setup() setup {
 	return setup{config: Config{Endpoint: tr.endpoint}, header: http.Header{"Content-Type": {tr.contentType()}}, length: -1}
 }
 
-// lineBreaks gives a stream the line breaks that other servers write.
+// lineBreaks convert a stream to the line breaks that other servers use.
 var lineBreaks = map[string]func([]byte) []byte{
 	"lf":   func(b []byte) []byte { return b },
 	"crlf": func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")) },
@@ -326,8 +326,8 @@ func TestMeterDecodesGzipNobodyAskedFor(t *testing.T) {
 }
 
 func TestMeterCutShortAnywhere(t *testing.T) {
-	// What came before the cut is counted, and nothing is ever reported that
-	// the backend did not say.
+	// The part before the cut is counted, and nothing is reported that the
+	// backend did not send.
 	for _, tr := range transcripts {
 		body := tr.read(t)
 		for cut := range body {
@@ -379,8 +379,8 @@ func TestMeterEndsABrokenStreamInItsDialect(t *testing.T) {
 	}
 }
 
-// A backend that closes its connection, or a proxy before it, can make a part of a
-// stream look like the whole.
+// If a backend, or a proxy in front of it, closes the connection, part of a stream
+// can look complete.
 func TestMeterTellsAPartOfAStreamFromTheWhole(t *testing.T) {
 	const chat = `data: {"choices":[{"delta":{"content":"a"}}]}` + "\n\n"
 	const delta = "event: x\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}\n\n"
@@ -392,7 +392,7 @@ func TestMeterTellsAPartOfAStreamFromTheWhole(t *testing.T) {
 		"cut in an event":           {wire.Chat, chat + chat[:20], true},
 		"cut in the first event":    {wire.Chat, chat[:20], true},
 		"cut in an event's line":    {wire.Chat, chat + "data: {\n", true},
-		"without its end":           {wire.Chat, chat, false}, // as some servers write it
+		"without its end":           {wire.Chat, chat, false}, // some servers omit [DONE]
 		"without its last break":    {wire.Chat, chat + "data: [DONE]", false},
 		"whole":                     {wire.Chat, chat + "data: [DONE]\n\n", false},
 		"a message without its end": {wire.Messages, "event: ping\ndata: {\"type\":\"ping\"}\n\n", true},
@@ -466,8 +466,8 @@ func TestMeterClosesOnce(t *testing.T) {
 	}
 }
 
-// Usage beside no choices is the last word, but not before the first: some
-// servers say what the prompt came to at once.
+// Usage in a chunk without choices is final, unless it precedes all text: some
+// servers report the usage of the prompt first.
 func TestUsageBeforeAnyTextIsNotTheLastWord(t *testing.T) {
 	const prompt = `data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":0}}` + "\n\n"
 	const text = `data: {"choices":[{"delta":{"content":"hello"}}]}` + "\n\n"
@@ -477,7 +477,7 @@ func TestUsageBeforeAnyTextIsNotTheLastWord(t *testing.T) {
 		if got := readMetered(s, byteByByte([]byte(prompt+text+usage))); got.finalSaid.Output != 2 {
 			t.Errorf("hide %v: Final saw %+v", hide, got.finalSaid)
 		}
-		// An answer without any text is whole with its end.
+		// An answer without text is final at its end.
 		if got := readMetered(s, byteByByte([]byte(prompt+"data: [DONE]\n\n"))); !got.finalSaid.Complete || got.finalSaid.Input != 5 {
 			t.Errorf("hide %v: of nothing Final saw %+v", hide, got.finalSaid)
 		}

@@ -1,17 +1,17 @@
 package meter
 
-// place is a spot in an answer's JSON that the meter knows: a container to
-// look into, or a value to read. Everything else is placeElsewhere and is
-// skipped without being looked at, which is why text that merely looks like
-// usage is never taken for it: usage is usage by where it stands.
+// place is a position in an answer's JSON that the meter recognizes: a container
+// to descend into, or a value to read. Everything else is placeElsewhere and is
+// skipped unread. So text that merely looks like usage is never read as usage:
+// only its position makes it usage.
 type place uint8
 
 const (
 	placeElsewhere place = iota
 
 	// Containers.
-	placeEvent       // the object in an event of a stream
-	placeBody        // the object that is a whole answer
+	placeEvent       // the data of an event of a stream
+	placeBody        // the object of a whole answer
 	placeUsage       // usage
 	placeInDetails   // usage.prompt_tokens_details, usage.input_tokens_details
 	placeOutDetails  // usage.completion_tokens_details, usage.output_tokens_details
@@ -27,7 +27,7 @@ const (
 	placeFunction    // choices[].delta.tool_calls[].function
 	placeAudio       // choices[].delta.audio
 	placeBlocks      // content, output, summary
-	placeBlock       // their elements, and `delta` of messages
+	placeBlock       // elements of placeBlocks, and `delta` of messages
 
 	// Values.
 	placeDelta   // delta: a string in responses, a block in messages
@@ -41,23 +41,23 @@ const (
 	placeTier  // service_tier
 	placeSpeed // usage.speed, of messages
 
-	// Numbers of usage; the order is that of the fields of a usageFields.
+	// Numbers of usage, which index usageFields in this order.
 	placePrompt
 	placeInput
 	placeCompletion
 	placeOutput
 	placeTotal
-	placeCacheCreation // cache_creation_input_tokens: Anthropic's, beside input_tokens
+	placeCacheCreation // cache_creation_input_tokens: Anthropic's, not included in input_tokens
 	placeCacheRead     // cache_read_input_tokens: the same
-	placeCachedDetail  // …_details.cached_tokens: a part of the input
-	placeWriteDetail   // …_details.cache_write_tokens: the same
-	placeCacheHit      // prompt_cache_hit_tokens, usage.cached_tokens: the same, as DeepSeek and Moonshot write it
+	placeCachedDetail  // …_details.cached_tokens: part of the input
+	placeWriteDetail   // …_details.cache_write_tokens: part of the input
+	placeCacheHit      // prompt_cache_hit_tokens (DeepSeek), usage.cached_tokens (Moonshot): part of the input
 	placeReasoning
-	placeAudioIn   // …_details.audio_tokens: a part of the input
-	placeImageIn   // …_details.image_tokens: the same
-	placeAudioOut  // the same, of the output
-	placeImageOut  // the same
-	placeHourWrite // cache_creation.ephemeral_1h_input_tokens: a part of what was written
+	placeAudioIn   // …_details.audio_tokens: part of the input
+	placeImageIn   // …_details.image_tokens: part of the input
+	placeAudioOut  // …_details.audio_tokens: part of the output
+	placeImageOut  // …_details.image_tokens: part of the output
+	placeHourWrite // cache_creation.ephemeral_1h_input_tokens: part of cache_creation_input_tokens
 	placeSeconds
 	placeCost
 
@@ -67,10 +67,10 @@ const (
 // isCount reports whether the place holds a number of usage.
 func (p place) isCount() bool { return p >= placePrompt }
 
-// shape says what a place may hold beside what is skipped.
+// shape describes the values at a place that are not skipped.
 type shape struct {
 	object, array, text bool
-	element             place // of the array
+	element             place // place of the array's elements
 }
 
 var shapes = [places]shape{
@@ -97,10 +97,10 @@ var shapes = [places]shape{
 	placeText:        {text: true},
 }
 
-// maxNameBytes bounds the member names that can lead anywhere.
+// maxNameBytes is the maximum length of a member name that is looked up.
 const maxNameBytes = 32
 
-// member finds where a member of an object leads.
+// member returns the place of the member with the given name.
 func (p place) member(name []byte) place {
 	switch p {
 	case placeEvent:
@@ -142,7 +142,7 @@ func (p place) member(name []byte) place {
 			return placeText
 		case "message":
 			// Some backends repeat the whole message in every chunk of a
-			// stream: it is text once, in the answer that is no stream.
+			// stream: it counts only in an answer that is not a stream.
 			if p == placeBodyChoice {
 				return placeTurn
 			}
@@ -187,7 +187,7 @@ func (p place) member(name []byte) place {
 	return placeElsewhere
 }
 
-// commonMember finds what stands at the top of events and whole answers alike.
+// commonMember returns the place of a member of an event or whole answer alike.
 func commonMember(name []byte) place {
 	switch string(name) {
 	case "usage":
@@ -204,8 +204,8 @@ func commonMember(name []byte) place {
 	return placeElsewhere
 }
 
-// usageMember finds the fields of wire.md's table of usage, and the few
-// spellings of the same that other servers have.
+// usageMember returns the place of a field in wire.md's table of usage, or of one
+// of the few alternative spellings that other servers use.
 func (p place) usageMember(name []byte) place {
 	switch p {
 	case placeInDetails:

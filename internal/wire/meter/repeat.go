@@ -2,22 +2,22 @@ package meter
 
 import "bytes"
 
-// repeat is the event that was read last. Most events of a stream differ from
-// the one before in the text and in little else. What is the same was understood
-// once, so that such an event is read by comparing it, at a tenth of the cost.
+// repeat is a template made of the last event. Most events of a stream differ from
+// the previous one only in the text and in little else. Comparing such an event
+// with the template costs a tenth of parsing it.
 //
-// That is sound since there are only such events since the one that is kept: to
-// read the same names and values again changes nothing, and what differs stands
-// in strings and numbers whose places are known.
+// This is sound since all events since the template matched it: parsing the same
+// names and values again changes nothing, and the differences are in strings and
+// numbers at known offsets.
 type repeat struct {
-	raw     []byte // of the whole event; empty: there is none
+	raw     []byte // bytes of the whole event; empty: no template
 	holes   [maxHoles]hole
 	n       int
 	payload payload
 }
 
-// hole is a part of an event that may be another one in the next: the inside of
-// a string, or a number.
+// hole is a range of an event that may differ in the next one: the inside of a
+// string, or a number.
 type hole struct {
 	from, to int64
 	kind     holeKind
@@ -26,23 +26,23 @@ type hole struct {
 type holeKind uint8
 
 const (
-	holeText     holeKind = iota // what the model wrote
-	holeSkipped                  // a string that says nothing, such as OpenAI's obfuscation
+	holeText     holeKind = iota // generated text
+	holeSkipped                  // a string that is ignored, such as OpenAI's obfuscation
 	holeSequence                 // sequence_number
 )
 
 const (
 	maxHoles = 4
-	// maxRepeated bounds the event that is kept, in bytes, and maxHole the
-	// strings in which others may differ from it: longer ones are few.
+	// maxRepeated is the maximum length of a template in bytes, and maxHole that of
+	// a string in a hole: longer ones are rare.
 	maxRepeated = 1 << 10
 	maxHole     = 1 << 10
-	// maxDigits are those of a number that is surely below maxCount.
+	// maxDigits is the number of digits of a number that is certainly below maxCount.
 	maxDigits = 12
 )
 
-// learn keeps an event that was read as a whole; nothing of what it said but its
-// text may count.
+// learn makes raw, a complete event that x has parsed, the template. Only the
+// event's text may affect the totals.
 func (r *repeat) learn(raw []byte, x *extractor) {
 	if len(raw) > maxRepeated || x.uneven {
 		r.forget()
@@ -54,8 +54,8 @@ func (r *repeat) learn(raw []byte, x *extractor) {
 
 func (r *repeat) forget() { r.raw = r.raw[:0] }
 
-// read reads the event that b begins with if it is like the one that is kept,
-// and returns its length; else 0, and nothing has changed.
+// read reads the event at the start of b if it matches the template, and returns
+// its length. Otherwise it returns 0 and changes nothing.
 func (r *repeat) read(b []byte, x *extractor) int {
 	var found [maxHoles]hole
 	i, from := 0, int64(0)
@@ -93,8 +93,8 @@ func (r *repeat) read(b []byte, x *extractor) int {
 	return i
 }
 
-// end returns where a hole that begins at i ends in b; below 0 where it holds
-// what has to be read with care.
+// end returns the offset in b at which a hole that starts at i ends. It returns -1
+// if the content must be parsed, such as a string with an escape.
 func (h *hole) end(b []byte, i int) int {
 	if h.kind == holeSequence {
 		end := i
@@ -114,8 +114,8 @@ func (h *hole) end(b []byte, i int) int {
 	return end
 }
 
-// move moves the offsets of a payload from the event that is kept to one whose
-// holes were found elsewhere.
+// move adjusts the offsets of a payload from the template to an event whose holes
+// are at found.
 func (r *repeat) move(p *payload, found *[maxHoles]hole) {
 	if p.usageFrom < 0 {
 		return

@@ -14,7 +14,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// What providers stream, twice.
+// alike holds pairs of similar events, as providers send them.
 var alike = map[string][2]string{
 	"chat": {chatDelta, strings.Replace(chatDelta, " word", " other words", 1)},
 	"chat of OpenAI": {
@@ -49,8 +49,8 @@ func TestEventsThatAreAlikeAreReadByComparing(t *testing.T) {
 	}
 }
 
-// Whoever reads a stream byte by byte never has a whole event to compare: what
-// comes of the two ways must be the same, also of what only looks alike.
+// A stream that is read byte by byte never has a complete event to compare. Both
+// ways of reading must have the same result, also for events that only look alike.
 func TestComparingEventsChangesNothing(t *testing.T) {
 	texts := []string{"", "a", "word", "é", `\n`, `\"`, `\\`, `\u00e9`, `"},"x":{"y":"`, "\n", "\r", "\n\ndata: ", `"`, strings.Repeat("long ", 300), `{"usage":1}`}
 	fill := func(rt *rapid.T, shape string) string {
@@ -97,7 +97,7 @@ func TestComparingEventsChangesNothing(t *testing.T) {
 		config := Config{
 			Endpoint:  rapid.SampledFrom([]wire.Endpoint{wire.Chat, wire.Responses, wire.Messages, wire.Transcriptions}).Draw(rt, "endpoint"),
 			HideUsage: rapid.Bool().Draw(rt, "hide"),
-			Fail:      func(error) *wire.Error { return wire.Errorf(wire.KindUpstream, "") }, // it tells the sequence
+			Fail:      func(error) *wire.Error { return wire.Errorf(wire.KindUpstream, "") }, // its event contains the sequence number
 		}
 		if rapid.Bool().Draw(rt, "count") {
 			config.Count = func(text []byte) int64 { return int64(bytes.Count(text, []byte("o")) + len(text)/3) }
@@ -113,7 +113,7 @@ func TestComparingEventsChangesNothing(t *testing.T) {
 	})
 }
 
-// What is kept of an event must not come back over what another one said since.
+// Values of the template event must not overwrite those of later events.
 func TestComparingEventsForgets(t *testing.T) {
 	const standard, priority = `data: {"choices":[{"delta":{"content":"a"}}],"service_tier":"default"}` + "\n\n", `data: {"choices":[{"delta":{"content":"a"}}],"service_tier":"priority"}` + "\n\n"
 	const first, huge = `data: {"type":"a.delta","sequence_number":1,"delta":"a"}` + "\n\n", `data: {"type":"a.delta","sequence_number":1234567890123,"delta":"a"}` + "\n\n"
@@ -142,7 +142,7 @@ func TestComparingEventsForgets(t *testing.T) {
 	}
 }
 
-// readBroken reads a stream that breaks off at its end.
+// readBroken reads a stream that ends with an error.
 func readBroken(c Config, body *pieces) (Result, []byte, int64) {
 	body.err = errors.New("broken")
 	m := New(c)

@@ -2,29 +2,29 @@ package meter
 
 import "bytes"
 
-// eventReader splits an event stream (WHATWG HTML, 9.2.6) that comes in pieces
-// of any size into units and feeds the data of each to an extractor. A unit is
-// an event with the blank line that ends it, or a comment line outside of any
-// event, which is a keep-alive and waits for nothing.
+// eventReader splits an event stream (WHATWG HTML, 9.2.6) that arrives in pieces
+// of any size into units, and feeds the data of each to an extractor. A unit is
+// an event with the blank line that ends it, or a comment line outside an event,
+// which is a keep-alive and must not be delayed.
 type eventReader struct {
 	data  extractor
 	state lineState
 	fresh bool // nothing of the unit was read yet
-	cr    bool // the byte before was a \r: a \n belongs to it
-	lone  bool // some line of the stream has ended in a \r without a \n
-	open  bool // the unit has a line that is no comment
+	cr    bool // the previous byte was a \r: a following \n is part of the line break
+	lone  bool // some line of the stream ended in a \r without a \n
+	open  bool // the unit has a line that is not a comment
 
-	line  [8]byte // the start of a field's name, or of an event's
+	line  [8]byte // start of the field's name, or of the value of event
 	lineN uint8
 
-	offset  int64 // bytes of the unit before this piece
+	offset  int64 // bytes of the unit in earlier pieces
 	hasData bool  // the unit has a data line
 	named   bool  // the unit has `event: error`
-	settled bool  // its payload was dealt with
+	settled bool  // closed was called for the unit
 	last    repeat
 
-	// closed is called once for each event whose data is whole, which is
-	// before the line that holds it has ended.
+	// closed is called once for each event when its data is complete, which is
+	// before the end of the data line.
 	closed func(*payload)
 }
 
@@ -35,7 +35,7 @@ const (
 	lineName            // in a field's name
 	lineData            // in the value of data
 	lineEvent           // in the value of event
-	lineOther           // in one that nobody asked about
+	lineOther           // in the value of another field
 	lineComment
 )
 
@@ -52,8 +52,8 @@ func (s *eventReader) begin() {
 	s.data.reset()
 }
 
-// next reads b up to the end of a unit, or all of it, and returns how much it
-// read. The payload of a unit that ended is there until the next call.
+// next reads b up to the end of a unit, or all of it, and returns the number of
+// bytes read. The payload of a unit that ended is valid until the next call.
 func (s *eventReader) next(b []byte) (n int, ended bool) {
 	if s.offset > 0 && s.state == lineStart && s.fresh {
 		s.begin()
@@ -121,7 +121,7 @@ func (s *eventReader) next(b []byte) (n int, ended bool) {
 			ended = s.endLine(s.offset + int64(i) - 1)
 		}
 	}
-	// A \n that only completes the \r before it goes with what that ended.
+	// A \n that completes the preceding \r belongs to the unit that the \r ended.
 	if ended && s.cr && i < len(b) && b[i] == '\n' {
 		s.cr = false
 		i++
@@ -134,8 +134,8 @@ func (s *eventReader) next(b []byte) (n int, ended bool) {
 	return i, ended
 }
 
-// repeats reads the unit that b begins with if it is an event like the last one,
-// and returns its length, else 0.
+// repeats reads the unit at the start of b if it is an event like the last one,
+// and returns its length. Otherwise it returns 0.
 func (s *eventReader) repeats(b []byte) int {
 	n := s.last.read(b, &s.data)
 	if n == 0 {
@@ -147,9 +147,10 @@ func (s *eventReader) repeats(b []byte) int {
 	return n
 }
 
-// keep keeps an event that was just read to its end, for those that are like it;
-// raw is what came of it, and whole says that this is all. One that came in
-// parts leaves the one that is kept where nothing was in it but text.
+// keep stores an event that was just read to its end, for comparison with later
+// ones. raw holds its bytes in the current piece, which are all of them if whole
+// is set. An event that arrived in several pieces leaves the stored one in place
+// if it contained only text.
 func (s *eventReader) keep(raw []byte, whole bool) {
 	p := &s.data.payload
 	plain := s.hasData && !s.named && p.closed && p.kind == kindPlain && !p.usage && !p.errored && !p.done && !p.broken
@@ -161,7 +162,7 @@ func (s *eventReader) keep(raw []byte, whole bool) {
 	}
 }
 
-// beginValue starts the value of a field.
+// beginValue sets the state for the value of a field.
 func (s *eventReader) beginValue(state lineState) {
 	s.state, s.lineN, s.open = state, 0, true
 	if state == lineData {
@@ -169,7 +170,7 @@ func (s *eventReader) beginValue(state lineState) {
 	}
 }
 
-// field returns what to do with the value of the field whose name was read.
+// field returns the state for the value of the field whose name was read.
 func (s *eventReader) field() lineState {
 	name := bytes.TrimPrefix(s.line[:s.lineN], []byte("\xEF\xBB\xBF")) // a byte order mark before the first line
 	switch string(name) {
@@ -190,12 +191,12 @@ func (s *eventReader) addToLine(c byte) {
 	}
 }
 
-// endLine ends a line that is not blank, at the offset of its line break. It
-// reports whether the unit ends with it.
+// endLine ends a line that is not blank, where at is the offset of its line
+// break. It reports whether the line ends the unit.
 func (s *eventReader) endLine(at int64) (ended bool) {
 	switch s.state {
 	case lineData:
-		s.feed(lineBreak, at) // lines of data are joined by one
+		s.feed(lineBreak, at) // data lines are joined by a line break
 	case lineEvent:
 		s.named = string(s.line[:s.lineN]) == "error"
 	case lineName, lineOther:
@@ -216,7 +217,7 @@ func (s *eventReader) feed(b []byte, at int64) {
 	}
 }
 
-// end deals with what only the whole unit can show.
+// end records the properties of a complete unit.
 func (s *eventReader) end() {
 	s.fresh = true
 	found := s.data.found
@@ -231,34 +232,33 @@ func (s *eventReader) end() {
 	}
 }
 
-// cut reports whether the unit that is being read has begun some JSON that is not
-// whole.
+// cut reports whether the unit being read contains incomplete JSON.
 func (s *eventReader) cut() bool {
 	return !s.fresh && s.hasData && !s.data.payload.closed && s.data.depth > 0
 }
 
-// broken returns what must be put out before an event of our own can follow,
-// when the stream breaks off here: the end of the line, and the blank line
-// that ends the event. After a comment there must be none, since it would be
-// an empty event to some clients.
+// broken returns the bytes that must precede an event of the gate if the stream
+// breaks off here: the end of the line, and the blank line that ends the event.
+// No blank line may follow a comment, since some clients would read an empty
+// event.
 func (s *eventReader) broken() []byte {
 	open := s.open && !s.fresh
 	switch {
 	case s.state == lineStart && !open:
 		return nil
 	case s.state == lineStart && s.cr:
-		return []byte("\n\n") // of which the first is taken for a part of the \r
+		return []byte("\n\n") // the first completes the \r
 	case s.state == lineStart, s.state == lineComment && !open:
 		return []byte("\n")
 	}
 	return []byte("\n\n")
 }
 
-// lineBreak returns what a unit of our own behind this one must break its lines
-// with, "" where none may stand. Behind a \r there may come a \n that belongs to
-// it: in a stream whose lines end in a \r alone that \n, should it come, completes
-// the last \r of our own unit as well. Another stream's reader may not know that
-// a \r ends a line.
+// lineBreak returns the line break of a unit that the gate may insert after this
+// one; "" if it may insert none. A \n that belongs to a \r may still follow: in a
+// stream whose lines end in a lone \r, that \n would complete the last \r of the
+// inserted unit as well. In other streams the client may not support a lone \r as
+// a line break.
 func (s *eventReader) lineBreak() string {
 	switch {
 	case !s.cr:
@@ -269,8 +269,8 @@ func (s *eventReader) lineBreak() string {
 	return ""
 }
 
-// skipLF reports whether the byte c, between two units, only completes the \r
-// that ended the one before, and if so takes note of it.
+// skipLF reports whether the byte c, between two units, only completes the \r that
+// ended the previous one, and if so clears s.cr.
 func (s *eventReader) skipLF(c byte) bool {
 	if !s.cr || !s.fresh || c != '\n' {
 		return false
@@ -279,9 +279,9 @@ func (s *eventReader) skipLF(c byte) bool {
 	return true
 }
 
-// lineEnd returns the offset, from i on, of the first line break; len(b) if
-// there is none. It looks at so much at a time, so that a stream that has only
-// one kind of line break is not searched to its end for the other.
+// lineEnd returns the offset of the first line break at or after i; len(b) if
+// there is none. It searches one window at a time, so that it does not search a
+// stream with only one kind of line break to its end for the other.
 func lineEnd(b []byte, i int) int {
 	const window = 1024
 	for i < len(b) {

@@ -2,13 +2,13 @@ package meter
 
 import "github.com/amanycodes/pine-gate/internal/wire"
 
-// tally is what the meter knows of an answer so far.
+// tally accumulates what the meter has read of an answer so far.
 type tally struct {
 	usage       usageFields
 	model, id   string
-	sequence    int64 // of the last event that had one; -1 for none
+	sequence    int64 // sequence_number of the last event that had one; -1 for none
 	delivered   int64 // bytes of generated text
-	unreported  int64 // those of them that came after the last usage
+	unreported  int64 // bytes of generated text after the last usage
 	written     *written
 	bytes       int64 // of the body
 	events      int64
@@ -16,16 +16,16 @@ type tally struct {
 	streamError bool
 	complete    bool
 	tier        wire.ServiceTier
-	fast        bool // Anthropic's fast mode, which costs more whatever the tier
+	fast        bool // Anthropic's fast mode, which costs more in any tier
 }
 
-// closed takes note of a value that has ended. It reports whether the totals are
-// final: nothing that may follow changes them.
+// closed records the payload of a complete value. It reports whether the totals
+// are final: nothing that may follow changes them.
 func (t *tally) closed(p *payload, e wire.Endpoint) (final bool) {
 	if p.usage {
-		t.covered() // also text that stood behind it in the same value
+		t.covered() // includes text after the usage in the same value
 	}
-	if p.kind == kindSound { // which may be known only now
+	if p.kind == kindSound { // the type may follow the delta
 		t.delivered -= p.text
 		t.unreported = max(0, t.unreported-p.text)
 		t.written.takeBack()
@@ -41,19 +41,19 @@ func (t *tally) closed(p *payload, e wire.Endpoint) (final bool) {
 		// More images may follow, each with the usage so far.
 		t.complete = true
 	}
-	// With continuous usage there is usage beside each chunk's choices, and
-	// the last word is spoken only by the chunk that has none; and not by one
-	// before any text, by which a server says what the prompt came to.
+	// With continuous usage each chunk has usage and choices. Only usage in a
+	// chunk without choices is final, unless it precedes all text: some servers
+	// report the usage of the prompt that way.
 	return e.AsksUsage() && p.usage && !p.choices && t.delivered > 0
 }
 
-// covered takes note that usage came which covers all text so far.
+// covered records that reported usage covers all text so far.
 func (t *tally) covered() {
 	t.unreported = 0
 	t.written.forget()
 }
 
-// result brings the tally into the form that is handed out.
+// result returns the tally as a Result.
 func (t *tally) result(e wire.Endpoint) Result {
 	tokens, sane := t.usage.tokens(e)
 	parts, soundParts := t.usage.parts(e, tokens)

@@ -7,29 +7,29 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// maxCount bounds what is believed of one number of usage: 2^40 tokens are
-// more than any model has ever been asked for in one answer.
+// maxCount is the maximum accepted value of a number of usage: 2^40 tokens are
+// more than any single answer has ever had.
 const maxCount = 1 << 40
 
-// numCounts is how many integer fields a usageFields has: those of the places
-// from placePrompt to placeReasoning.
+// numCounts is the number of integer fields of a usageFields: those of the places
+// from placePrompt up to but not including placeSeconds.
 const numCounts = placeSeconds - placePrompt
 
-// usageFields is what a backend said an answer cost, field by field as it
-// named them. A later value replaces an earlier one, null and absence keep it:
-// so it is with messages, whose message_delta repeats only some of what
-// message_start said, and elsewhere each usage object is whole and cumulative.
+// usageFields holds the usage of an answer, field by field as the backend reported
+// it. A later value replaces an earlier one; a null or absent value keeps it. This
+// is required for messages, whose message_delta repeats only some fields of
+// message_start. In other APIs each usage object is complete and cumulative.
 type usageFields struct {
 	value   [numCounts]int64
-	known   uint32 // bit per field, from placePrompt on
-	bad     uint32 // fields whose last value was refused
+	known   uint32 // bit set of fields with a value, from placePrompt on
+	bad     uint32 // bit set of fields whose last value was refused
 	seconds float64
 	cost    [maxNumberBytes]byte
 	costLen uint8
 }
 
-// maxNumberBytes bounds the digits of a number. A float64 in its shortest
-// form has no more than 24.
+// maxNumberBytes is the maximum length of a number's text. The shortest form of a
+// float64 has at most 24 bytes.
 const maxNumberBytes = 32
 
 func bit(p place) uint32 { return 1 << (p - placePrompt) }
@@ -38,13 +38,12 @@ func (u *usageFields) has(p place) bool { return u.known&bit(p) != 0 }
 
 func (u *usageFields) get(p place) int64 { return u.value[p-placePrompt] }
 
-// refuse notes that a field came with a value that is no count: what was known
-// of it stays, and the answer does not count as reported.
+// refuse records that the value of field p was not a valid count: the earlier
+// value stays, and the answer does not count as reported.
 func (u *usageFields) refuse(p place) { u.bad |= bit(p) }
 
-// set takes the text of a JSON number, or of true and false. A number that can
-// be no count is not taken; a fraction is taken as the next whole number; in
-// both cases exact is false.
+// set sets field p to text, a JSON number, true or false. taken is false if text
+// is not a valid count. A fraction is rounded up. In both cases exact is false.
 func (u *usageFields) set(p place, text []byte) (taken, exact bool) {
 	switch p {
 	case placeSeconds:
@@ -56,7 +55,7 @@ func (u *usageFields) set(p place, text []byte) (taken, exact bool) {
 		u.seconds = f
 		exact = true
 	case placeCost:
-		// It stays text: whoever turns it into money decides how to round.
+		// Keep the text: the consumer that converts it to money decides on rounding.
 		f, err := strconv.ParseFloat(string(text), 64)
 		if err != nil || !(f >= 0 && f <= maxCount) || len(text) > maxNumberBytes {
 			return false, false
@@ -76,8 +75,8 @@ func (u *usageFields) set(p place, text []byte) (taken, exact bool) {
 	return true, exact
 }
 
-// parseCount reads the text of a JSON number as a count of tokens. It is not
-// ok below zero and above maxCount; exact is false if it had to be rounded.
+// parseCount parses the text of a JSON number as a count of tokens. ok is false
+// below zero and above maxCount; exact is false if the number was rounded.
 func parseCount(text []byte) (n int64, ok, exact bool) {
 	if len(text) == 0 {
 		return 0, false, false
@@ -91,7 +90,7 @@ func parseCount(text []byte) (n int64, ok, exact bool) {
 	return n, n <= maxCount, n <= maxCount
 }
 
-// parseOddCount reads what is not plain digits: "12.0", "1e3", "-0".
+// parseOddCount parses a number that is not plain digits: "12.0", "1e3", "-0".
 func parseOddCount(text []byte) (n int64, ok, exact bool) {
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || !(f >= 0 && f <= maxCount) {
@@ -101,18 +100,18 @@ func parseOddCount(text []byte) (n int64, ok, exact bool) {
 	return int64(up), true, up == f
 }
 
-// Fields of which one must be known for an answer to count as reported, and
-// none may have been refused.
+// Sets of fields. For an answer to count as reported, one field of the sets that
+// it needs must be known, and none may have been refused.
 var (
 	inputFields  = bit(placePrompt) | bit(placeInput)
 	outputFields = bit(placeCompletion) | bit(placeOutput)
-	// billedFields are all that take part in the sums.
+	// billedFields are all fields from which the totals are computed.
 	billedFields = inputFields | outputFields | bit(placeTotal) | bit(placeSeconds) |
 		bit(placeCacheCreation) | bit(placeCacheRead)
 )
 
-// reported reports whether the backend said what the answer cost: the input,
-// and the output where the endpoint has any.
+// reported reports whether the backend reported complete usage: the input, and
+// the output if e generates any.
 func (u *usageFields) reported(e wire.Endpoint) bool {
 	switch {
 	case u.bad&billedFields != 0:
@@ -125,8 +124,8 @@ func (u *usageFields) reported(e wire.Endpoint) bool {
 	return u.known&inputFields != 0 && u.known&(outputFields|bit(placeTotal)) != 0
 }
 
-// tokens brings the fields into the normal form. It is not sane if they
-// contradict each other; parts are then cut down to their whole.
+// tokens returns the normalized token counts. sane is false if the fields
+// contradict each other; parts are then reduced to their whole.
 func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 	sane = true
 	beside := e.Dialect().CacheBesideInput
@@ -150,12 +149,12 @@ func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 		case !e.Generates() && !u.has(in):
 			t.Input = total // rerank
 		case !u.has(in):
-			// Nothing says how much of it is which.
+			// The split into input and output is unknown.
 		case !u.has(out):
 			t.Output = max(0, total-t.Input)
 		case total == t.Input+t.Output:
 		case total == t.Input+t.Output+t.Reasoning:
-			t.Output += t.Reasoning // xAI counts reasoning beside the completion
+			t.Output += t.Reasoning // xAI's completion tokens exclude reasoning
 		default:
 			sane = false
 		}
@@ -173,8 +172,8 @@ func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 	return t, sane
 }
 
-// parts returns which of the tokens have a price of their own. It is not sane if
-// they are more than the whole; then they are cut down to it.
+// parts returns the counts of tokens with a separate price. sane is false if they
+// exceed their whole; they are then reduced to it.
 func (u *usageFields) parts(e wire.Endpoint, t wire.Tokens) (p wire.Parts, sane bool) {
 	p = wire.Parts{
 		AudioInput: u.get(placeAudioIn), ImageInput: u.get(placeImageIn),
@@ -192,7 +191,7 @@ func (u *usageFields) parts(e wire.Endpoint, t wire.Tokens) (p wire.Parts, sane 
 	return p, sane
 }
 
-// first returns the first of the fields that is known, else 0.
+// first returns the value of the first field that is known, or 0.
 func (u *usageFields) first(fields ...place) int64 {
 	for _, p := range fields {
 		if u.has(p) {

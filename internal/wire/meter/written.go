@@ -8,23 +8,23 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// written counts the tokens of text that comes in pieces. What it holds is
-// bounded: a nil one does nothing.
+// written counts the tokens of text that arrives in pieces, with bounded memory.
+// The methods of a nil *written are no-ops.
 type written struct {
 	count  wire.CountFunc
 	tokens int64
 	held   []byte
 	high   rune // the first half of a surrogate pair
 
-	// How it stood when the value began that is being read.
+	// tokens and len(held) at the start of the value being read.
 	tokensBefore int64
 	heldBefore   int
 }
 
-// maxHeld is how many bytes of text are gathered before they are counted.
+// maxHeld is the number of bytes of text that are buffered before they are counted.
 const maxHeld = 4 << 10
 
-// add takes text in UTF-8.
+// add adds text, which is UTF-8.
 func (w *written) add(text []byte) {
 	for w != nil && len(text) > 0 {
 		n := min(len(text), maxHeld-len(w.held))
@@ -32,7 +32,7 @@ func (w *written) add(text []byte) {
 		if text = text[n:]; len(w.held) < maxHeld {
 			return
 		}
-		at := bytes.LastIndexByte(w.held, ' ') // with which a token begins
+		at := bytes.LastIndexByte(w.held, ' ') // tokens start with a space
 		if at <= 0 {
 			at = len(w.held)
 		}
@@ -41,7 +41,7 @@ func (w *written) add(text []byte) {
 	}
 }
 
-// escaped takes what stands behind a backslash in JSON, but for a u.
+// escaped adds the character of the JSON escape \c, where c is not u.
 func (w *written) escaped(c byte) {
 	if w == nil {
 		return
@@ -52,7 +52,7 @@ func (w *written) escaped(c byte) {
 	w.add([]byte{c})
 }
 
-// unit takes what a \u escape stands for.
+// unit adds the UTF-16 code unit of a \u escape.
 func (w *written) unit(u uint16) {
 	if w == nil {
 		return
@@ -69,25 +69,25 @@ func (w *written) unit(u uint16) {
 	w.add(utf8.AppendRune(nil, r))
 }
 
-// begin notes that a value begins.
+// begin marks the start of a value, for takeBack.
 func (w *written) begin() {
 	if w != nil {
 		w.tokensBefore, w.heldBefore, w.high = w.tokens, len(w.held), 0
 	}
 }
 
-// takeBack drops what came since the value began: it was no text.
+// takeBack removes what was added since the value began, because it was not text.
 func (w *written) takeBack() {
 	if w == nil {
 		return
 	}
 	if w.tokens != w.tokensBefore {
-		w.heldBefore = 0 // it has been counted since, with some of the other
+		w.heldBefore = 0 // the earlier text was counted together with some of the value
 	}
 	w.tokens, w.held = w.tokensBefore, w.held[:min(w.heldBefore, len(w.held))]
 }
 
-// forget drops what was counted: the backend has said what it comes to.
+// forget resets the count, because the backend has reported usage for the text.
 func (w *written) forget() {
 	if w != nil {
 		w.tokens, w.held = 0, w.held[:0]
@@ -95,7 +95,7 @@ func (w *written) forget() {
 	}
 }
 
-// total is what the text came to.
+// total returns the number of tokens of the text.
 func (w *written) total() int64 {
 	if w == nil {
 		return 0

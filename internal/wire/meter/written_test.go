@@ -11,7 +11,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// byBytes counts a token a byte, so that the count is the length.
+// byBytes counts one token per byte.
 func byBytes(text []byte) int64 { return int64(len(text)) }
 
 func TestUnreportedTokensAreThoseOfTheTextThatNoUsageCovers(t *testing.T) {
@@ -35,8 +35,7 @@ func TestUnreportedTokensAreThoseOfTheTextThatNoUsageCovers(t *testing.T) {
 	}
 }
 
-// What is counted must not depend on how the stream is cut, nor on how much of
-// it there is.
+// The count must not depend on how the stream is cut, nor on its length.
 func TestUnreportedTokensOfAnyStream(t *testing.T) {
 	events := []string{
 		"data: {\"choices\":[{\"delta\":{\"content\":\"d\"}}]}\n\n",

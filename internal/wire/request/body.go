@@ -5,19 +5,20 @@ import (
 	"io"
 )
 
-// Body is an edited body: pieces of the original and what stands between them.
-// The zero Body is empty. It is safe for use by several goroutines, as long as
-// nobody changes the original.
+// Body is an edited body: pieces of the original and the replacements between
+// them. The zero Body is empty. A Body is safe for concurrent use as long as the
+// original is not modified.
 type Body struct {
-	inline [inlinePieces][]byte // enough for a new name and one insertion
-	more   [][]byte             // instead of inline, where there are more
-	n      int                  // pieces in inline
+	inline [inlinePieces][]byte // enough for a new model name and one insertion
+	more   [][]byte             // used instead of inline for more pieces
+	n      int                  // number of pieces in inline
 	length int64
 }
 
 const inlinePieces = 5
 
-// newBody applies splices, which are in order and do not overlap, to a body.
+// newBody returns original with the splices s applied, which must be sorted and
+// must not overlap.
 func newBody(original []byte, s *splices) Body {
 	var b Body
 	if 2*s.n+1 > inlinePieces {
@@ -46,10 +47,10 @@ func (b *Body) append(piece []byte) {
 	b.length += int64(len(piece))
 }
 
-// Len is the length in bytes.
+// Len returns the length in bytes.
 func (b Body) Len() int64 { return b.length }
 
-// pieces returns the pieces in their order, none of them empty.
+// pieces returns the pieces in order, none of which is empty.
 func (b *Body) pieces() [][]byte {
 	if b.more != nil {
 		return b.more
@@ -57,7 +58,7 @@ func (b *Body) pieces() [][]byte {
 	return b.inline[:b.n]
 }
 
-// Bytes returns a copy of the body in one piece.
+// Bytes returns a copy of the body as one slice.
 func (b Body) Bytes() []byte {
 	all := make([]byte, 0, b.length)
 	for _, piece := range b.pieces() {
@@ -66,13 +67,13 @@ func (b Body) Bytes() []byte {
 	return all
 }
 
-// Reader returns a new reader over the whole body, one for each attempt. It is
-// an io.WriterTo as well. Close does nothing, so that a transport may close it
-// while another of its goroutines still reads.
+// Reader returns a new reader of the whole body, for one attempt. It implements
+// io.WriterTo as well. Close is a no-op, so that a transport may close the reader
+// while another of its goroutines is still reading.
 //
-// net/http sends a body together with the header, in one system call, where it
-// knows that reading can't block: that is, of a bytes.Reader. So what is in one
-// piece is given as one, and what is small is put together.
+// net/http sends the header and the body in one system call if it knows that
+// reading cannot block, as with a bytes.Reader. So Reader returns a bytes.Reader
+// for a body that has one piece, and copies a small body into one piece.
 func (b Body) Reader() io.ReadCloser {
 	switch pieces := b.pieces(); {
 	case len(pieces) == 1:
@@ -84,15 +85,16 @@ func (b Body) Reader() io.ReadCloser {
 	}
 }
 
-// joinedBytes is the most that is copied to save a system call. net/http's
-// buffer for writing holds 4 KiB, so beyond that there is little to save.
+// joinedBytes is the maximum length of a body that Reader copies to save a
+// system call. net/http's write buffer is 4 KiB, so that copying a longer body
+// saves little.
 const joinedBytes = 4 << 10
 
-// bodyReader reads the pieces of a body one after the other.
+// bodyReader reads the pieces of a body in order.
 type bodyReader struct {
 	body  Body
-	piece int // the one being read
-	at    int // how much of it has been
+	piece int // index of the current piece
+	at    int // offset in it
 }
 
 // Read implements io.Reader.
@@ -127,7 +129,8 @@ func (r *bodyReader) WriteTo(w io.Writer) (total int64, err error) {
 	return total, nil
 }
 
-// advance steps over n bytes of the piece.
+// advance moves the reader n bytes ahead in the current piece, which has the
+// given length.
 func (r *bodyReader) advance(n, length int) {
 	if r.at += n; r.at == length {
 		r.piece, r.at = r.piece+1, 0

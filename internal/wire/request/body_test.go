@@ -10,8 +10,8 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// What is small is put together, what is large stays in its pieces: either way
-// the same is read, by Read and by WriteTo.
+// A small body is copied into one piece, a large one stays in pieces: Read and
+// WriteTo must return the same bytes for both.
 func TestReaderReadsEditedBodiesOfAnySize(t *testing.T) {
 	for _, size := range []int{1, joinedBytes - 200, joinedBytes, joinedBytes + 200, 1 << 20} {
 		body := []byte(`{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("x", size) + `"}]}`)

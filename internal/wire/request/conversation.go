@@ -2,15 +2,15 @@ package request
 
 import "github.com/amanycodes/pine-gate/internal/wire"
 
-// startBytes is how much of a prompt that is one text is taken for its start:
-// the text grows from turn to turn, and what it began with stays.
+// startBytes is the length of the start of a prompt that is a single text: the
+// text grows from turn to turn, but its start does not change.
 const startBytes = 256
 
-// ConversationStart returns the part of the body with which its conversation
-// began and which all of its turns repeat: of messages, or a response's input,
-// the first one that is no instruction (many conversations have those in
-// common); of a prompt that is one text its first 256 bytes. It is nil where the
-// request has neither. The body is the one that was scanned.
+// ConversationStart returns the part of the body with which the conversation
+// started and which all of its turns repeat: the first item of messages, or of a
+// response's input, that is not an instruction (many conversations share those),
+// or the first 256 bytes of a prompt that is a single text. It returns nil if the
+// request has neither. body must be the one that was scanned.
 func (r *Request) ConversationStart(body []byte) []byte {
 	if !r.conversation.present() {
 		return nil
@@ -23,14 +23,14 @@ func (r *Request) ConversationStart(body []byte) []byte {
 	defer s.release()
 	s.open(value)
 	if _, err := s.next(); err != nil {
-		return nil // has been scanned before
+		return nil // unreachable: Scan has validated the body
 	}
 	for {
 		at, instruction, err := s.item()
 		switch {
 		case err != nil || value[at.start] == ']':
 			return nil
-		case isNumber(value[at.start]): // of a prompt in tokens
+		case isNumber(value[at.start]): // a prompt of token ids
 			return value[:min(startBytes, len(value))]
 		case !instruction:
 			return value[at.start:at.end]
@@ -38,8 +38,8 @@ func (r *Request) ConversationStart(body []byte) []byte {
 	}
 }
 
-// item reads an item of an array, or its end, and reports whether it is a message
-// that instructs the model.
+// item reads an item of an array, or the array's end, and reports whether it is a
+// system or developer message.
 func (s *scanner) item() (at span, instruction bool, err *wire.Error) {
 	if at, err = s.next(); err != nil || s.body[at.start] != '{' {
 		return at, false, err

@@ -8,14 +8,14 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// maxCounted bounds the text of a prompt that is counted: a tokenizer takes a
-// quarter of a millisecond for a KiB, and there is a caller who waits.
+// maxCounted is the maximum length of a prompt that is counted with a tokenizer,
+// which takes 0.25 ms per KiB while the caller waits.
 const maxCounted = 128 << 10
 
-// counting counts the text of a prompt.
+// counting counts the tokens of a prompt's text.
 type counting struct {
 	count  wire.CountFunc
-	bytes  int64 // of text, as it stands in JSON
+	bytes  int64 // of text, as encoded in JSON
 	tokens int64
 	buffer []byte
 }
@@ -31,11 +31,11 @@ func (c *counting) add(text []byte) {
 	c.tokens += c.count(text)
 }
 
-// CountInput estimates the tokens of the input as [Request.EstimateInput] does,
-// but of the text it has the tokens counted. The body is the one that the
-// request was scanned from. Where its text is longer than 128 KiB, and with
-// forms, whose prompts are short, it is EstimateInput's answer: that bounds the
-// work, and a long text is estimated better than a short one.
+// CountInput estimates the tokens of the input like [Request.EstimateInput], but
+// counts those of text with count. body must be the one that the request was
+// scanned from. For text longer than 128 KiB, and for forms, whose prompts are
+// short, it returns the result of EstimateInput: that bounds the work, and the
+// estimate is more accurate for long text.
 func (r *Request) CountInput(e wire.Endpoint, body []byte, count wire.CountFunc) int64 {
 	if r.form || r.PromptBytes > maxCounted {
 		return r.EstimateInput()
@@ -44,11 +44,11 @@ func (r *Request) CountInput(e wire.Endpoint, body []byte, count wire.CountFunc)
 	defer s.release()
 	s.open(body)
 	again := &Request{Cap: -1, N: 1, counting: &counting{count: count}}
-	if err := s.request(e, again); err != nil { // it has been read without one before
+	if err := s.request(e, again); err != nil { // unreachable: Scan has accepted the body
 		return r.EstimateInput()
 	}
 	c := again.counting
-	// Token ids, numbers and the like are no text.
+	// Token ids, numbers and literals are not text.
 	rest := (again.PromptBytes - c.bytes + wire.BytesPerToken - 1) / wire.BytesPerToken
 	return c.tokens + rest + tokensPerMessage*r.Messages + tokensPerImage*r.Images
 }

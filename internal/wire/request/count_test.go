@@ -7,7 +7,7 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// byBytes counts a token a byte, so that the count is the length.
+// byBytes counts one token per byte.
 func byBytes(text []byte) int64 { return int64(len(text)) }
 
 func TestCountInputCountsTheText(t *testing.T) {

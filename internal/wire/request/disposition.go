@@ -8,17 +8,17 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// partHeader is what the headers of a form's part say.
+// partHeader holds the parsed headers of a form's part.
 type partHeader struct {
 	name   string
-	file   bool // it has a filename, even an empty one
-	text   bool // it is text in UTF-8, as far as its content type says
-	length int  // of the headers, with the empty line behind them
+	file   bool // the part has a filename, possibly empty
+	text   bool // the content type is text in UTF-8, or absent
+	length int  // of the headers, with the empty line after them
 }
 
-// parsePartHeader parses the headers that a part starts with. They must hold
-// one Content-Disposition; an encoding that changes the content is refused,
-// since some parsers undo it and others do not.
+// parsePartHeader parses the headers at the start of a part. They must contain
+// exactly one Content-Disposition. It refuses an encoding that changes the
+// content, since some parsers decode it and others do not.
 func parsePartHeader(part []byte) (h partHeader, err *wire.Error) {
 	bad := func(what string) (partHeader, *wire.Error) {
 		return partHeader{}, wire.Errorf(wire.KindBadRequest, "A part of the form has %s.", what)
@@ -61,8 +61,8 @@ func parsePartHeader(part []byte) (h partHeader, err *wire.Error) {
 	return h, nil
 }
 
-// isPlainText reports whether a part's content type is one that every parser
-// takes for a field's.
+// isPlainText reports whether every parser accepts contentType as that of a
+// field.
 func isPlainText(contentType string) bool {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if err != nil || mediaType != "text/plain" {
@@ -72,10 +72,10 @@ func isPlainText(contentType string) bool {
 	return !ok || isUTF8(charset)
 }
 
-// parseDisposition parses `form-data; name="…"; filename="…"`. It takes no
-// escaped quote: to some parsers the value ends there, and what follows could
-// be another name. It takes only names in printable ASCII without what some
-// parsers decode, and parameters in lower case, each once.
+// parseDisposition parses `form-data; name="…"; filename="…"`. It accepts no
+// escaped quote: for some parsers the value ends there, and the rest could be
+// another name. It accepts only names in printable ASCII, without characters
+// that some parsers decode, and parameters in lower case, each once.
 func parseDisposition(value string) (name string, file, ok bool) {
 	rest, ok := strings.CutPrefix(value, "form-data")
 	if !ok || strings.Contains(value, `\"`) {
@@ -107,10 +107,11 @@ func parseDisposition(value string) (name string, file, ok bool) {
 	return name, file, name != "" && !strings.ContainsFunc(name, oddInName)
 }
 
-// oddInName is what no field's name holds, and what parsers may decode.
+// oddInName reports whether c must not occur in a field's name, since parsers may
+// decode it or treat it as a delimiter.
 func oddInName(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`"\%;=`, c) }
 
-// parameterValue splits a value, quoted or not, off the front of parameters.
+// parameterValue splits a value, quoted or not, off the front of s.
 func parameterValue(s string) (value, rest string, ok bool) {
 	if quoted, isQuoted := strings.CutPrefix(s, `"`); isQuoted {
 		return strings.Cut(quoted, `"`)

@@ -6,13 +6,13 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// Edit is what the gate changes in a request.
+// Edit describes the gate's changes to a request.
 type Edit struct {
-	Model string // the upstream's name for the model; "" leaves it
+	Model string // the backend's name for the model; "" keeps the caller's
 
-	// Cap lowers every cap of the request that is above it, and is put in by
-	// the name CapName where the request has none. -1, and anything below 1,
-	// leaves the request as it is. CapName "" puts nothing in.
+	// Cap lowers every cap of the request that is above it. If the request has
+	// none, Cap is inserted as CapName, unless that is "". A value below 1, such
+	// as -1, changes nothing.
 	Cap     int64
 	CapName string
 
@@ -21,20 +21,20 @@ type Edit struct {
 	IncludeUsage, ContinuousUsage bool
 }
 
-// splice replaces a range of the body. Where the range is empty it inserts.
+// splice replaces a range of the body. With an empty range it inserts.
 type splice struct {
 	at   span
 	with []byte
 }
 
-// splices is the changes to one body, in its order: the model, three caps, two
-// stream options, and what is put in at two places.
+// splices holds the changes to one body, sorted by offset: the model, three caps,
+// two stream options, and two insertions.
 type splices struct {
 	list [8]splice
 	n    int
 }
 
-// add inserts a splice behind those that stand before it or at the same place.
+// add inserts a splice after those with a lower or equal offset.
 func (s *splices) add(at span, with []byte) {
 	i := s.n
 	for ; i > 0 && s.list[i-1].at.start > at.start; i-- {
@@ -44,16 +44,16 @@ func (s *splices) add(at span, with []byte) {
 	s.n++
 }
 
-// Edit changes the body that the request was scanned from, by replacing ranges
-// of it: everything else stays as it is, byte for byte. The body is not copied
-// and must not be changed while the result is in use. In a form what is there
-// is changed, but nothing is put in.
+// Edit returns body, from which the request was scanned, with the changes e. It
+// replaces ranges of the body and keeps all other bytes. It does not copy the
+// body, which must not be modified while the result is in use. In a form, it
+// changes existing fields but inserts none.
 func (r *Request) Edit(body []byte, e Edit) Body {
 	var s splices
 	if r.form {
 		return r.editForm(body, e)
 	}
-	var insert []byte // members to put in front of the others
+	var insert []byte // members to insert before the others
 	if e.Model != "" && e.Model != r.Model {
 		if r.model.present() {
 			s.add(r.model, wire.AppendString(nil, e.Model))
@@ -75,7 +75,7 @@ func (r *Request) Edit(body []byte, e Edit) Body {
 	return newBody(body, &s)
 }
 
-// editForm is Edit for a multipart body, whose fields are bare text.
+// editForm is Edit for a multipart body, whose fields are unquoted text.
 func (r *Request) editForm(body []byte, e Edit) Body {
 	var s splices
 	if e.Model != "" && e.Model != r.Model && r.model.present() {
@@ -96,7 +96,7 @@ func (r *Request) lowerCaps(s *splices, limit int64) {
 	}
 }
 
-// editCaps lowers the caps, or adds one to insert.
+// editCaps lowers the caps, or appends one to insert, and returns insert.
 func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
 	if r.Cap >= 0 {
 		r.lowerCaps(s, e.Cap)
@@ -107,7 +107,7 @@ func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
 	}
 	number := strconv.AppendInt(nil, e.Cap, 10)
 	for i, c := range r.caps {
-		// A second member of the same name would be ambiguous: the null goes.
+		// Replace the null: a second member of the same name would be ambiguous.
 		if c.at.present() && fieldNames[fieldMaxTokens+field(i)] == e.CapName {
 			s.add(c.at, number)
 			return insert
@@ -118,7 +118,8 @@ func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
 	return append(append(insert, number...), ',')
 }
 
-// editOptions sets the stream options that are asked for, or adds them to insert.
+// editOptions sets the stream options of e, or appends them to insert, and returns
+// insert.
 func (r *Request) editOptions(s *splices, insert []byte, e Edit) []byte {
 	var members []byte
 	set := func(wanted bool, at span, f field) {
@@ -136,7 +137,7 @@ func (r *Request) editOptions(s *splices, insert []byte, e Edit) []byte {
 	if len(members) == 0 {
 		return insert
 	}
-	last := len(members) - 1 // the comma behind them
+	last := len(members) - 1 // the trailing comma
 	switch {
 	case r.streamOptionsNull:
 		members[last] = '}'

@@ -81,7 +81,7 @@ func TestEditGivesTheSameDocumentButForTheEdits(t *testing.T) {
 	})
 }
 
-// drawBody makes a body with any of the members that Edit may change, in any
+// drawBody returns a body with any of the members that Edit may change, in any
 // order, with white space anywhere.
 func drawBody(t *rapid.T) []byte {
 	space := rapid.SampledFrom([]string{"", "", " ", "\n\t"})
@@ -105,7 +105,7 @@ func drawBody(t *rapid.T) []byte {
 	}
 	put("{")
 	first := true
-	slices.Sort(names) // rapid replays what it drew: the order must not be the map's
+	slices.Sort(names) // for rapid's replays, the order must not depend on the map
 	for _, name := range rapid.Permutation(names).Draw(t, "order") {
 		if rapid.Bool().Draw(t, "present") {
 			continue

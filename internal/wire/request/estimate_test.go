@@ -10,7 +10,7 @@ import (
 func TestTheEstimateErrsHigh(t *testing.T) {
 	for _, c := range []struct {
 		name, body string
-		atLeast    int64 // what tokenizers make of it, roughly
+		atLeast    int64 // approximate count of tokenizers
 		atMost     int64
 	}{
 		{"English", `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("The quick brown fox jumps over the lazy dog. ", 100) + `"}]}`, 1000, 1200},

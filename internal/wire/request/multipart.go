@@ -9,23 +9,23 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// Bounds of a form.
+// Limits on a form.
 const (
 	maxBoundaryBytes = 70 // RFC 2046, section 5.1.1
 	maxParts         = 64
-	maxFieldContent  = 256 << 10 // of a part that is no file
+	maxFieldContent  = 256 << 10 // bytes of a part that is not a file
 	maxPartHeader    = 4 << 10
 )
 
-// ScanMultipart reads a multipart form (audio, image edits) where it stands: a
-// file in it is neither copied nor looked at but for the boundary. It reads
-// model, stream, n, the caps and prompt.
+// ScanMultipart parses a multipart form (audio, image edits) in place: it does
+// not copy files, and searches them only for the boundary. It reads model,
+// stream, n, the caps and prompt.
 //
-// Parsers of forms differ more than those of JSON: whether a lone line feed
-// ends a line, what stands before the first boundary, which of two names
-// counts. A form is taken only in the shape that all of them read alike, and
-// refused as a KindBadRequest otherwise; a content type that is no form is a
-// KindMediaType. Stream must be true or false, and the rest is as with Scan.
+// Form parsers differ more than JSON parsers: whether a lone line feed ends a
+// line, what may precede the first boundary, which of two equal names counts.
+// ScanMultipart accepts only forms that all parsers read alike, and returns a
+// KindBadRequest otherwise. For a content type that is not a form it returns a
+// KindMediaType. stream must be true or false; all else is as with Scan.
 func ScanMultipart(contentType string, body []byte) (*Request, *wire.Error) {
 	boundary, err := parseBoundary(contentType)
 	if err != nil {
@@ -52,7 +52,7 @@ func ScanMultipart(contentType string, body []byte) (*Request, *wire.Error) {
 	return r, nil
 }
 
-// parseBoundary reads the boundary off a content type.
+// parseBoundary returns the boundary in contentType.
 func parseBoundary(contentType string) (string, *wire.Error) {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if mediaType != "multipart/form-data" {
@@ -68,7 +68,7 @@ func parseBoundary(contentType string) (string, *wire.Error) {
 		return "", wire.Errorf(wire.KindBadRequest, "The form's boundary holds characters that it must not.")
 	}
 	for name, value := range params {
-		// Some parsers decode the fields in the character set named here.
+		// Some parsers decode the fields in this character set.
 		if name != "boundary" && (name != "charset" || !isUTF8(value)) {
 			return "", wire.Errorf(wire.KindBadRequest, "The form's content type may have no parameter but its boundary and charset=utf-8.")
 		}
@@ -76,8 +76,8 @@ func parseBoundary(contentType string) (string, *wire.Error) {
 	return boundary, nil
 }
 
-// isBoundaryChar reports what may stand in a boundary: RFC 2046's bchars but for
-// the space, which parsers strip or keep.
+// isBoundaryChar reports whether c may occur in a boundary: it is one of RFC
+// 2046's bchars other than the space, which some parsers strip and others keep.
 func isBoundaryChar(c rune) bool {
 	return isAlphanumeric(c) || strings.ContainsRune("'()+_,-./:=?", c)
 }
@@ -90,17 +90,16 @@ func isUTF8(charset string) bool {
 	return strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "us-ascii")
 }
 
-// parts walks over the parts of a form.
+// parts iterates over the parts of a form.
 type parts struct {
 	body      []byte
 	delimiter []byte // two hyphens and the boundary
-	pos       int    // behind the last delimiter; 0 at the start
+	pos       int    // offset after the last delimiter; 0 at the start
 	count     int
 }
 
-// next returns the next part, headers and content; more is false behind the
-// last. The delimiter must stand nowhere but at the start of a line that ends
-// in CR LF, and must be the whole of it.
+// next returns the next part, with its headers; more is false after the last
+// one. The delimiter may occur only as a whole line. Lines must end in CR LF.
 func (p *parts) next() (at span, more bool, err *wire.Error) {
 	if p.pos == 0 {
 		if !bytes.HasPrefix(p.body, p.delimiter) {
@@ -136,7 +135,7 @@ func (p *parts) next() (at span, more bool, err *wire.Error) {
 	return at, true, nil
 }
 
-// part reads one part of the form.
+// part parses one part of the form.
 func (r *Request) part(body []byte, at span, seen *fieldSet) *wire.Error {
 	header, err := parsePartHeader(body[at.start:at.end])
 	if err != nil {
@@ -165,10 +164,10 @@ func (r *Request) part(body []byte, at span, seen *fieldSet) *wire.Error {
 	return r.formValue(f, at, content)
 }
 
-// formName refuses names that stand for a field in some parsers only.
+// formName returns an error for names that only some parsers read as a field.
 func (r *Request) formName(header partHeader, seen *fieldSet) *wire.Error {
 	folded, _ := foldName(header.name)
-	base, _, _ := strings.Cut(string(folded), "[") // model[] and model[0] are lists to some
+	base, _, _ := strings.Cut(string(folded), "[") // some parsers read model[] and model[0] as lists
 	f := formField(base)
 	switch {
 	case base == "_charset_":
@@ -184,7 +183,8 @@ func (r *Request) formName(header partHeader, seen *fieldSet) *wire.Error {
 	return nil
 }
 
-// formField finds a field that the gate reads in a form.
+// formField returns the field with the given name that the gate reads in a form,
+// or fieldNone.
 func formField(name string) field {
 	switch f := topField([]byte(name)); f {
 	case fieldModel, fieldStream, fieldN, fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens, fieldPrompt:
@@ -193,7 +193,7 @@ func formField(name string) field {
 	return fieldNone
 }
 
-// formValue reads the value of a field that the gate reads.
+// formValue parses the value of field f.
 func (r *Request) formValue(f field, at span, content []byte) *wire.Error {
 	switch f {
 	case fieldModel:

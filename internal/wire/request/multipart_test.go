@@ -15,7 +15,7 @@ import (
 
 const formType = "multipart/form-data; boundary=XX"
 
-// buildForm builds a form of parts, each headers and content.
+// buildForm returns a form of parts, each of which is headers and content.
 func buildForm(parts ...string) string {
 	var b strings.Builder
 	for _, part := range parts {
@@ -24,7 +24,7 @@ func buildForm(parts ...string) string {
 	return b.String() + "--XX--\r\n"
 }
 
-// formText builds a field of a form.
+// formText returns a text field of a form.
 func formText(name, value string) string {
 	return fmt.Sprintf("Content-Disposition: form-data; name=%q\r\n\r\n%s", name, value)
 }
@@ -172,8 +172,8 @@ func TestContentTypesOfForms(t *testing.T) {
 		"multipart/form-data; boundary=XX":                                0,
 		`Multipart/Form-Data; charset=UTF-8; boundary="XX"`:               0,
 		"multipart/form-data; boundary=X\u00e9":                           400,
-		`multipart/form-data; boundary="----=_Part_1.2'()+_,-./:=?"`:      400, // the form has another
-		"multipart/form-data; boundary=" + strings.Repeat("X", 70) + "  ": 400, // the same
+		`multipart/form-data; boundary="----=_Part_1.2'()+_,-./:=?"`:      400, // the form uses another boundary
+		"multipart/form-data; boundary=" + strings.Repeat("X", 70) + "  ": 400, // likewise
 	} {
 		_, err := ScanMultipart(contentType, []byte(buildForm(formText("model", "m"))))
 		got := 0
@@ -224,8 +224,8 @@ func TestFormsAsClientsWriteThem(t *testing.T) {
 	}
 }
 
-// FuzzScanMultipart checks that Go's own parser reads every form that the gate
-// takes, and reads the same in it.
+// FuzzScanMultipart checks that Go's own parser accepts every form that the gate
+// accepts, and reads the same values.
 func FuzzScanMultipart(f *testing.F) {
 	f.Add(formType, []byte(buildForm(formFile, formText("model", "m"), formText("stream", "true"))))
 	f.Add(formType, []byte(buildForm(formText("n", "2"), formText("model", "m"), formText("x", "\n--X"))))

@@ -5,13 +5,13 @@ import "github.com/go-json-experiment/json/jsontext"
 // field is a name that the gate reads in a body.
 type field uint8
 
-// The fields. Those from fieldMessages on hold what the model reads.
+// The fields. Those from fieldMessages on are parts of the prompt.
 const (
 	fieldNone field = iota
 	fieldModel
 	fieldStream
 	fieldStreamOptions
-	fieldMaxTokens // the three caps stand together: Request.caps is indexed by them
+	fieldMaxTokens // the three caps are consecutive: they index Request.caps
 	fieldMaxCompletionTokens
 	fieldMaxOutputTokens
 	fieldN
@@ -23,8 +23,8 @@ const (
 	fieldConversation // of responses
 	fieldServiceTier
 	fieldSpeed        // of messages
-	fieldContainer    // the same
-	fieldIncludeUsage // within stream_options, as the next one
+	fieldContainer    // of messages
+	fieldIncludeUsage // in stream_options, like the next one
 	fieldContinuousUsageStats
 	fieldMessages
 	fieldPrompt
@@ -42,7 +42,7 @@ const (
 	fieldImages
 )
 
-const _ = fieldSet(1) << fieldImages // must not overflow: a set holds every field
+const _ = fieldSet(1) << fieldImages // must not overflow: a fieldSet has one bit per field
 
 // fieldNames holds each field's name as the APIs spell it.
 var fieldNames = [...]string{
@@ -80,7 +80,7 @@ var fieldNames = [...]string{
 	fieldImages:               "images",
 }
 
-// String returns the name as it stands in a body, for Error.Param.
+// String returns the field's path in a body, for Error.Param.
 func (f field) String() string {
 	switch f {
 	case fieldIncludeUsage, fieldContinuousUsageStats:
@@ -97,7 +97,7 @@ const (
 	objectStreamOptions
 )
 
-// field finds a field of the object by its name.
+// field returns the field of the object with the given name.
 func (o object) field(name []byte) field {
 	if o == objectStreamOptions {
 		return streamOption(name)
@@ -105,9 +105,9 @@ func (o object) field(name []byte) field {
 	return topField(name)
 }
 
-// topField finds a field of the body's own object by its name.
+// topField returns the field of the body's object with the given name.
 func topField(name []byte) field {
-	switch string(name) { // compiled to a search: neither a copy nor a hash
+	switch string(name) { // compiles to a binary search, without a copy or a hash
 	case "model":
 		return fieldModel
 	case "stream":
@@ -172,7 +172,7 @@ func topField(name []byte) field {
 	return fieldNone
 }
 
-// streamOption finds a field of the object stream_options by its name.
+// streamOption returns the field of stream_options with the given name.
 func streamOption(name []byte) field {
 	switch string(name) {
 	case "include_usage":
@@ -186,10 +186,10 @@ func streamOption(name []byte) field {
 // maxFieldBytes is the length of the longest name that is looked up.
 const maxFieldBytes = len("continuous_usage_stats")
 
-// lookUp finds the field that a quoted JSON name stands for in an
-// object. It is exact where the name, unescaped, is the field's own;
-// otherwise some parser that ignores case (Go's encoding/json, Jackson, .NET)
-// would take it for the field while others would not.
+// lookUp returns the field of object o that matches quoted, a quoted JSON name.
+// exact reports whether the unescaped name is identical to the field's;
+// otherwise only parsers that ignore case (Go's encoding/json, Jackson, .NET)
+// would match it.
 func lookUp(quoted []byte, o object) (f field, exact bool) {
 	name := quoted[1 : len(quoted)-1]
 	if len(name) > maxFieldBytes*len(`\u0000`) {
@@ -216,16 +216,16 @@ func lookUp(quoted []byte, o object) (f field, exact bool) {
 func lookUpSlowly(quoted []byte, o object) (f field, exact bool) {
 	name, err := jsontext.AppendUnquote(nil, quoted)
 	if err != nil {
-		return fieldNone, false // the decoder has taken it, so it is sound
+		return fieldNone, false // unreachable: the decoder has validated it
 	}
 	folded, exact := foldName(string(name))
 	return o.field(folded), exact
 }
 
-// foldName brings a name to the case in which fields are spelled. It covers
-// Unicode's simple folding (strings.EqualFold), by which the long s and the
-// Kelvin sign are letters of ASCII, and the two Turkish letters that Java takes
-// for an i. It returns nil for a name that no folding makes a field's.
+// foldName returns name in lower case, and reports whether it was so already. It
+// covers Unicode's simple folding (strings.EqualFold), which folds the long s and
+// the Kelvin sign to ASCII letters, and the two Turkish letters that Java folds
+// to an i. It returns nil if no folding turns name into a field's name.
 func foldName(name string) (folded []byte, exact bool) {
 	exact = true
 	for _, c := range name {

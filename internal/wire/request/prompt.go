@@ -8,17 +8,18 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// member is a name below a prompt that distinguishes text from a picture.
+// member classifies a name inside a prompt, to distinguish text from images,
+// audio and files.
 type member uint8
 
 const (
 	memberOther  member = iota
-	memberType          // of a source: "base64" or not
-	memberURL           // of a picture, within the next one
-	memberHolder        // image_url, source, …: an object or URL that stands for a picture
-	memberSource        // Anthropic's, which may as well hold plain text
+	memberType          // type of a source: "base64" or another one
+	memberURL           // url of an image, in the object of a memberHolder or memberSource
+	memberHolder        // image_url, video_url, …: an object or URL of an image
+	memberSource        // Anthropic's source, which may also contain plain text
 	memberAudio         // input_audio
-	memberData          // base64 within the two above, else text like any other
+	memberData          // base64 in memberSource and memberAudio, elsewhere plain text
 	memberFile          // a reference: file_id, file_url
 	memberBase64        // file_data, b64_json
 )
@@ -45,28 +46,28 @@ func memberOf(quoted []byte) member {
 	return memberOther
 }
 
-// level is an object or array that is open.
+// level is an object or array that is not closed yet.
 type level struct {
 	object   bool
 	wantName bool   // the next token is a name
-	parent   member // what it hangs under; in arrays the elements inherit it
-	name     member // of the member being read
+	parent   member // name of the enclosing member; elements of an array inherit it
+	name     member // name of the member being read
 
-	// A source says whether it holds base64 or text, and may say so behind the
-	// data: what that counts is decided when it closes.
+	// The type of a source, base64 or text, may follow its data: the data is
+	// classified when the object closes.
 	data   span
 	base64 bool
 	text   bool
 	watch  watch
 }
 
-// prompt reads a value that the model reads and adds to the request what the
-// estimate needs. It returns how many items it holds: those of an array, all
-// token ids together being one, else one, and none for null. Numbers count as
-// tokens where ids is set.
+// prompt parses a part of the prompt and adds its sizes, which the estimate
+// needs, to r. It returns the number of items: for an array the number of its
+// elements, where all token ids together count as one; 0 for null, and 1 for any
+// other value. If ids is set, each number counts as a token.
 //
-// It keeps a stack of its own rather than recurse: a body of 10,000 levels
-// must not cost a megabyte of stack.
+// It uses an explicit stack instead of recursion: a body of 10,000 levels must
+// not cost a megabyte of stack.
 func (s *scanner) prompt(e wire.Endpoint, r *Request, f field, ids bool) (items int64, err *wire.Error) {
 	at, err := s.next()
 	if err != nil || s.body[at.start] == 'n' {
@@ -109,7 +110,7 @@ func (s *scanner) prompt(e wire.Endpoint, r *Request, f field, ids bool) (items 
 	return items + numbers, nil
 }
 
-// token adds a token within a prompt to the request.
+// token adds a JSON token inside a prompt to r.
 func (s *scanner) token(r *Request, at span, ids bool) {
 	open := &s.levels[len(s.levels)-1]
 	switch c := s.body[at.start]; {
@@ -131,7 +132,7 @@ func (s *scanner) token(r *Request, at span, ids bool) {
 	}
 }
 
-// value adds a value, or what opens it.
+// value adds a scalar, or opens an object or array.
 func (s *scanner) value(r *Request, at span, ids bool) {
 	open := &s.levels[len(s.levels)-1]
 	switch c := s.body[at.start]; {
@@ -148,13 +149,13 @@ func (s *scanner) value(r *Request, at span, ids bool) {
 	}
 }
 
-// quoted returns what stands between a string's quotes.
+// quoted returns the bytes between the quotes of the string at the span at.
 func (s *scanner) quoted(at span) []byte { return s.body[at.start+1 : at.end-1] }
 
 func isNumber(c byte) bool { return c == '-' || '0' <= c && c <= '9' }
 
-// addString adds a string that stands in the open object or array: text, or a
-// picture, sound or file by its id, by its URL or as base64.
+// addString adds a string in the open object or array: text, or an image, audio
+// or file by its id, by its URL or as base64.
 func (s *scanner) addString(r *Request, open *level, at span) {
 	text := s.quoted(at)
 	switch open.name {
@@ -182,8 +183,8 @@ func (s *scanner) addString(r *Request, open *level, at span) {
 	}
 }
 
-// addData adds a member called data, which is base64 in a sound, base64 or
-// text in a source, and anything elsewhere.
+// addData adds a member named data, which is base64 in input_audio, base64 or
+// text in a source, and counts as text elsewhere.
 func (s *scanner) addData(r *Request, open *level, at span) {
 	switch {
 	case open.parent == memberAudio:
@@ -195,7 +196,7 @@ func (s *scanner) addData(r *Request, open *level, at span) {
 	}
 }
 
-// close closes the open object or array and adds what it held back.
+// close closes the open object or array and adds its deferred data.
 func (s *scanner) close(r *Request) {
 	open := s.levels[len(s.levels)-1]
 	s.levels = s.levels[:len(s.levels)-1]
@@ -211,8 +212,8 @@ func (s *scanner) close(r *Request) {
 	}
 }
 
-// addReference adds a picture, sound or file by its id or URL. Those stand in
-// the prompt themselves, but for a data URL.
+// addReference adds an image, audio or file by its id or URL. The id or URL
+// itself is part of the prompt, unless it is a data URL.
 func (r *Request) addReference(url []byte) {
 	if bytes.HasPrefix(url, []byte("data:")) {
 		r.addPayload(url)
@@ -222,8 +223,8 @@ func (r *Request) addReference(url []byte) {
 	r.addText(url)
 }
 
-// addPayload adds a picture, sound or file in base64, whose bytes say little
-// about its tokens. A document of plain text is read as the text that it is.
+// addPayload adds an image, audio or file in base64, whose length is no measure
+// of its tokens. A plain text document counts as text.
 func (r *Request) addPayload(data []byte) {
 	if bytes.HasPrefix(data, []byte("data:text/")) {
 		r.addText(data)
@@ -232,7 +233,7 @@ func (r *Request) addPayload(data []byte) {
 	r.Images++
 }
 
-// addText adds text as it stands in JSON, without its quotes.
+// addText adds text as encoded in JSON, without its quotes.
 func (r *Request) addText(text []byte) {
 	r.PromptBytes += int64(len(text))
 	r.wideBytes += wide(text)
@@ -241,7 +242,7 @@ func (r *Request) addText(text []byte) {
 	}
 }
 
-// wide counts the bytes outside ASCII, eight at a time.
+// wide returns the number of non-ASCII bytes. It reads eight at a time.
 func wide(text []byte) (n int64) {
 	const high = 0x8080808080808080
 	for ; len(text) >= 8; text = text[8:] {

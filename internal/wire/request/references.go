@@ -6,11 +6,11 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// All callers share a backend's account, which hands out whatever it keeps to
-// whoever names it. What the gate can't know to be the caller's own may not be
-// named: the items of earlier answers, and the containers that tools ran in.
+// All callers share a backend's account, which returns every stored object to
+// anyone who names it. A request must not name an object whose owner the gate
+// cannot verify: items of earlier answers, and containers that tools ran in.
 
-// watch is where in a body something may be named that a backend keeps.
+// watch is a kind of object that may name an object stored by a backend.
 type watch uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	watchEnvironment       // a tool's environment
 )
 
-// naming is a member of a watched object.
+// naming is a member of a watched object that the gate reads.
 type naming uint8
 
 const (
@@ -35,18 +35,18 @@ const (
 	namesEnvironment
 )
 
-// watched is what is known of an object that may name what a backend keeps.
+// watched is the state of an object that may name an object stored by a backend.
 type watched struct {
 	watch   watch
-	reading naming // the member that is being read
+	reading naming // the member being read
 
-	id, kind, role, content, result bool // it has such a member, which is not null
-	picture                         bool // it is an image_generation_call
-	refers                          bool // it names something for sure
+	id, kind, role, content, result bool // the object has the member, and it is not null
+	picture                         bool // the object is an image_generation_call
+	refers                          bool // the object certainly names a stored object
 }
 
-// watch says what is looked for in the objects at the top of a field, or in its
-// list.
+// watch returns the kind of the field's value, if that is an object, or of the
+// objects in its array.
 func (f field) watch(e wire.Endpoint) watch {
 	switch {
 	case e != wire.Responses:
@@ -59,8 +59,8 @@ func (f field) watch(e wire.Endpoint) watch {
 	return watchNone
 }
 
-// watched is the object that is open and watched for this. There is one of
-// each at a time, so that they take no room in the levels of a body.
+// watched returns the state of the open object of kind w. At most one of each
+// kind is open at a time, so that levels need not hold the state.
 func (s *scanner) watched(w watch) *watched {
 	if w == watchEnvironment {
 		return &s.environment
@@ -68,8 +68,8 @@ func (s *scanner) watched(w watch) *watched {
 	return &s.naming
 }
 
-// begin says what is looked for in an object that opens in another level, and
-// begins with it.
+// begin returns the kind of an object that opens inside level in, and resets its
+// state.
 func (s *scanner) begin(in *level) (w watch) {
 	switch {
 	case len(s.levels) == 1 || len(s.levels) == 2 && !in.object:
@@ -83,8 +83,9 @@ func (s *scanner) begin(in *level) (w watch) {
 	return w
 }
 
-// name takes note of a member's name. Parsers that ignore case are no reason to
-// believe that a member is there, but one to fear it.
+// name records the name of the next member. Some parsers ignore case, so names
+// match in any case. Only type must match exactly, since it may show that the
+// object is not a reference.
 func (w *watched) name(quoted []byte) {
 	name := quoted[1 : len(quoted)-1]
 	w.reading = namesNothing
@@ -119,9 +120,9 @@ func (w *watched) name(quoted []byte) {
 	}
 }
 
-// value takes note of a member's value, or of what opens it.
+// value records the first token of a member's value.
 func (w *watched) value(token []byte) {
-	if token[0] == 'n' { // null is absence
+	if token[0] == 'n' { // null counts as absent
 		return
 	}
 	switch w.reading {
@@ -139,7 +140,7 @@ func (w *watched) value(token []byte) {
 	case namesResult:
 		w.result = true
 	case namesContainer:
-		// {"type":"auto"} is a new one.
+		// An object, {"type":"auto"}, requests a new container.
 		w.refers = w.refers || w.watch == watchTool && token[0] == '"'
 	case namesContainerID:
 		w.refers = w.refers || w.watch != watchItem
@@ -160,14 +161,14 @@ func (w *watched) itemType(quoted []byte) {
 	}
 }
 
-// named reports, of an object that has ended, whether it names something that a
-// backend keeps. An item without a type is a reference, but for a message; a
-// picture without its data is one, too.
+// named reports whether a closed object names an object stored by a backend. An
+// item with an id but no type is a reference unless it is a message; so is an
+// image_generation_call without its result.
 func (w *watched) named() bool {
 	return w.refers || w.watch == watchItem && w.id && (!w.kind && !(w.role && w.content) || w.picture && !w.result)
 }
 
-// refusal says what a watched object must not name.
+// refusal returns the error for a field that names a stored object.
 func (f field) refusal() *wire.Error {
 	if f == fieldTools {
 		return paramErrorf(f.String(), "tools must not name a container: this gateway's callers share those. Use {\"type\":\"auto\"}.")
@@ -175,8 +176,8 @@ func (f field) refusal() *wire.Error {
 	return paramErrorf(f.String(), "input must hold its items whole: references to stored items are not supported by this gateway.")
 }
 
-// container reads the container of messages: a new one may be described, but
-// none be named.
+// container parses the container of messages. It accepts the description of a
+// new container, and refuses the id of an existing one.
 func (s *scanner) container(f field) *wire.Error {
 	refusal := paramErrorf(f.String(), "container must not name one that exists: this gateway's callers share those.")
 	at, err := s.next()

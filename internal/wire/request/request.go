@@ -1,3 +1,4 @@
+// Package request parses and edits the bodies of requests in place.
 package request
 
 import (
@@ -8,60 +9,61 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// Bounds of what a request may say.
+// Limits on the values in a request.
 const (
 	maxIDBytes   = 256     // of previous_response_id
 	maxTierBytes = 64      // of service_tier and speed
-	maxCap       = 1 << 53 // beyond it, JavaScript and Go read different numbers
+	maxCap       = 1 << 53 // above it, JavaScript and Go parse different numbers
 	maxAnswers   = 10_000  // n and best_of
 )
 
-// Request is what the gate read of a body. It holds offsets into the body that
-// it was scanned from: Edit must be given that same body.
+// Request holds what the gate parsed from a body. It contains offsets into the
+// body that it was scanned from: Edit must receive that same body.
 type Request struct {
-	Model  string // "" only where the API has a default model (moderations)
+	Model  string // "" only if the API has a default model (moderations)
 	Stream bool   // the caller asked for a stream
 
 	// Cap is the largest of max_tokens, max_completion_tokens and
-	// max_output_tokens: the most tokens of one answer. -1: the request has
-	// none. Backends differ in which of them wins, so the largest is reserved.
+	// max_output_tokens: the maximum number of tokens of one answer. It is -1
+	// if the request has none of them. Backends differ in which one takes
+	// precedence, so the gate reserves the largest.
 	Cap int64
 
-	N                int64  // answers asked for: max(n, best_of) times the prompts of a completion; at least 1
+	N                int64  // requested answers: max(n, best_of) times the prompts of a completion; at least 1
 	IncludeUsage     bool   // stream_options.include_usage: the caller wants to see the usage
-	Background       bool   // responses: the answer would come later, by its id
-	PreviousResponse string // responses: previous_response_id; "" none
+	Background       bool   // responses: the caller fetches the answer later, by its id
+	PreviousResponse string // responses: previous_response_id; "" for none
 
 	// Tier is the service tier that the request asks for. Anthropic's fast mode
-	// is one that has no known price.
+	// counts as a tier without a known price.
 	Tier wire.ServiceTier
 
-	PromptBytes int64 // bytes of text that the model reads, as written in JSON: escapes count as they stand
+	PromptBytes int64 // bytes of text that the model reads, as encoded in JSON, escapes included
 	Messages    int64 // messages, prompts or inputs
-	Images      int64 // images, sounds and files, in the body or by reference
-	FileBytes   int64 // of the files in a form
+	Images      int64 // images, audio and files, in the body or by reference
+	FileBytes   int64 // bytes of the files in a form
 
-	wideBytes int64 // those of PromptBytes outside ASCII
+	wideBytes int64 // non-ASCII bytes of PromptBytes
 
-	counting *counting // text is counted as it is read; nil: it is not
+	counting *counting // counts the tokens of text during the scan; nil: disabled
 
 	spans
 }
 
-// span is a range of the body, from start up to but not including end. The
-// zero span stands for what is absent: no value starts a body.
+// span is the range [start, end) of the body. The zero span means absent: no
+// value starts at offset 0.
 type span struct{ start, end int }
 
 func (s span) present() bool { return s.end > 0 }
 
-// spans is where in the body the things are that Edit may change, or that are
-// looked at again.
+// spans holds the offsets of values that Edit may change or that the gate reads
+// again.
 type spans struct {
-	form  bool // the body is multipart: only the model can be changed
+	form  bool // the body is multipart: Edit changes the model and caps only
 	model span // the value, with its quotes; in a form, the part's content
 
-	open  int  // behind the brace that opens the body
-	empty bool // the body's object has no member
+	open  int  // offset after the brace that opens the body
+	empty bool // the body's object has no members
 
 	caps [3]capValue // by field, from fieldMaxTokens on
 
@@ -74,32 +76,33 @@ type spans struct {
 	conversation span // of messages, input or prompt: the text, or the bracket that opens a list
 }
 
-// capValue is a cap as the request has it.
+// capValue is the value of a cap in the request.
 type capValue struct {
 	at    span
 	value int64 // 0: null
 }
 
-// Scan reads a JSON body in one pass and without copying it. It returns a
-// KindBadRequest whose Param names the field at fault where
+// Scan parses a JSON body in one pass and without copying it. It returns a
+// KindBadRequest, whose Param names the invalid field, if
 //
-//   - the body is not one JSON object in UTF-8 (RFC 8259; no byte order mark,
-//     no lone surrogates, nothing behind it, at most 10,000 levels deep);
-//   - a name that the gate reads stands twice, or in another case, in an object
+//   - the body is not a single JSON object in UTF-8 (RFC 8259; no byte order
+//     mark, no lone surrogates, no trailing data, at most 10,000 levels deep);
+//   - a name that the gate reads is duplicated or in another case, in an object
 //     where the gate reads it: parsers would disagree about which one counts;
-//   - model is missing (but for moderations), empty, over 256 bytes or holds
+//   - model is missing (except for moderations), empty, over 256 bytes or contains
 //     control characters;
-//   - it names more models, to which the backend itself would turn where the
-//     first one fails (models, fallbacks): nobody has judged or priced those;
-//   - it names a conversation that a backend keeps: all callers share its account,
-//     and whose it is nobody knows; or, for the same reason, an item of an earlier
-//     answer (item_reference) or a container of a tool;
-//   - stream, background or a stream option is no boolean;
-//   - a cap is not an integer of 1 to 2^53, or n or best_of not one of 1 to
-//     10,000. They must be written as integers: 1.0 and 1e3 are numbers that
-//     some backends take and others refuse.
+//   - it names further models, to which the backend itself would fall back if the
+//     first one fails (models, fallbacks): the gate has not authorized or priced
+//     them;
+//   - it names a conversation that a backend stores: all callers share the
+//     backend's account, so the owner is unknown; or, for the same reason, an item
+//     of an earlier answer (item_reference) or a container of a tool;
+//   - stream, background or a stream option is not a boolean;
+//   - a cap is not an integer from 1 to 2^53, or n or best_of is not one from 1 to
+//     10,000. They must be written as integers: some backends accept 1.0 and 1e3,
+//     others refuse them.
 //
-// null for any of them is absence. Messages never quote the body.
+// A null counts as absent for all of them. Messages never quote the body.
 func Scan(e wire.Endpoint, body []byte) (*Request, *wire.Error) {
 	s := scanners.Get().(*scanner)
 	defer s.release()
@@ -115,10 +118,10 @@ func Scan(e wire.Endpoint, body []byte) (*Request, *wire.Error) {
 	return r, nil
 }
 
-// counts is what multiplies the answers of a request.
-type counts struct{ n, bestOf, prompts int64 } // n and bestOf: 0 where the request has none
+// counts holds the factors of the number of answers.
+type counts struct{ n, bestOf, prompts int64 } // n and bestOf: 0 if the request has none
 
-// request reads the whole body.
+// request parses the whole body.
 func (s *scanner) request(e wire.Endpoint, r *Request) *wire.Error {
 	opening, err := s.next()
 	if err != nil {
@@ -146,7 +149,7 @@ func (s *scanner) request(e wire.Endpoint, r *Request) *wire.Error {
 	return s.trailing()
 }
 
-// member reads the value of a field of the body's object.
+// member parses the value of field f of the body's object.
 func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *wire.Error) {
 	switch f {
 	case fieldNone:
@@ -161,7 +164,7 @@ func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *
 		err = s.tier(r, f)
 	case fieldSpeed:
 		if e != wire.Messages {
-			return s.skip() // that of speech, a number
+			return s.skip() // the speed of speech is a number
 		}
 		err = s.tier(r, f)
 	case fieldContainer:
@@ -191,7 +194,7 @@ func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *
 	return err
 }
 
-// content reads a field that holds what the model reads.
+// content parses field f, which is a part of the prompt.
 func (s *scanner) content(e wire.Endpoint, r *Request, c *counts, f field) *wire.Error {
 	ids := f == fieldPrompt && e == wire.Completions || f == fieldInput && e == wire.Embeddings
 	items, err := s.prompt(e, r, f, ids)
@@ -208,7 +211,7 @@ func (s *scanner) content(e wire.Endpoint, r *Request, c *counts, f field) *wire
 	return nil
 }
 
-// options reads stream_options.
+// options parses stream_options.
 func (s *scanner) options(r *Request) *wire.Error {
 	value, err := s.next()
 	if err != nil {
@@ -246,7 +249,7 @@ func (s *scanner) options(r *Request) *wire.Error {
 	}
 }
 
-// absent refuses a field that has a value.
+// absent returns an error unless the value of f is null.
 func (s *scanner) absent(f field) *wire.Error {
 	at, err := s.next()
 	if err == nil && s.body[at.start] != 'n' {
@@ -255,20 +258,20 @@ func (s *scanner) absent(f field) *wire.Error {
 	return err
 }
 
-// tier reads what decides how fast, and at what price, the request is served.
+// tier parses service_tier or speed.
 func (s *scanner) tier(r *Request, f field) *wire.Error {
 	word, _, err := s.text(f, maxTierBytes)
 	if err != nil {
 		return err
 	}
-	// The dearer of the two counts, in whichever order they stand.
+	// The more expensive of the two counts, regardless of their order.
 	if asked := wire.ParseTier([]byte(word)); f == fieldServiceTier || asked == wire.TierOther {
 		r.Tier = max(r.Tier, asked)
 	}
 	return nil
 }
 
-// text reads a short string; "" for null.
+// text parses a string of at most limit bytes; "" for null.
 func (s *scanner) text(f field, limit int) (string, span, *wire.Error) {
 	at, err := s.next()
 	if err != nil || s.body[at.start] == 'n' {
@@ -289,8 +292,8 @@ func (s *scanner) text(f field, limit int) (string, span, *wire.Error) {
 	return value, at, checkText(f, value, limit)
 }
 
-// checkText refuses values that no API takes and that would spoil logs,
-// headers or labels.
+// checkText returns an error for values that no API accepts and that would
+// corrupt logs, headers or labels.
 func checkText(f field, value string, limit int) *wire.Error {
 	switch {
 	case value == "":
@@ -303,7 +306,7 @@ func checkText(f field, value string, limit int) *wire.Error {
 	return nil
 }
 
-// boolean reads true or false; false for null.
+// boolean parses true or false; false for null.
 func (s *scanner) boolean(f field) (bool, span, *wire.Error) {
 	at, err := s.next()
 	if err != nil {
@@ -318,7 +321,7 @@ func (s *scanner) boolean(f field) (bool, span, *wire.Error) {
 	return false, at, paramErrorf(f.String(), "%s must be true or false.", f)
 }
 
-// integer reads an integer of 1 to limit; 0 for null.
+// integer parses an integer from 1 to limit; 0 for null.
 func (s *scanner) integer(f field, limit int64) (int64, span, *wire.Error) {
 	at, err := s.next()
 	if err != nil || s.body[at.start] == 'n' {
@@ -331,8 +334,8 @@ func (s *scanner) integer(f field, limit int64) (int64, span, *wire.Error) {
 	return value, at, nil
 }
 
-// parseInteger parses the digits of an integer of 1 to limit: no sign, point,
-// exponent or leading zero.
+// parseInteger parses the digits of an integer from 1 to limit, without a sign,
+// decimal point, exponent or leading zero.
 func parseInteger(digits []byte, limit int64) (int64, bool) {
 	if len(digits) == 0 || digits[0] == '0' {
 		return 0, false
@@ -350,8 +353,8 @@ func parseInteger(digits []byte, limit int64) (int64, bool) {
 	return value, true
 }
 
-// multiply multiplies two positive numbers; where the product is too large it
-// is the largest number.
+// multiply returns the product of two positive numbers, saturating at
+// math.MaxInt64.
 func multiply(a, b int64) int64 {
 	if a > math.MaxInt64/b {
 		return math.MaxInt64

@@ -15,7 +15,7 @@ func TestScanReadsTheServiceTier(t *testing.T) {
 		endpoint wire.Endpoint
 		body     string
 		want     wire.ServiceTier
-		param    string // of the refusal
+		param    string // Param of the error
 	}{
 		{wire.Chat, `{"model":"m"}`, wire.TierUnsaid, ""},
 		{wire.Chat, `{"model":"m","service_tier":null}`, wire.TierUnsaid, ""},
@@ -184,8 +184,8 @@ func TestScanRefuses(t *testing.T) {
 	}
 }
 
-// refuses checks that a body is refused, that the field is named and that
-// nothing of the body is quoted.
+// refuses checks that Scan refuses body, that the error names param and that it
+// quotes nothing of the body.
 func refuses(t *testing.T, e wire.Endpoint, body, param string) {
 	t.Helper()
 	r, err := Scan(e, []byte(body))
@@ -307,7 +307,7 @@ func BenchmarkScanLarge(b *testing.B) {
 	}
 }
 
-// chatBody is a chat request of about n bytes, as an SDK sends it.
+// chatBody returns a chat request of about n bytes, as an SDK sends it.
 func chatBody(n int) []byte {
 	body := []byte(`{"model":"gpt-4o-mini","stream":false,"temperature":0.7,"max_tokens":256,"messages":[{"role":"system","content":"You are a helpful assistant."}`)
 	for len(body) < n-2 {

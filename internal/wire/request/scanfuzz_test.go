@@ -10,10 +10,10 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// FuzzScan checks that what the gate takes, encoding/json reads alike: both
-// as a map, where the last of two equal names counts and case does, and as a
-// struct, where case does not. What was taken is edited, and the result must
-// be the same document but for the edits.
+// FuzzScan checks that encoding/json reads every accepted body like the gate, both
+// as a map, where the last of two equal names counts and case matters, and as a
+// struct, where case does not matter. It then edits the body and checks that the
+// result is the same document except for the edits.
 func FuzzScan(f *testing.F) {
 	for _, body := range []string{
 		`{"model":"m","stream":true,"stream_options":{"include_usage":false},"max_tokens":5,"messages":[{"role":"user","content":"é\n"}]}`,
@@ -73,8 +73,8 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
-// checkEdit edits a body and compares the result with the same changes made
-// to the parsed document.
+// checkEdit edits body and compares the result with the same changes to the parsed
+// document.
 func checkEdit(t interface {
 	Helper()
 	Fatalf(string, ...any)
@@ -136,7 +136,7 @@ func checkEdit(t interface {
 	}
 }
 
-// decode parses an object, numbers as they stand.
+// decode parses an object and keeps the text of numbers.
 func decode(t interface {
 	Helper()
 	Fatalf(string, ...any)

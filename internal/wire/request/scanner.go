@@ -11,22 +11,22 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// scanner reads the tokens of a body with their offsets. It is pooled: the
-// decoder's stacks are worth keeping.
+// scanner reads the tokens of a body with their offsets. Scanners are pooled to
+// reuse the decoder's stacks.
 type scanner struct {
 	decoder *jsontext.Decoder
-	reader  bytes.Buffer // the decoder works on the body in place if it is given a bytes.Buffer
+	reader  bytes.Buffer // a bytes.Buffer, since the decoder then reads the body in place
 	body    []byte
-	end     int // of the last token
+	end     int // offset after the last token
 	levels  []level
 
-	watch               watch   // in the field that is being read
-	naming, environment watched // the objects in it that are open
-	named               bool    // one of them names what a backend keeps
+	watch               watch   // kind of the objects in the field being read
+	naming, environment watched // the open objects in that field
+	named               bool    // one of them names an object stored by a backend
 }
 
-// decoderOptions allow names to stand twice: what the gate reads it checks
-// itself, and elsewhere (the schema of a tool) it is none of its business.
+// decoderOptions allow duplicate names: the gate itself checks those that it
+// reads, and ignores others (such as in a tool's schema).
 var decoderOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(false)}
 
 var scanners = sync.Pool{New: func() any {
@@ -35,23 +35,23 @@ var scanners = sync.Pool{New: func() any {
 	return s
 }}
 
-// open gives the scanner a body. The decoder was reset when the scanner was
-// made or released, and has read nothing since.
+// open sets the scanner's body. The decoder was reset when the scanner was
+// created or released, and has read nothing since.
 func (s *scanner) open(body []byte) {
 	s.body = body
 	s.end = 0
 	s.reader = *bytes.NewBuffer(body)
 }
 
-// release returns the scanner to the pool, without the body: a pool must not
-// keep a caller's prompt alive.
+// release returns the scanner to the pool, without the body: the pool must not
+// keep a caller's prompt in memory.
 func (s *scanner) release() {
 	s.open(nil)
 	s.decoder.Reset(&s.reader, decoderOptions...)
 	scanners.Put(s)
 }
 
-// next reads a token and returns where it stands.
+// next reads a token and returns its span.
 func (s *scanner) next() (span, *wire.Error) {
 	if _, err := s.decoder.ReadToken(); err != nil {
 		return span{}, s.syntaxError(err)
@@ -64,8 +64,8 @@ func (s *scanner) next() (span, *wire.Error) {
 	return at, nil
 }
 
-// separates reports whether c may stand between two tokens; the decoder has
-// already seen that it stands where it may.
+// separates reports whether c may occur between two tokens. The decoder has
+// already validated its position.
 func separates(c byte) bool {
 	switch c {
 	case ' ', '\t', '\r', '\n', ',', ':':
@@ -74,7 +74,7 @@ func separates(c byte) bool {
 	return false
 }
 
-// skip reads a value that is of no interest.
+// skip reads a value and ignores it.
 func (s *scanner) skip() *wire.Error {
 	if err := s.decoder.SkipValue(); err != nil {
 		return s.syntaxError(err)
@@ -83,10 +83,11 @@ func (s *scanner) skip() *wire.Error {
 	return nil
 }
 
-// fieldSet is the fields that an object has had so far.
+// fieldSet is the set of fields seen in an object so far.
 type fieldSet uint64
 
-// name reads the name of an object's next member; more is false at its end.
+// name reads the name of an object's next member and adds it to seen; more is
+// false at the end of the object.
 func (s *scanner) name(o object, seen *fieldSet) (f field, more bool, err *wire.Error) {
 	at, err := s.next()
 	if err != nil || s.body[at.start] == '}' {
@@ -106,7 +107,8 @@ func (s *scanner) name(o object, seen *fieldSet) (f field, more bool, err *wire.
 	return f, true, nil
 }
 
-// trailing checks that nothing stands behind the body's object.
+// trailing returns an error if anything but white space follows the body's
+// object.
 func (s *scanner) trailing() *wire.Error {
 	if len(bytes.TrimLeft(s.body[s.end:], " \t\r\n")) > 0 {
 		return wire.Errorf(wire.KindBadRequest, "The request body must be one JSON object; something follows it at byte %d.", s.end)
@@ -114,7 +116,8 @@ func (s *scanner) trailing() *wire.Error {
 	return nil
 }
 
-// syntaxError says where the body is no JSON, but not what stands there.
+// syntaxError returns an error with the offset at which the body is not valid
+// JSON. It does not quote the body.
 func (s *scanner) syntaxError(err error) *wire.Error {
 	var syntax *jsontext.SyntacticError
 	switch {

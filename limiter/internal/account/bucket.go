@@ -10,21 +10,21 @@ import (
 
 // Bucket is the counter of a rate: a token bucket in the sense of RFC 2697 and RFC 3290 (section
 // A.2), which is GCRA (ITU-T I.371) in another form. It fills by the limit's amount each window up
-// to the capacity; a request is admitted where the level is at least what it reserves, so that over
-// any time w no more than capacity + amount·w is admitted. What an answer used tooMuch its
-// reservation is taken at the end, and the level may then be below zero: a debt, which the refill
-// pays before anything else is admitted.
+// to the capacity. A request is admitted if the level is at least what it reserves, so that over
+// any time w no more than capacity + amount·w is admitted. Usage beyond the reservation is taken at
+// settlement, and may put the level below zero: a debt, which the refill pays before another request
+// is admitted.
 //
-// Levels are integers with an exact remainder, so that nothing is lost or won by looking often:
-// the level is level + fraction/window, with the window in nanoseconds.
+// Levels are integers with an exact remainder, so that frequent refills neither lose nor gain
+// anything: the level is Level + Fraction/window, with the window in nanoseconds.
 type Bucket struct {
 	named
 	Level    int64
 	Fraction int64 // of a unit, in 1/window ns; 0 in a full bucket
-	last     int64 // instant.mono up to which it is filled
+	last     int64 // Instant.Mono of the last Fill
 	Amount   int64
 	Capacity int64
-	refs     int32 // reservations that are not settled
+	refs     int32 // unsettled reservations
 	Window   limiter.Window
 }
 
@@ -41,7 +41,7 @@ func (b *Bucket) Touch(now Instant, l limiter.Limit) {
 	b.trim()
 }
 
-// Fill adds what has come in since it was last called. Time that steps back adds nothing.
+// Fill adds the refill since the last call. It adds nothing if time steps back.
 func (b *Bucket) Fill(now Instant) {
 	elapsed := now.Mono - b.last
 	if elapsed <= 0 {
@@ -55,7 +55,7 @@ func (b *Bucket) Fill(now Instant) {
 	hi, lo := bits.Mul64(uint64(elapsed), uint64(b.Amount))
 	lo, carry := bits.Add64(lo, uint64(b.Fraction), 0)
 	hi += carry
-	if hi >= window { // more than 2^64 units came in
+	if hi >= window { // the refill is more than 2^64 units
 		b.Level, b.Fraction = b.Capacity, 0
 		return
 	}
@@ -68,7 +68,7 @@ func (b *Bucket) Fill(now Instant) {
 	b.Fraction = int64(rest)
 }
 
-// trim spills what is above the capacity.
+// trim lowers the level to the capacity.
 func (b *Bucket) trim() {
 	if b.Level >= b.Capacity {
 		b.Level, b.Fraction = b.Capacity, 0
@@ -93,8 +93,8 @@ func (b *Bucket) Settle(now Instant, n, _, used int64) {
 	b.refs--
 }
 
-// maxDebt bounds what a bucket may owe to a day's refill. It is far tooMuch what an honest answer can
-// use above its reservation, and the longest that a false report of usage can block a limit.
+// maxDebt returns the largest debt of a bucket: a day's refill. That is far more than an honest answer
+// can use beyond its reservation, and bounds how long a false usage report can block a limit.
 func (b *Bucket) maxDebt() int64 {
 	return MulDiv(b.Amount, int64(24*time.Hour/b.Window.Duration()), 1)
 }
@@ -104,12 +104,12 @@ func (b *Bucket) Idle(now Instant) bool {
 	return b.refs == 0 && b.Level >= b.Capacity
 }
 
-// LongestWait is the longest that a refusal says to wait for a rate, which is all that a script of Redis can
-// count in nanoseconds. counter.lua has it too.
+// LongestWait is the longest RetryAfter for a rate, bounded by what a Redis script can count in
+// nanoseconds. counter.lua has the same constant.
 const LongestWait = 100 * 24 * time.Hour
 
-// FillTime is the time in which a limit's refill comes to missing units, of which it has a fraction
-// already, rounded up to the nanosecond; 0 where nothing is missing.
+// FillTime returns the time that a limit takes to refill missing units less fraction, rounded up to
+// the nanosecond; 0 if nothing is missing.
 func FillTime(missing, fraction int64, l limiter.Limit) time.Duration {
 	if missing <= 0 {
 		return 0

@@ -1,5 +1,5 @@
-// Package account has what every store of limits counts by: buckets, quotas and permits, what a request needs
-// of them, and the verdict.
+// Package account implements the accounting that all stores share: buckets, quotas and permits, the
+// amounts that a request needs of them, and the verdict.
 package account
 
 import (
@@ -8,39 +8,39 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Instant is a point in time as the counters need it.
+// Instant is a point in time on both clocks.
 type Instant struct {
-	Mono int64 // nanoseconds since the store was made, by the monotonic clock: for rates
+	Mono int64 // nanoseconds since the store was created, by the monotonic clock: for rates
 	Wall int64 // nanoseconds since 1970, by the wall clock: for calendar windows
 }
 
-// Counter counts for all rules of one name. Its methods must be called with its shard locked.
+// Counter counts for all rules of one name. Its shard must be locked while its methods are called.
 type Counter interface {
-	// Name is that of its rules.
+	// Name returns the name of its rules.
 	Name() string
 
-	// Touch brings the counter to now and under a limit, whose amounts a reload may have changed.
+	// Touch advances the counter to now and applies the amounts of l, which a reload may have changed.
 	Touch(now Instant, l limiter.Limit)
 
-	// Room is how much may be taken, below 0 where the counter is overdrawn, and its mark is what
-	// else its state and its settlement need: the fraction of a bucket, the window of a quota.
+	// Room returns how much may be taken, below 0 if the counter is overdrawn, and the mark that its
+	// state and its settlement need: the fraction of a bucket, the window of a quota.
 	Room() (n, mark int64)
 
-	// Wait returns how long it takes until there is room for n; reserved is true where it is only
-	// reservations that are in the way.
+	// Wait returns the time until there is room for n; reserved is true if only reservations keep n
+	// from being taken.
 	Wait(now Instant, n int64) (d time.Duration, reserved bool)
 
-	// Take takes n for a reservation; there is room for it.
+	// Take takes n for a reservation. There must be room for it.
 	Take(n int64)
 
-	// Settle ends a reservation of n, taken at mark, of which used was used.
+	// Settle ends a reservation of n, taken at mark, and charges used.
 	Settle(now Instant, n, mark, used int64)
 
-	// Idle reports whether a new counter in the place of this one would be the same.
+	// Idle reports whether the counter's state equals that of a new one.
 	Idle(now Instant) bool
 }
 
-// inFlightRetry is how soon a caller may ask again for what requests in flight hold.
+// inFlightRetry is the retry time for amounts held by requests in flight.
 const inFlightRetry = time.Second
 
 // named is the name of a counter.
@@ -48,7 +48,7 @@ type named string
 
 func (n named) Name() string { return string(n) }
 
-// NewCounter returns the counter for a rule, with nothing taken.
+// NewCounter returns a counter for a rule, with nothing taken.
 func NewCounter(now Instant, r *limiter.Rule) Counter {
 	switch l := r.Limit; {
 	case l.Unit == limiter.Concurrent:
@@ -60,17 +60,17 @@ func NewCounter(now Instant, r *limiter.Rule) Counter {
 	}
 }
 
-// Hold is the part of a reservation that one counter has.
+// Hold is the part of a reservation on one counter.
 type Hold struct {
 	Rule    *limiter.Rule
 	Counter Counter
-	Amount  int64 // that is taken
-	Room    int64 // that was left after it
-	Mark    int64 // of the counter when it was taken
-	Used    int64 // of a quota, at the same time
+	Amount  int64 // taken from the counter
+	Room    int64 // left after Amount was taken
+	Mark    int64 // of the counter when Amount was taken
+	Used    int64 // usage of a quota at the same time
 }
 
-// Look reads the counter's room and mark into the hold, and what of a quota is used.
+// Look reads the counter's room and mark, and a quota's usage, into the hold.
 func (h *Hold) Look() {
 	h.Room, h.Mark = h.Counter.Room()
 	if q, ok := h.Counter.(*Quota); ok {
@@ -78,18 +78,18 @@ func (h *Hold) Look() {
 	}
 }
 
-// Take takes the hold's amount.
+// Take takes the hold's amount from its counter.
 func (h *Hold) Take() {
 	h.Counter.Take(h.Amount)
 	h.Look()
 }
 
-// Settle gives the hold up.
+// Settle ends the hold and charges what was used.
 func (h *Hold) Settle(now Instant, used limiter.Usage) {
 	h.Counter.Settle(now, h.Amount, h.Mark, used.Charge(h.Rule.Limit.Unit))
 }
 
-// State is the state of the counter at the time that it was looked at.
+// State returns the state of the counter at the last Look, which was at at.
 func (h *Hold) State(at Instant) limiter.State {
 	l := h.Rule.Limit
 	s := limiter.State{Rule: h.Rule, Limit: l.Amount, Remaining: max(h.Room, 0)}

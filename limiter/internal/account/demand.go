@@ -7,13 +7,13 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Output is how much output a reservation has room for.
+// Output is the output that a reservation has room for.
 type Output struct {
 	Total int64 // tokens, for all answers together
-	Cap   int64 // of each answer; -1 where no quota has lowered it
+	Cap   int64 // of each answer; -1 if no quota has lowered it
 }
 
-// Demand is a request with its counts within what the arithmetic is exact for.
+// Demand is a request whose counts are clamped to the range in which the arithmetic is exact.
 type Demand struct{ limiter.Request }
 
 // NewDemand returns the demand of a request.
@@ -32,7 +32,7 @@ func NewDemand(req limiter.Request) Demand {
 	return q
 }
 
-// Wanted is the output that the request asks quotas for.
+// Wanted returns the output that the request asks quotas for.
 func (q *Demand) Wanted() Output {
 	if q.MaxOutput < 0 {
 		return Output{Total: q.Output, Cap: -1}
@@ -40,7 +40,7 @@ func (q *Demand) Wanted() Output {
 	return Output{Total: q.MaxOutput, Cap: -1}
 }
 
-// Least is the output below which a cap is not lowered: a token each.
+// Least returns the total output below which a cap is not lowered: one token for each answer.
 func (q *Demand) Least() int64 {
 	if q.Uncapped {
 		return q.Wanted().Total
@@ -48,11 +48,11 @@ func (q *Demand) Least() int64 {
 	return min(q.N, q.Wanted().Total)
 }
 
-// Need is what the request takes of a limit if its answers come to no more than total tokens, and
+// Need returns what the request takes of a limit if its answers have no more than total tokens;
 // fits reports whether the limit, with nothing taken, has room for it.
 //
-// A rate must hold the input, and of the output what its bucket can hold: the rest becomes debt. A
-// quota must hold all of it.
+// A rate must have room for the input, and for as much of the output as its bucket can hold: the rest
+// becomes debt. A quota must have room for all of it.
 func (q *Demand) Need(l limiter.Limit, total int64) (n int64, fits bool) {
 	capacity, rate := l.Capacity(), l.Window.Rate()
 	base, price := l.Unit.Cost(&q.Request)
@@ -66,7 +66,7 @@ func (q *Demand) Need(l limiter.Limit, total int64) (n int64, fits bool) {
 	return n, n <= capacity
 }
 
-// outputCost is what tokens of output cost at a price in thousandths, rounded up.
+// outputCost returns the cost of output tokens at a price in thousandths, rounded up.
 func outputCost(tokens, price int64) int64 {
 	switch price {
 	case 0:
@@ -78,8 +78,8 @@ func outputCost(tokens, price int64) int64 {
 	}
 }
 
-// lower lowers o to the output for which room of a quota is enough. It leaves o where the quota has
-// room for it, and where even the least does not fit.
+// lower returns o lowered to the output for which a quota has room. It returns o unchanged if the quota
+// has room for it, or if not even the least output fits.
 func (q *Demand) lower(o Output, l limiter.Limit, room int64) Output {
 	if n, _ := q.Need(l, o.Total); n <= room {
 		return o
@@ -93,19 +93,19 @@ func (q *Demand) lower(o Output, l limiter.Limit, room int64) Output {
 	return Output{Total: each * q.N, Cap: each}
 }
 
-// ClampAmount brings a count into 0 to MaxAmount, so that sums of two can't overflow.
+// ClampAmount returns n clamped to 0 … MaxAmount, so that the sum of two can't overflow.
 func ClampAmount(n int64) int64 { return min(max(n, 0), limiter.MaxAmount) }
 
 // TooMuch stands for every count that is more than any limit.
 const TooMuch = limiter.MaxAmount + 1
 
-// MulDiv returns a*b/c rounded down, at most tooMuch; none is negative, c is not 0.
+// MulDiv returns a*b/c rounded down, at most TooMuch. No argument may be negative, and c not 0.
 func MulDiv(a, b, c int64) int64 {
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
 	return divide(hi, lo, c)
 }
 
-// mulDivUp is mulDiv rounded up.
+// mulDivUp is MulDiv rounded up.
 func mulDivUp(a, b, c int64) int64 {
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
 	lo, carry := bits.Add64(lo, uint64(c-1), 0)
@@ -120,7 +120,7 @@ func divide(hi, lo uint64, c int64) int64 {
 	return int64(min(n, uint64(TooMuch)))
 }
 
-// CheckCandidate reports an error if a reservation can't move to a candidate of so many.
+// CheckCandidate reports an error if candidate is not a valid index among so many candidates.
 func CheckCandidate(candidate, candidates int) error {
 	if candidate < 0 || candidate >= max(candidates, 1) {
 		return fmt.Errorf("moving a reservation to candidate %d of %d", candidate, max(candidates, 1))
@@ -128,7 +128,7 @@ func CheckCandidate(candidate, candidates int) error {
 	return nil
 }
 
-// Distinct returns the rules without those whose counter one of seen, or of them before it, has.
+// Distinct returns rules without those whose name occurs in seen or earlier in rules.
 func Distinct(rules, seen []*limiter.Rule) []*limiter.Rule {
 	out := rules[:0:0]
 next:

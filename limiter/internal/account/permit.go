@@ -6,9 +6,9 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Permits is the counter of a concurrent limit: how many reservations are not settled. In one process
-// that is all there is to know: a reservation can't outlive the process, and it is settled once, so
-// that the number is never below zero and a permit is never given back twice.
+// Permits is the counter of a concurrent limit: the number of unsettled reservations. In one process
+// that is sufficient: a reservation can't outlive the process, and it is settled once, so that the
+// number is never below zero and a permit is never returned twice.
 type Permits struct {
 	named
 	inUse int64

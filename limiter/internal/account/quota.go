@@ -6,23 +6,23 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Quota is the counter of a calendar window. It is hard: what is used and what is reserved never
-// come to more than the amount when a request is admitted.
+// Quota is the counter of a calendar window. It is a hard limit: used plus reserved never exceeds the
+// amount when a request is admitted.
 type Quota struct {
 	named
 	used     int64
 	reserved int64
 	amount   int64
-	Start    int64 // of the window that is counted, in nanoseconds since 1970; 0 in a new counter
+	Start    int64 // of the current window, in nanoseconds since 1970; 0 in a new counter
 	end      int64
-	refs     int32 // reservations that are not settled, of whatever window
+	refs     int32 // unsettled reservations, of any window
 	window   limiter.Window
-	Seeded   bool // used holds what the seed returned for this window
+	Seeded   bool // used includes what the seed returned for this window
 }
 
-// maxStepBack is how far the wall clock may be set back without a window that has ended being
-// opened again. Beyond it, it is more likely that the clock was wrong before: a gate that started
-// with a clock years ahead must not stay in a window that never ends.
+// maxStepBack is how far the wall clock may be set back without reopening a window that has ended. A
+// larger step more likely corrects a wrong clock: a gate that started with a clock years ahead must
+// not stay in a window that never ends.
 const maxStepBack = 24 * time.Hour
 
 func (q *Quota) Touch(now Instant, l limiter.Limit) {
@@ -35,7 +35,7 @@ func (q *Quota) Touch(now Instant, l limiter.Limit) {
 	q.used, q.reserved, q.Seeded = 0, 0, false
 }
 
-// Seed adds what was used of the window that starts at start, once.
+// Seed adds the usage in the window that starts at start, once.
 func (q *Quota) Seed(start, used int64) {
 	if q.Start == start && !q.Seeded {
 		q.used, q.Seeded = ClampAmount(q.used+ClampAmount(used)), true
@@ -56,8 +56,8 @@ func (q *Quota) Take(n int64) {
 	q.refs++
 }
 
-// Settle charges the window in which the request was admitted. Where that has passed, nothing asks
-// for it any more.
+// Settle charges the window in which the request was admitted. If that has ended, it charges nothing,
+// because the count is no longer used.
 func (q *Quota) Settle(_ Instant, n, mark, used int64) {
 	q.refs--
 	if q.Start == mark {

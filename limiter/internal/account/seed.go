@@ -7,14 +7,13 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// notSeeded is the error of a request under a quota of which a Seed does not return what it has used.
+// notSeeded returns the error of a request under a quota whose Seed failed.
 func notSeeded(err error) error { return &limiter.Unavailable{Reason: limiter.ReasonSeed, Err: err} }
 
-// SeedTurn lets one request at a time ask a Seed, for a part of the names. Those that wait meanwhile
-// share a failure: a ledger that takes long to fail would else make each of them wait for all before
-// it.
+// SeedTurn lets one request at a time call a Seed, for a part of the names. Requests that wait for the
+// turn share a failure: otherwise each would wait for the timeouts of all before it.
 type SeedTurn struct {
-	taken  chan struct{} // holds one while somebody asks
+	taken  chan struct{} // holds one while a request calls the Seed
 	failed atomic.Pointer[seedFailure]
 }
 
@@ -25,8 +24,8 @@ type seedFailure struct {
 
 func NewSeedTurn() SeedTurn { return SeedTurn{taken: make(chan struct{}, 1)} }
 
-// Take waits for the turn to ask for a rule; leave must be called after it. The error is that of ctx,
-// or of who asked for the same while this one waited.
+// Take waits for the turn to seed a rule. Leave must be called afterwards, unless Take fails. The error
+// is that of ctx, or the failure of a request that seeded the same rule in the meantime.
 func (t *SeedTurn) Take(ctx context.Context, r *limiter.Rule) error {
 	before := t.failed.Load()
 	select {
@@ -43,7 +42,7 @@ func (t *SeedTurn) Take(ctx context.Context, r *limiter.Rule) error {
 
 func (t *SeedTurn) Leave() { <-t.taken }
 
-// Fail notes that a rule's quota can't be seeded, and returns the error for the request.
+// Fail records that a rule's quota can't be seeded, and returns the error for the request.
 func (t *SeedTurn) Fail(r *limiter.Rule, err error) error {
 	f := &seedFailure{r.Name(), notSeeded(err)}
 	t.failed.Store(f)

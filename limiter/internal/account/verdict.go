@@ -6,11 +6,11 @@ import (
 	"github.com/amanycodes/pine-gate/limiter"
 )
 
-// Verdict is what became of some rules of a request: the one of those that refuse which frees last.
-// The zero verdict is that all have room.
+// Verdict is the decision on some rules of a request: of those that refuse, the one that has room last.
+// The zero Verdict means that all have room.
 type Verdict struct {
 	Hold     *Hold
-	Room     int64 // of it
+	Room     int64 // of Hold's counter
 	Need     int64
 	Wait     time.Duration
 	Reserved bool
@@ -19,7 +19,7 @@ type Verdict struct {
 
 func (v Verdict) Refused() bool { return v.Hold != nil }
 
-// Later reports whether v stands in the way for longer than w.
+// Later reports whether v blocks the request for longer than w.
 func (v Verdict) Later(w Verdict) bool {
 	switch {
 	case !v.Refused() || !w.Refused():
@@ -31,7 +31,7 @@ func (v Verdict) Later(w Verdict) bool {
 	}
 }
 
-// Lowered lowers out to what the quotas among the holds have left.
+// Lowered returns out lowered to what the quotas among the holds have left.
 func (q *Demand) Lowered(out Output, holds, old []Hold) Output {
 	for i := range holds {
 		if l := holds[i].Rule.Limit; l.Window.Quota() {
@@ -41,8 +41,8 @@ func (q *Demand) Lowered(out Output, holds, old []Hold) Output {
 	return out
 }
 
-// Judge compares what the request needs of each rule with what there is. What the old holds, if any,
-// will give back counts as free.
+// Judge compares what the request needs of each rule with the room of its counter. What the old holds,
+// if any, will return counts as free.
 func (q *Demand) Judge(out Output, holds, old []Hold, at Instant) (worst Verdict) {
 	for i := range holds {
 		h := &holds[i]
@@ -53,7 +53,7 @@ func (q *Demand) Judge(out Output, holds, old []Hold, at Instant) (worst Verdict
 		}
 		need, fits := q.Need(l, total)
 		room := h.roomBeside(old)
-		// What takes nothing passes whatever is owed, such as embeddings on a limit of output.
+		// A request that takes nothing passes despite a debt, such as embeddings on a limit of output.
 		if need <= room || need == 0 {
 			continue
 		}
@@ -68,8 +68,8 @@ func (q *Demand) Judge(out Output, holds, old []Hold, at Instant) (worst Verdict
 	return worst
 }
 
-// roomBeside is the room that the hold's counter has, with what an old hold on the same counter will
-// give back; see Reservation.Move.
+// roomBeside returns the room of the hold's counter plus what an old hold on the same counter will
+// return; see Reservation.Move.
 func (h *Hold) roomBeside(old []Hold) int64 {
 	for i := range old {
 		o := &old[i]
@@ -77,7 +77,7 @@ func (h *Hold) roomBeside(old []Hold) int64 {
 			continue
 		}
 		if h.Rule.Limit.Window.Quota() && o.Mark != h.Mark {
-			continue // of a window that has passed
+			continue // of a window that has ended
 		}
 		return h.Room + o.Amount - FailedAttempt.Charge(o.Rule.Limit.Unit)
 	}
@@ -91,11 +91,11 @@ func (v Verdict) Refusal(rule *limiter.Rule, all []limiter.State) *limiter.Refus
 		Rule: rule, Limit: l.Amount, Requested: v.Need,
 		Remaining: max(v.Room, 0), RetryAfter: v.Wait, Reserved: v.Reserved, TooLarge: v.TooLarge, States: all,
 	}
-	// A bucket that is smaller than the limit is empty when all of the limit is used, and one that is
-	// larger has burst tooMuch it.
+	// A bucket smaller than the limit's amount is empty when the whole amount is used; a larger one
+	// holds the whole burst.
 	r.Used = max(l.Amount, l.Capacity()) - v.Room
 	return r
 }
 
-// FailedAttempt is what a candidate is charged that is given up by a move.
+// FailedAttempt is the usage charged for a candidate that a move releases.
 var FailedAttempt = limiter.Usage{Dispatched: true, Failed: true}

@@ -1,16 +1,16 @@
--- Admits, peeks or moves: all limits of a request in one step, and several requests one after the other,
+-- Admits, peeks or moves: decides all limits of a request in one step, and several requests in sequence,
 -- which share the counters that were read.
 --
--- KEYS: the index of open reservations; then of each request the record of its reservation and its counters,
--- those of the request itself and then those of each candidate. ARGV: numbers for all requests, with what a
--- failed attempt is charged of each unit; then of each request the reservation's id and its numbers: eight of
--- the request, how many counters each candidate has, and eleven of each counter.
+-- KEYS: the index of open reservations; then for each request the record of its reservation and its counters,
+-- those of the request itself and then those of each candidate. ARGV: numbers for all requests, including the
+-- charge of a failed attempt for each unit; then for each request the reservation's id and its numbers: eight
+-- for the request, the number of counters of each candidate, and eleven for each counter.
 --
 -- Each reply begins with the outcome and the time. ADMITTED: candidate, total, cap; REFUSED: the counter that
--- refuses, need, room, nanoseconds to wait, whether it is only reserved, whether it is too large, candidate.
--- Then ADMITTED, REFUSED and SEEN have room, mark and used of the request's counters and of the candidate's.
--- UNSEEDED: number and start of quotas for which the gate must ask. GIVEN_UP: the reservation was settled
--- before it was made.
+-- refuses, need, room, wait in nanoseconds, reserved (1 or 0), too large (1 or 0), candidate. Then ADMITTED,
+-- REFUSED and SEEN have room, mark and used of the request's counters and of the candidate's.
+-- UNSEEDED: number and window start of the quotas that the gate must seed. GIVEN_UP: the reservation was
+-- settled before it was made.
 
 local RESERVE, PEEK, MOVE = 0, 1, 2
 local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP, SEEN = 0, 1, 2, 3, 4
@@ -23,7 +23,7 @@ local raw = call('MGET', unpack(KEYS))
 local by_key = {} -- the counters
 local open = {} -- scores and members for the index
 
--- The request that is decided.
+-- The current request.
 local first -- its record's place in KEYS, before the counters
 local id, mode, total, cap, least, answers, commons, candidates, counters
 local numbers, record, asks, unseeded
@@ -32,7 +32,7 @@ local HEAD, ASK = 8 * 8, 11 * 8
 local function quota(raw, window)
   local c = raw and read_quota(raw) or
     {kind = QUOTA, used = 0, reserved = 0, start = 0, finish = 0, seeded = 0, amount = 0, dirty = false}
-  -- A window that has ended is not opened again by a clock that steps back, but for more than a day.
+  -- A clock that steps back does not reopen a window that has ended, unless it steps back by more than a day.
   if now >= c.finish or now < c.start - DAY then
     c.start, c.finish = bounds(window, now)
     c.used, c.reserved, c.seeded = 0, 0, 0
@@ -40,8 +40,8 @@ local function quota(raw, window)
   return c
 end
 
--- load reads a counter, with the limit as it is now: a reload may have changed it, which is stored of
--- a bucket also for who takes nothing.
+-- load returns a counter with the limit's current amounts, which a reload may have changed. For a bucket,
+-- changed amounts are stored even if nothing is taken.
 local function load(i, kind, window, amount, capacity)
   local key = KEYS[first + i]
   local c = by_key[key]
@@ -64,7 +64,7 @@ local function load(i, kind, window, amount, capacity)
   return c
 end
 
--- look returns what the request asks of its counter i, and the counter.
+-- look returns the request's numbers for its counter i, and the counter.
 local function look(i)
   local a = asks[i]
   if a then return a, a.c end
@@ -91,13 +91,13 @@ local function room(a, c)
   return a.amount - c.taken
 end
 
--- failed_charge is what a candidate is charged for a hold that is given up by a move.
+-- failed_charge returns the charge for a candidate's hold that a move releases.
 local function failed_charge(h)
   if h.unit >= units then return h.amount end
   return (read('<d', ARGV[1], 49 + 8 * h.unit))
 end
 
--- room_beside counts what the candidate that is given up by a move will give back.
+-- room_beside returns the room of counter i, plus what the candidate that a move releases will return.
 local function room_beside(i)
   local a, c = look(i)
   local free = room(a, c)
@@ -113,7 +113,7 @@ local function room_beside(i)
   return free
 end
 
--- need and lower are those of demand.go.
+-- need and lower are the same as in demand.go.
 local function need(a, output)
   local n = a.most
   if output < n then n = output end
@@ -132,7 +132,7 @@ local function lower(i, a)
   total = cap * answers
 end
 
--- fill_time is in how many nanoseconds a bucket has n, rounded up.
+-- fill_time returns the nanoseconds until a bucket has n, rounded up.
 local function fill_time(c, n)
   local missing, window = n - c.level, c.window * 1000
   if missing * window > 2 * LONGEST * c.amount then return LONGEST end
@@ -143,7 +143,7 @@ local function fill_time(c, n)
   return min(ns, LONGEST)
 end
 
--- refusal is the verdict of counter i, which has not what is needed.
+-- refusal returns the verdict of counter i, which does not have room for what is needed.
 local function refusal(i, a, c, needed, free)
   local v = {rule = i - 1, need = needed, room = free, wait = 0, reserved = 0, large = 0}
   if needed > (c.kind == BUCKET and c.capacity or a.amount) then
@@ -160,15 +160,15 @@ local function refusal(i, a, c, needed, free)
   return v
 end
 
--- later reports whether verdict v stands in the way for longer than w; nil is that there is room.
+-- later reports whether verdict v blocks the request for longer than w; nil means that there is room.
 local function later(v, w)
   if not v or not w then return v ~= nil end
   if v.large ~= w.large then return v.large == 1 end
   return v.large == 0 and v.wait > w.wait
 end
 
--- judge lowers the cap to what n counters have left, and returns the verdict of the one that frees last, nil
--- where all have room. What takes nothing passes whatever is owed.
+-- judge lowers the cap to what n counters have left, and returns the verdict of the one that has room last;
+-- nil if all have room. A request that takes nothing passes despite a debt.
 local function judge(from, n)
   local worst
   for i = from, from + n - 1 do
@@ -204,7 +204,7 @@ local function push(out, from, n)
   end
 end
 
--- answer is a reply with the states of the request's counters, and of those of a candidate.
+-- answer returns a reply with the states of the request's counters and of a candidate's.
 local function answer(head, from, n)
   local out = {head}
   push(out, 1, commons)
@@ -218,8 +218,8 @@ end
 
 local function must_seed() return pack('<dd', UNSEEDED, now) .. table.concat(unseeded) end
 
--- take takes what the request needs of counters, and adds it to the holds of the record. It returns whether
--- that includes what ends at the deadline.
+-- take takes what the request needs of counters, and adds it to the record's holds. It reports whether any of
+-- them ends at the deadline.
 local function take(holds, from, n)
   local expires = false
   for i = from, from + n - 1 do
@@ -243,7 +243,7 @@ local function take(holds, from, n)
   return expires
 end
 
--- own_permits finds which permits are the reservation's own and live: only those come back by a move.
+-- own_permits marks the permits that the reservation holds and that have not expired: a move returns only those.
 local function own_permits()
   for i = 1, counters do
     local _, c = look(i)
@@ -254,7 +254,7 @@ local function own_permits()
   end
 end
 
--- give_up gives back what a candidate has that failed: its request counts.
+-- give_up ends a hold of a candidate that failed. Its request stays counted.
 local function give_up(h)
   if h.kind == PERMIT then
     local freed, c = call('ZREM', h.key, id), by_key[h.key]
@@ -268,7 +268,7 @@ local function size(candidate)
   return (read('<d', numbers, HEAD + 8 * (candidate - 1) + 1))
 end
 
--- repeated answers a call whose answer was lost.
+-- repeated answers a repeated call, whose first reply was lost.
 local function repeated()
   local from, n = commons + 1, 0
   for i = 1, record.candidate do from = from + size(i) end
@@ -278,8 +278,8 @@ local function repeated()
   return admitted(record.candidate, from, n)
 end
 
--- keep_or_give_up puts what the record of a move keeps into holds, and gives up its candidate. It returns how
--- many are kept, and whether that includes what ends at the deadline.
+-- keep_or_give_up copies the holds that a move keeps from the record into holds, and ends those of its
+-- candidate. It returns how many it keeps, and whether any of them ends at the deadline.
 local function keep_or_give_up(holds)
   local expires = false
   for j, h in ipairs(record) do
@@ -293,8 +293,8 @@ local function keep_or_give_up(holds)
   return record.commons, expires
 end
 
--- reserve reserves or moves, as admission.admit does in memory: for the first candidate with room, else it
--- answers with the verdict of the rule that frees last, of candidates the one that frees first.
+-- reserve reserves or moves, like admission.admit in package memory: for the first candidate with room. Else it
+-- answers with the verdict of the rule that has room last; of the candidates, the one that has room first.
 local function reserve()
   if mode == MOVE then own_permits() elseif record then return repeated() end
 

@@ -1,12 +1,13 @@
--- What all scripts share; it is put before each of them. They are the same arithmetic as bucket.go,
+-- Code that all scripts share, prepended to each of them. It is the same arithmetic as in bucket.go,
 -- quota.go and demand.go, in Lua's doubles, which are exact for integers up to 2^53: no amount is
 -- above MAX, times are microseconds since 1970 (2^53 of them end in 2255), and products that may be
--- larger go through mul_div. Replies and records are packed by Redis's struct library, little-endian.
+-- larger use mul_div. Replies and records are packed by Redis's struct library, little-endian.
 --
--- A bucket is stored as level, fraction, last, amount and capacity; a quota as used, reserved, start, finish, seeded; a permit is a member of a sorted set, whose
--- score is its deadline. On a Cluster all keys have one hash tag: names that are not in KEYS come from records.
+-- A bucket is stored as level, fraction, last, amount and capacity; a quota as used, reserved, start,
+-- finish and seeded; a permit is a member of a sorted set, whose score is its deadline. On a Cluster all
+-- keys have one hash tag, because records contain keys that are not in KEYS.
 
--- Locals are found without a look into two tables.
+-- Locals avoid two table lookups.
 local call, pack, read = redis.call, struct.pack, struct.unpack
 local fmod, floor, min, max = math.fmod, math.floor, math.min, math.max
 
@@ -17,15 +18,15 @@ local ONE_TOKEN = 1000 -- the price of a token of output, in thousandths, where 
 local LONGEST = 8640000000000000 -- that a refusal says to wait for a rate, in nanoseconds: see bucket.go
 local BUCKET, QUOTA, PERMIT, REAPED, GONE = 0, 1, 2, 3, 4
 
--- clock is Redis's time, so that the clocks of the gates do not matter. Tests give another.
+-- clock returns Redis's time, so that the clocks of the gates do not matter. Tests give another time.
 local function clock(given)
   if given >= 0 then return given end
   local t = call('TIME')
   return t[1] * 1000000 + t[2]
 end
 
--- mul_div returns (a*b + c) / d rounded down, and the rest; a, b are not negative, 0 <= c < d. Where
--- the product is not exact in a double, it divides by hand, a bit of a at a time.
+-- mul_div returns (a*b + c) / d rounded down, and the remainder; a, b are not negative, 0 <= c < d. If
+-- the product is not exact in a double, it uses long division, one bit of a at a time.
 local function mul_div(a, b, c, d)
   local product = a * b + c
   if product < EXACT then
@@ -54,15 +55,15 @@ local function clamp(n)
   return n
 end
 
--- fill adds to a bucket what has come in. Time that steps back adds nothing, and takes nothing until
--- it is where it was; but a time that is more than a day ahead was wrong, not this one.
+-- fill adds the refill to a bucket. If time steps back, it adds nothing until time catches up; but if last
+-- is more than a day ahead, last is assumed to be wrong, not now.
 local function fill(c, now)
   if c.last > now + DAY then c.last = now end
   local elapsed = now - c.last
   if elapsed <= 0 then return end
   c.last = now
   if c.level >= c.capacity then return end
-  -- What is far more than there is room for need not be exact, which is dear for large amounts.
+  -- A refill far above the capacity need not be exact, which is expensive for large amounts.
   if elapsed * c.amount > 2 * (c.capacity - c.level + 1) * c.window then
     c.level, c.fraction = c.capacity, 0
     return
@@ -79,8 +80,8 @@ local function trim(c)
   if c.level >= c.capacity then c.level, c.fraction = c.capacity, 0 end
 end
 
--- bucket reads a bucket; where there is none, it is full. (Tables are made with all their fields at
--- once, and with no more than 8, here and elsewhere: making them is what costs most, and they double.)
+-- bucket returns a bucket from its stored value; without one, a full bucket. (Here and elsewhere, tables are
+-- created with all their fields at once, and at most 8: creating them costs most, and they grow by doubling.)
 local function bucket(raw, window, amount, capacity, now)
   if not raw then
     return {kind = BUCKET, window = window, level = capacity, fraction = 0, last = now, amount = amount,
@@ -99,8 +100,8 @@ local function read_quota(raw)
     amount = 0, dirty = false}
 end
 
--- bounds returns the calendar window (1 a day, 2 a week, 3 a month, in UTC) that holds now. Months
--- are found by H. Hinnant's "chrono-Compatible Low-Level Date Algorithms": years begin in March.
+-- bounds returns the calendar window (1 a day, 2 a week, 3 a month, in UTC) that contains now. Months
+-- follow H. Hinnant's "chrono-Compatible Low-Level Date Algorithms": years begin in March.
 local function bounds(window, now)
   local day = floor(now / DAY)
   local first, length
@@ -125,9 +126,9 @@ local function bounds(window, now)
   return first * DAY, (first + length) * DAY
 end
 
--- write stores a bucket or quota until it would be as new: a bucket until it is full, a quota for a
--- day beyond its window, which is how far a clock that steps back opens it again. keep, if not 0, is
--- for how many milliseconds it is stored instead.
+-- write stores a bucket or quota until it equals a new one: a bucket until it is full, a quota until a
+-- day after its window, because a clock that steps back by up to a day may return to the window. keep,
+-- if not 0, is the time to live in milliseconds instead.
 local function write(key, c, now, keep)
   local value, ttl
   if c.kind == BUCKET then
@@ -141,7 +142,7 @@ local function write(key, c, now, keep)
   call('SET', key, value, 'PX', string.format('%d', math.ceil(ttl)))
 end
 
--- return_to ends what a reservation held of a bucket or quota: n at mark, of which used was used.
+-- return_to ends a reservation's hold of n, taken at mark, on a bucket or quota, and charges used.
 local function return_to(c, kind, n, mark, used, now)
   if c.kind == BUCKET then
     fill(c, now)
@@ -159,10 +160,10 @@ local function return_to(c, kind, n, mark, used, now)
   end
 end
 
--- A record is what one reservation holds: candidate, total, cap, how many of the holds are not the
--- candidate's, how many there are; then kind, unit, amount, mark, window, limit, capacity and key of
--- each. An empty record is that of a reservation which was given up before it was made. A quota's
--- hold becomes REAPED, and a permit's GONE, when the deadline has passed: see reap.lua.
+-- A record has what one reservation holds: candidate, total, cap, the number of holds that are not the
+-- candidate's, the number of all holds; then kind, unit, amount, mark, window, limit, capacity and key of
+-- each hold. An empty record is that of a reservation which was given up before it was made. When the
+-- deadline has passed, a quota's hold becomes REAPED and a permit's GONE: see reap.lua.
 local HOLD = '<dddddddI4c0'
 
 local function read_record(raw)
@@ -191,15 +192,14 @@ local function write_record(key, candidate, total, cap, commons, holds, keep)
   call('SET', key, head .. table.concat(holds), 'PX', keep)
 end
 
--- changes reports whether a hold that ends changes its counter.
+-- changes reports whether ending a hold changes its counter.
 local function changes(kind, amount, charge) return kind == QUOTA or amount ~= charge end
 
--- fetched has the values of counters that a script has read in one call, by their keys.
+-- fetched maps keys to the values of counters that a script has read in one call.
 local fetched = {}
 
--- settle_hold ends a hold on a bucket or a quota, of which charge was used. by_key has the counters
--- that were read already, and false for a quota that is not in Redis any more: what comes next is
--- seeded with what was used.
+-- settle_hold ends a hold on a bucket or a quota, and charges charge. by_key has the counters that were
+-- read already, and false for a quota that is no longer in Redis: its next seed will include the usage.
 local function settle_hold(by_key, now, charge, kind, amount, mark, window, limit, capacity, key)
   if not changes(kind, amount, charge) then return end
   local c = by_key[key]

@@ -1,9 +1,9 @@
 -- Reaps reservations whose deadline has passed, at most a hundred: their gate is dead or cut off.
--- The permits go. What they reserved of a quota counts as used, for it may have been; if the gate
--- settles after all, the record says what to give back. Buckets refill by themselves.
+-- Permits are freed. What was reserved of a quota counts as used, because it may have been; if the gate
+-- settles after all, the record has what to return. Buckets refill by themselves.
 --
--- KEYS: the index of open reservations. ARGV: given time, keep, frozen; what the keys of records begin
--- with. The reply is how many there were.
+-- KEYS: the index of open reservations. ARGV: given time, keep, frozen; the prefix of the records' keys.
+-- The reply is the number of reservations.
 
 local given, keep, frozen = read('<ddd', ARGV[1])
 local now = clock(given)

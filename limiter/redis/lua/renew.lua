@@ -1,4 +1,4 @@
--- Moves the deadlines of reservations on. A deadline that has passed stays so: its permit may be taken.
+-- Extends the deadlines of reservations, except those that have passed: their permits may be taken.
 --
 -- KEYS: the index of open reservations, then the records. ARGV: given time, lease, keep, frozen; then
 -- the ids.

@@ -1,10 +1,10 @@
 -- Settles reservations by their ids, so that a repeated call does nothing.
 --
--- KEYS: the index of open reservations, then the records. ARGV: given time, frozen, how many units there are;
--- for each record how, and what is charged of each unit; then for each record the id and what is to be settled
--- where there is no record, mostly nothing. How is 1 for a reservation that was given up, whose call may still
--- be on its way, and 2 for what is settled without a record, once: a mark of it is kept for a day. The reply
--- has the numbers of the records that were not there.
+-- KEYS: the index of open reservations, then the records. ARGV: given time, frozen, the number of units;
+-- for each record how, and the charge of each unit; then for each record the id and the record to settle if
+-- there is none in Redis, mostly empty. how is 1 for a reservation that was given up, whose call may still
+-- be under way, and 2 to settle the given record, once: a marker for it is kept for a day. The reply has the
+-- numbers of the records that were missing.
 
 local GIVE_UP, ONCE = 1, 2
 
@@ -14,7 +14,7 @@ local now = clock(given)
 local raw = call('MGET', unpack(KEYS))
 local left, ids, records, missing = {}, {}, {}, {}
 
--- The holds to be ended, and the counters that they are on.
+-- The holds to end, and the keys of their counters.
 local holds, keys, known = {}, {}, {}
 
 local function end_holds(id, value, used)
@@ -25,7 +25,7 @@ local function end_holds(id, value, used)
     if kind == PERMIT then
       if left[key] then left[key][#left[key] + 1] = id else left[key] = {id} end
     elseif kind ~= GONE then
-      -- Of what is no unit, all that was reserved counts as used.
+      -- For an unknown unit, all that was reserved counts as used.
       local charge = unit < units and used[unit + 1] or amount
       if changes(kind, amount, charge) then
         holds[#holds + 1] = {charge, kind, amount, mark, window, limit, capacity, key}

@@ -1,5 +1,5 @@
-// Package decimal reads and writes decimal numbers as integers of a small unit,
-// without a float64 in between, which holds few decimals exactly.
+// Package decimal parses and formats decimal numbers as integers of a small
+// unit. It avoids float64, which represents few decimals exactly.
 package decimal
 
 import (
@@ -38,7 +38,7 @@ func Append(b []byte, n int64, digits int) []byte {
 }
 
 // Parse parses a plain decimal number, such as 2.50, that is not negative and
-// has at most digits digits behind the point. It returns the number times
+// has at most digits digits after the point. It returns the number times
 // 10^digits.
 func Parse(text string, digits int) (int64, error) {
 	whole, fraction, point := strings.Cut(text, ".")
@@ -57,8 +57,8 @@ func Parse(text string, digits int) (int64, error) {
 }
 
 // ParseNumber parses a JSON number that is not negative, and returns it times
-// 10^digits, rounded half up. The error wraps ErrTooLarge where that does not
-// fit.
+// 10^digits, rounded half up. The error wraps ErrTooLarge if the result does
+// not fit.
 func ParseNumber(text string, digits int) (int64, error) {
 	if strings.HasPrefix(text, "-") {
 		return 0, fmt.Errorf("%s is negative", text)

@@ -7,20 +7,20 @@ import (
 	"slices"
 )
 
-// Batch holds what was recorded since the batch before it.
+// Batch holds what was recorded since the previous batch.
 type Batch struct {
-	Number      uint64       // ascending by one, over restarts too
+	Number      uint64       // ascending by one, also across restarts
 	Offset      uint64       // of the last entry of the journal that the batches through this one count
 	Series      []SeriesRow  // new ones, and those with a new LastDay
-	Generations []Generation // that begin with it
+	Generations []Generation // generations that begin with this batch
 
 	deltas  map[Bucket]*delta
 	pending int // samples
 }
 
-// delta is what was added to one bucket.
+// delta holds the samples that were added to one bucket.
 type delta struct {
-	index   map[uint32]uint32 // of a series' sample, by id
+	index   map[uint32]uint32 // index of a series' sample, by series id
 	ids     []uint32
 	samples []Sample
 }
@@ -29,8 +29,8 @@ func newBatch(number uint64) *Batch {
 	return &Batch{Number: number, deltas: map[Bucket]*delta{}}
 }
 
-// sample returns where the sample of a series in a bucket is, and adds it if
-// there is none.
+// sample returns the position of the sample of a series in a bucket; it adds
+// the sample if there is none.
 func (b *Batch) sample(bucket Bucket, id uint32) (d *delta, i uint32) {
 	d = b.deltas[bucket]
 	if d == nil {
@@ -48,7 +48,7 @@ func (b *Batch) sample(bucket Bucket, id uint32) (d *delta, i uint32) {
 	return d, i
 }
 
-// Blocks is where a ledger keeps its blocks.
+// Blocks stores the blocks of a ledger.
 type Blocks interface {
 	// Get returns a block, or nil if there is none.
 	Get(bucket Bucket, chunk uint32) ([]byte, error)
@@ -56,13 +56,14 @@ type Blocks interface {
 	Put(bucket Bucket, chunk uint32, block []byte) error
 }
 
-// BlockRef names a block.
+// BlockRef identifies a block.
 type BlockRef struct {
 	Bucket
 	Chunk uint32
 }
 
-// Changes returns the blocks that merging the batch changes, some more than once.
+// Changes returns the blocks that merging the batch changes; some occur more
+// than once.
 func (b *Batch) Changes() iter.Seq[BlockRef] {
 	return func(yield func(BlockRef) bool) {
 		for bucket, d := range b.deltas {
@@ -75,7 +76,7 @@ func (b *Batch) Changes() iter.Seq[BlockRef] {
 	}
 }
 
-// Merge adds the batch to blocks.
+// Merge adds the batch to the blocks in to.
 func (b *Batch) Merge(to Blocks) error {
 	buckets := make([]Bucket, 0, len(b.deltas))
 	for bucket := range b.deltas {
@@ -108,7 +109,7 @@ func (b *Batch) Merge(to Blocks) error {
 	return nil
 }
 
-// pending is what a batch holds for one bucket, copied for a query.
+// pending holds the samples of a batch for one bucket, copied for a query.
 type pending struct {
 	start   int64
 	ids     []uint32

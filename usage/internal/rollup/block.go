@@ -6,9 +6,10 @@ import (
 )
 
 // A block holds the samples of one bucket of time for up to ChunkSize series
-// whose ids differ in the low byte only (a chunk). It is laid out in columns,
-// each as wide as its largest number needs, because most are small or zero: a
-// sample takes some 20 bytes, and a query sums a column in a tight loop.
+// whose ids differ in the low byte only (a chunk). It is laid out in columns.
+// Each is only as wide as its largest number needs, because most numbers are
+// small or zero: a sample takes some 20 bytes, and a query sums a column in a
+// tight loop.
 //
 //	1 byte     number of samples, less one
 //	10 bytes   width in bytes of each column: 0 (all zero), 1, 2, 4 or 8
@@ -28,7 +29,7 @@ func ChunkOf(id uint32) uint32 { return id >> chunkBits }
 // FirstOf returns the lowest series id of a chunk.
 func FirstOf(chunk uint32) uint32 { return chunk << chunkBits }
 
-// ValidBlock reports whether b is laid out as a block.
+// ValidBlock reports whether b has the layout of a block.
 func ValidBlock(b []byte) bool {
 	if len(b) <= blockStart {
 		return false
@@ -45,7 +46,7 @@ func ValidBlock(b []byte) bool {
 	return len(b) == blockStart+n+n*columns
 }
 
-// sumBlock adds each sample of a block to one of the sums: groups holds its index
+// sumBlock adds each sample of a block to one of sums: groups holds the index
 // by the low byte of the series' id.
 func sumBlock(b []byte, groups []uint32, sums []Sample) {
 	n := int(b[0]) + 1
@@ -80,7 +81,7 @@ func sumBlock(b []byte, groups []uint32, sums []Sample) {
 }
 
 // sumWholeBlock adds all samples of a block to one sum. It is sumBlock for the
-// common case, several times as fast since the sum stays in a register.
+// common case, several times as fast because the sum stays in a register.
 func sumWholeBlock(b []byte, sum *Sample) {
 	n := int(b[0]) + 1
 	rest := b[blockStart+n:]
@@ -117,7 +118,7 @@ type chunk struct {
 	samples [ChunkSize]Sample
 }
 
-// load replaces the content of c by a block, or by nothing if b is nil.
+// load replaces the content of c with block b; c is empty if b is nil.
 func (c *chunk) load(b []byte) {
 	*c = chunk{}
 	if b == nil {
@@ -138,10 +139,10 @@ func (c *chunk) add(low uint8, v *Sample) {
 	c.samples[low].add(v)
 }
 
-// block returns c as a new block. At least one sample must be present.
+// block encodes c as a block. c must have at least one sample.
 func (c *chunk) block() []byte {
 	var ids [ChunkSize]uint8
-	var all Sample // the bits that each column uses
+	var all Sample // bitwise OR of each column
 	n := 0
 	for low, present := range c.present {
 		if !present {
@@ -159,7 +160,7 @@ func (c *chunk) block() []byte {
 		widths[i] = width(uint64(v))
 		size += n * widths[i]
 	}
-	b := make([]byte, 0, size+4) // room for the checksum of a file
+	b := make([]byte, 0, size+4) // room for the checksum in a file
 	b = append(b, uint8(n-1))
 	for _, w := range widths {
 		b = append(b, uint8(w))
@@ -183,7 +184,7 @@ func (c *chunk) block() []byte {
 	return b
 }
 
-// width returns how many bytes a column takes whose numbers use these bits.
+// width returns the width in bytes of a column whose numbers use these bits.
 func width(all uint64) int {
 	switch n := bits.Len64(all); {
 	case n == 0:

@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// Generation is what one process has recorded in a ledger that gates share. Its
-// series have ids of their own, in chunks of their own, so that no block holds
+// Generation holds what one process has recorded in a ledger that gates share.
+// Its series have their own ids, in their own chunks, so that no block holds
 // samples of two generations. It begins when the ledger is shared and ends when
 // the next one begins. Its content is determined by its id and by the journal
 // offset through which it counts: of two copies of a generation, the one with the
-// larger offset holds all that the other holds.
+// larger offset holds everything that the other holds.
 //
-// That is why a copy of a ledger's directory does no harm: it has the same
-// generation through some offset, and records into one of its own.
+// That is why a copy of a ledger's directory is harmless: it has the same
+// generation through some offset, and records into a generation of its own.
 type Generation struct {
 	ID   string // random
 	From uint64 // entries of the journal through this offset belong to earlier generations
@@ -28,9 +28,9 @@ type Generation struct {
 // noEnd is the End of a generation that has not ended.
 const noEnd = math.MaxUint64
 
-// BeginGeneration begins a generation with what is recorded from now on. What was
-// recorded before the ledger was shared becomes one too. It must not be called
-// while a merge is to be repeated.
+// BeginGeneration begins a generation with the next record. What was recorded
+// before the ledger was shared becomes a generation too. It must not be called
+// while a failed merge has to be retried.
 func (r *Rollup) BeginGeneration() {
 	r.Take()
 	from := r.committed
@@ -46,7 +46,7 @@ func (r *Rollup) BeginGeneration() {
 }
 
 func (r *Rollup) addGeneration(g Generation) {
-	// A generation that has recorded nothing is replaced.
+	// Replace a generation that has recorded nothing.
 	r.generations = slices.DeleteFunc(r.generations, func(o Generation) bool { return o.First == g.First })
 	r.generations = append(r.generations, g)
 	r.open.Generations = append(r.open.Generations, g)

@@ -28,7 +28,7 @@ func (l Level) String() string { return levelNames[l] }
 
 func (l Level) floor(unix int64) int64 { return unix - unix%levelSeconds[l] }
 
-// levelOf returns the level of the buckets that a bucket of a query is made of.
+// levelOf returns the level whose buckets make up a bucket of a query.
 func levelOf(w usage.Width) Level {
 	switch w {
 	case usage.Minute:
@@ -39,7 +39,7 @@ func levelOf(w usage.Width) Level {
 	return Days
 }
 
-// DayOf returns the start of the UTC day that a unix time lies in.
+// DayOf returns the start of the UTC day that the unix time lies in.
 func DayOf(unix int64) int64 { return Days.floor(unix) }
 
 // Bucket is one bucket of one level.
@@ -57,13 +57,13 @@ type Range struct {
 // endOfTime is the start of the year 10000.
 const endOfTime = 253402300800
 
-// DaysSince returns the days from the one that a time lies in.
+// DaysSince returns the range of days from the day of since on.
 func DaysSince(since time.Time) Range {
 	return Range{Days, DayOf(max(0, since.Unix())), endOfTime}
 }
 
-// retentions returns those of the levels for a retention of the daily sums; 0
-// stands for the default.
+// retentions returns the retention of each level for a retention of the daily
+// sums; 0 means the default.
 func retentions(retention time.Duration) [NumLevels]time.Duration {
 	if retention <= 0 {
 		retention = usage.DefaultRetention

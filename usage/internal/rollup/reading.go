@@ -8,12 +8,12 @@ import (
 	"github.com/amanycodes/pine-gate/usage"
 )
 
-// maxResults bounds the results of a page, so that no query takes more than
-// some 50 MB: a page ends early, on the border of a bucket, rather than go
-// beyond. One bucket is always answered whole.
+// maxResults is the most results of a page, so that no query takes more than
+// some 50 MB: a page ends early, at the border of a bucket, rather than exceed
+// it. One bucket is always answered completely.
 const maxResults = 200_000
 
-// Reading is what a query reads: a ledger at one instant.
+// Reading is the input of a query: the state of a ledger at one instant.
 type Reading struct {
 	Source  Source
 	over    Range
@@ -22,11 +22,11 @@ type Reading struct {
 	pending []pending
 }
 
-// grouping assigns each series to a group, for which there is one sum. Group 0
-// collects what the filters exclude, without a branch in the loops; its sum is
-// dropped.
+// grouping assigns each series to a group, which has one sum. Group 0 collects
+// the series that the filters exclude, so that the loops need no branch; its
+// sum is dropped.
 type grouping struct {
-	groups  []Labels // by number; only the labels that are grouped by
+	groups  []Labels // by number; only the labels of the grouping are set
 	of      []uint32 // group by series id; its length is a multiple of ChunkSize
 	ofChunk []int64  // by chunk: the group of all its series, or mixed
 }
@@ -102,8 +102,8 @@ func set(list []string) names {
 
 func (s names) has(name string) bool { return len(s) == 0 || s[name] }
 
-// sum adds to sums, by group, what was used in the buckets that start in
-// [from, to).
+// sum adds to sums, by group, the usage of the buckets that start in [from,
+// to).
 func (r *Reading) sum(from, to int64, g *grouping, sums []Sample) error {
 	from = max(from, r.oldest)
 	if from >= to {
@@ -128,7 +128,7 @@ func (r *Reading) sum(from, to int64, g *grouping, sums []Sample) error {
 	})
 }
 
-// Page answers a query whose range was read.
+// Page returns the answer to a query whose range was read.
 func (r *Reading) Page(ctx context.Context, q *usage.Query) (*usage.Page, error) {
 	g := group(r.series, q)
 	sums := make([]Sample, len(g.groups))
@@ -189,7 +189,7 @@ func (g *grouping) results(sums []Sample, by []usage.Dimension) []usage.Result {
 	return results
 }
 
-// Totals returns the sum of what a key used in the range.
+// Totals returns the usage of a key in the range.
 func (r *Reading) Totals(key string) (usage.Totals, error) {
 	g := group(r.series, &usage.Query{Keys: []string{key}})
 	sums := make([]Sample, len(g.groups))

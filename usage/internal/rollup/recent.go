@@ -2,13 +2,13 @@ package rollup
 
 import "hash/maphash"
 
-// recentWindow is the least number of ids that recent remembers.
+// recentWindow is the least number of ids that recent holds.
 const recentWindow = 1 << 15
 
-// recent is the set of the ids that were recorded last. A gate settles a request
-// once by construction; the set catches what comes twice nevertheless, such as a
-// record of the journal that is replayed. It holds 64-bit hashes under a random
-// seed: the odds that two ids of the window share one are below 1 in 10¹⁴.
+// recent is the set of the most recently recorded ids. A gate settles a request
+// once by design; the set catches duplicates nevertheless, such as a record of
+// the journal that is replayed. It holds 64-bit hashes with a random seed: the
+// odds that two ids of the window collide are below 1 in 10¹⁴.
 type recent struct {
 	seed     maphash.Seed
 	now, old map[uint64]struct{} // two generations: nothing is deleted one by one

@@ -1,11 +1,11 @@
-// Package rollup adds usage records up by minute, hour and day, and answers
-// queries from the sums.
+// Package rollup sums usage records by minute, hour and day, and answers queries
+// from the sums.
 //
-// A sample is what one series (a combination of key, team, model, backend and
-// endpoint) used in one bucket of time. New samples are added to the open batch
-// of a [Rollup]. A ledger merges batches into blocks, which hold the samples of
-// up to 256 series each, and keeps the blocks in memory or in a file. A query
-// reads the blocks and the batches that are not merged yet.
+// A sample is the usage of one series (a combination of key, team, model, backend
+// and endpoint) in one bucket of time. New samples are added to the open batch of
+// a [Rollup]. A ledger merges batches into blocks, which hold the samples of up
+// to 256 series each, and stores the blocks in memory or in a file. A query reads
+// the blocks and the batches that are not merged yet.
 package rollup
 
 import (
@@ -24,12 +24,12 @@ type Rollup struct {
 
 	now        func() time.Time
 	retention  [NumLevels]time.Duration
-	maxPending int // samples that are not merged
+	maxPending int // most samples that may wait to be merged
 
 	series  seriesIndex
 	recent  recent
-	open    *Batch    // gets new samples
-	merging *Batch    // is being merged, or failed to be; nil if there is none
+	open    *Batch    // receives new samples
+	merging *Batch    // is being merged, or its merge has failed; nil if there is none
 	changed []*Series // to be stored with the next batch
 	oldest  [NumLevels]int64
 
@@ -55,7 +55,7 @@ func New(retention time.Duration, maxPending int, now func() time.Time) *Rollup 
 	return r
 }
 
-// State is what a ledger stores of a rollup beside its blocks.
+// State is the part of a rollup that a ledger stores beside its blocks.
 type State struct {
 	Generations []Generation // oldest first
 	Series      []SeriesRow  // by rising id
@@ -106,11 +106,11 @@ func (r *Rollup) Pending() int {
 // Offset returns the offset of the last entry of the journal.
 func (r *Rollup) Offset() uint64 { return r.offset }
 
-// SetOffset sets the offset after an entry that changes no sums.
+// SetOffset sets the offset after an entry that does not change sums.
 func (r *Rollup) SetOffset(offset uint64) { r.offset = offset }
 
-// CommittedOffset returns the offset through which the blocks count all entries
-// of the journal.
+// CommittedOffset returns the offset of the journal through which the blocks
+// count all entries.
 func (r *Rollup) CommittedOffset() uint64 {
 	if r.merging == nil && r.open.pending == 0 {
 		return r.offset // the entries since the last batch changed no sums
@@ -118,13 +118,13 @@ func (r *Rollup) CommittedOffset() uint64 {
 	return r.committed
 }
 
-// MergedOffset returns the offset that the last merged batch counts through.
+// MergedOffset returns the offset through which the last merged batch counts.
 func (r *Rollup) MergedOffset() uint64 { return r.committed }
 
-// Ended reports whether the request of an id is known to have ended.
+// Ended reports whether the request with this id is known to have ended.
 func (r *Rollup) Ended(id string) bool { return r.recent.has(r.recent.hash(id)) }
 
-// SetEnded records that the request of an id has ended.
+// SetEnded records that the request with this id has ended.
 func (r *Rollup) SetEnded(id string) {
 	if hash := r.recent.hash(id); !r.recent.has(hash) {
 		r.recent.add(hash)
@@ -132,9 +132,9 @@ func (r *Rollup) SetEnded(id string) {
 }
 
 // Record counts a valid record, once by its id; see usage.Ledger. It returns the
-// number of pending samples, and the offset of the entry of the journal that must
-// be committed before the record is safe. The journal and the sums change at
-// once: a batch counts exactly the entries through its offset.
+// number of pending samples, and the offset of the journal entry that must be
+// committed before the record is safe. The journal and the sums change together:
+// a batch counts exactly the entries through its offset.
 func (r *Rollup) Record(rec *usage.Record) (pending int, offset uint64, err error) {
 	unix := rec.Start.Unix()
 	id := r.recent.hash(rec.ID)
@@ -166,7 +166,7 @@ func (r *Rollup) Record(rec *usage.Record) (pending int, offset uint64, err erro
 	return r.Pending(), r.offset, nil
 }
 
-// locate finds or adds the sample of a series in the open batch.
+// locate finds the sample of s in the open batch, or adds it.
 func (r *Rollup) locate(s *Series, l Level, start int64) {
 	d, i := r.open.sample(Bucket{l, start}, s.ID)
 	s.positions[l] = position{r.open.Number, start, d, i}
@@ -179,9 +179,9 @@ func (r *Rollup) locate(s *Series, l Level, start int64) {
 	}
 }
 
-// Take closes the open batch and returns it, to be merged and then dropped by
-// Merged. If the merge of a batch failed, it returns that batch again. It returns
-// nil if there is nothing to merge.
+// Take closes the open batch and returns it; the caller merges it and then calls
+// Merged. If the merge of a batch failed, Take returns that batch again. It
+// returns nil if there is nothing to merge.
 func (r *Rollup) Take() *Batch {
 	if r.merging != nil {
 		return r.merging
@@ -200,10 +200,10 @@ func (r *Rollup) Take() *Batch {
 	return r.merging
 }
 
-// Merging reports whether a batch was taken and is not merged.
+// Merging reports whether a batch was taken and is not merged yet.
 func (r *Rollup) Merging() bool { return r.merging != nil }
 
-// Merged drops the batch that Take returned: the blocks hold it now.
+// Merged drops the batch that Take returned, since the blocks hold it now.
 func (r *Rollup) Merged() {
 	for _, d := range r.merging.deltas {
 		*d = delta{} // idle series still point to it
@@ -212,8 +212,8 @@ func (r *Rollup) Merged() {
 	r.merging = nil
 }
 
-// kept returns the start of the first bucket of each level that the clock keeps.
-// That is the start of a day, so that the limit moves once a day.
+// kept returns the start of the first bucket of each level that is kept at the
+// current time. It is the start of a day, so that it changes once a day.
 func (r *Rollup) kept() (oldest [NumLevels]int64) {
 	now := r.now()
 	for l, retention := range r.retention {
@@ -225,14 +225,14 @@ func (r *Rollup) kept() (oldest [NumLevels]int64) {
 // Oldest returns the start of the first bucket of a level that is kept.
 func (r *Rollup) Oldest(l Level) int64 { return r.oldest[l] }
 
-// Expired is what is no longer kept.
+// Expired describes what is no longer kept.
 type Expired struct {
 	Oldest [NumLevels]int64 // start of the first bucket of each level that is kept
 	Series []uint32         // ids of the series that were dropped
 }
 
-// Expire drops what is no longer kept by the clock. It returns false if that is
-// nothing.
+// Expire drops what is no longer kept at the current time. changed is false if
+// nothing was dropped.
 func (r *Rollup) Expire() (expired Expired, changed bool) {
 	oldest := r.kept()
 	for l := range oldest {
@@ -248,16 +248,16 @@ func (r *Rollup) Expire() (expired Expired, changed bool) {
 	return Expired{oldest, dropped}, true
 }
 
-// Range resolves a query and returns the buckets that a page of it reads. It sets
-// q's defaults. The error is a *usage.ParamError.
+// Range resolves q and returns the buckets that a page of it reads. It sets q's
+// defaults. The error is a *usage.ParamError.
 func (r *Rollup) Range(q *usage.Query) (Range, error) {
 	l := levelOf(q.Width)
 	from, to, err := q.Resolve(r.kept()[l])
 	return Range{l, from, to}, err
 }
 
-// Snapshot returns what a query over a range reads, except for the blocks, which
-// the caller sets.
+// Snapshot returns everything that a query over a range reads, except for the
+// blocks; the caller sets Source.
 func (r *Rollup) Snapshot(over Range) *Reading {
 	all := r.series.byID
 	reading := &Reading{over: over, oldest: r.oldest[over.Level], series: all[:len(all):len(all)]}

@@ -2,9 +2,9 @@ package rollup
 
 import "github.com/amanycodes/pine-gate/usage"
 
-// Sample is what a series used in one bucket, by the constants below. It is an
-// array and not a struct, so that blocks can treat it as columns. No counter is
-// ever negative.
+// Sample is the usage of a series in one bucket, indexed by the constants
+// below. It is an array and not a struct, so that blocks can treat it as
+// columns. No counter is ever negative.
 type Sample [numCounters]int64
 
 const (
@@ -27,7 +27,7 @@ func (s *Sample) add(t *Sample) {
 	}
 }
 
-// sampleOf returns what a record adds to its buckets.
+// sampleOf returns the sample that a record adds to its buckets.
 func sampleOf(r *usage.Record) Sample {
 	s := Sample{
 		countRequests:   1,
@@ -66,8 +66,8 @@ func (s *Sample) totals() usage.Totals {
 	}
 }
 
-// result returns the sample as a result without labels. cost is the memory of
-// its cost, so that a page of results needs one allocation for all of them.
+// result returns the sample as a result without labels. It stores the cost in
+// *cost, so that a page of results needs one allocation for all costs.
 func (s *Sample) result(cost *usage.USD) usage.Result {
 	r := usage.Result{
 		Object:            "usage.result",

@@ -9,23 +9,25 @@ import (
 )
 
 const (
-	// maxSeries bounds the series of one key: models are what callers ask for,
+	// maxSeries is the most series of one key: callers choose the model names,
 	// and a backend that serves `*` accepts any name.
 	maxSeries = 4096
 
-	// otherModel stands for the models that a key asks for beyond maxSeries.
+	// otherModel replaces the names of models that a key requests beyond
+	// maxSeries.
 	otherModel = "other"
 
-	// maxName bounds a label in bytes; a longer one is cut.
+	// maxName is the length of the longest label in bytes; longer ones are cut.
 	maxName = 256
 )
 
-// Labels identify a series. They are what usage can be grouped by.
+// Labels identify a series. Usage can be grouped by them.
 type Labels struct {
 	Key, Team, Model, Backend, Endpoint string
 }
 
-// only returns the labels of some dimensions, and leaves the others empty.
+// only returns the labels of the given dimensions, and leaves the others
+// empty.
 func (l Labels) only(by []usage.Dimension) (o Labels) {
 	for _, d := range by {
 		switch d {
@@ -52,23 +54,23 @@ func (l *Labels) compare(o *Labels) int {
 // SeriesRow is a series as a ledger stores it.
 type SeriesRow struct {
 	Labels
-	ID      uint32 // stands for the series in samples and blocks
+	ID      uint32 // identifies the series in samples and blocks
 	LastDay int64  // start of the latest day with a sample, unix seconds
 }
 
-// Series is the samples with one set of labels, over time.
+// Series represents the samples with one set of labels, over time.
 type Series struct {
 	SeriesRow
-	changed bool // not yet handed to a batch
+	changed bool // not yet passed to a batch
 
-	// The positions of its samples in the open batch, so that a record of a known
-	// series needs no look-up.
+	// The positions of its samples in the open batch. With them, a record of a
+	// known series needs no look-up.
 	positions [NumLevels]position
 }
 
-// position is where the open batch holds a sample of a series.
+// position is the position of a sample of a series in the open batch.
 type position struct {
-	batch uint64 // number of the batch for which it holds
+	batch uint64 // number of the batch for which the position is valid
 	start int64  // of the bucket
 	delta *delta
 	index uint32
@@ -78,7 +80,7 @@ type position struct {
 // reused.
 type seriesIndex struct {
 	byLabels map[Labels]*Series
-	byID     []*Series // nil where a series was dropped; never changed in place but by append
+	byID     []*Series // nil where a series was dropped; modified by append only, otherwise copied
 	perKey   map[string]int
 }
 
@@ -86,7 +88,7 @@ func newSeriesIndex() seriesIndex {
 	return seriesIndex{byLabels: map[Labels]*Series{}, perKey: map[string]int{}}
 }
 
-// find returns the series of a record, and adds it if it is new.
+// find returns the series of a record, which it adds if it is new.
 func (x *seriesIndex) find(r *usage.Record) *Series {
 	labels := Labels{CutName(r.Key), CutName(r.Team), CutName(r.Model), CutName(r.Backend), CutName(r.Endpoint)}
 	if s, ok := x.byLabels[labels]; ok {
@@ -98,7 +100,7 @@ func (x *seriesIndex) find(r *usage.Record) *Series {
 			return s
 		}
 	}
-	// Cloned: the names may be parts of something large, such as a body.
+	// Clone, since the names may be parts of a large string, such as a body.
 	labels = Labels{strings.Clone(labels.Key), strings.Clone(labels.Team), strings.Clone(labels.Model), strings.Clone(labels.Backend), strings.Clone(labels.Endpoint)}
 	return x.add(SeriesRow{labels, uint32(len(x.byID)), -1})
 }
@@ -111,7 +113,8 @@ func (x *seriesIndex) add(row SeriesRow) *Series {
 	return s
 }
 
-// addOld adds a series of a generation that has ended: it gets no more samples.
+// addOld adds a series of a generation that has ended: it receives no more
+// samples.
 func (x *seriesIndex) addOld(row SeriesRow) *Series {
 	s := &Series{SeriesRow: row}
 	x.reserve(row.ID)
@@ -123,20 +126,21 @@ func (x *seriesIndex) addOld(row SeriesRow) *Series {
 	return s
 }
 
-// renew gives all labels new series from now on, with ids from first.
+// renew drops the index by labels, so that all labels get new series with ids
+// from first on.
 func (x *seriesIndex) renew(first uint32) {
 	x.reserve(first)
 	x.byLabels, x.perKey = map[Labels]*Series{}, map[string]int{}
 }
 
-// reserve makes sure that no new series gets an id below the given one.
+// reserve ensures that no new series gets an id below id.
 func (x *seriesIndex) reserve(id uint32) {
 	for uint32(len(x.byID)) < id {
 		x.byID = append(x.byID, nil)
 	}
 }
 
-// drop removes the series without a sample since a day, and returns their ids.
+// drop removes the series without a sample since day, and returns their ids.
 func (x *seriesIndex) drop(day int64) []uint32 {
 	var ids []uint32
 	for _, s := range x.byID {
@@ -147,7 +151,7 @@ func (x *seriesIndex) drop(day int64) []uint32 {
 	if ids == nil {
 		return nil
 	}
-	// A copy: running queries hold the old one.
+	// Copy, because running queries hold the old slice.
 	x.byID = append([]*Series(nil), x.byID...)
 	for _, id := range ids {
 		s := x.byID[id]

@@ -5,14 +5,15 @@ import (
 	"slices"
 )
 
-// Source is where a query reads blocks.
+// Source provides the blocks that a query reads.
 type Source interface {
-	// Scan calls f with the blocks of a range, for the chunks that are wanted. A
-	// block must not be used after f returned.
+	// Scan calls f with the blocks of a range whose chunks wanted accepts. f must
+	// not keep block.
 	Scan(over Range, wanted func(chunk uint32) bool, f func(chunk uint32, block []byte)) error
 }
 
-// joined reads from a ledger and from others, whose chunks come after its own.
+// joined reads from a ledger and from others, whose chunks are numbered after
+// its own.
 type joined struct {
 	own    Source
 	others BlockList
@@ -49,7 +50,7 @@ func (l BlockList) Scan(over Range, wanted func(uint32) bool, f func(uint32, []b
 	return nil
 }
 
-// Exclude leaves out the series of some generations.
+// Exclude leaves out the series of the given generations.
 func (r *Reading) Exclude(generations []Generation) {
 	if len(generations) == 0 {
 		return
@@ -62,7 +63,8 @@ func (r *Reading) Exclude(generations []Generation) {
 	}
 }
 
-// Join adds blocks of other ledgers. Their chunks number the series of others.
+// Join adds blocks of other ledgers, whose chunks are numbered by their
+// series, others.
 func (r *Reading) Join(others []*Series, blocks BlockList) {
 	if len(blocks) == 0 {
 		return
