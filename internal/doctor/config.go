@@ -360,11 +360,7 @@ func priced(gate *config.Gate, list *pricing.List, b *config.Backend, model stri
 // someOf returns the first few of names as text.
 func someOf(names []string) string {
 	const named = 5
-	shown := make([]string, 0, named)
-	for _, name := range names[:min(len(names), named)] {
-		shown = append(shown, name)
-	}
-	text := strings.Join(shown, ", ")
+	text := strings.Join(names[:min(len(names), named)], ", ")
 	if more := len(names) - named; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}

@@ -1,7 +1,6 @@
 package failover_test
 
 import (
-	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -52,6 +51,6 @@ func TestStoppedRedisTakesNoGoroutinesAndABoundedQueue(t *testing.T) {
 		ask()
 	}
 	if got := g.redis.Stats(); got.Queued > queue+1024 || got.Dropped < more/2 || got.Open != 0 {
-		t.Error(fmt.Sprintf("after %d more requests: %+v", queue+more, got))
+		t.Errorf("after %d more requests: %+v", queue+more, got)
 	}
 }
