@@ -354,6 +354,7 @@ func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Respo
 		if res, err = t.next.RoundTrip(out); err == nil || !ex.stale(o.ctx, err) {
 			break
 		}
+		out = out.WithContext(out.Context()) // a copy: net/http may still hold the one before
 		out.Body = ex.Body.Reader()
 	}
 	if err == nil {
