@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -65,7 +66,7 @@ func newProxied(t *testing.T, transport, proxy string, upstreams ...string) *pro
 
 	var dials []string
 	for _, u := range upstreams {
-		dials = append(dials, `{"dial":`+string(marshal(strings.TrimPrefix(strings.TrimPrefix(u, "https://"), "http://")))+`}`)
+		dials = append(dials, `{"dial":`+strconv.Quote(strings.TrimPrefix(strings.TrimPrefix(u, "https://"), "http://"))+`}`)
 	}
 	config := `{"upstreams":[` + strings.Join(dials, ",") + `],"transport":{"protocol":"pinegate"` + member(transport) + `}` + member(proxy) + `}`
 	p.handler = new(reverseproxy.Handler)
@@ -87,7 +88,7 @@ func provisionContext(t *testing.T, logFile string) caddy.Context {
 	t.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {
 		BaseLog: caddy.BaseLog{
-			WriterRaw: json.RawMessage(`{"output":"file","filename":` + string(marshal(logFile)) + `}`),
+			WriterRaw: json.RawMessage(`{"output":"file","filename":` + strconv.Quote(logFile) + `}`),
 			Level:     "DEBUG",
 		},
 	}}}})

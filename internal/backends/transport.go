@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/internal/backends/echo"
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
@@ -156,7 +157,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.next = t.HTTPTransport
 	if t.API == apiEcho {
-		t.next = echo{base: t.BasePath, now: t.now}
+		t.next = echo.Server{Base: t.BasePath}
 	}
 	return nil
 }
@@ -194,7 +195,7 @@ func Speaks(api string, e wire.Endpoint) bool {
 		return d.Speaks(e)
 	}
 	if api == apiEcho {
-		return echoes(e)
+		return echo.Has(e)
 	}
 	return wire.OpenAI.Speaks(e)
 }
