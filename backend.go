@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
 	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
@@ -51,6 +52,11 @@ func provisionBackend(ctx caddy.Context, app *App, b *config.Backend, maxBody in
 	if !ok {
 		return nil, errors.New("its proxy's transport is not pinegate, which sets the credential and meters")
 	}
+	forwarding, err := backends.NewForwarder(proxy, proxyConfig, b.Forward)
+	if err != nil {
+		return nil, err
+	}
+	app.logger.Debug("backend forwards", zap.String("backend", b.Name), zap.String("proxy", forwarding.Way), zap.String("reason", forwarding.Reason))
 	live := app.store.Backends().Get(b.Name)
 	transport.Share(live)
 	if err := checkUpstreams(proxy, transport); err != nil {
@@ -66,7 +72,7 @@ func provisionBackend(ctx caddy.Context, app *App, b *config.Backend, maxBody in
 		FirstToken:      orDefault(time.Duration(b.FirstTokenTimeout), defaultFirstToken),
 		Idle:            orDefault(time.Duration(b.IdleTimeout), defaultIdle),
 		CompletionCap:   transport.IsAzure() || isOpenAI(proxy),
-		Forwarder:       backends.NewForwarder(proxy, proxyConfig),
+		Forwarder:       forwarding.Forwarder,
 		Metrics:         app.metrics.Backend(b.Name),
 		State:           live,
 	}
@@ -84,7 +90,7 @@ func provisionBackend(ctx caddy.Context, app *App, b *config.Backend, maxBody in
 	capacity.Bytes = max(capacity.Bytes, app.storeConfig.Capacities[b.Name].Bytes) // sites may differ in max_body
 	live.InitCapacity(capacity)                                                    // the capacity of a running configuration applies until this one starts
 	app.storeConfig.Capacities[b.Name] = capacity
-	app.addBackend(backend, transport, transport.Upstreams(proxy.Upstreams))
+	app.addBackend(&backendInfo{backend, transport, transport.Upstreams(proxy.Upstreams), forwarding})
 	return backend, discover(app, b, backend, transport)
 }
 

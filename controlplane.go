@@ -22,15 +22,16 @@ import (
 // shows.
 type backendInfo struct {
 	*routing.Backend
-	transport *backends.Transport
-	upstreams []string
+	transport  *backends.Transport
+	upstreams  []string
+	forwarding backends.Forwarding
 }
 
 // addBackend adds a backend for the control plane, once if several gates have
 // it: it is the same in all of them.
-func (a *App) addBackend(b *routing.Backend, transport *backends.Transport, upstreams []string) {
+func (a *App) addBackend(b *backendInfo) {
 	if !slices.ContainsFunc(a.backends, func(other *backendInfo) bool { return other.Name == b.Name }) {
-		a.backends = append(a.backends, &backendInfo{b, transport, upstreams})
+		a.backends = append(a.backends, b)
 	}
 }
 
@@ -212,6 +213,7 @@ func (b *backendInfo) show(now time.Time, hideModels bool) control.Backend {
 		Name:      b.Name,
 		API:       b.API,
 		Upstreams: b.upstreams,
+		Proxy:     b.forwarding.Way,
 		Models:    make([]string, 0, len(b.Models)),
 		Inflight:  live.InFlight,
 		Waiting:   live.Waiting,
@@ -221,6 +223,9 @@ func (b *backendInfo) show(now time.Time, hideModels bool) control.Backend {
 	}
 	for _, p := range b.Models {
 		shown.Models = append(shown.Models, p.String())
+	}
+	if reason := b.forwarding.Reason; reason != "" {
+		shown.ProxyReason = &reason
 	}
 	if n := live.Capacity.Inflight; n > 0 {
 		shown.MaxInflight = &n
@@ -244,7 +249,7 @@ func (b *backendInfo) show(now time.Time, hideModels bool) control.Backend {
 		}
 		shown.Cooldowns = append(shown.Cooldowns, cooldown)
 	}
-	shown.Credentials.Total, shown.Credentials.Resting = b.transport.Credentials(now)
+	shown.Credentials.Total, shown.Credentials.Cooling = b.transport.Credentials(now)
 	if b.Catalog.Known() {
 		shown.Discovered = []string{}
 		for _, m := range b.Catalog.Models() {

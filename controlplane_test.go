@@ -88,7 +88,7 @@ func TestLimitsOfTeamsModelsAndBackendsComeInTheOrderOfTheirNames(t *testing.T) 
 	}
 	a := planeOf(g)
 	for _, name := range []string{"west", "east", "west"} {
-		a.addBackend(&routing.Backend{Name: name, Rules: rule(limiter.ScopeBackend, name, "4 concurrent")}, nil, nil)
+		a.addBackend(&backendInfo{Backend: &routing.Backend{Name: name, Rules: rule(limiter.ScopeBackend, name, "4 concurrent")}})
 	}
 	for kind, want := range map[limiter.ScopeKind][]string{
 		limiter.ScopeTeam:    {"blue 2 concurrent", "red 1 concurrent"},

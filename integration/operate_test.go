@@ -172,7 +172,7 @@ func TestBothDoorsTellTheStateOfAGate(t *testing.T) {
 	}
 	gpu, dead := backends[0], backends[1]
 	if gpu.Inflight != 1 || gpu.Waiting != 1 || gpu.MaxInflight == nil || *gpu.MaxInflight != 1 || gpu.Queue == nil || *gpu.Queue != 3 ||
-		gpu.Attempts != 1 || gpu.Failures != 0 || gpu.FirstTokenSeconds == nil || gpu.Credentials.Total != 1 || gpu.Credentials.Resting != 0 ||
+		gpu.Attempts != 1 || gpu.Failures != 0 || gpu.FirstTokenSeconds == nil || gpu.Credentials.Total != 1 || gpu.Credentials.Cooling != 0 || gpu.Proxy != "direct" || gpu.ProxyReason != nil ||
 		len(gpu.Models) != 1 || gpu.Models[0] != "gpt-*" || len(gpu.Upstreams) != 1 || !strings.HasPrefix(gpu.Upstreams[0], "http://127.0.0.1:") {
 		t.Errorf("the one that answers: %+v", gpu)
 	}

@@ -1,11 +1,11 @@
 package backends
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -37,39 +37,63 @@ type upstream struct {
 }
 
 // plain returns the addresses of a backend if its reverse_proxy config needs
-// nothing that only reverse_proxy does. Every field that is not listed here is
-// such a thing.
-func plain(config json.RawMessage, t *Transport) ([]upstream, bool) {
-	var asked struct {
-		Handler   string          `json:"handler"`
-		Transport json.RawMessage `json:"transport"`
-		Upstreams []struct {
-			Dial string `json:"dial"`
-		} `json:"upstreams"`
+// nothing that only reverse_proxy does, else what needs it. Every field that is
+// not listed here does.
+func plain(config json.RawMessage, t *Transport) (to []upstream, needs string) {
+	var fields map[string]json.RawMessage
+	var upstreams []map[string]json.RawMessage
+	if json.Unmarshal(config, &fields) != nil || fields["upstreams"] != nil && json.Unmarshal(fields["upstreams"], &upstreams) != nil {
+		return nil, "an odd configuration"
 	}
-	decoder := json.NewDecoder(bytes.NewReader(config))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&asked); err != nil || len(asked.Upstreams) == 0 || !t.isPlain() {
-		return nil, false
+	if name := otherThan(fields, "handler", "transport", "upstreams"); name != "" {
+		return nil, name
 	}
-	var to []upstream
-	for _, u := range asked.Upstreams {
+	if len(upstreams) == 0 {
+		return nil, "no upstreams"
+	}
+	if needs := t.needsProxy(); needs != "" {
+		return nil, needs
+	}
+	for _, u := range upstreams {
+		if name := otherThan(u, "dial"); name != "" {
+			return nil, "upstreams." + name
+		}
+		var dial string
+		_ = json.Unmarshal(u["dial"], &dial) // "" is no address
 		// A placeholder may differ for each request. A net/http URL can't
 		// express a socket, nor IPv4 as opposed to IPv6.
-		address, err := caddy.ParseNetworkAddress(u.Dial)
-		if err != nil || strings.Contains(u.Dial, "{") || address.Network != "tcp" || address.PortRangeSize() != 1 || address.StartPort == 0 {
-			return nil, false
+		address, err := caddy.ParseNetworkAddress(dial)
+		if err != nil || strings.Contains(dial, "{") || address.Network != "tcp" || address.PortRangeSize() != 1 || address.StartPort == 0 {
+			return nil, "upstream " + dial
 		}
 		to = append(to, t.upstream(address))
 	}
-	return to, true
+	return to, ""
 }
 
-// isPlain reports whether the transport needs nothing that reverse_proxy adds to
-// a request: the caller's address, or placeholders.
-func (t *Transport) isPlain() bool {
-	return t.ProxyProtocol == "" && (t.TLS == nil || !strings.Contains(t.TLS.ServerName, "{")) &&
-		!slices.ContainsFunc(t.pass, aboutCaller)
+// otherThan returns the first of the names of fields, in their order, that is not
+// among known, or "".
+func otherThan(fields map[string]json.RawMessage, known ...string) string {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if !slices.Contains(known, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// needsProxy returns the field of the transport that needs what reverse_proxy adds
+// to a request, which is the caller's address and placeholders, or "".
+func (t *Transport) needsProxy() string {
+	switch {
+	case t.ProxyProtocol != "":
+		return "transport.proxy_protocol"
+	case t.TLS != nil && strings.Contains(t.TLS.ServerName, "{"):
+		return "transport.tls_server_name"
+	case slices.ContainsFunc(t.pass, aboutCaller):
+		return "pass_header"
+	}
+	return ""
 }
 
 func (t *Transport) upstream(address caddy.NetworkAddress) upstream {

@@ -55,17 +55,24 @@ func TestOnlyPlainBackendsAreDirect(t *testing.T) {
 		if ok != c.direct {
 			t.Errorf("%q %q %q: direct is %v", c.transport, c.proxy, c.dials, ok)
 		}
+		if _, err := NewForwarder(p.handler, p.config, ForwardDirect); (err == nil) != c.direct {
+			t.Errorf("%q %q %q: proxy direct: %v", c.transport, c.proxy, c.dials, err)
+		}
+		forced, err := NewForwarder(p.handler, p.config, ForwardProxied)
+		if err != nil || forced.Way != ForwardProxied || forced.Reason == "" {
+			t.Errorf("%q %q %q: proxy reverse_proxy: %+v, %v", c.transport, c.proxy, c.dials, forced, err)
+		}
 		if ok && len(direct.to) != len(c.dials) {
 			t.Errorf("%q: %d upstreams", c.dials, len(direct.to))
 		}
 	}
 	config := []byte(`{"upstreams":[{"dial":"127.0.0.1:8000","max_requests":4}],"transport":{"protocol":"pinegate"}}`)
-	if _, ok := plain(config, provision(t, "")); ok {
-		t.Error("an upstream with max_requests is direct")
+	if _, needs := plain(config, provision(t, "")); needs != "upstreams.max_requests" {
+		t.Errorf("an upstream with max_requests needs %q", needs)
 	}
 	config = []byte(`{"upstreams":[{"dial":"127.0.0.1:8000"}],"yet_unknown":{}}`)
-	if _, ok := plain(config, provision(t, "")); ok {
-		t.Error("a field that nobody knows is taken for nothing")
+	if _, needs := plain(config, provision(t, "")); needs != "yet_unknown" {
+		t.Errorf("a field that nobody knows needs %q", needs)
 	}
 }
 

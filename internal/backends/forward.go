@@ -3,6 +3,7 @@ package backends
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -23,16 +24,40 @@ type Forwarder interface {
 	Forward(ctx context.Context, w http.ResponseWriter, in *http.Request, ex *Attempt) error
 }
 
-// NewForwarder returns a forwarder for a backend. proxy is its provisioned
-// reverse_proxy over a [Transport], and config the JSON of that. The forwarder
-// is a [Direct] if config needs nothing that only reverse_proxy does, else a
-// [Proxied].
-func NewForwarder(proxy *reverseproxy.Handler, config json.RawMessage) Forwarder {
+// How a backend's requests are forwarded: by a [Direct] or a [Proxied].
+const (
+	ForwardDirect  = "direct"
+	ForwardProxied = "reverse_proxy"
+)
+
+// Forwarding is a backend's forwarder, and why it is that one.
+type Forwarding struct {
+	Forwarder
+	Way    string // ForwardDirect or ForwardProxied
+	Reason string // what needs reverse_proxy, or that the configuration says so
+}
+
+// NewForwarder returns the forwarder of a backend. proxy is its provisioned
+// reverse_proxy over a [Transport], and config the JSON of that. way is "" for a
+// [Direct] if config needs nothing that only reverse_proxy does, and a [Proxied]
+// otherwise. It returns an error if way is ForwardDirect and config needs
+// reverse_proxy.
+func NewForwarder(proxy *reverseproxy.Handler, config json.RawMessage, way string) (Forwarding, error) {
 	transport := proxy.Transport.(*Transport)
-	if to, ok := plain(config, transport); ok {
-		return &Direct{transport: transport, to: to}
+	reason := "configured"
+	if way != ForwardProxied {
+		to, needs := plain(config, transport)
+		if needs == "" {
+			return Forwarding{&Direct{transport: transport, to: to}, ForwardDirect, ""}, nil
+		}
+		reason = needs
 	}
-	return &Proxied{Proxy: proxy, PassHeaders: transport.pass, Routes: len(proxy.HandleResponse) > 0}
+	if way == ForwardDirect {
+		return Forwarding{}, fmt.Errorf("proxy direct: %s needs reverse_proxy: remove it, or write proxy reverse_proxy", reason)
+	}
+	return Forwarding{
+		&Proxied{Proxy: proxy, PassHeaders: transport.pass, Routes: len(proxy.HandleResponse) > 0}, ForwardProxied, reason,
+	}, nil
 }
 
 // Proxied forwards through reverse_proxy, with all of its features.

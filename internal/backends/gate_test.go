@@ -41,6 +41,7 @@ func eachWay(t *testing.T, test func(t *testing.T, proxy string)) {
 type proxied struct {
 	t       *testing.T
 	handler *reverseproxy.Handler
+	config  json.RawMessage
 	way     Forwarder
 	logFile string
 	server  *httptest.Server
@@ -69,7 +70,7 @@ func newProxied(t *testing.T, transport, proxy string, upstreams ...string) *pro
 		dials = append(dials, `{"dial":`+strconv.Quote(strings.TrimPrefix(strings.TrimPrefix(u, "https://"), "http://"))+`}`)
 	}
 	config := `{"upstreams":[` + strings.Join(dials, ",") + `],"transport":{"protocol":"pinegate"` + member(transport) + `}` + member(proxy) + `}`
-	p.handler = new(reverseproxy.Handler)
+	p.handler, p.config = new(reverseproxy.Handler), json.RawMessage(config)
 	if err := json.Unmarshal([]byte(config), p.handler); err != nil {
 		t.Fatalf("%v in %s", err, config)
 	}
@@ -77,7 +78,11 @@ func newProxied(t *testing.T, transport, proxy string, upstreams ...string) *pro
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.handler.Cleanup() })
-	p.way = NewForwarder(p.handler, json.RawMessage(config))
+	forwarding, err := NewForwarder(p.handler, p.config, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.way = forwarding.Forwarder
 	p.server = httptest.NewServer(p)
 	t.Cleanup(p.server.Close)
 	return p

@@ -117,6 +117,7 @@ func (p *backendParser) subdirectives() subdirectives {
 		"on_disconnect":       {parse: p.parseOnDisconnect},
 		"include_usage":       oneOf(map[string]func(){"on": usage(true), "off": usage(false)}),
 		"continuous_usage":    flagOf(&b.ContinuousUsage),
+		"proxy":               oneOf(map[string]func(){"direct": set(&b.Forward, "direct"), "reverse_proxy": set(&b.Forward, "reverse_proxy")}),
 		"pass_header":         listOf(&p.passHeaders, "names of headers", checkPassHeader),
 		"to":                  {repeats: true, parse: p.parseTo},
 		"dynamic":             {parse: p.parseDynamic},

@@ -114,7 +114,7 @@ func TestMistakes(t *testing.T) {
 		{"backend without a name", "backend {\n}", `"backend" lacks its argument: expected the backend's name, at Caddyfile:3`},
 		{"backend without upstreams", "backend a {\nmodels *\n}", `backend "a" has no upstream: expected host:port, http(s)://host[:port][/path] or unix/path, at Caddyfile:3`},
 		{"URL for a name", "backend http://127.0.0.1:8000", `the first argument of "backend" is no name: expected 1 to 64 letters, digits, '.', '_' and '-', at Caddyfile:3`},
-		{"slip in a backend's word", "backend a h:1 {\nmodells *\n}", `backend "a": unrecognized subdirective modells, at Caddyfile:4: expected a subdirective of reverse_proxy or one of api, api_key, continuous_usage, discover, dynamic, first_token_timeout, idle_timeout, include_usage, limit, max_inflight, models, on_disconnect, pass_header, queue, rename, to, transport`},
+		{"slip in a backend's word", "backend a h:1 {\nmodells *\n}", `backend "a": unrecognized subdirective modells, at Caddyfile:4: expected a subdirective of reverse_proxy or one of api, api_key, continuous_usage, discover, dynamic, first_token_timeout, idle_timeout, include_usage, limit, max_inflight, models, on_disconnect, pass_header, proxy, queue, rename, to, transport`},
 		{"mistake within reverse_proxy", "backend a h:1 {\nlb_policy best\n}", `backend "a": getting module named 'http.reverse_proxy.selection_policies.best': module not registered: http.reverse_proxy.selection_policies.best, at Caddyfile:4`},
 		{"unknown word within reverse_proxy", "backend a h:1 {\ntransport http {\nfoo\n}\n}", `backend "a": unrecognized subdirective foo, at Caddyfile:5`},
 		{"max_inflight of what", "backend a h:1 {\nmax_inflight\n}", `"max_inflight" lacks its argument: expected a number, as in 4096, 100k or 1.5M, at Caddyfile:4`},
@@ -195,6 +195,7 @@ func TestMistakes(t *testing.T) {
 		{"two policies", "route fast east {\npolicy first\npolicy sticky\n}", `"policy" stands here already, in line 4, at Caddyfile:5`},
 		{"unknown word in a route", "route fast east {\nretries 2\n}", `unknown word "retries": expected one of attempts, policy, at Caddyfile:4`},
 
+		{"proxy maybe", "backend a h:1 {\nproxy maybe\n}", `proxy: unknown word "maybe": expected direct or reverse_proxy, at Caddyfile:4`},
 		{"include_usage maybe", "backend a h:1 {\ninclude_usage maybe\n}", `include_usage: unknown word "maybe": expected off or on, at Caddyfile:4`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -27,7 +27,9 @@ as this gate knows it, and prints them as a table.
 STATE is up or down by the last attempt, untried before the first one, and cooling
 while the gate sends the backend, or models of it, no requests: since it failed
 several times in a row or asked for it. FIRST TOKEN is a moving mean. TRIES and FAILURES count
-since the process began. KEYS are the credentials that don't rest, of all.`,
+since the process began. KEYS are the
+credentials that are not cooling down, of all. PROXY is direct or, with what needs it,
+reverse_proxy.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SilenceUsage = true // a page of flags would hide the error
@@ -56,7 +58,7 @@ func writeBackendTable(w io.Writer, all []control.Backend, now time.Time) error 
 		return err
 	}
 	t := &table{left: 3}
-	t.add([]string{"NAME", "API", "STATE", "IN FLIGHT", "WAITING", "FIRST TOKEN", "TRIES", "FAILURES", "KEYS"})
+	t.add([]string{"NAME", "API", "STATE", "IN FLIGHT", "WAITING", "FIRST TOKEN", "TRIES", "FAILURES", "KEYS", "PROXY"})
 	for _, b := range all {
 		inflight, first, keys := strconv.FormatInt(b.Inflight, 10), "-", "-"
 		if b.MaxInflight != nil {
@@ -70,11 +72,19 @@ func writeBackendTable(w io.Writer, all []control.Backend, now time.Time) error 
 			first = fmt.Sprintf("%.3f s", *b.FirstTokenSeconds)
 		}
 		if n := b.Credentials.Total; n > 0 {
-			keys = fmt.Sprintf("%d/%d", n-b.Credentials.Resting, n)
+			keys = fmt.Sprintf("%d/%d", n-b.Credentials.Cooling, n)
 		}
-		t.add([]string{b.Name, b.API, backendState(&b, now), inflight, waiting, first, humanize.Comma(b.Attempts), humanize.Comma(b.Failures), keys})
+		t.add([]string{b.Name, b.API, backendState(&b, now), inflight, waiting, first, humanize.Comma(b.Attempts), humanize.Comma(b.Failures), keys, proxyOf(&b)})
 	}
 	return t.write(w)
+}
+
+// proxyOf returns how a backend's requests are forwarded, and why.
+func proxyOf(b *control.Backend) string {
+	if b.ProxyReason == nil {
+		return b.Proxy
+	}
+	return fmt.Sprintf("%s (%s)", b.Proxy, printable(*b.ProxyReason))
 }
 
 // backendState describes the state of a backend in a few words. If many models are

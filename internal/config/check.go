@@ -103,6 +103,11 @@ func (b *Backend) Check() error {
 	case every > 0 && b.DiscoverOff:
 		return errors.New("discover and discover_off exclude each other")
 	}
+	switch b.Forward {
+	case "", "direct", "reverse_proxy":
+	default:
+		return fmt.Errorf("forward: unknown word %q: expected direct or reverse_proxy", b.Forward)
+	}
 	for public, upstream := range b.Rename {
 		if public == "" || upstream == "" {
 			return errors.New("rename: a name is empty")

@@ -303,6 +303,11 @@ type Backend struct {
 	// the default.
 	Drain caddy.Duration `json:"drain,omitempty"`
 
+	// How requests are forwarded: `direct`, past reverse_proxy, which costs less
+	// CPU, or by `reverse_proxy`. Default: direct if nothing in `proxy` needs
+	// reverse_proxy.
+	Forward string `json:"forward,omitempty"`
+
 	// The `http.handlers.reverse_proxy` that forwards to the backend. Its
 	// transport is `pinegate`, which holds the dialect, the credential and
 	// where may be dialled.

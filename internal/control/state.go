@@ -41,6 +41,9 @@ type Backend struct {
 	Upstreams []string `json:"upstreams"` // as configured; placeholders are not resolved
 	Models    []string `json:"models"`    // patterns
 
+	Proxy       string  `json:"proxy"`        // direct or reverse_proxy
+	ProxyReason *string `json:"proxy_reason"` // what needs reverse_proxy; null: direct
+
 	// Whether the last attempt reached it; null before the first attempt.
 	Up *bool `json:"up"`
 
@@ -81,7 +84,7 @@ const (
 // are cooling down.
 type Credentials struct {
 	Total   int `json:"total"`
-	Resting int `json:"resting"`
+	Cooling int `json:"cooling"`
 }
 
 // BackendList is the answer to GET backends.

@@ -102,11 +102,11 @@ func checkBackends(p *Instance) (found []Finding) {
 			found = append(found, warning(look, "some of its models are cooling down at backend %q: they failed, or it asked for it", b.Name))
 		}
 		switch n := b.Credentials; {
-		case n.Resting == 0:
-		case n.Resting == n.Total:
+		case n.Cooling == 0:
+		case n.Cooling == n.Total:
 			found = append(found, serious("put working ones in their place", "backend %q refuses all of its %d credentials", b.Name, n.Total))
 		default:
-			found = append(found, warning("see the gate's log for which, and why", "backend %q refuses %d of its %d credentials", b.Name, n.Resting, n.Total))
+			found = append(found, warning("see the gate's log for which, and why", "backend %q refuses %d of its %d credentials", b.Name, n.Cooling, n.Total))
 		}
 	}
 	if down > 0 && down == len(p.backends) {

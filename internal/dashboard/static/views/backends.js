@@ -12,12 +12,12 @@ function load(n, most, what) {
 	return [bar(most > 0 ? n / most : 0, `${n} of ${most} ${what}`), h("span", { class: "share" }, `${n} of ${most}`)];
 }
 
-function resting(backend) {
-	const rests = backend.cooldowns.map((c) =>
+function cooling(backend) {
+	const list = backend.cooldowns.map((c) =>
 		h("li", {}, c.model === null ? "all models" : c.model, ", ", reasons[c.reason] ?? c.reason, ", again ", until(c.until)));
-	const { total, resting: asleep } = backend.credentials;
-	if (asleep > 0) rests.push(h("li", {}, `${asleep} of ${total} credentials`));
-	return rests.length > 0 ? h("ul", { class: "plain" }, rests) : "nothing";
+	const { total, cooling: refused } = backend.credentials;
+	if (refused > 0) list.push(h("li", {}, `${refused} of ${total} credentials`));
+	return list.length > 0 ? h("ul", { class: "plain" }, list) : "nothing";
 }
 
 function health(backend) {
@@ -60,7 +60,7 @@ export const backends = {
 					{ title: "First token", number: true, cell: (b) => duration(b.first_token_seconds) },
 					{ title: "Attempts", number: true, cell: (b) => count(b.attempts) },
 					{ title: "Failed", number: true, cell: (b) => [count(b.failures), h("span", { class: "faint" }, b.failures > 0 && ` ${percent(b.failures, b.attempts)}`)] },
-					{ title: "Cooling down", cell: resting },
+					{ title: "Cooling down", cell: cooling },
 					{ title: "Models", cell: (b) => remembered(models(b), b.name, open) },
 				], data, "backends")));
 			},
