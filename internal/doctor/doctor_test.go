@@ -235,8 +235,8 @@ func TestTheDoctorFindsWhatIsWrongWithAGate(t *testing.T) {
 		}, false, `"spare" is down`},
 		"a backend cools down":    {func(p *Instance) { p.backends[0].Cooldowns = []control.Cooldown{{}} }, false, "is cooling down"},
 		"a model cools down":      {func(p *Instance) { p.backends[0].Cooldowns = []control.Cooldown{{Model: &model}} }, false, "some of its models"},
-		"a credential is refused": {func(p *Instance) { p.backends[0].Credentials.Resting = 1 }, false, "1 of its 2 credentials"},
-		"all are refused":         {func(p *Instance) { p.backends[0].Credentials.Resting = 2 }, true, "all of its 2 credentials"},
+		"a credential is refused": {func(p *Instance) { p.backends[0].Credentials.Cooling = 1 }, false, "1 of its 2 credentials"},
+		"all are refused":         {func(p *Instance) { p.backends[0].Credentials.Cooling = 2 }, true, "all of its 2 credentials"},
 		"a proxy is not trusted":  {func(p *Instance) { p.status.UntrustedProxy = true }, false, "trusted_proxies"},
 		"a model has no price":    {func(p *Instance) { p.backends[0].Discovered = []string{"gpt-5", "other"} }, false, ""},
 		"a key ends in a week": {func(p *Instance) {
@@ -314,7 +314,7 @@ func TestNothingSeriousIsWrongWithWhatShips(t *testing.T) {
 func TestWhatIsSeriousComesFirstAndDecides(t *testing.T) {
 	p := adapted(t, soundFile)
 	running(p)
-	p.app.Store.Type, p.status.Store.Up, p.backends[0].Credentials.Resting = "memory", false, 2
+	p.app.Store.Type, p.status.Store.Up, p.backends[0].Credentials.Cooling = "memory", false, 2
 	found := p.Check()
 	if len(found) != 3 || !found[0].Serious || !found[1].Serious || found[2].Serious {
 		t.Errorf("%+v", found)
