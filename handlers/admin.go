@@ -35,7 +35,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff") // it shares an origin with a page
 	if err := a.serve(w, r); err != nil {
 		a.Logger.Info("admin request refused", zap.String("request_id", id), zap.String("reason", err.Error()))
-		err.Write(w, wire.OpenAI, id)
+		err.Write(w, wire.DialectNamed(""), id)
 	}
 }
 

@@ -28,9 +28,27 @@ func IsAzure(host string) bool {
 	return false
 }
 
-// azureBase is the base path of Azure's classic API; the name of a deployment
-// follows it.
-const azureBase = "/openai"
+// AzureBase returns the base path at which Azure serves an API, in the given version of
+// its classic API or, if that is "", in its API v1. It is "" if Azure has none.
+func AzureBase(api, version string) string {
+	d := wire.DialectNamed(api)
+	switch {
+	case d == nil:
+		return ""
+	case version != "" && d.Azure.Classic != "":
+		return d.Azure.Classic
+	}
+	return d.Azure.Base
+}
+
+// AzureKeyHeader returns the header in which Azure takes the keys of an API; "" for
+// the API's own.
+func AzureKeyHeader(api string) string {
+	if d := wire.DialectNamed(api); d != nil {
+		return d.Azure.KeyHeader
+	}
+	return ""
+}
 
 // IsAPIVersion reports whether version may be one of Azure's versions, such as
 // 2024-10-21, 2025-04-01-preview or preview.
@@ -40,17 +58,6 @@ func IsAPIVersion(version string) bool {
 
 // IsAzure reports whether the backend is Azure.
 func (t *Transport) IsAzure() bool { return t.keyHeader == azureKey || t.APIVersion != "" }
-
-// inDeployment reports whether an endpoint is below a deployment in Azure's
-// classic API.
-func inDeployment(e wire.Endpoint) bool {
-	switch e {
-	case wire.Chat, wire.Completions, wire.Embeddings, wire.ImageGenerations, wire.ImageEdits,
-		wire.Transcriptions, wire.Translations, wire.Speech:
-		return true
-	}
-	return false
-}
 
 // isDeployment reports whether name may be the name of a deployment. Callers
 // choose it, and it becomes part of the path.
@@ -69,7 +76,7 @@ func (t *Transport) url(server *url.URL, ex *Attempt) (u *url.URL, ok bool) {
 		path = ex.Endpoint.Path()
 	}
 	base := t.BasePath
-	if t.deployments && inDeployment(ex.Endpoint) {
+	if t.deployments && ex.Endpoint.Deployed() {
 		if !isDeployment(ex.Model) {
 			return nil, false
 		}

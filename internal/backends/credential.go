@@ -17,11 +17,10 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// The headers in which backends take their keys.
+// Headers in which backends take their keys in a form of their own.
 const (
-	bearer       = "Authorization" // as "Bearer <key>"
-	anthropicKey = "X-Api-Key"
-	azureKey     = "Api-Key"
+	bearer   = "Authorization" // as "Bearer <key>"
+	azureKey = "Api-Key"       // or a token, as Bearer
 )
 
 // minSecret is the least length at which responses are searched for a

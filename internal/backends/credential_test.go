@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 func TestAPIKeysArePlaceholders(t *testing.T) {
@@ -110,7 +112,7 @@ func TestKeysAreSentAsTheBackendWantsThem(t *testing.T) {
 	const token = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2lnbmF0dXJl"
 	for _, c := range []struct{ header, secret, in, value string }{
 		{bearer, "sk-1", "Authorization", "Bearer sk-1"},
-		{anthropicKey, "sk-1", "X-Api-Key", "sk-1"},
+		{wire.Anthropic.KeyHeader, "sk-1", "X-Api-Key", "sk-1"},
 		{azureKey, "0123abcd", "Api-Key", "0123abcd"},
 		{azureKey, "eyJ.is.a.key", "Api-Key", "eyJ.is.a.key"},
 		{azureKey, token, "Authorization", "Bearer " + token},

@@ -80,7 +80,7 @@ func neverPassed(name string) bool {
 		"Content-Length", "Content-Encoding", "Content-Type", "Accept-Encoding", "Expect", "Range", "Early-Data":
 		return true
 	}
-	return slices.Contains(wire.Carriers[:], name)
+	return slices.Contains(wire.Carriers, name)
 }
 
 // checkPassHeaders returns an error for names that pass_headers can't hold.

@@ -92,7 +92,7 @@ var identity = []string{"identity"}
 
 // authorise sets the key and the API's version in a header.
 func (t *Transport) authorise(h http.Header, key *apiKey) {
-	if d := t.dialect; d != nil && d.VersionHeader != "" && h.Get(d.VersionHeader) == "" {
+	if d := t.dialect; d.VersionHeader != "" && h.Get(d.VersionHeader) == "" {
 		h[d.VersionHeader] = d.Version
 	}
 	if key != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/amanycodes/pine-gate/internal/backends/health"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // threeKeys returns a rotation of the keys a, b and c.
@@ -22,7 +23,7 @@ func threeKeys(t *testing.T) *rotation {
 		t.Setenv("PINEGATE_TEST_"+name, "key-"+name)
 		placeholders = append(placeholders, "{env.PINEGATE_TEST_"+name+"}")
 	}
-	r, err := newRotation(placeholders, anthropicKey)
+	r, err := newRotation(placeholders, wire.Anthropic.KeyHeader)
 	if err != nil {
 		t.Fatal(err)
 	}

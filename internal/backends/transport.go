@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,6 @@ func init() {
 const apiEcho = "echo"
 
 const (
-	defaultBasePath         = "/v1"
 	defaultIdlePerHost      = 1024
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultMaxHeaderBytes   = 256 << 10
@@ -55,7 +55,7 @@ const (
 type Transport struct {
 	*reverseproxy.HTTPTransport
 
-	// API is the dialect that the backend speaks: openai, anthropic, or echo,
+	// API is the dialect that the backend speaks: openai or anthropic, or echo,
 	// which answers inside the gate with the caller's own message and dials
 	// nothing. Default: openai.
 	API string `json:"api,omitempty"`
@@ -78,7 +78,7 @@ type Transport struct {
 	KeyHeader string `json:"key_header,omitempty"`
 
 	// BasePath replaces /v1 in front of the endpoints' paths. "/" means no
-	// prefix. Default: /v1.
+	// prefix. Default: that of the API, /v1.
 	BasePath string `json:"base_path,omitempty"`
 
 	// APIVersion is the api-version that Azure's classic API requires in the
@@ -103,7 +103,7 @@ type Transport struct {
 
 	next        http.RoundTripper // the HTTP transport, or echo
 	keys        *rotation
-	dialect     *wire.Dialect // nil: all of them (echo)
+	dialect     *wire.Dialect // the default for echo, which speaks all of them
 	keyHeader   string        // canonical
 	deployments bool          // the path names the model's deployment
 	pass        []string      // canonical
@@ -129,13 +129,13 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	var err error
-	if t.BasePath, err = cleanBasePath(t.BasePath); err != nil {
+	if t.BasePath, err = cleanBasePath(cmp.Or(t.BasePath, t.dialect.Base)); err != nil {
 		return err
 	}
 	if t.APIVersion != "" && !IsAPIVersion(t.APIVersion) {
 		return fmt.Errorf("api_version: %q is none; write it like 2024-10-21", t.APIVersion)
 	}
-	t.deployments = t.APIVersion != "" && strings.HasSuffix(t.BasePath, azureBase)
+	t.deployments = t.APIVersion != "" && t.dialect.Azure.Classic != "" && strings.HasSuffix(t.BasePath, t.dialect.Azure.Classic)
 	if t.keyHeader, err = t.headerOfKeys(); err != nil {
 		return err
 	}
@@ -164,20 +164,24 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 
 // provisionAPI sets the dialect that the backend speaks.
 func (t *Transport) provisionAPI() error {
-	if t.API == "" {
-		t.API = wire.OpenAI.Name
+	if t.API == apiEcho {
+		if len(t.APIKeys) > 0 {
+			return errors.New("api_keys: echo takes no credential")
+		}
+		t.dialect = wire.DialectNamed("")
+		return nil
 	}
-	t.dialect = wire.DialectNamed(t.API)
-	switch {
-	case t.dialect != nil:
-	case t.API != apiEcho:
-		names := APIs()
-		last := len(names) - 1
-		return fmt.Errorf("api: %q is none of %s and %s", t.API, strings.Join(names[:last], ", "), names[last])
-	case len(t.APIKeys) > 0:
-		return errors.New("api_keys: echo takes no credential")
+	if t.dialect = wire.DialectNamed(t.API); t.dialect == nil {
+		return fmt.Errorf("api: %q is none of %s", t.API, enumerate(APIs()))
 	}
+	t.API = t.dialect.Name
 	return nil
+}
+
+// enumerate returns names as text: "a, b and c".
+func enumerate(names []string) string {
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // APIs returns the values that `api` takes.
@@ -191,35 +195,29 @@ func APIs() []string {
 
 // Speaks reports whether a backend of an API has endpoint e.
 func Speaks(api string, e wire.Endpoint) bool {
-	if d := wire.DialectNamed(api); d != nil {
-		return d.Speaks(e)
-	}
 	if api == apiEcho {
 		return echo.Has(e)
 	}
-	return wire.OpenAI.Speaks(e)
+	d := wire.DialectNamed(api)
+	return d != nil && d.Speaks(e)
 }
 
 // PagesModels reports whether a request for the backend's list of models
 // includes the page size.
-func (t *Transport) PagesModels() bool { return t.dialect != nil && t.dialect.PageSize }
+func (t *Transport) PagesModels() bool { return t.dialect.PageSize }
 
 // headerOfKeys returns the canonical name of the header that keys are sent in.
 func (t *Transport) headerOfKeys() (string, error) {
-	switch name := http.CanonicalHeaderKey(t.KeyHeader); name {
-	case bearer, anthropicKey, azureKey:
-		return name, nil
-	case "":
-	default:
-		return "", fmt.Errorf("key_header: %q is none of authorization, x-api-key and api-key", t.KeyHeader)
-	}
+	name := http.CanonicalHeaderKey(t.KeyHeader)
 	switch {
-	case t.dialect != nil && t.dialect != wire.OpenAI:
-		return t.dialect.KeyHeader, nil
-	case t.APIVersion != "":
-		return azureKey, nil
+	case slices.Contains(wire.KeyHeaders, name):
+		return name, nil
+	case name != "":
+		return "", fmt.Errorf("key_header: %q is none of %s", t.KeyHeader, strings.ToLower(enumerate(wire.KeyHeaders)))
+	case t.APIVersion != "" && t.dialect.Azure.KeyHeader != "":
+		return t.dialect.Azure.KeyHeader, nil
 	}
-	return bearer, nil
+	return t.dialect.KeyHeader, nil
 }
 
 // Share makes the transport keep the backoffs of its keys in state, which
@@ -262,9 +260,6 @@ func (t *Transport) provisionHTTP(ctx caddy.Context, policy DialPolicy) error {
 
 // cleanBasePath checks a base path and returns it as a prefix: "" for the root.
 func cleanBasePath(base string) (string, error) {
-	if base == "" {
-		return defaultBasePath, nil
-	}
 	u, err := url.Parse(base)
 	if err != nil || u.Path != base || base[0] != '/' || strings.ContainsAny(base, "{}%\\") ||
 		strings.Contains(base, "//") || strings.Contains(base+"/", "/../") || strings.Contains(base+"/", "/./") {

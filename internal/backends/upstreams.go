@@ -34,7 +34,7 @@ func (t *Transport) upstreamText(dial string) string {
 	t.SetScheme(probe)
 	usual := map[string]string{"http": ":80", "https": ":443"}[probe.URL.Scheme]
 	text := probe.URL.Scheme + "://" + strings.TrimSuffix(hostport, usual)
-	if t.BasePath != defaultBasePath {
+	if t.BasePath != t.dialect.Base {
 		text += t.BasePath
 	}
 	return text

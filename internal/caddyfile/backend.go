@@ -42,7 +42,7 @@ type backendParser struct {
 // parseBackend parses a backend and its block. [backendParser.finish] returns its
 // configuration.
 func parseBackend(h httpcaddyfile.Helper, d *caddyfile.Dispenser, names definitions) (*backendParser, error) {
-	p := &backendParser{helper: h, backend: new(config.Backend), api: "openai"}
+	p := &backendParser{helper: h, backend: new(config.Backend), api: wire.DialectNamed("").Name}
 	p.head = []caddyfile.Token{d.Token()}
 	var err error
 	if p.backend.Name, err = names.add(d, "backend"); err != nil {
@@ -99,12 +99,13 @@ func sameLine(token caddyfile.Token, text string) caddyfile.Token {
 
 func (p *backendParser) subdirectives() subdirectives {
 	b := p.backend
-	set := func(to *string, value string) func() { return func() { *to = value } }
+	apis := make(map[string]func())
+	for _, name := range backends.APIs() {
+		apis[name] = func() { p.api = name }
+	}
 	usage := func(on bool) func() { return func() { b.IncludeUsage = &on } }
 	return subdirectives{
-		"api": oneOf(map[string]func(){
-			"openai": set(&p.api, "openai"), "anthropic": set(&p.api, "anthropic"), "echo": set(&p.api, "echo"),
-		}),
+		"api":                 oneOf(apis),
 		"api_key":             listOf(&p.apiKeys, "{env.NAME} or {file./path}", config.CheckCredential),
 		"models":              listOf(&b.Models, "patterns of models", aPattern),
 		"discover":            {parse: p.parseDiscover},
@@ -339,7 +340,7 @@ func (p *backendParser) transport(raw json.RawMessage, dialAllow []string) (json
 		}
 	}
 	options["protocol"] = "pinegate"
-	if p.api != "openai" {
+	if p.api != wire.DialectNamed("").Name {
 		options["api"] = p.api
 	}
 	if base := p.upstreams.base(p.api); base != "" {
@@ -347,8 +348,8 @@ func (p *backendParser) transport(raw json.RawMessage, dialAllow []string) (json
 	}
 	if version := p.upstreams.apiVersion; version != "" {
 		options["api_version"] = version
-	} else if p.upstreams.azure && p.api == "openai" {
-		options["key_header"] = "api-key"
+	} else if header := backends.AzureKeyHeader(p.api); p.upstreams.azure && header != "" {
+		options["key_header"] = strings.ToLower(header)
 	}
 	for name, values := range map[string][]string{
 		"api_keys": p.apiKeys, "dial_allow": dialAllow, "pass_headers": p.passHeaders,

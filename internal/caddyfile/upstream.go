@@ -11,9 +11,9 @@ import (
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
-// defaultBasePath precedes the path of an endpoint if the upstreams of a backend
-// have no path.
-const defaultBasePath = "/v1"
+// defaultBasePath is the base path of the default API. Upstreams may also have it
+// written out.
+var defaultBasePath = wire.DialectNamed("").Base
 
 // echoUpstream is the upstream of the echo backend, which answers within the gate:
 // reverse_proxy requires an upstream, but this one is never dialed.
@@ -23,7 +23,7 @@ const echoUpstream = "echo.invalid:80"
 type upstreams struct {
 	count int
 
-	// The path that replaces /v1, and Azure's api-version; "" is the default.
+	// The path before those of endpoints, and Azure's api-version; "" is the default.
 	basePath, apiVersion string
 	first                string // the upstream that set both
 
@@ -38,7 +38,7 @@ func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 	if err != nil {
 		return token, err
 	}
-	if u.count > 0 && split.basePath != u.basePath {
+	if u.count > 0 && shownPath(split.basePath) != shownPath(u.basePath) {
 		return token, d.Errf("upstream %q: its path %s differs from the path %s of %q: expected one path for all upstreams of a backend",
 			d.Val(), shownPath(split.basePath), shownPath(u.basePath), u.first)
 	}
@@ -57,15 +57,16 @@ func (u *upstreams) add(d *caddyfile.Dispenser) (caddyfile.Token, error) {
 // base returns the prefix of the paths of endpoints, "" for the default. For
 // Azure's hosts, the default is where Azure serves the backend's API.
 func (u *upstreams) base(api string) string {
+	d := wire.DialectNamed(api)
 	switch {
-	case u.basePath != "" || !u.azure:
+	case shownPath(u.basePath) != defaultBasePath:
 		return u.basePath
-	case api == "anthropic":
-		return "/anthropic/v1"
-	case u.apiVersion != "":
-		return "/openai"
+	case u.azure:
+		return backends.AzureBase(api, u.apiVersion)
+	case d != nil && u.basePath == d.Base:
+		return ""
 	}
-	return "/openai/v1"
+	return u.basePath
 }
 
 func shownPath(basePath string) string {
@@ -131,7 +132,7 @@ func splitUpstream(d *caddyfile.Dispenser) (upstream, error) {
 		return upstream{}, d.Errf("upstream %q: expected a path without empty, '.' or '..' parts", text)
 	case strings.HasSuffix(basePath, wire.Chat.Path()):
 		return upstream{}, d.Errf("upstream %q: expected the path before that of an endpoint, without %s", text, wire.Chat.Path())
-	case basePath != defaultBasePath:
+	default:
 		split.basePath = basePath
 	}
 	return split, nil

@@ -7,9 +7,14 @@ import (
 
 // Anthropic is the dialect of Anthropic's Messages API.
 var Anthropic = &Dialect{
-	Name:      "anthropic",
-	Endpoints: []Endpoint{Messages, CountTokens},
-	Prefix:    "/v1/messages",
+	Name: "anthropic",
+	Base: "/v1",
+	endpoints: []endpointInfo{
+		{Messages, "messages", "messages", http.MethodPost, "/messages", metered | generates | streams | prose | terminated, "max_tokens", "chat"},
+		{CountTokens, "count_tokens", "messages", http.MethodPost, "/messages/count_tokens", metered, "", ""},
+	},
+	Prefix: "/v1/messages",
+	Azure:  AzureAPI{Base: "/anthropic/v1"},
 
 	KeyHeader:     "X-Api-Key",
 	VersionHeader: "Anthropic-Version",

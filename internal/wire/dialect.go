@@ -2,52 +2,69 @@ package wire
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
 
 // dialects holds all dialects. The first one is the default.
-var dialects = []*Dialect{OpenAI, Anthropic}
+var dialects = complete(
+	OpenAI,
+	Anthropic,
+)
 
 // Dialect describes a family of APIs: its endpoints, headers, error formats and
-// field names. A dialect is one file in this package and one entry of dialects.
+// field names. A dialect is one file in this package and one entry of dialects. It may
+// omit the fields that are marked as optional.
 type Dialect struct {
 	Name string // value of a backend's `api` subdirective
 
-	Endpoints []Endpoint // endpoints that use the dialect
-	Prefix    string     // path prefix of the dialect, for unknown paths too; "" for the first dialect
+	// Paths.
+	Base      string         // path before those of endpoints, for clients, and for backends by default
+	endpoints []endpointInfo // endpoints that use the dialect
+	Prefix    string         // path prefix of the dialect, for unknown paths too; "" for the first dialect only
+	Azure     AzureAPI       // optional
+
+	// Names that differ from the gate's own; optional.
+	RequestNames Names // of members of a request
+	AnswerNames  Names // of members of answers, events and errors, and of types of events
 
 	// Headers.
-	KeyHeader     string   // default header for the backend's API key
-	VersionHeader string   // header that clients send and backends require; "" for none
+	KeyHeader     string   // default header for the backend's API key; optional: the first dialect's
+	VersionHeader string   // header that clients send and backends require; optional
 	Version       []string // value of VersionHeader if the client sent none
-	HeaderPrefix  string   // prefix of the dialect's own headers, which pass in both directions
-	RequestID     string   // header of the request id, in addition to X-Request-Id; "" for none
+	HeaderPrefix  string   // prefix of the dialect's own headers, which pass in both directions; optional
+	RequestID     string   // header of the request id, in addition to X-Request-Id; optional
 
-	// Rate limits.
+	// Rate limits; optional.
 	LimitPrefix string              // prefix of the headers that report rate limits
 	Limits      [limits]LimitHeader // indexed by LimitRequests and so on
 	FormatReset func(left time.Duration, at time.Time) string
 
 	// Errors.
-	errorTypes   [kindCount]string
-	appendError  func(b []byte, e *Error, errorType, requestID string) []byte // appends the JSON envelope
-	appendEvent  func(b []byte, e *Error, errorType string, ep Endpoint, sequence int64) []byte
-	upstreamType func(status int, upstream string) string // returns the type of a backend's error
+	errorTypes   [kindCount]string                                                              // optional, but for all kinds or none
+	appendError  func(b []byte, e *Error, errorType, requestID string) []byte                   // appends the JSON envelope
+	appendEvent  func(b []byte, e *Error, errorType string, ep Endpoint, sequence int64) []byte // optional: an event with the envelope
+	upstreamType func(status int, upstream string) string                                       // returns the type of a backend's error; optional: upstream
 
 	// KeepAlive holds the keep-alive for an idle stream, indexed by the stream's line
-	// break: "\n" or "\r".
+	// break: "\n" or "\r". Optional: a comment.
 	KeepAlive map[string][]byte
 
 	// CacheBesideInput reports whether input_tokens excludes the tokens that were read
 	// from or written to a cache.
 	CacheBesideInput bool
 
-	// Lists of models.
+	// Lists of models; optional.
 	PageSize     bool // a request for the list sets a page size
 	appendModel  func(b []byte, m *Model) []byte
 	appendModels func(b []byte, models []Model) []byte
+}
+
+// AzureAPI describes how Azure serves a dialect. The zero value is as elsewhere.
+type AzureAPI struct {
+	Base      string // base path
+	Classic   string // base path if requests have an api-version; "" for Base
+	KeyHeader string // header for the API key; "" for the dialect's
 }
 
 // LimitHeader holds the canonical names of the headers that report one rate limit.
@@ -62,24 +79,44 @@ const (
 	limits
 )
 
-// byEndpoint holds the dialect of each endpoint.
-var byEndpoint = func() (all [len(endpoints)]*Dialect) {
-	for i := range all {
-		all[i] = dialects[0]
-	}
-	for _, d := range dialects {
-		for _, e := range d.Endpoints {
-			all[e] = d
+// complete sets the optional functions and tables that the dialects omit, and returns
+// the dialects.
+func complete(all ...*Dialect) []*Dialect {
+	first := all[0]
+	for _, d := range all {
+		if d.KeyHeader == "" {
+			d.KeyHeader = first.KeyHeader
+		}
+		if d.FormatReset == nil {
+			d.FormatReset = first.FormatReset
+		}
+		if d.appendEvent == nil {
+			d.appendEvent = func(b []byte, e *Error, errorType string, _ Endpoint, _ int64) []byte {
+				return append(d.appendError(append(b, "data: "...), e, errorType, ""), "\n\n"...)
+			}
+		}
+		if d.upstreamType == nil {
+			d.upstreamType = func(_ int, upstream string) string { return upstream }
+		}
+		if d.KeepAlive == nil {
+			d.KeepAlive = first.KeepAlive
+		}
+		if d.appendModels == nil {
+			d.appendModel, d.appendModels = first.appendModel, first.appendModels
 		}
 	}
 	return all
-}()
+}
 
 // Dialects returns all dialects. The caller must not modify the slice.
 func Dialects() []*Dialect { return dialects }
 
-// DialectNamed returns the dialect with the given name, or nil if there is none.
+// DialectNamed returns the dialect with the given name, the first one for "", or nil if
+// there is none.
 func DialectNamed(name string) *Dialect {
+	if name == "" {
+		return dialects[0]
+	}
 	for _, d := range dialects {
 		if d.Name == name {
 			return d
@@ -124,13 +161,13 @@ func (d *Dialect) errorType(e *Error) string {
 }
 
 // Speaks reports whether e uses the dialect.
-func (d *Dialect) Speaks(e Endpoint) bool { return slices.Contains(d.Endpoints, e) }
+func (d *Dialect) Speaks(e Endpoint) bool { return e.info().dialect == d }
 
 // IsDialectHeader reports whether name, a canonical header name, has a dialect's
 // HeaderPrefix.
 func IsDialectHeader(name string) bool {
 	for _, d := range dialects {
-		if strings.HasPrefix(name, d.HeaderPrefix) {
+		if d.HeaderPrefix != "" && strings.HasPrefix(name, d.HeaderPrefix) {
 			return true
 		}
 	}
@@ -141,7 +178,7 @@ func IsDialectHeader(name string) bool {
 // that reports a rate limit.
 func IsLimitHeader(name string) bool {
 	for _, d := range dialects {
-		if strings.HasPrefix(name, d.LimitPrefix) {
+		if d.LimitPrefix != "" && strings.HasPrefix(name, d.LimitPrefix) {
 			return true
 		}
 	}

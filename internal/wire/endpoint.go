@@ -10,7 +10,7 @@ import (
 // the gate answers 404 and forwards nothing.
 type Endpoint uint8
 
-// The endpoints. Those up to Rerank reach a backend and are metered.
+// The endpoints that code refers to. A dialect may have others, which have no constant.
 const (
 	Unknown Endpoint = iota
 	Chat
@@ -34,10 +34,11 @@ const (
 	Health // GET /healthz
 	Ready  // GET /readyz
 	Probe  // HEAD /, which Claude Code sends before anything else
+	named  // the number of these constants
 )
 
 // trait is a property of an endpoint.
-type trait uint8
+type trait uint16
 
 const (
 	metered    trait = 1 << iota // a POST that reaches a backend and is charged
@@ -48,55 +49,65 @@ const (
 	prose                        // the answer is generated text, metered as it arrives
 	asksUsage                    // a stream ends with its usage only if the request asks for it
 	terminated                   // a stream ends with a terminal event
+	deployed                     // in Azure's classic API, it is below a deployment
 )
 
 // endpointInfo holds the fixed properties of an endpoint.
 type endpointInfo struct {
-	label  string // in metrics, usage and logs
-	group  string // value of the `endpoints` subdirective
-	method string
-	path   string // relative to a backend's base URL; for the gate's own endpoints, the whole path
-	traits trait
-	cap    string // the request field that caps the answer's tokens; "" for none
-	op     string // the operation name in OpenTelemetry's conventions; "": the label
+	endpoint Endpoint // its constant; Unknown for one that has none
+	label    string   // in metrics, usage and logs
+	group    string   // value of the `endpoints` subdirective
+	method   string
+	path     string // after the dialect's Base or a backend's base path; for the gate's own endpoints, the whole path
+	traits   trait
+	cap      string // the request field that caps the answer's tokens, as the gate calls it; "" for none
+	op       string // the operation name in OpenTelemetry's conventions; "": the label
 }
 
-// endpoints is indexed by Endpoint.
-var endpoints = [...]endpointInfo{
-	Unknown:          {label: "unknown"},
-	Chat:             {"chat", "chat", http.MethodPost, "/chat/completions", metered | generates | streams | prose | asksUsage, "max_tokens", "chat"},
-	Completions:      {"completions", "completions", http.MethodPost, "/completions", metered | generates | streams | prose | asksUsage, "max_tokens", "text_completion"},
-	Responses:        {"responses", "responses", http.MethodPost, "/responses", metered | generates | streams | prose | terminated, "max_output_tokens", "chat"},
-	Embeddings:       {"embeddings", "embeddings", http.MethodPost, "/embeddings", metered, "", ""},
-	Messages:         {"messages", "messages", http.MethodPost, "/messages", metered | generates | streams | prose | terminated, "max_tokens", "chat"},
-	CountTokens:      {"count_tokens", "messages", http.MethodPost, "/messages/count_tokens", metered, "", ""},
-	ImageGenerations: {"image_generations", "images", http.MethodPost, "/images/generations", metered | generates | streams, "", ""},
-	ImageEdits:       {"image_edits", "images", http.MethodPost, "/images/edits", metered | generates | streams | form, "", ""},
-	Transcriptions:   {"transcriptions", "audio", http.MethodPost, "/audio/transcriptions", metered | generates | streams | form, "", ""},
-	Translations:     {"translations", "audio", http.MethodPost, "/audio/translations", metered | generates | form, "", ""},
-	Speech:           {"speech", "audio", http.MethodPost, "/audio/speech", metered | generates | streams, "", ""},
-	Moderations:      {"moderations", "moderations", http.MethodPost, "/moderations", metered | modelless, "", ""},
-	Rerank:           {"rerank", "rerank", http.MethodPost, "/rerank", metered, "", ""},
-	ListModels:       {"models", "", http.MethodGet, "/models", 0, "", ""},
-	GetModel:         {"model", "", http.MethodGet, "/models/", 0, "", ""},
-	GetResponse:      {"get_response", "responses", http.MethodGet, "/responses/", 0, "", ""},
-	Usage:            {"usage", "", http.MethodGet, "/usage", 0, "", ""},
-	Key:              {"key", "", http.MethodGet, "/key", 0, "", ""},
-	Health:           {"health", "", http.MethodGet, "/healthz", 0, "", ""},
-	Ready:            {"ready", "", http.MethodGet, "/readyz", 0, "", ""},
-	Probe:            {"probe", "", http.MethodHead, "/", 0, "", ""},
+// endpointEntry is an endpoint in the table of all endpoints.
+type endpointEntry struct {
+	endpointInfo
+	dialect *Dialect // nil for the gate's own endpoints
 }
+
+// ownEndpoints holds the endpoints that the gate answers itself, in any dialect.
+var ownEndpoints = []endpointInfo{
+	{endpoint: Unknown, label: "unknown"},
+	{endpoint: Usage, label: "usage", method: http.MethodGet, path: "/v1/usage"},
+	{endpoint: Key, label: "key", method: http.MethodGet, path: "/v1/key"},
+	{endpoint: Health, label: "health", method: http.MethodGet, path: "/healthz"},
+	{endpoint: Ready, label: "ready", method: http.MethodGet, path: "/readyz"},
+	{endpoint: Probe, label: "probe", method: http.MethodHead, path: "/"},
+}
+
+// endpoints is indexed by Endpoint. Endpoints without a constant follow the others.
+var endpoints = func() []endpointEntry {
+	all := make([]endpointEntry, named)
+	for _, info := range ownEndpoints {
+		all[info.endpoint].endpointInfo = info
+	}
+	for _, d := range dialects {
+		for _, info := range d.endpoints {
+			if info.endpoint == Unknown {
+				info.endpoint = Endpoint(len(all))
+				all = append(all, endpointEntry{})
+			}
+			all[info.endpoint] = endpointEntry{info, d}
+		}
+	}
+	return all
+}()
 
 // byPath holds the endpoints whose path has no id, indexed by the whole path.
 var byPath = func() map[string]Endpoint {
 	m := make(map[string]Endpoint, len(endpoints))
 	for e := Chat; int(e) < len(endpoints); e++ {
-		switch e {
-		case GetModel, GetResponse:
-		case Health, Ready, Probe:
-			m[endpoints[e].path] = e
+		switch info := e.info(); {
+		case e == GetModel || e == GetResponse:
+		case info.dialect != nil:
+			m[info.dialect.Base+info.path] = e
 		default:
-			m["/v1"+endpoints[e].path] = e
+			m[info.path] = e
 		}
 	}
 	return m
@@ -134,7 +145,7 @@ func validID(id string) bool {
 	return true
 }
 
-func (e Endpoint) info() *endpointInfo {
+func (e Endpoint) info() *endpointEntry {
 	if int(e) >= len(endpoints) {
 		e = Unknown
 	}
@@ -159,12 +170,13 @@ func Groups() []string {
 	return groups
 }
 
-// Dialect returns the dialect that the endpoint uses.
+// Dialect returns the dialect that the endpoint uses. For the gate's own endpoints it
+// is the first one.
 func (e Endpoint) Dialect() *Dialect {
-	if int(e) >= len(byEndpoint) {
-		e = Unknown
+	if d := e.info().dialect; d != nil {
+		return d
 	}
-	return byEndpoint[e]
+	return dialects[0]
 }
 
 // Method returns the only HTTP method that the endpoint accepts; "" for Unknown.
@@ -177,8 +189,8 @@ func (e Endpoint) Metered() bool { return e.info().traits&metered != 0 }
 // cost input tokens only.
 func (e Endpoint) Generates() bool { return e.info().traits&generates != 0 }
 
-// CapName returns the request field that caps the tokens of the answer. It is empty
-// for images and audio, which have none.
+// CapName returns the request field that caps the tokens of the answer, in the gate's
+// own spelling. It is empty for images and audio, which have none.
 func (e Endpoint) CapName() string { return e.info().cap }
 
 // Capped reports whether a request may cap the tokens of its answer.
@@ -194,6 +206,9 @@ func (e Endpoint) AsksUsage() bool { return e.info().traits&asksUsage != 0 }
 // Terminated reports whether a complete stream ends with a terminal event. It is
 // false for chats, since some servers omit their [DONE].
 func (e Endpoint) Terminated() bool { return e.info().traits&terminated != 0 }
+
+// Deployed reports whether the endpoint is below a deployment in Azure's classic API.
+func (e Endpoint) Deployed() bool { return e.info().traits&deployed != 0 }
 
 // Operation returns the endpoint's operation name in OpenTelemetry's conventions, or
 // the label if they define none.
@@ -214,6 +229,6 @@ func (e Endpoint) HasDefaultModel() bool { return e.info().traits&modelless != 0
 // Streams reports whether the caller may ask for a stream.
 func (e Endpoint) Streams() bool { return e.info().traits&streams != 0 }
 
-// Path returns the path relative to a backend's base URL, such as
+// Path returns the path relative to a backend's base path, such as
 // "/chat/completions". For GetModel and GetResponse the caller appends the id.
 func (e Endpoint) Path() string { return e.info().path }

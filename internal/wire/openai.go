@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -8,10 +9,24 @@ import (
 // OpenAI is the dialect of OpenAI, which vLLM, Ollama and most others use.
 var OpenAI = &Dialect{
 	Name: "openai",
-	Endpoints: []Endpoint{
-		Chat, Completions, Responses, Embeddings, ImageGenerations, ImageEdits, Transcriptions, Translations,
-		Speech, Moderations, Rerank, ListModels, GetModel, GetResponse,
+	Base: "/v1",
+	endpoints: []endpointInfo{
+		{Chat, "chat", "chat", http.MethodPost, "/chat/completions", metered | generates | streams | prose | asksUsage | deployed, "max_tokens", "chat"},
+		{Completions, "completions", "completions", http.MethodPost, "/completions", metered | generates | streams | prose | asksUsage | deployed, "max_tokens", "text_completion"},
+		{Responses, "responses", "responses", http.MethodPost, "/responses", metered | generates | streams | prose | terminated, "max_output_tokens", "chat"},
+		{Embeddings, "embeddings", "embeddings", http.MethodPost, "/embeddings", metered | deployed, "", ""},
+		{ImageGenerations, "image_generations", "images", http.MethodPost, "/images/generations", metered | generates | streams | deployed, "", ""},
+		{ImageEdits, "image_edits", "images", http.MethodPost, "/images/edits", metered | generates | streams | form | deployed, "", ""},
+		{Transcriptions, "transcriptions", "audio", http.MethodPost, "/audio/transcriptions", metered | generates | streams | form | deployed, "", ""},
+		{Translations, "translations", "audio", http.MethodPost, "/audio/translations", metered | generates | form | deployed, "", ""},
+		{Speech, "speech", "audio", http.MethodPost, "/audio/speech", metered | generates | streams | deployed, "", ""},
+		{Moderations, "moderations", "moderations", http.MethodPost, "/moderations", metered | modelless, "", ""},
+		{Rerank, "rerank", "rerank", http.MethodPost, "/rerank", metered, "", ""},
+		{ListModels, "models", "", http.MethodGet, "/models", 0, "", ""},
+		{GetModel, "model", "", http.MethodGet, "/models/", 0, "", ""},
+		{GetResponse, "get_response", "responses", http.MethodGet, "/responses/", 0, "", ""},
 	},
+	Azure:        AzureAPI{Base: "/openai/v1", Classic: "/openai", KeyHeader: "Api-Key"},
 	KeyHeader:    "Authorization",
 	HeaderPrefix: "Openai-",
 	LimitPrefix:  "X-Ratelimit-",
@@ -45,9 +60,8 @@ var OpenAI = &Dialect{
 		KindUpstreamTimeout:   "server_error",
 		KindOverloaded:        "service_unavailable_error",
 	},
-	appendError:  appendOpenAIError,
-	appendEvent:  appendOpenAIEvent,
-	upstreamType: func(_ int, upstream string) string { return upstream },
+	appendError: appendOpenAIError,
+	appendEvent: appendOpenAIEvent,
 
 	// The comment ends in a single line break: openai-go parses a comment followed
 	// by a blank line as an empty event.

@@ -31,7 +31,7 @@ func UpstreamError(d *Dialect, status int, body []byte, secrets ...string) *Erro
 	case KindUpstream, KindUpstreamTimeout, KindOverloaded:
 		return Errorf(kind, "")
 	}
-	report := parseUpstreamError(body)
+	report := parseUpstreamError(d, body)
 	if HoldsSecret(string(body), secrets) || HoldsSecret(report.Message+"\n"+report.Param+"\n"+report.Type+"\n"+report.Code, secrets) {
 		return Errorf(KindUpstream, "")
 	}
@@ -80,12 +80,17 @@ type upstreamEnvelope struct {
 	Code    json.RawMessage `json:"code"`
 }
 
-// parseUpstreamError parses the envelopes that backends use. It returns the zero
-// report if the body is none of them.
-func parseUpstreamError(body []byte) (report upstreamReport) {
+// parseUpstreamError parses the envelopes that backends use, and that of dialect d. It
+// returns the zero report if the body is none of them.
+func parseUpstreamError(d *Dialect, body []byte) (report upstreamReport) {
 	var outer upstreamEnvelope
 	if json.Unmarshal(body, &outer) != nil {
 		return report
+	}
+	if d.AnswerNames != nil {
+		var members map[string]json.RawMessage
+		_ = json.Unmarshal(body, &members) // it is an object
+		outer.Error = members[d.AnswerNames.Spell("error")]
 	}
 	var inner upstreamEnvelope
 	report.Message = textOf(outer.Error)

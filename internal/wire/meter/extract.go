@@ -12,6 +12,7 @@ import "github.com/amanycodes/pine-gate/internal/wire"
 // value that it does not understand, and flags the answer.
 type extractor struct {
 	found   *tally
+	names   wire.Names
 	payload payload
 
 	root  place
@@ -206,7 +207,7 @@ func (x *extractor) named(name []byte) {
 	in := x.path[x.depth-1]
 	x.here = placeElsewhere
 	if len(name) <= maxNameBytes {
-		x.here = in.member(name)
+		x.here = in.member(x.names.Known(name))
 	}
 	if x.depth > 1 {
 		return
@@ -407,7 +408,7 @@ func (x *extractor) scalarRead(word []byte) {
 
 func (x *extractor) wordRead(word []byte) {
 	if x.here == placeType {
-		x.payload.kind = kindOf(word)
+		x.payload.kind = kindOf(x.names.Known(word))
 		return
 	}
 	x.payload.told = true

@@ -253,12 +253,12 @@ func (m *Meter) UnreportedTokens() int64 {
 
 func (m *Meter) startEvents() {
 	m.form = formEvents
-	m.events = newEventReader(&m.tally, m.closed)
+	m.events = newEventReader(&m.tally, m.config.Endpoint.Dialect().AnswerNames, m.closed)
 }
 
 func (m *Meter) startJSON() {
 	m.form = formJSON
-	m.json = &extractor{found: &m.tally, root: placeBody}
+	m.json = &extractor{found: &m.tally, names: m.config.Endpoint.Dialect().AnswerNames, root: placeBody}
 	m.json.reset()
 }
 

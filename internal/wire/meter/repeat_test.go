@@ -38,7 +38,7 @@ var alike = map[string][2]string{
 func TestEventsThatAreAlikeAreReadByComparing(t *testing.T) {
 	for name, events := range alike {
 		t.Run(name, func(t *testing.T) {
-			r := newEventReader(&tally{}, func(*payload) {})
+			r := newEventReader(&tally{}, nil, func(*payload) {})
 			r.next([]byte(events[0]))
 			r.begin()
 			b := []byte(events[1] + events[0])

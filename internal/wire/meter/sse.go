@@ -1,6 +1,10 @@
 package meter
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
 
 // eventReader splits an event stream (WHATWG HTML, 9.2.6) that arrives in pieces
 // of any size into units, and feeds the data of each to an extractor. A unit is
@@ -39,9 +43,9 @@ const (
 	lineComment
 )
 
-func newEventReader(found *tally, closed func(*payload)) *eventReader {
+func newEventReader(found *tally, names wire.Names, closed func(*payload)) *eventReader {
 	s := &eventReader{closed: closed}
-	s.data.found, s.data.root = found, placeEvent
+	s.data.found, s.data.names, s.data.root = found, names, placeEvent
 	s.begin()
 	return s
 }

@@ -11,7 +11,7 @@ type Edit struct {
 	Model string // the backend's name for the model; "" keeps the caller's
 
 	// Cap lowers every cap of the request that is above it. If the request has
-	// none, Cap is inserted as CapName, unless that is "". A value below 1, such
+	// none, Cap is inserted as CapName, in the dialect's spelling, unless that is "". A value below 1, such
 	// as -1, changes nothing.
 	Cap     int64
 	CapName string
@@ -58,7 +58,8 @@ func (r *Request) Edit(body []byte, e Edit) Body {
 		if r.model.present() {
 			s.add(r.model, wire.AppendString(nil, e.Model))
 		} else {
-			insert = wire.AppendString(append(insert, `"model":`...), e.Model)
+			insert = wire.AppendString(insert, r.spell("model"))
+			insert = wire.AppendString(append(insert, ':'), e.Model)
 			insert = append(insert, ',')
 		}
 	}
@@ -113,7 +114,7 @@ func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
 			return insert
 		}
 	}
-	insert = wire.AppendString(insert, e.CapName)
+	insert = wire.AppendString(insert, r.spell(e.CapName))
 	insert = append(insert, ':')
 	return append(append(insert, number...), ',')
 }

@@ -1,6 +1,10 @@
 package request
 
-import "github.com/go-json-experiment/json/jsontext"
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+)
 
 // field is a name that the gate reads in a body.
 type field uint8
@@ -186,11 +190,11 @@ func streamOption(name []byte) field {
 // maxFieldBytes is the length of the longest name that is looked up.
 const maxFieldBytes = len("continuous_usage_stats")
 
-// lookUp returns the field of object o that matches quoted, a quoted JSON name.
-// exact reports whether the unescaped name is identical to the field's;
+// lookUp returns the field of object o that matches quoted, a quoted JSON name in a
+// dialect with the given names. exact reports whether the unescaped name is identical to the field's;
 // otherwise only parsers that ignore case (Go's encoding/json, Jackson, .NET)
 // would match it.
-func lookUp(quoted []byte, o object) (f field, exact bool) {
+func lookUp(quoted []byte, o object, names wire.Names) (f field, exact bool) {
 	name := quoted[1 : len(quoted)-1]
 	if len(name) > maxFieldBytes*len(`\u0000`) {
 		return fieldNone, false
@@ -200,7 +204,7 @@ func lookUp(quoted []byte, o object) (f field, exact bool) {
 	for i, c := range name {
 		switch {
 		case c == '\\' || c >= 0x80:
-			return lookUpSlowly(quoted, o)
+			return lookUpSlowly(quoted, o, names)
 		case i >= maxFieldBytes:
 			return fieldNone, false
 		case 'A' <= c && c <= 'Z':
@@ -209,17 +213,17 @@ func lookUp(quoted []byte, o object) (f field, exact bool) {
 		}
 		folded[i] = c
 	}
-	return o.field(folded[:min(len(name), maxFieldBytes)]), exact
+	return o.field(names.Known(folded[:min(len(name), maxFieldBytes)])), exact
 }
 
 // lookUpSlowly is lookUp for names with escapes or characters outside ASCII.
-func lookUpSlowly(quoted []byte, o object) (f field, exact bool) {
+func lookUpSlowly(quoted []byte, o object, names wire.Names) (f field, exact bool) {
 	name, err := jsontext.AppendUnquote(nil, quoted)
 	if err != nil {
 		return fieldNone, false // unreachable: the decoder has validated it
 	}
 	folded, exact := foldName(string(name))
-	return o.field(folded), exact
+	return o.field(names.Known(folded)), exact
 }
 
 // foldName returns name in lower case, and reports whether it was so already. It

@@ -59,6 +59,8 @@ func (s span) present() bool { return s.end > 0 }
 // spans holds the offsets of values that Edit may change or that the gate reads
 // again.
 type spans struct {
+	dialect *wire.Dialect // of the body; nil for a form
+
 	form  bool // the body is multipart: Edit changes the model and caps only
 	model span // the value, with its quotes; in a form, the part's content
 
@@ -110,10 +112,10 @@ func Scan(e wire.Endpoint, body []byte) (*Request, *wire.Error) {
 
 	r := &Request{Cap: -1, N: 1}
 	if err := s.request(e, r); err != nil {
-		return nil, err
+		return nil, r.respell(err)
 	}
 	if r.Model == "" && !e.HasDefaultModel() {
-		return nil, paramErrorf("model", "The request must name a model.")
+		return nil, paramErrorf(r.spell("model"), "The request must name a model.")
 	}
 	return r, nil
 }
@@ -123,6 +125,8 @@ type counts struct{ n, bestOf, prompts int64 } // n and bestOf: 0 if the request
 
 // request parses the whole body.
 func (s *scanner) request(e wire.Endpoint, r *Request) *wire.Error {
+	r.dialect = e.Dialect()
+	s.names = r.dialect.RequestNames
 	opening, err := s.next()
 	if err != nil {
 		return err

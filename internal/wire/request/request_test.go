@@ -255,8 +255,8 @@ func TestNamesFoldAsInUnicode(t *testing.T) {
 		}
 		quoted := wire.AppendString(nil, string(spelled))
 		for _, o := range []object{objectBody, objectStreamOptions} {
-			f, isExact := lookUp(quoted, o)
-			slow, slowExact := lookUpSlowly(quoted, o)
+			f, isExact := lookUp(quoted, o, nil)
+			slow, slowExact := lookUpSlowly(quoted, o, nil)
 			if f != slow || f != fieldNone && isExact != slowExact {
 				t.Fatalf("%q: %v %v, but slowly %v %v", string(spelled), f, isExact, slow, slowExact)
 			}
@@ -270,7 +270,7 @@ func TestEveryFieldIsFoundByItsName(t *testing.T) {
 		if i == fieldIncludeUsage || i == fieldContinuousUsageStats {
 			o = objectStreamOptions
 		}
-		if f, exact := lookUp(wire.AppendString(nil, fieldNames[i]), o); f != i || !exact {
+		if f, exact := lookUp(wire.AppendString(nil, fieldNames[i]), o, nil); f != i || !exact {
 			t.Errorf("%s: got %v, %v", fieldNames[i], f, exact)
 		}
 	}

@@ -17,6 +17,7 @@ type scanner struct {
 	decoder *jsontext.Decoder
 	reader  bytes.Buffer // a bytes.Buffer, since the decoder then reads the body in place
 	body    []byte
+	names   wire.Names
 	end     int // offset after the last token
 	levels  []level
 
@@ -93,7 +94,7 @@ func (s *scanner) name(o object, seen *fieldSet) (f field, more bool, err *wire.
 	if err != nil || s.body[at.start] == '}' {
 		return fieldNone, false, err
 	}
-	f, exact := lookUp(s.body[at.start:at.end], o)
+	f, exact := lookUp(s.body[at.start:at.end], o, s.names)
 	if f == fieldNone {
 		return f, true, nil
 	}
