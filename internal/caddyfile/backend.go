@@ -99,9 +99,10 @@ func sameLine(token caddyfile.Token, text string) caddyfile.Token {
 
 func (p *backendParser) subdirectives() subdirectives {
 	b := p.backend
+	set := func(to *string, value string) func() { return func() { *to = value } }
 	apis := make(map[string]func())
 	for _, name := range backends.APIs() {
-		apis[name] = func() { p.api = name }
+		apis[name] = set(&p.api, name)
 	}
 	usage := func(on bool) func() { return func() { b.IncludeUsage = &on } }
 	return subdirectives{
