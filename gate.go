@@ -20,7 +20,7 @@ import (
 
 // Defaults of the options of a gate.
 const (
-	defaultMaxBody       = 10_000_000 // bytes
+	defaultMaxBody       = 32_000_000 // bytes
 	defaultMaxStream     = 30 * time.Minute
 	defaultKeepAlive     = 15 * time.Second
 	defaultReserveOutput = 4096 // tokens

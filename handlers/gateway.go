@@ -90,11 +90,19 @@ func (q *request) serve() *wire.Error {
 	if err := q.checkProtocol(); err != nil {
 		return err
 	}
+	switch {
+	case q.endpoint == wire.Unknown:
+		return wire.UnknownURL(q.r.Method, q.r.URL.Path)
+	case q.asksMethods():
+		q.serveMethods()
+		return nil
+	}
 	switch q.endpoint {
-	case wire.Unknown:
-		return wire.Errorf(wire.KindUnknownURL, "")
-	case wire.Health, wire.Ready, wire.Probe:
+	case wire.Health, wire.Ready:
 		return q.serveHealth()
+	case wire.Probe:
+		q.servePage()
+		return nil
 	case wire.Usage:
 		return q.serveUsage()
 	}
@@ -128,13 +136,11 @@ func (q *request) checkProtocol() *wire.Error {
 		return wire.Errorf(wire.KindUpgrade, "")
 	}
 	method := q.r.Method
-	if method == http.MethodHead && q.endpoint.Method() == http.MethodGet {
-		method = http.MethodGet // HEAD is answered like GET
+	if method == http.MethodHead || method == http.MethodOptions {
+		method = q.endpoint.Method() // HEAD is answered like GET; see also asksMethods
 	}
 	if q.endpoint != wire.Unknown && method != q.endpoint.Method() {
-		err := wire.Errorf(wire.KindMethod, "")
-		err.Allow = q.endpoint.Method()
-		return err
+		return q.endpoint.WrongMethod(q.r.Method)
 	}
 	if isUpgrade(q.r) {
 		return wire.Errorf(wire.KindBadRequest, "Protocol upgrades are not supported.")

@@ -48,8 +48,12 @@ func (q *request) logRefusal(err *wire.Error) {
 }
 
 // reason returns the reason of a refusal for the log. That of a limit names the
-// model, which may be hidden.
+// model, which may be hidden, and that of an unknown path repeats the path, in
+// which a caller may have put anything.
 func (q *request) reason(err *wire.Error) string {
+	if err.Kind == wire.KindUnknownURL && err.Code == "" {
+		return wire.Errorf(err.Kind, "").Error()
+	}
 	if q.g.HideModels {
 		switch err.Kind {
 		case wire.KindRateLimited, wire.KindSlowDown, wire.KindQuota:

@@ -26,8 +26,9 @@ func (s *settlement) setRecord(outcome usage.Outcome, result *meter.Result) {
 	record.Flagged = record.Flagged || a.upstream.Flag != "" || outcome == usage.OK && !result.Complete && !result.Reported
 	used := pricing.Used{Tier: s.tier(result)}
 	switch {
-	case !s.delivered():
-		// A backend that refused or failed before the first byte used nothing.
+	case !s.delivered(), s.endpoint.Counts():
+		// A backend that refused or failed before the first byte used nothing. To
+		// count tokens is free.
 	case result.Reported && (result.Complete || result.Unreported == 0):
 		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
 	default:
@@ -61,9 +62,11 @@ func (q *request) Record(candidate, attempts int, result *meter.Result) (record 
 		record.Status = http.StatusOK // only successful answers are metered
 	}
 	used := pricing.Used{Tier: q.tier(result)}
-	if result.Reported && result.Unreported == 0 {
+	switch {
+	case q.endpoint.Counts(): // free
+	case result.Reported && result.Unreported == 0:
 		used.Tokens, used.Parts, used.Seconds = result.Tokens, result.Parts, result.Seconds
-	} else {
+	default:
 		// Four bytes a token, whatever `estimate` is: for a thousand streams, a
 		// tokenizer would take longer than the interval between two checkpoints.
 		q.estimate(&used, result, (result.Unreported+3)/4)

@@ -164,10 +164,10 @@ func TestRequestsWaitForTheirTurnAtABackend(t *testing.T) {
 	}
 }
 
-// What waits is bounded by its bytes, too: here by 10 MB, one max_body.
+// What waits is bounded by its bytes, too: here by 32 MB, one max_body.
 func TestBodiesThatWaitAreBounded(t *testing.T) {
 	q := startTurns(t, "max_inflight 1\nqueue 5 10m")
-	large := chatBody("m", strings.Repeat("x", 4_000_000))
+	large := chatBody("m", strings.Repeat("x", 12_800_000))
 	first, _ := q.asks(callerKey, "a0")
 	<-q.arrived
 	second, _ := q.sends(callerKey, "a1", large)
@@ -176,7 +176,7 @@ func TestBodiesThatWaitAreBounded(t *testing.T) {
 	q.waiting(2)
 	refused, _ := q.sends(callerKey, "a3", large)
 	if got := q.hears(refused); got.status != 429 || !strings.Contains(got.body, `"slow_down"`) {
-		t.Errorf("12 MB: %d %s", got.status, got.body)
+		t.Errorf("38 MB: %d %s", got.status, got.body)
 	}
 	light, _ := q.sends(otherKey, "b1", large)
 	if got := q.hears(third); got.status != 429 {

@@ -137,7 +137,7 @@ type Gate struct {
 	// first. A name that no backend lists exists by its route.
 	Routes []Route `json:"routes,omitempty"`
 
-	// The largest request body in bytes. Default: 10 MB. Zero means the default.
+	// The largest request body in bytes. Default: 32 MB. Zero means the default.
 	MaxBody int64 `json:"max_body,omitempty"`
 
 	// How long one answer may take; then it is ended in its dialect.

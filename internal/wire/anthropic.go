@@ -11,7 +11,7 @@ var Anthropic = &Dialect{
 	Base: "/v1",
 	endpoints: []endpointInfo{
 		{Messages, "messages", "messages", http.MethodPost, "/messages", metered | generates | streams | prose | terminated, "max_tokens", "chat"},
-		{CountTokens, "count_tokens", "messages", http.MethodPost, "/messages/count_tokens", metered, "", ""},
+		{CountTokens, "count_tokens", "messages", http.MethodPost, "/messages/count_tokens", metered | counts, "", ""},
 	},
 	Prefix: "/v1/messages",
 	Azure:  AzureAPI{Base: "/anthropic/v1"},

@@ -130,6 +130,9 @@ func DialectNamed(name string) *Dialect {
 // never the header that carries the credential: several clients send Anthropic's
 // header to OpenAI's routes and vice versa.
 func DialectOf(path string) *Dialect {
+	if c, ok := canonical(path); ok {
+		path = c
+	}
 	for _, d := range dialects[1:] {
 		if rest, ok := strings.CutPrefix(path, d.Prefix); ok && (rest == "" || rest[0] == '/') {
 			return d

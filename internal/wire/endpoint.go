@@ -3,7 +3,6 @@ package wire
 import (
 	"net/http"
 	"slices"
-	"strings"
 )
 
 // Endpoint is an API endpoint that the gate serves. The zero value is Unknown:
@@ -16,6 +15,8 @@ const (
 	Chat
 	Completions
 	Responses
+	Compact     // POST /v1/responses/compact
+	InputTokens // POST /v1/responses/input_tokens
 	Embeddings
 	Messages
 	CountTokens
@@ -33,7 +34,7 @@ const (
 	Key    // GET /v1/key, the caller's own limits and usage
 	Health // GET /healthz
 	Ready  // GET /readyz
-	Probe  // HEAD /, which Claude Code sends before anything else
+	Probe  // GET /, which clients send before anything else, often as HEAD
 	named  // the number of these constants
 )
 
@@ -50,6 +51,7 @@ const (
 	asksUsage                    // a stream ends with its usage only if the request asks for it
 	terminated                   // a stream ends with a terminal event
 	deployed                     // in Azure's classic API, it is below a deployment
+	counts                       // counts tokens: no model answers, so it is not charged
 )
 
 // endpointInfo holds the fixed properties of an endpoint.
@@ -77,7 +79,7 @@ var ownEndpoints = []endpointInfo{
 	{endpoint: Key, label: "key", method: http.MethodGet, path: "/v1/key"},
 	{endpoint: Health, label: "health", method: http.MethodGet, path: "/healthz"},
 	{endpoint: Ready, label: "ready", method: http.MethodGet, path: "/readyz"},
-	{endpoint: Probe, label: "probe", method: http.MethodHead, path: "/"},
+	{endpoint: Probe, label: "probe", method: http.MethodGet, path: "/"},
 }
 
 // endpoints is indexed by Endpoint. Endpoints without a constant follow the others.
@@ -97,53 +99,6 @@ var endpoints = func() []endpointEntry {
 	}
 	return all
 }()
-
-// byPath holds the endpoints whose path has no id, indexed by the whole path.
-var byPath = func() map[string]Endpoint {
-	m := make(map[string]Endpoint, len(endpoints))
-	for e := Chat; int(e) < len(endpoints); e++ {
-		switch info := e.info(); {
-		case e == GetModel || e == GetResponse:
-		case info.dialect != nil:
-			m[info.dialect.Base+info.path] = e
-		default:
-			m[info.path] = e
-		}
-	}
-	return m
-}()
-
-// Match returns the endpoint of path, a decoded URL path, and the id that ends
-// it, if any: that of a model, which may contain slashes, or of a response,
-// which may not. Only the canonical spelling matches: a path with a trailing or
-// doubled slash, a dot segment or a different case is Unknown, since a backend
-// could route it differently than the gate.
-func Match(path string) (e Endpoint, id string) {
-	if e, ok := byPath[path]; ok {
-		return e, ""
-	}
-	if id, ok := strings.CutPrefix(path, "/v1/models/"); ok && validID(id) {
-		return GetModel, id
-	}
-	if id, ok := strings.CutPrefix(path, "/v1/responses/"); ok && validID(id) && !strings.Contains(id, "/") {
-		return GetResponse, id
-	}
-	return Unknown, ""
-}
-
-// validID reports whether id is a valid id of a model or response: without
-// anything that a server behind the gate would resolve, decode or truncate.
-func validID(id string) bool {
-	if id == "" || len(id) > MaxModelBytes || strings.ContainsAny(id, "\\?#%") || HasControl(id) {
-		return false
-	}
-	for segment := range strings.SplitSeq(id, "/") {
-		if segment == "" || segment == "." || segment == ".." {
-			return false
-		}
-	}
-	return true
-}
 
 func (e Endpoint) info() *endpointEntry {
 	if int(e) >= len(endpoints) {
@@ -182,12 +137,24 @@ func (e Endpoint) Dialect() *Dialect {
 // Method returns the only HTTP method that the endpoint accepts; "" for Unknown.
 func (e Endpoint) Method() string { return e.info().method }
 
+// Allow returns the methods that the endpoint answers, as in the header Allow.
+func (e Endpoint) Allow() string {
+	if e.Method() == http.MethodGet {
+		return "GET, HEAD, OPTIONS"
+	}
+	return "HEAD, OPTIONS, " + e.Method()
+}
+
 // Metered reports whether a request reaches a backend and is charged.
 func (e Endpoint) Metered() bool { return e.info().traits&metered != 0 }
 
 // Generates reports whether a request reserves output tokens. Other requests
 // cost input tokens only.
 func (e Endpoint) Generates() bool { return e.info().traits&generates != 0 }
+
+// Counts reports whether the answer only counts tokens, for which no model is
+// used and nothing is charged.
+func (e Endpoint) Counts() bool { return e.info().traits&counts != 0 }
 
 // CapName returns the request field that caps the tokens of the answer, in the gate's
 // own spelling. It is empty for images and audio, which have none.

@@ -14,6 +14,8 @@ var OpenAI = &Dialect{
 		{Chat, "chat", "chat", http.MethodPost, "/chat/completions", metered | generates | streams | prose | asksUsage | deployed, "max_tokens", "chat"},
 		{Completions, "completions", "completions", http.MethodPost, "/completions", metered | generates | streams | prose | asksUsage | deployed, "max_tokens", "text_completion"},
 		{Responses, "responses", "responses", http.MethodPost, "/responses", metered | generates | streams | prose | terminated, "max_output_tokens", "chat"},
+		{Compact, "compact", "responses", http.MethodPost, "/responses/compact", metered | generates | prose, "", "chat"},
+		{InputTokens, "input_tokens", "responses", http.MethodPost, "/responses/input_tokens", metered | counts, "", ""},
 		{Embeddings, "embeddings", "embeddings", http.MethodPost, "/embeddings", metered | deployed, "", ""},
 		{ImageGenerations, "image_generations", "images", http.MethodPost, "/images/generations", metered | generates | streams | deployed, "", ""},
 		{ImageEdits, "image_edits", "images", http.MethodPost, "/images/edits", metered | generates | streams | form | deployed, "", ""},

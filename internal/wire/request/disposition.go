@@ -12,9 +12,18 @@ import (
 type partHeader struct {
 	name   string
 	file   bool // the part has a filename, possibly empty
-	text   bool // the content type is text in UTF-8, or absent
-	length int  // of the headers, with the empty line after them
+	text   textKind
+	length int // of the headers, with the empty line after them
 }
+
+// textKind is how parsers read the content of a part as a field.
+type textKind uint8
+
+const (
+	textUTF8  textKind = iota // as UTF-8; also without a content type
+	textLatin                 // by a character set in which ASCII is ASCII
+	textOther                 // in ways that differ
+)
 
 // parsePartHeader parses the headers at the start of a part. They must contain
 // exactly one Content-Disposition. It refuses an encoding that changes the
@@ -28,14 +37,13 @@ func parsePartHeader(part []byte) (h partHeader, err *wire.Error) {
 		return bad("headers that do not end or are too long")
 	}
 	h.length = end + len("\r\n\r\n")
-	h.text = true
 	var disposition, contentType, encoding int
 	for line := range strings.SplitSeq(string(part[:end]), "\r\n") {
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || name == "" || strings.ContainsFunc(name, func(c rune) bool { return !isAlphanumeric(c) && c != '-' && c != '_' }) || wire.HasControl(value) {
+		if !ok || name == "" || strings.ContainsFunc(name, func(c rune) bool { return !isAlphanumeric(c) && c != '-' && c != '_' }) || wire.HasControl(strings.ReplaceAll(value, "\t", " ")) {
 			return bad("a malformed header")
 		}
-		value = strings.Trim(value, " ")
+		value = strings.Trim(value, " \t")
 		switch strings.ToLower(name) {
 		case "content-disposition":
 			disposition++
@@ -45,7 +53,7 @@ func parsePartHeader(part []byte) (h partHeader, err *wire.Error) {
 			}
 		case "content-type":
 			contentType++
-			h.text = isPlainText(value)
+			h.text = textKindOf(value)
 		case "content-transfer-encoding":
 			encoding++
 			switch strings.ToLower(value) {
@@ -61,33 +69,41 @@ func parsePartHeader(part []byte) (h partHeader, err *wire.Error) {
 	return h, nil
 }
 
-// isPlainText reports whether every parser accepts contentType as that of a
-// field.
-func isPlainText(contentType string) bool {
+// textKindOf returns how parsers read a field of a content type.
+func textKindOf(contentType string) textKind {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if err != nil || mediaType != "text/plain" {
-		return false
+		return textOther
 	}
 	charset, ok := params["charset"]
-	return !ok || isUTF8(charset)
+	lower := strings.ToLower(charset)
+	switch {
+	case !ok || isUTF8(charset) || lower == "utf8" || lower == "ascii":
+		return textUTF8
+	case strings.HasPrefix(lower, "iso-8859-"), strings.HasPrefix(lower, "windows-125"), lower == "latin1": // Java's clients
+		return textLatin
+	}
+	return textOther
 }
 
-// parseDisposition parses `form-data; name="…"; filename="…"`. It accepts no
-// escaped quote: for some parsers the value ends there, and the rest could be
-// another name. It accepts only names in printable ASCII, without characters
-// that some parsers decode, and parameters in lower case, each once.
+// parseDisposition parses `form-data; name="…"; filename="…"`. It accepts only
+// names in printable ASCII, without characters that some parsers decode, and
+// parameters in lower case, each once. A value may hold escaped quotes if nothing
+// behind them can be mistaken for another parameter, since for some parsers the
+// value ends there.
 func parseDisposition(value string) (name string, file, ok bool) {
-	rest, ok := strings.CutPrefix(value, "form-data")
-	if !ok || strings.Contains(value, `\"`) {
+	const form = "form-data"
+	if len(value) < len(form) || !strings.EqualFold(value[:len(form)], form) {
 		return "", false, false
 	}
+	rest := value[len(form):]
 	seen := make(map[string]bool, 3)
-	for rest != "" {
-		if rest, ok = strings.CutPrefix(strings.TrimLeft(rest, " "), ";"); !ok {
+	for rest = strings.Trim(rest, " \t"); rest != "" && rest != ";"; rest = strings.TrimLeft(rest, " \t") {
+		if rest, ok = strings.CutPrefix(rest, ";"); !ok {
 			return "", false, false
 		}
 		var key, val string
-		key, rest, ok = strings.Cut(strings.TrimLeft(rest, " "), "=")
+		key, rest, ok = strings.Cut(strings.TrimLeft(rest, " \t"), "=")
 		if !ok || seen[key] {
 			return "", false, false
 		}
@@ -104,21 +120,41 @@ func parseDisposition(value string) (name string, file, ok bool) {
 			return "", false, false
 		}
 	}
+	name = strings.ReplaceAll(name, "%22", `"`) // browsers' escape
 	return name, file, name != "" && !strings.ContainsFunc(name, oddInName)
 }
 
 // oddInName reports whether c must not occur in a field's name, since parsers may
 // decode it or treat it as a delimiter.
-func oddInName(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`"\%;=`, c) }
+func oddInName(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`\%;=`, c) }
 
-// parameterValue splits a value, quoted or not, off the front of s.
+// parameterValue splits a value, quoted or not, off the front of s. It unescapes
+// quotes, and returns false if a naive parser could find another parameter behind
+// one.
 func parameterValue(s string) (value, rest string, ok bool) {
-	if quoted, isQuoted := strings.CutPrefix(s, `"`); isQuoted {
-		return strings.Cut(quoted, `"`)
+	quoted, isQuoted := strings.CutPrefix(s, `"`)
+	if !isQuoted {
+		end := strings.IndexAny(s, "; \t\"")
+		if end < 0 {
+			end = len(s)
+		}
+		return s[:end], s[end:], end > 0
 	}
-	end := strings.IndexAny(s, "; \"")
-	if end < 0 {
-		end = len(s)
+	var b strings.Builder
+	escaped := false // a quote was
+	for i := 0; i < len(quoted); i++ {
+		switch c := quoted[i]; {
+		case c == '"':
+			return b.String(), quoted[i+1:], true
+		case c == '\\' && i+1 < len(quoted) && quoted[i+1] == '"':
+			escaped = true
+			i++
+			b.WriteByte('"')
+		case escaped && (c == ';' || c == '='):
+			return "", "", false
+		default:
+			b.WriteByte(c)
+		}
 	}
-	return s[:end], s[end:], end > 0
+	return "", "", false
 }

@@ -22,10 +22,11 @@ const (
 // stream, n, the caps and prompt.
 //
 // Form parsers differ more than JSON parsers: whether a lone line feed ends a
-// line, what may precede the first boundary, which of two equal names counts.
+// line, what text may precede the first boundary, which of two equal names counts.
 // ScanMultipart accepts only forms that all parsers read alike, and returns a
 // KindBadRequest otherwise. For a content type that is not a form it returns a
-// KindMediaType. stream must be true or false; all else is as with Scan.
+// KindMediaType. stream may be written as servers read it (true, True, 1, on,
+// …); all else is as with Scan.
 func ScanMultipart(contentType string, body []byte) (*Request, *wire.Error) {
 	boundary, err := parseBoundary(contentType)
 	if err != nil {
@@ -99,19 +100,24 @@ type parts struct {
 }
 
 // next returns the next part, with its headers; more is false after the last
-// one. The delimiter may occur only as a whole line. Lines must end in CR LF.
+// one. The delimiter may occur only as a whole line, behind which there may be
+// blanks. Lines must end in CR LF. Line breaks may stand before the first
+// delimiter and behind the last one (RFC 2046, section 5.1.1), but no text.
 func (p *parts) next() (at span, more bool, err *wire.Error) {
 	if p.pos == 0 {
-		if !bytes.HasPrefix(p.body, p.delimiter) {
+		lines := len(p.body) - len(trimLines(p.body))
+		if !bytes.HasPrefix(p.body[lines:], p.delimiter) {
 			return at, false, wire.Errorf(wire.KindBadRequest, "The form must start with its boundary.")
 		}
-		p.pos = len(p.delimiter)
+		p.pos = lines + len(p.delimiter)
 	}
 	rest := p.body[p.pos:]
+	padded := bytes.TrimLeft(rest, " \t")
+	last, closes := bytes.CutPrefix(rest, []byte("--"))
 	switch {
-	case bytes.HasPrefix(rest, []byte("\r\n")):
-		p.pos += len("\r\n")
-	case bytes.Equal(rest, []byte("--")), bytes.Equal(rest, []byte("--\r\n")):
+	case bytes.HasPrefix(padded, []byte("\r\n")):
+		p.pos += len(rest) - len(padded) + len("\r\n")
+	case closes && len(bytes.Trim(last, " \t\r\n")) == 0:
 		if p.count == 0 {
 			return at, false, wire.Errorf(wire.KindBadRequest, "The form is empty.")
 		}
@@ -135,6 +141,14 @@ func (p *parts) next() (at span, more bool, err *wire.Error) {
 	return at, true, nil
 }
 
+// trimLines returns b without the line breaks that it starts with.
+func trimLines(b []byte) []byte {
+	for bytes.HasPrefix(b, []byte("\r\n")) {
+		b = b[len("\r\n"):]
+	}
+	return b
+}
+
 // part parses one part of the form.
 func (r *Request) part(body []byte, at span, seen *fieldSet) *wire.Error {
 	header, err := parsePartHeader(body[at.start:at.end])
@@ -156,8 +170,8 @@ func (r *Request) part(body []byte, at span, seen *fieldSet) *wire.Error {
 		return wire.Errorf(wire.KindBadRequest, "A field of the form is longer than %d bytes.", maxFieldContent)
 	case f == fieldNone:
 		return nil
-	case header.file || !header.text:
-		return paramErrorf(f.String(), "%s must be a plain field of the form.", f)
+	case header.file || header.text == textOther || header.text == textLatin && !isASCII(content):
+		return paramErrorf(f.String(), "%s must be a plain field of the form, in UTF-8.", f)
 	case !utf8.Valid(content):
 		return paramErrorf(f.String(), "%s must be valid UTF-8.", f)
 	}
@@ -168,6 +182,7 @@ func (r *Request) part(body []byte, at span, seen *fieldSet) *wire.Error {
 func (r *Request) formName(header partHeader, seen *fieldSet) *wire.Error {
 	folded, _ := foldName(header.name)
 	base, _, _ := strings.Cut(string(folded), "[") // some parsers read model[] and model[0] as lists
+	base, _, _ = strings.Cut(base, `"`)            // some parsers end a name at an escaped quote
 	f := formField(base)
 	switch {
 	case base == "_charset_":
@@ -200,8 +215,8 @@ func (r *Request) formValue(f field, at span, content []byte) *wire.Error {
 		r.Model, r.model = string(content), at
 		return checkText(f, r.Model, wire.MaxModelBytes)
 	case fieldStream:
-		r.Stream = string(content) == "true"
-		if !r.Stream && string(content) != "false" {
+		var ok bool
+		if r.Stream, ok = parseFormBool(content); !ok {
 			return paramErrorf(f.String(), "%s must be true or false.", f)
 		}
 	case fieldPrompt:
@@ -223,3 +238,17 @@ func (r *Request) formValue(f field, at span, content []byte) *wire.Error {
 	}
 	return nil
 }
+
+// parseFormBool parses a boolean of a form, which has no type: Python's clients
+// write True, others 1, and servers read all of these.
+func parseFormBool(content []byte) (value, ok bool) {
+	switch strings.ToLower(string(content)) {
+	case "true", "1", "t", "yes", "y", "on":
+		return true, true
+	case "false", "0", "f", "no", "n", "off":
+		return false, true
+	}
+	return false, false
+}
+
+func isASCII(content []byte) bool { return wide(content) == 0 }

@@ -44,6 +44,17 @@ func TestFormsAreRead(t *testing.T) {
 		{"lists of others", buildForm(formText("timestamp_granularities[]", "word"), formText("timestamp_granularities[]", "segment"), formText("model", "m")), Request{Model: "m", Cap: -1, N: 1}},
 		{"names unquoted, headers in any case", buildForm("CONTENT-DISPOSITION:form-data;name=model\r\ncontent-type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\nContent-Length: 1\r\n\r\nm"), Request{Model: "m", Cap: -1, N: 1}},
 		{"a file named in two ways", buildForm("Content-Disposition: form-data; name=\"file\"; filename=\"a\"; filename*=UTF-8''a\r\n\r\n", formText("model", "m")), Request{Model: "m", Cap: -1, N: 1, Images: 1}},
+		{"line breaks before the first boundary", "\r\n\r\n" + buildForm(formText("model", "m")), Request{Model: "m", Cap: -1, N: 1}},
+		{"openai-node 4: line breaks behind the last boundary", buildForm(formFile, formText("model", "m")) + "\r\n\r\n", Request{Model: "m", Cap: -1, N: 1, Images: 1, FileBytes: 10}},
+		{"blanks behind the boundaries", strings.ReplaceAll(strings.Replace(buildForm(formText("model", "m"), formText("n", "2")), "--XX--", "--XX--\t ", 1), "--XX\r\n", "--XX \t\r\n"), Request{Model: "m", Cap: -1, N: 2}},
+		{"Python's booleans", buildForm(formText("model", "m"), formText("stream", "True")), Request{Model: "m", Stream: true, Cap: -1, N: 1}},
+		{"a boolean as a number", buildForm(formText("model", "m"), formText("stream", "1")), Request{Model: "m", Stream: true, Cap: -1, N: 1}},
+		{"a false boolean as a number", buildForm(formText("model", "m"), formText("stream", "0")), Request{Model: "m", Cap: -1, N: 1}},
+		{"text parts with a character set", buildForm("Content-Disposition: form-data; name=\"model\"\r\nContent-Type: text/plain; charset=ISO-8859-1\r\nContent-Transfer-Encoding: 8bit\r\n\r\nm", "Content-Disposition: form-data; name=\"prompt\"\r\nContent-Type: text/plain;charset=\"UTF-8\"\r\n\r\né"),
+			Request{Model: "m", Cap: -1, N: 1, PromptBytes: 2, wideBytes: 2, Messages: 1}},
+		{"escaped quotes in a filename", buildForm("Content-Disposition: form-data; name=\"file\"; filename=\"a\\\"b\\\".mp3\"\r\n\r\nxx", formText("model", "m")), Request{Model: "m", Cap: -1, N: 1, Images: 1, FileBytes: 2}},
+		{"escaped quotes in a name", buildForm("Content-Disposition: form-data; name=\"a\\\"b\"\r\n\r\nxx", "Content-Disposition: form-data; name=\"a%22b\"\r\n\r\nxx", formText("model", "m")), Request{Model: "m", Cap: -1, N: 1}},
+		{"a disposition in capitals, with a tab and a semicolon at its end", buildForm("Content-Disposition: Form-Data;\tname=\"model\";\r\n\r\nm"), Request{Model: "m", Cap: -1, N: 1}},
 		{"no line break at the end", strings.TrimSuffix(buildForm(formText("model", "m")), "\r\n"), Request{Model: "m", Cap: -1, N: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -80,8 +91,12 @@ func TestFormsAreRefused(t *testing.T) {
 		{"model with an extended filename", buildForm(part(`Content-Disposition: form-data; name="model"; filename*=UTF-8''a`)), "model"},
 		{"model as a stream of octets", buildForm(part("Content-Disposition: form-data; name=\"model\"\r\nContent-Type: application/octet-stream")), "model"},
 		{"model in UTF-16", buildForm(part("Content-Disposition: form-data; name=\"model\"\r\nContent-Type: text/plain; charset=utf-16")), "model"},
-		{"stream as a number", buildForm(model, formText("stream", "1")), "stream"},
-		{"stream in capitals", buildForm(model, formText("stream", "True")), "stream"},
+		{"another word for stream", buildForm(model, formText("stream", "2")), "stream"},
+		{"spaced stream", buildForm(model, formText("stream", " true")), "stream"},
+		{"model with an escaped quote behind it", buildForm(part(`Content-Disposition: form-data; name="model\"x"`)), "model"},
+		{"model with an encoded quote behind it", buildForm(part(`Content-Disposition: form-data; name="model%22"`)), "model"},
+		{"a prompt in Latin-1", buildForm(model, "Content-Disposition: form-data; name=\"prompt\"\r\nContent-Type: text/plain; charset=ISO-8859-1\r\n\r\n\xe9"), "prompt"},
+		{"model in UTF-7", buildForm(part("Content-Disposition: form-data; name=\"model\"\r\nContent-Type: text/plain; charset=utf-7")), "model"},
 		{"empty stream", buildForm(model, formText("stream", "")), "stream"},
 		{"no answers", buildForm(model, formText("n", "0")), "n"},
 		{"negative answers", buildForm(model, formText("n", "-1")), "n"},
@@ -126,8 +141,10 @@ func TestFormsAreRefused(t *testing.T) {
 		{"no parts", "--XX--\r\n", ""},
 		{"JSON", `{"model":"canary"}`, ""},
 		{"a preamble", "x\r\n" + good, ""},
-		{"a leading line break", "\r\n" + good, ""},
 		{"an epilogue", good + "x", ""},
+		{"an epilogue behind line breaks", good + "\r\n\r\nx", ""},
+		{"text behind a padded boundary", strings.Replace(good, "--XX\r\n", "--XX x\r\n", 1), ""},
+		{"a line feed before the first boundary", "\n" + good, ""},
 		{"a form behind the form", good + good, ""},
 		{"truncated boundary", good[:len(good)-3], ""},
 		{"truncated content", good[:len(good)-9], ""},
@@ -135,7 +152,6 @@ func TestFormsAreRefused(t *testing.T) {
 		{"line feeds only", strings.ReplaceAll(good, "\r\n", "\n"), ""},
 		{"a boundary behind a line feed", buildForm(model, formText("x", "aaaa\n--XX\r\n"+formText("y", "z"))), ""},
 		{"a boundary within a line", buildForm(model, formText("x", "a--XX")), ""},
-		{"padding behind the boundary", strings.Replace(good, "--XX\r\n", "--XX \r\n", 1), ""},
 		{"another boundary that starts alike", buildForm(model, formText("x", "\r\n--XXY\r\n")), ""},
 		{"a boundary in the headers", buildForm("X: --XX\r\n" + model), ""},
 	} {
@@ -264,7 +280,7 @@ func FuzzScanMultipart(f *testing.F) {
 		if len(values["model"]) != 1 || values["model"][0] != r.Model || len(values["stream"]) > 1 || len(values["n"]) > 1 || files < r.Images {
 			t.Fatalf("scanned %+v, Go read %q and %d files", r, values, files)
 		}
-		if stream := values["stream"]; len(stream) == 1 && (stream[0] == "true") != r.Stream {
+		if stream := values["stream"]; len(stream) == 1 && isTrue(stream[0]) != r.Stream {
 			t.Fatalf("scanned %+v, Go read %q", r, values)
 		}
 		edited := r.Edit(body, Edit{Model: "another", Cap: -1}).Bytes()
@@ -273,4 +289,9 @@ func FuzzScanMultipart(f *testing.F) {
 			t.Fatalf("the edited form is read as %+v, %v", again, scanErr)
 		}
 	})
+}
+
+func isTrue(text string) bool {
+	value, ok := parseFormBool([]byte(text))
+	return ok && value
 }

@@ -49,7 +49,7 @@ type watched struct {
 // objects in its array.
 func (f field) watch(e wire.Endpoint) watch {
 	switch {
-	case e != wire.Responses:
+	case e.Group() != wire.Responses.Group(): // compact and input_tokens take the same input
 		return watchNone
 	case f == fieldInput:
 		return watchItem
