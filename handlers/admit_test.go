@@ -19,6 +19,8 @@ func TestAnswersThatCantBeCappedReserveAllThatIsExpected(t *testing.T) {
 		{wire.Chat, -1, 0, 3 * 4096, -1, false},
 		{wire.Chat, 10, 0, 3 * 10, 3 * 10, false},
 		{wire.Chat, 5000, 0, 3 * 4096, 3 * 5000, false},
+		{wire.Messages, 0, 0, 0, 0, false},
+		{wire.Chat, 0, 100, 0, 0, false},
 		{wire.Messages, 5000, 100, 3 * 100, 3 * 100, false},
 		{wire.ImageGenerations, -1, 0, 3 * 4096, -1, true},
 		{wire.ImageGenerations, 1, 0, 3 * 4096, -1, true},

@@ -177,8 +177,8 @@ func (s *settlement) edit(chosen *routing.Candidate) wirerequest.Edit {
 	if chosen.Model != s.parsed.Model {
 		edit.Model = chosen.Model
 	}
-	if limit := s.cap(); limit != s.parsed.Cap {
-		edit.Cap, edit.CapName = limit, chosen.CapName(s.endpoint)
+	if s.endpoint.Capped() {
+		edit.Cap, edit.CapName = s.cap(), chosen.CapName(s.endpoint)
 	}
 	return edit
 }

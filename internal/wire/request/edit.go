@@ -1,18 +1,14 @@
 package request
 
-import (
-	"strconv"
-
-	"github.com/amanycodes/pine-gate/internal/wire"
-)
+import "github.com/amanycodes/pine-gate/internal/wire"
 
 // Edit describes the gate's changes to a request.
 type Edit struct {
 	Model string // the backend's name for the model; "" keeps the caller's
 
 	// Cap lowers every cap of the request that is above it. If the request has
-	// none, Cap is inserted as CapName, in the dialect's spelling, unless that is "". A value below 1, such
-	// as -1, changes nothing.
+	// none that its API reads, Cap is inserted as CapName, in the dialect's spelling,
+	// unless that is "". A value below 1, such as -1, changes nothing.
 	Cap     int64
 	CapName string
 
@@ -27,10 +23,10 @@ type splice struct {
 	with []byte
 }
 
-// splices holds the changes to one body, sorted by offset: the model, three caps,
+// splices holds the changes to one body, sorted by offset: the model, the caps,
 // two stream options, and two insertions.
 type splices struct {
-	list [8]splice
+	list [maxCaps + 5]splice
 	n    int
 }
 
@@ -86,37 +82,6 @@ func (r *Request) editForm(body []byte, e Edit) Body {
 		r.lowerCaps(&s, e.Cap)
 	}
 	return newBody(body, &s)
-}
-
-// lowerCaps lowers every cap that is above limit.
-func (r *Request) lowerCaps(s *splices, limit int64) {
-	for _, c := range r.caps {
-		if c.value > limit {
-			s.add(c.at, strconv.AppendInt(nil, limit, 10))
-		}
-	}
-}
-
-// editCaps lowers the caps, or appends one to insert, and returns insert.
-func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
-	if r.Cap >= 0 {
-		r.lowerCaps(s, e.Cap)
-		return insert
-	}
-	if e.CapName == "" {
-		return insert
-	}
-	number := strconv.AppendInt(nil, e.Cap, 10)
-	for i, c := range r.caps {
-		// Replace the null: a second member of the same name would be ambiguous.
-		if c.at.present() && fieldNames[fieldMaxTokens+field(i)] == e.CapName {
-			s.add(c.at, number)
-			return insert
-		}
-	}
-	insert = wire.AppendString(insert, r.spell(e.CapName))
-	insert = append(insert, ':')
-	return append(append(insert, number...), ',')
 }
 
 // editOptions sets the stream options of e, or appends them to insert, and returns

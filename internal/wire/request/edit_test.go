@@ -63,6 +63,39 @@ func TestEditChangesNothingElse(t *testing.T) {
 	}
 }
 
+func TestCapsByAnyNameAreHeld(t *testing.T) {
+	chat := Edit{Cap: 16, CapName: "max_tokens"}
+	for _, c := range []struct {
+		name     string
+		endpoint wire.Endpoint
+		body     string
+		edit     Edit
+		want     string
+	}{
+		{"llama.cpp's beside the usual one", wire.Chat, `{"model":"m","max_tokens":10,"n_predict":150}`, chat, `{"model":"m","max_tokens":10,"n_predict":16}`},
+		{"no cap", wire.Chat, `{"model":"m","max_tokens":-1}`, chat, `{"model":"m","max_tokens":16}`},
+		{"llama.cpp's word for no cap", wire.Chat, `{"model":"m","n_predict":-1,"max_tokens":7}`, chat, `{"model":"m","n_predict":16,"max_tokens":7}`},
+		{"no tokens stay none", wire.Messages, `{"model":"m","max_tokens":0}`, chat, `{"model":"m","max_tokens":0}`},
+		{"a name that few servers read holds nothing", wire.Chat, `{"model":"m","n_predict":150}`, chat, `{"max_tokens":16,"model":"m","n_predict":16}`},
+		{"a name of another API holds nothing", wire.Responses, `{"model":"m","max_tokens":5}`, Edit{Cap: 16, CapName: "max_output_tokens"}, `{"max_output_tokens":16,"model":"m","max_tokens":5}`},
+		{"max_completion_tokens holds a chat", wire.Chat, `{"model":"m","max_completion_tokens":5}`, chat, `{"model":"m","max_completion_tokens":5}`},
+		{"max_completion_tokens does not hold a completion", wire.Completions, `{"model":"m","max_completion_tokens":5}`, chat, `{"max_tokens":16,"model":"m","max_completion_tokens":5}`},
+		{"options", wire.Chat, `{"model":"m","options":{"num_predict":99,"x":1},"max_tokens":null}`, chat, `{"model":"m","options":{"num_predict":16,"x":1},"max_tokens":16}`},
+		{"no edit", wire.Chat, `{"model":"m","n_predict":150,"max_tokens":-1}`, Edit{Cap: -1, CapName: "max_tokens"}, `{"model":"m","n_predict":150,"max_tokens":-1}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := Scan(c.endpoint, []byte(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			edited := r.Edit([]byte(c.body), c.edit)
+			if got := string(edited.Bytes()); got != c.want {
+				t.Errorf("\n got %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
 func TestEditGivesTheSameDocumentButForTheEdits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		body := drawBody(t)
@@ -88,7 +121,7 @@ func drawBody(t *rapid.T) []byte {
 	options := map[string][]string{
 		`"model"`:                  {`"m"`, `null`, `"\u006d"`},
 		`"stream_options"`:         {`null`, `{}`, `{ }`, `{"x":[{}]}`, `{"include_usage":false}`, `{"y":1,"include_usage":true,"continuous_usage_stats":null}`, `{"continuous_usage_stats":false}`},
-		`"max_tokens"`:             {`null`, `1`, `50`, `1000`},
+		`"max_tokens"`:             {`null`, `1`, `50`, `1000`, `0`, `-1`},
 		`"max_completion_tokens"`:  {`null`, `99`, `9007199254740992`},
 		`"max_output_\u0074okens"`: {`null`, `2`, `77`},
 		`"messages"`:               {`[]`, `[{"role":"user","content":"}],\"model\":\"x\""}]`},

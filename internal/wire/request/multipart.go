@@ -47,6 +47,7 @@ func ScanMultipart(contentType string, body []byte) (*Request, *wire.Error) {
 			return nil, err
 		}
 	}
+	r.setCap()
 	if r.Model == "" {
 		return nil, paramErrorf("model", "The request must name a model.")
 	}
@@ -191,18 +192,17 @@ func (r *Request) formName(header partHeader, seen *fieldSet) *wire.Error {
 		return nil
 	case header.name != f.String():
 		return paramErrorf(f.String(), "%s must be spelled in lower case and without brackets.", f)
-	case *seen&(1<<f) != 0:
+	case !seen.add(f):
 		return paramErrorf(f.String(), "%s stands in the form twice.", f)
 	}
-	*seen |= 1 << f
 	return nil
 }
 
 // formField returns the field with the given name that the gate reads in a form,
 // or fieldNone.
 func formField(name string) field {
-	switch f := topField([]byte(name)); f {
-	case fieldModel, fieldStream, fieldN, fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens, fieldPrompt:
+	f := byName[name]
+	if f == fieldModel || f == fieldStream || f == fieldPrompt || f.isCount() || f.isCap() || f.isRefused() {
 		return f
 	}
 	return fieldNone
@@ -222,19 +222,18 @@ func (r *Request) formValue(f field, at span, content []byte) *wire.Error {
 	case fieldPrompt:
 		r.addText(content)
 		r.Messages++
-	case fieldN:
+	}
+	switch {
+	case f.isCount():
 		n, ok := parseInteger(content, maxAnswers)
 		if !ok {
 			return paramErrorf(f.String(), "%s must be an integer of 1 to %d.", f, maxAnswers)
 		}
-		r.N = n
-	default:
-		value, ok := parseInteger(content, maxCap)
-		if !ok {
-			return paramErrorf(f.String(), "%s must be an integer of 1 to %d.", f, int64(maxCap))
-		}
-		r.caps[f-fieldMaxTokens] = capValue{at, value}
-		r.Cap = max(r.Cap, value)
+		r.N = max(r.N, n)
+	case f.isCap():
+		return r.addCap(capValue{field: f, at: at}, content)
+	case f.isRefused():
+		return refused(f)
 	}
 	return nil
 }

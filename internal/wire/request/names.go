@@ -15,16 +15,38 @@ const (
 	fieldModel
 	fieldStream
 	fieldStreamOptions
-	fieldMaxTokens // the three caps are consecutive: they index Request.caps
+	fieldOptions       // Ollama's; it and the next ones hold caps and counts, too
+	fieldParameters    // of Hugging Face's servers
+	fieldSamplingParam // SGLang's
+	fieldGeneration    // Gemini's and Hugging Face's
+	fieldExtraBody     // LiteLLM's and Gemini's
+	fieldMaxTokens     // the first of the caps, which end before fieldN
 	fieldMaxCompletionTokens
 	fieldMaxOutputTokens
-	fieldN
+	fieldNPredict          // llama.cpp's, which prefers it
+	fieldNumPredict        // Ollama's
+	fieldMaxNewTokens      // of Hugging Face's servers, SGLang and text-generation-webui
+	fieldMaxLength         // the same, and KoboldCpp
+	fieldMaxTokensToSample // Anthropic's, formerly
+	fieldMaxGenLen         // Llama's, at Bedrock
+	fieldN                 // the first of the numbers of answers, which end before fieldBackground
 	fieldBestOf
+	fieldNCmpl // llama.cpp's, which prefers it
+	fieldNumReturnSequences
+	fieldCandidateCount // Gemini's
 	fieldBackground
 	fieldPreviousResponseID
-	fieldModels       // OpenRouter's
+	fieldModels       // OpenRouter's; the first of the refused ones, which end before fieldServiceTier
 	fieldFallbacks    // OpenRouter's and Anthropic's
 	fieldConversation // of responses
+	fieldPromptEmbeds // vLLM's: these are prompts beside the text, which can't be estimated
+	fieldPromptTokenIDs
+	fieldInputIDs // SGLang's
+	fieldInputEmbeds
+	fieldLoraPath // SGLang's: these choose other weights than the model's
+	fieldLoraRequest
+	fieldAdapterID // of Hugging Face's servers
+	fieldAdapterSource
 	fieldServiceTier
 	fieldSpeed        // of messages
 	fieldContainer    // of messages
@@ -46,7 +68,17 @@ const (
 	fieldImages
 )
 
-const _ = fieldSet(1) << fieldImages // must not overflow: a fieldSet has one bit per field
+// isCap reports whether the field caps the tokens of an answer.
+func (f field) isCap() bool { return fieldMaxTokens <= f && f < fieldN }
+
+// isCount reports whether the field is a number of answers.
+func (f field) isCount() bool { return fieldN <= f && f < fieldBackground }
+
+// isRefused reports whether the field is refused unless it is null.
+func (f field) isRefused() bool { return fieldModels <= f && f < fieldServiceTier }
+
+// hasSettings reports whether the field's object holds caps and numbers of answers.
+func (f field) hasSettings() bool { return fieldOptions <= f && f <= fieldExtraBody }
 
 // fieldNames holds each field's name as the APIs spell it.
 var fieldNames = [...]string{
@@ -56,13 +88,35 @@ var fieldNames = [...]string{
 	fieldMaxTokens:            "max_tokens",
 	fieldMaxCompletionTokens:  "max_completion_tokens",
 	fieldMaxOutputTokens:      "max_output_tokens",
+	fieldNPredict:             "n_predict",
+	fieldNumPredict:           "num_predict",
+	fieldMaxNewTokens:         "max_new_tokens",
+	fieldMaxLength:            "max_length",
+	fieldMaxTokensToSample:    "max_tokens_to_sample",
+	fieldMaxGenLen:            "max_gen_len",
+	fieldOptions:              "options",
+	fieldParameters:           "parameters",
+	fieldSamplingParam:        "sampling_params",
+	fieldGeneration:           "generation_config",
+	fieldExtraBody:            "extra_body",
 	fieldN:                    "n",
 	fieldBestOf:               "best_of",
+	fieldNCmpl:                "n_cmpl",
+	fieldNumReturnSequences:   "num_return_sequences",
+	fieldCandidateCount:       "candidate_count",
 	fieldBackground:           "background",
 	fieldPreviousResponseID:   "previous_response_id",
 	fieldModels:               "models",
 	fieldFallbacks:            "fallbacks",
 	fieldConversation:         "conversation",
+	fieldPromptEmbeds:         "prompt_embeds",
+	fieldPromptTokenIDs:       "prompt_token_ids",
+	fieldInputIDs:             "input_ids",
+	fieldInputEmbeds:          "input_embeds",
+	fieldLoraPath:             "lora_path",
+	fieldLoraRequest:          "lora_request",
+	fieldAdapterID:            "adapter_id",
+	fieldAdapterSource:        "adapter_source",
 	fieldServiceTier:          "service_tier",
 	fieldSpeed:                "speed",
 	fieldContainer:            "container",
@@ -99,6 +153,7 @@ type object uint8
 const (
 	objectBody object = iota
 	objectStreamOptions
+	objectSettings // of the fields for which hasSettings
 )
 
 // field returns the field of the object with the given name.
@@ -106,75 +161,23 @@ func (o object) field(name []byte) field {
 	if o == objectStreamOptions {
 		return streamOption(name)
 	}
-	return topField(name)
+	f := byName[string(name)] // without a copy
+	if o == objectSettings && !f.isCap() && !f.isCount() && !f.isRefused() {
+		return fieldNone
+	}
+	return f
 }
 
-// topField returns the field of the body's object with the given name.
-func topField(name []byte) field {
-	switch string(name) { // compiles to a binary search, without a copy or a hash
-	case "model":
-		return fieldModel
-	case "stream":
-		return fieldStream
-	case "stream_options":
-		return fieldStreamOptions
-	case "max_tokens":
-		return fieldMaxTokens
-	case "max_completion_tokens":
-		return fieldMaxCompletionTokens
-	case "max_output_tokens":
-		return fieldMaxOutputTokens
-	case "n":
-		return fieldN
-	case "best_of":
-		return fieldBestOf
-	case "background":
-		return fieldBackground
-	case "previous_response_id":
-		return fieldPreviousResponseID
-	case "models":
-		return fieldModels
-	case "fallbacks":
-		return fieldFallbacks
-	case "conversation":
-		return fieldConversation
-	case "service_tier":
-		return fieldServiceTier
-	case "speed":
-		return fieldSpeed
-	case "container":
-		return fieldContainer
-	case "messages":
-		return fieldMessages
-	case "prompt":
-		return fieldPrompt
-	case "input":
-		return fieldInput
-	case "system":
-		return fieldSystem
-	case "instructions":
-		return fieldInstructions
-	case "tools":
-		return fieldTools
-	case "functions":
-		return fieldFunctions
-	case "suffix":
-		return fieldSuffix
-	case "query":
-		return fieldQuery
-	case "documents":
-		return fieldDocuments
-	case "response_format":
-		return fieldResponseFormat
-	case "text":
-		return fieldText
-	case "image":
-		return fieldImage
-	case "images":
-		return fieldImages
+// byName holds the fields of the body's object by their names.
+var byName = func() map[string]field {
+	m := make(map[string]field, len(fieldNames))
+	for f, name := range fieldNames {
+		if name != "" && streamOption([]byte(name)) == fieldNone {
+			m[name] = field(f)
+		}
 	}
-	return fieldNone
-}
+	return m
+}()
 
 // streamOption returns the field of stream_options with the given name.
 func streamOption(name []byte) field {

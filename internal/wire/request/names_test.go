@@ -58,7 +58,7 @@ func TestErrorsHaveTheNamesOfTheDialect(t *testing.T) {
 		`{"Engine":"m"}`:                   {"engine", "engine must be spelled in lower case."},
 		`{"model":"m"}`:                    {"engine", "The request must name a model."},
 		`{"engine":"m","streaming":"yes"}`: {"streaming", "streaming must be true or false."},
-		`{"engine":"m","max_out":-1}`:      {"max_out", "max_out must be an integer of 1 to 9007199254740992."},
+		`{"engine":"m","max_out":1.5}`:     {"max_out", "max_out must be an integer of 1 to 9007199254740992, 0, or -1 for no limit."},
 		`{"engine":"m","n":-1}`:            {"n", "n must be an integer of 1 to 10000."},
 		`[]`:                               {"", "The request body must be a JSON object."},
 	} {

@@ -23,10 +23,10 @@ type Request struct {
 	Model  string // "" only if the API has a default model (moderations)
 	Stream bool   // the caller asked for a stream
 
-	// Cap is the largest of max_tokens, max_completion_tokens and
-	// max_output_tokens: the maximum number of tokens of one answer. It is -1
-	// if the request has none of them. Backends differ in which one takes
-	// precedence, so the gate reserves the largest.
+	// Cap is the maximum number of tokens of one answer: the largest of all
+	// members that any server reads as that. Servers differ in which one takes
+	// precedence, so the gate reserves the largest. It is -1 if the request has
+	// none, or if one of them says that there is none, as -1 does.
 	Cap int64
 
 	N                int64  // requested answers: max(n, best_of) times the prompts of a completion; at least 1
@@ -67,7 +67,9 @@ type spans struct {
 	open  int  // offset after the brace that opens the body
 	empty bool // the body's object has no members
 
-	caps [3]capValue // by field, from fieldMaxTokens on
+	endpoint wire.Endpoint
+	caps     [maxCaps]capValue
+	capCount int
 
 	streamOptions        span // the value
 	streamOptionsNull    bool
@@ -76,12 +78,6 @@ type spans struct {
 	continuousUsageStats span
 
 	conversation span // of messages, input or prompt: the text, or the bracket that opens a list
-}
-
-// capValue is the value of a cap in the request.
-type capValue struct {
-	at    span
-	value int64 // 0: null
 }
 
 // Scan parses a JSON body in one pass and without copying it. It returns a
@@ -100,9 +96,11 @@ type capValue struct {
 //     backend's account, so the owner is unknown; or, for the same reason, an item
 //     of an earlier answer (item_reference) or a container of a tool;
 //   - stream, background or a stream option is not a boolean;
-//   - a cap is not an integer from 1 to 2^53, or n or best_of is not one from 1 to
-//     10,000. They must be written as integers: some backends accept 1.0 and 1e3,
-//     others refuse them.
+//   - a cap is not an integer from -2^53 to 2^53, or n or best_of is not one from 1
+//     to 10,000. They must be written as integers: some backends accept 1.0 and 1e3,
+//     others refuse them;
+//   - it has a prompt beside its text that the gate cannot estimate (prompt_embeds),
+//     or names an adapter (lora_path): the gate has authorized the model alone.
 //
 // A null counts as absent for all of them. Messages never quote the body.
 func Scan(e wire.Endpoint, body []byte) (*Request, *wire.Error) {
@@ -121,11 +119,11 @@ func Scan(e wire.Endpoint, body []byte) (*Request, *wire.Error) {
 }
 
 // counts holds the factors of the number of answers.
-type counts struct{ n, bestOf, prompts int64 } // n and bestOf: 0 if the request has none
+type counts struct{ answers, prompts int64 } // answers: 0 if the request has none
 
 // request parses the whole body.
 func (s *scanner) request(e wire.Endpoint, r *Request) *wire.Error {
-	r.dialect = e.Dialect()
+	r.dialect, r.endpoint = e.Dialect(), e
 	s.names = r.dialect.RequestNames
 	opening, err := s.next()
 	if err != nil {
@@ -137,7 +135,7 @@ func (s *scanner) request(e wire.Endpoint, r *Request) *wire.Error {
 	r.open = opening.end
 	c := counts{prompts: 1}
 	r.empty = true
-	for seen := (fieldSet(0)); ; r.empty = false {
+	for seen := (fieldSet{}); ; r.empty = false {
 		f, more, err := s.name(objectBody, &seen)
 		if err != nil {
 			return err
@@ -149,7 +147,8 @@ func (s *scanner) request(e wire.Endpoint, r *Request) *wire.Error {
 			return err
 		}
 	}
-	r.N = multiply(max(c.n, c.bestOf, 1), c.prompts)
+	r.N = multiply(max(c.answers, 1), c.prompts)
+	r.setCap()
 	return s.trailing()
 }
 
@@ -162,8 +161,6 @@ func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *
 		r.Model, r.model, err = s.text(f, wire.MaxModelBytes)
 	case fieldPreviousResponseID:
 		r.PreviousResponse, _, err = s.text(f, maxIDBytes)
-	case fieldModels, fieldFallbacks, fieldConversation:
-		err = s.absent(f)
 	case fieldServiceTier:
 		err = s.tier(r, f)
 	case fieldSpeed:
@@ -182,17 +179,10 @@ func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *
 		r.Background, _, err = s.boolean(f)
 	case fieldStreamOptions:
 		err = s.options(r)
-	case fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens:
-		limit := &r.caps[f-fieldMaxTokens]
-		limit.value, limit.at, err = s.integer(f, maxCap)
-		if limit.value > 0 {
-			r.Cap = max(r.Cap, limit.value)
-		}
-	case fieldN:
-		c.n, _, err = s.integer(f, maxAnswers)
-	case fieldBestOf:
-		c.bestOf, _, err = s.integer(f, maxAnswers)
 	default:
+		if f < fieldMessages {
+			return s.setting(r, c, f)
+		}
 		err = s.content(e, r, c, f)
 	}
 	return err
@@ -231,7 +221,7 @@ func (s *scanner) options(r *Request) *wire.Error {
 		return paramErrorf(fieldStreamOptions.String(), "stream_options must be an object.")
 	}
 	r.streamOptionsEmpty = true
-	for seen := (fieldSet(0)); ; r.streamOptionsEmpty = false {
+	for seen := (fieldSet{}); ; r.streamOptionsEmpty = false {
 		f, more, err := s.name(objectStreamOptions, &seen)
 		if err != nil {
 			return err
@@ -251,15 +241,6 @@ func (s *scanner) options(r *Request) *wire.Error {
 			return err
 		}
 	}
-}
-
-// absent returns an error unless the value of f is null.
-func (s *scanner) absent(f field) *wire.Error {
-	at, err := s.next()
-	if err == nil && s.body[at.start] != 'n' {
-		err = paramErrorf(f.String(), "%s is not supported by this gateway.", f)
-	}
-	return err
 }
 
 // tier parses service_tier or speed.

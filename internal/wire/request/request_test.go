@@ -61,6 +61,26 @@ func TestScanReadsWhatTheGateNeeds(t *testing.T) {
 		{"no model where the API has a default", wire.Moderations, `{}`, func(r *Request) { r.Model = "" }},
 		{"the largest cap", wire.Chat, `{"model":"m","max_tokens":1,"max_completion_tokens":100000,"max_output_tokens":7}`, func(r *Request) { r.Cap = 100000 }},
 		{"the largest integer", wire.Chat, `{"model":"m","max_tokens":9007199254740992}`, func(r *Request) { r.Cap = 1 << 53 }},
+		{"no cap, as LM Studio and llama.cpp write it", wire.Chat, `{"model":"m","max_tokens":-1}`, func(*Request) {}},
+		{"no cap, as Ollama may write it", wire.Chat, `{"model":"m","max_tokens":-2}`, func(*Request) {}},
+		{"no tokens, to fill a cache", wire.Messages, `{"model":"m","max_tokens":0}`, func(r *Request) { r.Cap = 0 }},
+		{"no tokens, to echo the prompt", wire.Completions, `{"model":"m","max_tokens":0,"echo":true}`, func(r *Request) { r.Cap = 0 }},
+		{"no tokens in a chat", wire.Chat, `{"model":"m","max_completion_tokens":0}`, func(r *Request) { r.Cap = 0 }},
+		{"no tokens in a response", wire.Responses, `{"model":"m","max_output_tokens":0}`, func(r *Request) { r.Cap = 0 }},
+		{"llama.cpp's cap beside the usual one", wire.Chat, `{"model":"m","max_tokens":10,"n_predict":150}`, func(r *Request) { r.Cap = 150 }},
+		{"llama.cpp's cap below the usual one", wire.Completions, `{"model":"m","n_predict":15,"max_tokens":100}`, func(r *Request) { r.Cap = 100 }},
+		{"llama.cpp's word for no cap", wire.Chat, `{"model":"m","max_tokens":10,"n_predict":-1}`, func(*Request) {}},
+		{"no cap before a cap", wire.Chat, `{"model":"m","n_predict":-1,"max_tokens":10}`, func(*Request) {}},
+		{"no cap and no tokens", wire.Chat, `{"model":"m","n_predict":0,"max_tokens":-1}`, func(*Request) {}},
+		{"no tokens by a name that few servers read", wire.Chat, `{"model":"m","n_predict":0}`, func(*Request) {}},
+		{"Ollama's options", wire.Chat, `{"model":"m","max_tokens":10,"options":{"num_ctx":9,"num_predict":77,"stop":["a"]}}`, func(r *Request) { r.Cap = 77 }},
+		{"Ollama's options without a cap", wire.Chat, `{"model":"m","max_tokens":10,"options":{"num_predict":-1}}`, func(*Request) {}},
+		{"options that are none", wire.Chat, `{"model":"m","options":7,"parameters":null,"extra_body":[{"n_predict":1}]}`, func(*Request) {}},
+		{"settings of other servers", wire.Chat, `{"model":"m","max_new_tokens":1,"max_length":2,"max_gen_len":3,"max_tokens_to_sample":4,"parameters":{"max_new_tokens":5},"sampling_params":{"max_new_tokens":6,"n":2},"generation_config":{"candidate_count":7},"extra_body":{"n_predict":8}}`, func(r *Request) { r.Cap, r.N = 8, 7 }},
+		{"llama.cpp's number of answers", wire.Chat, `{"model":"m","n_cmpl":3,"n":1}`, func(r *Request) { r.N = 3 }},
+		{"llama.cpp's number of answers and prompts", wire.Completions, `{"model":"m","n_cmpl":3,"prompt":["a","b"]}`, func(r *Request) { r.N, r.PromptBytes, r.Messages = 6, 2, 2 }},
+		{"num_return_sequences", wire.Completions, `{"model":"m","num_return_sequences":4}`, func(r *Request) { r.N = 4 }},
+		{"prompts beside the text that are null", wire.Chat, `{"model":"m","prompt_embeds":null,"lora_path":null,"input_ids":null}`, func(*Request) {}},
 		{"stream options", wire.Chat, `{"model":"m","stream":true,"stream_options":{"x":[{"include_usage":1}],"include_usage":true}}`, func(r *Request) { r.Stream, r.IncludeUsage = true, true }},
 		{"no usage wanted", wire.Chat, `{"model":"m","stream_options":{"include_usage":false,"continuous_usage_stats":null}}`, func(*Request) {}},
 		{"answers", wire.Chat, `{"model":"m","n":100}`, func(r *Request) { r.N = 100 }},
@@ -163,6 +183,14 @@ func TestScanRefuses(t *testing.T) {
 		{"a conversation that a backend keeps", `{"model":"m","conversation":{"id":"conv_1"}}`, "conversation"},
 		{"other models before the model", `{"models":["canary"],"model":"m"}`, "models"}, {"other models in another case", `{"model":"m","Models":["canary"]}`, "models"},
 
+		{"vLLM's prompt beside the text", `{"model":"m","prompt_embeds":"canary"}`, "prompt_embeds"},
+		{"a prompt of tokens beside the text", `{"model":"m","prompt_token_ids":[1,2]}`, "prompt_token_ids"},
+		{"SGLang's prompt of tokens", `{"model":"m","input_ids":[1,2]}`, "input_ids"}, {"SGLang's embeddings", `{"model":"m","input_embeds":[[1]]}`, "input_embeds"},
+		{"another adapter", `{"model":"m","lora_path":"canary"}`, "lora_path"}, {"another adapter in the options", `{"model":"m","parameters":{"adapter_id":"canary"}}`, "adapter_id"},
+		{"too many caps", `{"model":"m","max_tokens":1,"max_completion_tokens":1,"max_output_tokens":1,"n_predict":1,"num_predict":1,"max_new_tokens":1,"max_length":1,"max_gen_len":1,"options":{"num_predict":1,"n_predict":1,"max_tokens":1,"max_length":1,"max_new_tokens":1}}`, "max_new_tokens"},
+		{"a cap in the options twice", `{"model":"m","options":{"num_predict":1,"num_predict":2}}`, "num_predict"}, {"a cap in the options in another case", `{"model":"m","options":{"Num_Predict":1}}`, "num_predict"},
+		{"a cap in the options as a string", `{"model":"m","options":{"num_predict":"1"}}`, "num_predict"},
+		{"llama.cpp's number of answers of zero", `{"model":"m","n_cmpl":0}`, "n_cmpl"},
 		{"stream string", `{"model":"m","stream":"true"}`, "stream"}, {"stream number", `{"model":"m","stream":1}`, "stream"}, {"stream object", `{"model":"m","stream":{}}`, "stream"},
 		{"background string", `{"model":"m","background":"true"}`, "background"},
 		{"stream_options list", `{"model":"m","stream_options":[]}`, "stream_options"}, {"stream_options true", `{"model":"m","stream_options":true}`, "stream_options"},
@@ -175,8 +203,8 @@ func TestScanRefuses(t *testing.T) {
 			refuses(t, wire.Chat, c.body, c.param)
 		})
 	}
-	for _, name := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens"} {
-		for _, value := range []string{"-1", "0", "-0", "1e400", "1.5", "1.0", "1e3", `"9"`, "9223372036854775808", "9007199254740993", "99999999999999999999999999", "true", "[]", "{}"} {
+	for _, name := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict", "max_new_tokens", "num_predict"} {
+		for _, value := range []string{"-0", "-1.5", "-9007199254740993", "1e400", "1.5", "1.0", "1e3", `"9"`, "9223372036854775808", "9007199254740993", "99999999999999999999999999", "true", "[]", "{}"} {
 			t.Run(name+" "+value, func(t *testing.T) {
 				refuses(t, wire.Chat, `{"model":"m","`+name+`":`+value+`}`, name)
 			})

@@ -85,7 +85,17 @@ func (s *scanner) skip() *wire.Error {
 }
 
 // fieldSet is the set of fields seen in an object so far.
-type fieldSet uint64
+type fieldSet [2]uint64
+
+const _ = uint(128 - fieldImages - 1) // must not overflow: a fieldSet has one bit per field
+
+// add adds f, and reports whether it was not in the set.
+func (s *fieldSet) add(f field) bool {
+	word, bit := &s[f/64], uint64(1)<<(f%64)
+	added := *word&bit == 0
+	*word |= bit
+	return added
+}
 
 // name reads the name of an object's next member and adds it to seen; more is
 // false at the end of the object.
@@ -101,10 +111,9 @@ func (s *scanner) name(o object, seen *fieldSet) (f field, more bool, err *wire.
 	if !exact {
 		return f, true, paramErrorf(f.String(), "%s must be spelled in lower case.", f)
 	}
-	if *seen&(1<<f) != 0 {
+	if !seen.add(f) {
 		return f, true, paramErrorf(f.String(), "%s stands in the request twice.", f)
 	}
-	*seen |= 1 << f
 	return f, true, nil
 }
 
