@@ -1,6 +1,7 @@
 package caddyfile_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,6 +9,8 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/amanycodes/pine-gate"
+	"github.com/amanycodes/pine-gate/internal/backends"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // The text around the lines of a case, which begin in line 3.
@@ -17,6 +20,13 @@ const (
 	someKey   = "key alice {env.ALICE_KEY}\n"
 	someEcho  = "backend echo {\napi echo\n}\n"
 )
+
+// eitherOf returns words as messages list them.
+func eitherOf(words []string) string {
+	words = slices.Sorted(slices.Values(words))
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
 
 // mistake adapts a Caddyfile and returns the error message without Caddy's
 // prefix.
@@ -92,7 +102,7 @@ func TestMistakes(t *testing.T) {
 		{"limit without arguments", "limit", `"limit" lacks its arguments: expected <n> <unit>[/<window>] [burst <n>], as in 60 requests/minute burst 10, at Caddyfile:3`},
 		{"limit twice", "limit 60 requests/minute\nlimit 70 requests/m", `limit: "70 requests/minute" limits what "60 requests/minute" limits already, at Caddyfile:4`},
 		{"limit twice in a key", "key a {env.A} {\nlimit 60 requests/minute\nlimit 1 concurrent\nlimit 2 concurrent\n}", `limit: "2 concurrent" limits what "1 concurrent" limits already, at Caddyfile:6`},
-		{"bad endpoint", "key a {env.A} {\nendpoints chat chats\n}", `key "a": endpoints: unknown endpoint "chats": expected chat, completions, responses, embeddings, messages, images, audio, moderations, rerank, at Caddyfile:4`},
+		{"bad endpoint", "key a {env.A} {\nendpoints chat chats\n}", `key "a": endpoints: unknown endpoint "chats": expected ` + strings.Join(wire.Groups(), ", ") + `, at Caddyfile:4`},
 		{"bad date", "key a {env.A} {\nexpires tomorrow\n}", `key "a": expires: "tomorrow": expected a date (2026-12-31) or an RFC 3339 time (2026-12-31T18:00:00Z), at Caddyfile:4`},
 		{"bad network", "key a {env.A} {\nallow_ip 10.0.0.0/99\n}", `key "a": allow_ip: "10.0.0.0/99": expected an address or a network such as 10.0.0.0/8, at Caddyfile:4`},
 		{"none and a pattern", "key a {env.A} {\nmodels none gpt-*\n}", `key "a": models: none stands alone or not at all, at Caddyfile:4`},
@@ -124,7 +134,7 @@ func TestMistakes(t *testing.T) {
 		{"queue with its arguments in the wrong order", "backend a h:1 {\nqueue 30s 200\n}", `queue: "30s" is no positive whole number: expected how many wait and how long at most, as in queue 200 30s, at Caddyfile:4`},
 		{"queue without end", "backend a h:1 {\nqueue 1M 30s\n}", `queue: "1M" are too many: expected 100000 at most, at Caddyfile:4`},
 		{"queue for ever", "backend a h:1 {\nqueue 200 0s\n}", `queue: "0s" is no positive duration: expected how many wait and how long at most, as in queue 200 30s, at Caddyfile:4`},
-		{"bad api", "backend a h:1 {\napi gemini\n}", `api: unknown word "gemini": expected anthropic, echo or openai, at Caddyfile:4`},
+		{"bad api", "backend a h:1 {\napi gemini\n}", `api: unknown word "gemini": expected ` + eitherOf(backends.APIs()) + `, at Caddyfile:4`},
 		{"echo with an upstream", "backend a h:1 {\napi echo\n}", `backend "a": api echo answers by itself: expected no upstreams, at Caddyfile:3`},
 		{"echo with a credential", "backend a {\napi echo\napi_key {env.K}\n}", `backend "a": api echo calls nobody: expected no api_key, at Caddyfile:3`},
 		{"clear api_key", "backend a h:1 {\napi_key sk-proj-clear-credential\n}", `api_key: a credential in clear would stand in the config, which is stored and shown: put it into the environment or a file and write {env.NAME} or {file./path} ({$NAME} is clear text, too), at Caddyfile:4`},

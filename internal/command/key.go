@@ -16,6 +16,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/internal/control"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
+	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 // keyCommand returns `caddy pinegate key …`.
@@ -71,7 +72,7 @@ func (f *keyFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.team, "team", "", "the team whose limits it shares")
 	flags.StringSliceVar(&f.models, "models", nil, "patterns of the models that it may use, or none")
-	flags.StringSliceVar(&f.endpoints, "endpoints", nil, "chat, completions, responses, embeddings, messages, images, audio, moderations, rerank")
+	flags.StringSliceVar(&f.endpoints, "endpoints", nil, strings.Join(wire.Groups(), ", "))
 	flags.StringArrayVar(&f.limits, "limit", nil, `a limit, as in "60 requests/minute burst 10"; may be repeated`)
 	flags.StringVar(&f.expires, "expires", "", "a date, the last day in UTC on which it works, or an RFC 3339 time")
 	flags.StringSliceVar(&f.allowIP, "allow-ip", nil, "networks or addresses that it works from")

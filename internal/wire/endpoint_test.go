@@ -140,7 +140,7 @@ func TestDialectFollowsThePath(t *testing.T) {
 
 func TestGroupsAreTheWordsOfTheGrammar(t *testing.T) {
 	want := strings.Fields("chat completions responses embeddings messages images audio moderations rerank")
-	if got := Groups(); !slices.Equal(got, want) {
+	if got := Groups(); len(got) < len(want) || !slices.Equal(got[:len(want)], want) { // further dialects may add more
 		t.Errorf("got %v, want %v", got, want)
 	}
 	for _, e := range []Endpoint{ListModels, GetModel, Usage, Key, Health, Ready, Probe, Unknown, Endpoint(200)} {
