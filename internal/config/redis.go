@@ -1,10 +1,8 @@
 package config
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/amanycodes/pine-gate/limiter/failover"
 	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
@@ -106,7 +105,8 @@ func CheckRedisURL(text string) error {
 	if _, has := u.User.Password(); has {
 		return errors.New("a password in a URL would stand in the config, which is stored and shown: write it as password {env.NAME}, or the whole URL as {env.NAME}")
 	}
-	return (&redislimit.Options{URLs: []string{text}}).Check()
+	_, err = redislimit.Opener(redislimit.ClientOptions{URLs: []string{text}})
+	return err
 }
 
 // Check refuses what the Caddyfile parser refuses: JSON has not passed it.
@@ -131,6 +131,8 @@ func (c *Redis) Check() error {
 		}
 	}
 	switch {
+	case strings.ContainsAny(c.Prefix, "{}"):
+		return fmt.Errorf("store redis: prefix %q: braces would put all keys on one node", c.Prefix)
 	case c.Replicas < 0:
 		return fmt.Errorf("store redis: replicas %d: expected a positive number", c.Replicas)
 	case c.Timeout < 0:
@@ -143,16 +145,26 @@ func (c *Redis) Check() error {
 	return nil
 }
 
-// Options checks the configuration, resolves placeholders, reads files and returns
-// the options of the Redis client. It does not use the network.
-func (c *Redis) Options() (redislimit.Options, error) {
+// Opener checks the configuration, resolves placeholders, reads files and returns a
+// function that opens a client of Redis. It does not use the network.
+func (c *Redis) Opener() (open func() redis.UniversalClient, err error) {
 	if err := c.Check(); err != nil {
-		return redislimit.Options{}, err
+		return nil, err
 	}
-	opts := redislimit.Options{
-		Sentinel: c.Sentinel, Prefix: c.Prefix, Timeout: time.Duration(c.Timeout),
-		Username: c.Username, SentinelUsername: c.SentinelUsername,
+	opts, err := c.clientOptions()
+	if err != nil {
+		return nil, err
 	}
+	if open, err = redislimit.Opener(opts); err != nil {
+		return nil, fmt.Errorf("store redis: %w", err)
+	}
+	return open, nil
+}
+
+// clientOptions resolves placeholders, reads files and returns the options of the
+// client.
+func (c *Redis) clientOptions() (redislimit.ClientOptions, error) {
+	opts := redislimit.ClientOptions{Sentinel: c.Sentinel, Username: c.Username, SentinelUsername: c.SentinelUsername}
 	opts.URLs = make([]string, len(c.URLs))
 	for i, u := range c.URLs {
 		if err := resolveInto(&opts.URLs[i], "a URL", u); err != nil {
@@ -173,9 +185,6 @@ func (c *Redis) Options() (redislimit.Options, error) {
 		if opts.TLS, err = c.TLS.config(); err != nil {
 			return opts, fmt.Errorf("store redis: tls: %w", err)
 		}
-	}
-	if err := opts.Check(); err != nil {
-		return opts, fmt.Errorf("store redis: %w", err)
 	}
 	return opts, nil
 }
@@ -247,12 +256,8 @@ func (c *RedisTLS) config() (*tls.Config, error) {
 }
 
 // Key returns a string that identifies the configuration, with placeholders in
-// place of secrets, together with the ledger that quotas are seeded from.
-func (c *Redis) Key(ledger string) (string, error) {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return "", fmt.Errorf("encoding the store: %w", err)
-	}
-	sum := sha256.Sum256(append(text, ledger...))
-	return "redis " + hex.EncodeToString(sum[:]), nil
+// place of secrets.
+func (c *Redis) Key() string {
+	text, _ := json.Marshal(c) // strings, numbers and booleans never fail
+	return string(text)
 }

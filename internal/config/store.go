@@ -74,7 +74,3 @@ func (c *Store) Settings() (usage.Settings, error) {
 	}
 	return s, nil
 }
-
-// SharesUsage reports whether the store shares usage with other gates through
-// Redis.
-func (c *Store) SharesUsage() bool { return c.Kind() == KindRedis && c.Redis != nil }

@@ -16,16 +16,21 @@ import (
 
 func TestHealthReporterLogsEachChangeOnce(t *testing.T) {
 	core, seen := observer.New(zap.InfoLevel)
-	c := healthReporter{fails: "it fails", works: "it works again"}
+	logger := zap.New(core)
+	c := healthReporter{
+		logger: func() *zap.Logger { return logger }, fails: "it fails", works: "it works again",
+		fields: []zap.Field{zap.String("store", "x")}, reason: func(error) string { return "because" },
+	}
 	why := errors.New("why")
 	for _, err := range []error{nil, nil, why, why, errors.New("another"), nil, nil, why} {
-		c.report(zap.New(core), err)
+		c.report(err)
 	}
 	var logged []string
 	for _, line := range seen.All() {
 		logged = append(logged, line.Message)
-		if err, ok := line.ContextMap()["error"]; (line.Level == zap.ErrorLevel) != ok || ok && err != "why" {
-			t.Errorf("%s at %s with the error %v", line.Message, line.Level, err)
+		fields := line.ContextMap()
+		if err, ok := fields["error"]; (line.Level == zap.ErrorLevel) != ok || ok && (err != "why" || fields["reason"] != "because") || fields["store"] != "x" {
+			t.Errorf("%s at %s with %v", line.Message, line.Level, fields)
 		}
 	}
 	if want := []string{"it fails", "it works again", "it fails"}; len(logged) != 3 || logged[0] != want[0] || logged[1] != want[1] || logged[2] != want[2] {
@@ -62,7 +67,7 @@ func TestQuotaIsNotSeededFromALedgerThatCantBeRead(t *testing.T) {
 
 func TestALedgerThatCantBeOpenedIsLoggedOnce(t *testing.T) {
 	locked := errors.New("locked")
-	s := &localState{maker: new(Config)}
+	s := &localState{maker: &Store{config: new(Config)}}
 	s.closing, s.closed = context.WithCancel(t.Context())
 	defer func() {
 		s.closed()

@@ -15,6 +15,7 @@ import (
 	"github.com/amanycodes/pine-gate/handlers/stored"
 	"github.com/amanycodes/pine-gate/internal/alerts"
 	"github.com/amanycodes/pine-gate/internal/backends/health"
+	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
 	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
@@ -23,7 +24,7 @@ import (
 	"github.com/amanycodes/pine-gate/usage/replica"
 )
 
-// states holds the localState of each store, which outlives a configuration.
+// states holds the localState of each ledger, which outlives a configuration.
 // Each configuration holds a reference, and so does each request in flight: a
 // stream that is older than the last reload still finds its limiter and its
 // ledger when it settles.
@@ -50,41 +51,41 @@ type localState struct {
 	mu      sync.Mutex
 	ledger  atomic.Pointer[ledgerHolder] // own, or a replica of it
 	own     usage.Ledger                 // of this gate alone
-	sharing string                       // key of the Redis that own is shared in; empty: none
+	sharing *sharedState                 // the Redis that own is shared in; nil: none
 	open    openLedger
-	maker   *Config       // the configuration that made the state, before any runs
-	running []*Config     // started and not stopped; the settings of the last one apply
+	maker   *Store        // of the configuration that made the state, before any runs
+	running []*Store      // started and not stopped; the settings of the last one apply
 	settled chan struct{} // closed when checkpoints have stopped; nil: not started
 
-	// The store's health is shown in the metrics of the last configuration.
-	health atomic.Pointer[storeHealth]
+	redisMu sync.Mutex
+	redises map[string]*sharedState // by the settings of a Redis; guarded by redisMu
 
-	opening healthReporter // of opening the ledger
-	seeding healthReporter // of reading the usage of quotas
-}
-
-type storeHealth struct {
-	metrics *metrics.Metrics
-	store   string
+	metrics atomic.Pointer[metrics.Metrics] // of the last configuration
+	opening healthReporter                  // of opening the ledger
+	disk    healthReporter                  // of writing to the ledger, which logs by itself
+	seeding healthReporter                  // of reading the usage of quotas
+	usage   healthReporter                  // of sharing the ledger
 }
 
 type ledgerHolder struct{ usage.Ledger }
 
-// localFor returns the state of a configuration's store. The caller must drop
-// it.
-func localFor(c *Config) (*localState, error) {
+// localFor returns the state of a store. The caller must drop it.
+func localFor(maker *Store) (*localState, error) {
+	c := maker.config
 	key, open, err := opener(c.Store, c.Logger)
 	if err != nil {
 		return nil, err
 	}
 	value, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := &localState{key: key, open: open, maker: c, responses: stored.NewResponses(responsesKept)}
+		s := &localState{key: key, open: open, maker: maker, responses: stored.NewResponses(responsesKept)}
 		s.closing, s.closed = context.WithCancel(context.Background())
 		s.opening = healthReporter{fails: "store unavailable", works: "store available again"}
 		s.seeding = healthReporter{
 			fails: "cannot read what quotas have used: requests under them are refused",
 			works: "what quotas have used can be read again",
 		}
+		s.disk = healthReporter{store: c.Store.LedgerKind(), metrics: &s.metrics}
+		s.usage = s.usageHealth()
 		s.limiter = memory.New(memory.Options{Seed: s.used})
 		s.registry = newRegistry(KeysOpener(c.Store))
 		s.webhook = alerts.NewWebhook(alerts.WebhookOptions{Report: s.reportAlert})
@@ -129,7 +130,7 @@ func (s *localState) Ledger() (usage.Ledger, error) {
 		return l.Ledger, nil
 	}
 	ledger, err := s.openLedger()
-	s.opening.report(caddy.Log().Named("pinegate"), err)
+	s.opening.report(err)
 	return ledger, err
 }
 
@@ -139,13 +140,13 @@ func (s *localState) openLedger() (usage.Ledger, error) {
 	if l := s.ledger.Load(); l != nil {
 		return l.Ledger, nil
 	}
-	c := s.current()
+	store := s.current()
+	c := store.config
 	settings, err := c.Store.Settings()
 	if err != nil {
 		return nil, err
 	}
-	hideModels := c.HideModels
-	own, err := s.open(ledgerOptions{settings, c.Store.Kind() == "redis", hideModels, s.showHealth})
+	own, err := s.open(ledgerOptions{settings, c.Store.Kind() == config.KindRedis, c.HideModels, s.disk.report})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
@@ -155,19 +156,16 @@ func (s *localState) openLedger() (usage.Ledger, error) {
 		defer close(s.settled)
 		s.requests.Run(s.closing, own)
 	}()
-	s.share(c)
-	if s.ledger.Load() == nil { // it is not shared
-		s.ledger.Store(&ledgerHolder{own})
-	}
+	s.shareUsage(store.shared)
 	return s.ledger.Load().Ledger, nil
 }
 
 // start applies the settings of a configuration and opens the ledger.
-func (s *localState) start(c *Config) error {
-	s.health.Store(&storeHealth{c.Metrics, c.Store.LedgerKind()})
+func (s *localState) start(store *Store) error {
 	s.mu.Lock()
-	s.running = append(s.running, c)
-	s.configureWebhook(c)
+	s.running = append(s.running, store)
+	s.metrics.Store(store.config.Metrics)
+	s.configureWebhook(store.config)
 	s.mu.Unlock()
 	ledger, err := s.openLedger() // Caddy logs why a configuration does not start
 	if err == nil {
@@ -179,18 +177,19 @@ func (s *localState) start(c *Config) error {
 		case <-time.After(time.Second):
 		}
 	}
-	s.showHealth(err)
+	s.disk.report(err)
 	return err
 }
 
 // stop restores the settings of the previous configuration, if it still runs:
 // one that failed to start must not leave its own behind.
-func (s *localState) stop(c *Config) {
+func (s *localState) stop(store *Store) {
 	s.mu.Lock()
-	s.running = slices.DeleteFunc(s.running, func(other *Config) bool { return other == c })
+	s.running = slices.DeleteFunc(s.running, func(other *Store) bool { return other == store })
 	left := len(s.running)
 	if left > 0 {
-		s.configureWebhook(s.current())
+		s.metrics.Store(s.current().config.Metrics)
+		s.configureWebhook(s.current().config)
 	}
 	s.mu.Unlock()
 	if left > 0 {
@@ -204,32 +203,28 @@ func (s *localState) stop(c *Config) {
 func (s *localState) configure() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, capacity := range s.current().Capacities {
+	store := s.current()
+	for name, capacity := range store.config.Capacities {
 		s.backends.Get(name).SetCapacity(capacity)
 	}
 	if l := s.ledger.Load(); l != nil {
-		c := s.current()
-		if settings, err := c.Store.Settings(); err == nil { // else it would not have been provisioned
+		if settings, err := store.config.Store.Settings(); err == nil { // else it would not have been provisioned
 			l.Configure(settings)
-			s.share(c)
+			s.shareUsage(store.shared)
 		}
+	}
+	s.usage.show()
+	if store.shared != nil {
+		store.shared.health.show()
 	}
 }
 
-// current returns the configuration whose settings apply. s.mu must be held.
-func (s *localState) current() *Config {
+// current returns the store whose settings apply. s.mu must be held.
+func (s *localState) current() *Store {
 	if n := len(s.running); n > 0 {
 		return s.running[n-1]
 	}
 	return s.maker
-}
-
-// showHealth sets in the metrics whether the store works. err is nil if it
-// does.
-func (s *localState) showHealth(err error) {
-	if h := s.health.Load(); h != nil {
-		h.metrics.StoreUp(h.store, err == nil)
-	}
 }
 
 // InFlight returns the requests in flight.
@@ -244,7 +239,7 @@ func (s *localState) used(rule *limiter.Rule, since time.Time) (int64, error) {
 		return 0, err
 	}
 	used, err := quotaUsed(ledger, rule, since)
-	s.seeding.report(caddy.Log().Named("pinegate"), err)
+	s.seeding.report(err)
 	return used, err
 }
 
@@ -278,10 +273,8 @@ func (s *localState) usageIsBack(ctx context.Context) error {
 // epoch returns how often the shared usage was lost. After each loss, quotas
 // must be seeded again.
 func (s *localState) epoch() uint64 {
-	if l := s.ledger.Load(); l != nil {
-		if shared, ok := l.Ledger.(*replica.Ledger); ok {
-			return shared.Epoch()
-		}
+	if shared := s.replica(); shared != nil {
+		return shared.Epoch()
 	}
 	return 0
 }
@@ -304,9 +297,10 @@ func (s *localState) Destruct() error {
 	err := errors.Join(s.limiter.Close(), s.registry.Close())
 	if l := s.ledger.Load(); l != nil {
 		<-s.settled
-		if closeErr := l.Close(); closeErr != nil {
-			return closeErr
-		}
+		err = errors.Join(err, l.Close())
+	}
+	if s.sharing != nil {
+		s.sharing.drop()
 	}
 	return err
 }

@@ -29,15 +29,15 @@ func (l *fakeLedger) Close() error                                     { return 
 
 // A reload applies its settings; one that fails to start restores the previous ones.
 func TestSettingsFollowTheConfigurationThatRuns(t *testing.T) {
-	app := func(d time.Duration) *Config {
+	app := func(d time.Duration) *Store {
 		m, err := metrics.For(prometheus.NewRegistry(), false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &Config{
+		return &Store{config: &Config{
 			Store: &config.Store{Retention: caddy.Duration(d)}, Metrics: m,
 			Capacities: map[string]queue.Capacity{"gpu": {Inflight: int64(d / time.Hour)}},
-		}
+		}}
 	}
 	ledger, opened := new(fakeLedger), 0
 	first, second, failed := app(time.Hour), app(2*time.Hour), app(3*time.Hour)

@@ -16,16 +16,13 @@ const settingsTimeout = 500 * time.Millisecond
 // append-only file; of a Cluster, those of one of its nodes. A value is nil if
 // Redis does not return it: the ACL of the user may permit nothing but keys.
 func (l *sharedState) serverSettings(ctx context.Context) (eviction *string, appendOnly *bool) {
-	p := l.openPeers()
-	if p == nil {
-		return nil, nil
-	}
+	client := l.connect().client
 	ctx, cancel := context.WithTimeout(ctx, settingsTimeout)
 	defer cancel()
-	if value, ok := infoField(ctx, p.client, "memory", "maxmemory_policy"); ok {
+	if value, ok := infoField(ctx, client, "memory", "maxmemory_policy"); ok {
 		eviction = &value
 	}
-	if value, ok := infoField(ctx, p.client, "persistence", "aof_enabled"); ok {
+	if value, ok := infoField(ctx, client, "persistence", "aof_enabled"); ok {
 		on := value == "1"
 		appendOnly = &on
 	}

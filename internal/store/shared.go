@@ -1,60 +1,71 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/amanycodes/pine-gate/handlers/stored"
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/config"
 	"github.com/amanycodes/pine-gate/internal/keys/registry"
-	"github.com/amanycodes/pine-gate/internal/metrics"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/limiter/failover"
 	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// sharedLimits holds the sharedState of each Redis, by its configuration. Like
-// [states] it outlives a configuration: each configuration and each request in
-// flight holds a reference.
-var sharedLimits = caddy.NewUsagePool()
-
-// sharedState holds the limits of a `store redis`. Everything else that is
-// shared, the ledger included, is in localState, so that a change of the Redis
-// opens no second ledger.
+// sharedState is what the gates of one Redis share: limits, usage, runtime keys,
+// the owners of the responses that backends store, and the cooldowns of backends.
+// All of it uses one client. While Redis is unavailable, each gate uses its own
+// state, the localState.
 type sharedState struct {
 	*localState
-	pooled   string   // key in sharedLimits
-	leased   refCount // held by requests in flight
-	options  redislimit.Options
-	registry *registry.Registry // runtime keys
+	key      string                       // in localState.redises
+	holders  int                          // configurations, requests in flight, and the ledger; guarded by localState.redisMu
+	client   func() redis.UniversalClient // opens one
+	prefix   string
+	timeout  time.Duration // of an admission; zero: the default
 	guarding failover.Options
-	metrics  atomic.Pointer[metrics.Metrics] // of the last configuration
+	registry *registry.Registry // runtime keys
+	health   healthReporter     // of the limits
 
 	// Opened at the first use and not while provisioning: validating a
 	// configuration must not use the network.
-	mu   sync.Mutex
-	open atomic.Pointer[failover.Limiter]
-
-	peers atomic.Pointer[peers] // opened likewise
+	mu         sync.Mutex
+	connection atomic.Pointer[connection]
 }
 
-// sharedFor returns the shared state of a configuration's store, nil if limits
-// are local. The caller must drop it.
-func sharedFor(c *Config, local *localState) (*sharedState, error) {
-	if c.Store.Kind() != "redis" {
+// connection is the part of a sharedState that uses the network.
+type connection struct {
+	client    redis.UniversalClient
+	limiter   *failover.Limiter
+	owners    *stored.Shared
+	responses *stored.Responses
+	cooldowns *health.SharedCooldowns
+}
+
+// defaultResponsesTimeout is the timeout of the lookup of a response that another
+// gate may have recorded, if the store has no timeout.
+const defaultResponsesTimeout = 50 * time.Millisecond
+
+// sharedFor returns the state that a configuration shares with other gates, nil if
+// it shares none. The caller must drop it.
+func (s *localState) sharedFor(c *Config) (*sharedState, error) {
+	if c.Store.Kind() != config.KindRedis {
 		return nil, nil
 	}
 	rc := c.Store.Redis
 	if rc == nil {
 		rc = new(config.Redis)
 	}
-	options, err := rc.Options()
+	open, err := rc.Opener()
 	if err != nil {
 		return nil, err
 	}
@@ -62,127 +73,117 @@ func sharedFor(c *Config, local *localState) (*sharedState, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := rc.Key(local.key)
-	if err != nil {
-		return nil, err
-	}
-	value, _, err := sharedLimits.LoadOrNew(key, func() (caddy.Destructor, error) {
-		l := &sharedState{localState: local, pooled: key, options: options}
-		l.metrics.Store(c.Metrics)
-		l.options.Seed, l.options.Epoch, l.options.OnError = local.used, local.epoch, l.failed
-		l.guarding = failover.Options{
-			Mode: mode, Replicas: rc.Replicas, Seed: local.usedHere, Seedable: local.usageIsBack,
-			OnChange: l.changed, OnError: l.count,
+	s.redisMu.Lock()
+	defer s.redisMu.Unlock()
+	l := s.redises[rc.Key()]
+	if l == nil {
+		l = &sharedState{
+			localState: s, key: rc.Key(), client: open, prefix: cmp.Or(rc.Prefix, redislimit.DefaultPrefix), timeout: time.Duration(rc.Timeout),
 		}
-		l.registry = newRegistry(func() (registry.Storage, error) { return openRedisKeys(options) })
-		return l, nil
-	})
-	if err != nil {
-		return nil, err
+		l.health = healthReporter{
+			store: "redis", metrics: &s.metrics, known: true,
+			fails: "rate-limit store unavailable", works: "rate-limit store available again",
+			fields: []zap.Field{zap.String("store", "redis"), zap.Stringer("outage", mode)}, reason: redislimit.ReasonOf,
+		}
+		l.guarding = failover.Options{
+			Mode: mode, Replicas: rc.Replicas, Seed: s.usedHere, Seedable: s.usageIsBack,
+			OnChange: l.health.report, OnError: func(error) { l.health.count() },
+		}
+		l.registry = newRegistry(func() (registry.Storage, error) { return registry.NewRedis(l.connect().client, l.prefix), nil })
+		if s.redises == nil {
+			s.redises = make(map[string]*sharedState)
+		}
+		s.redises[l.key] = l
 	}
-	return value.(*sharedState), nil
+	l.holders++
+	return l, nil
 }
 
-// start opens the shared state and sets in the configuration's metrics whether
-// Redis is available.
-func (l *sharedState) start(c *Config) {
-	l.metrics.Store(c.Metrics)
-	l.openPeers()
-	away := false
-	if guarded, err := l.guarded(); err == nil {
-		_, away = guarded.Away()
-	}
-	c.Metrics.StoreUp("redis", !away)
+// hold adds a holder.
+func (l *sharedState) hold() {
+	l.redisMu.Lock()
+	defer l.redisMu.Unlock()
+	l.holders++
 }
 
-// guarded returns the limiter, opening it on first use.
-func (l *sharedState) guarded() (*failover.Limiter, error) {
-	if g := l.open.Load(); g != nil {
-		return g, nil
+// drop removes a holder. The last one closes the state.
+func (l *sharedState) drop() {
+	l.redisMu.Lock()
+	l.holders--
+	last := l.holders == 0
+	if last && l.redises[l.key] == l {
+		delete(l.redises, l.key)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if g := l.open.Load(); g != nil {
-		return g, nil
+	l.redisMu.Unlock()
+	if last {
+		l.close()
 	}
-	quietRedis()
-	store, err := redislimit.New(l.options)
-	if err != nil {
-		return nil, err
-	}
-	g := failover.New(store, l.guarding)
-	l.open.Store(g)
-	return g, nil
-}
-
-// Limiter returns the limiter.
-func (l *sharedState) Limiter() limiter.Limiter {
-	g, err := l.guarded()
-	if err != nil {
-		return noLimiter{err} // provisioning has checked the options
-	}
-	return g
 }
 
 // Acquire adds a reference for a request in flight.
 func (l *sharedState) Acquire() {
 	l.localState.Acquire()
-	l.leased.acquire(func() { sharedLimits.LoadOrStore(l.pooled, l) })
+	l.hold()
 }
 
 // Release removes a request's reference.
 func (l *sharedState) Release() {
-	l.leased.release(l.drop)
+	l.drop()
 	l.localState.Release()
 }
 
-// drop removes a reference; the last one closes the store. It must be called
-// before that of the localState, whose ledger seeds quotas.
-func (l *sharedState) drop() {
-	_, _ = sharedLimits.Delete(l.pooled) // Destruct has logged its error
+// connect returns the connection, opening it on first use. It does not wait for
+// the network.
+func (l *sharedState) connect() *connection {
+	if c := l.connection.Load(); c != nil {
+		return c
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.connection.Load(); c != nil {
+		return c
+	}
+	quietRedis()
+	c := &connection{client: l.client()}
+	c.limiter = failover.New(redislimit.New(redislimit.Options{
+		Client: c.client, Prefix: l.prefix, Timeout: l.timeout, Seed: l.used, Epoch: l.epoch, OnError: l.failed,
+	}), l.guarding)
+	c.owners = stored.Share(c.client, l.prefix, cmp.Or(l.timeout, defaultResponsesTimeout))
+	c.responses = l.responses.With(c.owners)
+	c.cooldowns = health.ShareCooldowns(&l.backends, c.client, l.prefix)
+	l.connection.Store(c)
+	return c
 }
 
-// changed logs that Redis is unavailable, or available again.
-func (l *sharedState) changed(up bool, reason error) {
-	l.metrics.Load().StoreUp("redis", up)
-	logger := caddy.Log().Named("pinegate")
-	if up {
-		logger.Info("rate-limit store available again", zap.String("store", "redis"))
-		return
-	}
-	why := limiter.ReasonOther
-	if known := new(limiter.Unavailable); errors.As(reason, &known) {
-		why = known.Reason
-	}
-	logger.Error("rate-limit store unavailable", zap.String("store", "redis"),
-		zap.Stringer("outage", l.guarding.Mode), zap.String("reason", why), zap.Error(reason))
-}
+// Limiter returns the limiter.
+func (l *sharedState) Limiter() limiter.Limiter { return l.connect().limiter }
 
-// count counts a failed call of the store. changed logs the outage once.
-func (l *sharedState) count(error) { l.metrics.Load().StoreError("redis") }
+// Responses returns the stored responses, shared with the other gates.
+func (l *sharedState) Responses() *stored.Responses { return l.connect().responses }
 
 // failed counts and reports failed calls in the background: a gate without
 // requests makes no others.
 func (l *sharedState) failed(err error) {
-	l.count(err)
-	if g := l.open.Load(); g != nil {
-		g.Report(err)
+	l.health.count()
+	if c := l.connection.Load(); c != nil {
+		c.limiter.Report(err)
 	}
 }
 
-// Destruct closes the store once the last reference is gone.
-func (l *sharedState) Destruct() error {
+// close closes the registry and the connection.
+func (l *sharedState) close() {
 	err := l.registry.Close()
-	if p := l.peers.Load(); p != nil {
-		err = errors.Join(err, p.Close())
-	}
-	if g := l.open.Load(); g != nil {
-		err = errors.Join(err, g.Close())
+	l.mu.Lock()
+	c := l.connection.Swap(nil)
+	l.mu.Unlock()
+	if c != nil {
+		c.owners.Close()
+		c.cooldowns.Close()
+		err = errors.Join(err, c.limiter.Close(), c.client.Close())
 	}
 	if err != nil {
-		caddy.Log().Named("pinegate").Error("closing the store failed", zap.Error(err))
+		gateLog().Error("closing the store failed", zap.Error(err))
 	}
-	return err
 }
 
 // quietRedis redirects the log of the Redis client, which is one for all
@@ -193,20 +194,7 @@ var quietRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
 type redisLog struct{}
 
 func (redisLog) Printf(_ context.Context, format string, args ...any) {
-	if entry := caddy.Log().Named("pinegate").Check(zap.DebugLevel, "the client of Redis says"); entry != nil {
+	if entry := gateLog().Check(zap.DebugLevel, "Redis client"); entry != nil {
 		entry.Write(zap.String("message", fmt.Sprintf(format, args...)))
 	}
 }
-
-// noLimiter is a Limiter whose calls fail.
-type noLimiter struct{ err error }
-
-func (n noLimiter) Reserve(context.Context, limiter.Request) (limiter.Reservation, error) {
-	return nil, n.err
-}
-
-func (n noLimiter) Peek(context.Context, []*limiter.Rule) ([]limiter.State, error) {
-	return nil, n.err
-}
-
-func (n noLimiter) Close() error { return nil }

@@ -40,32 +40,24 @@ type Store struct {
 // network: Caddy validates configurations while another one runs. The caller
 // must drop it.
 func For(c *Config) (*Store, error) {
-	local, err := localFor(c)
-	if err != nil {
+	s := &Store{config: c}
+	var err error
+	if s.local, err = localFor(s); err != nil {
 		return nil, err
 	}
-	shared, err := sharedFor(c, local)
-	if err != nil {
-		local.drop()
+	if s.shared, err = s.local.sharedFor(c); err != nil {
+		s.local.drop()
 		return nil, err
 	}
-	return &Store{c, local, shared}, nil
+	return s, nil
 }
 
 // Start opens the store.
-func (s *Store) Start() error {
-	if err := s.local.start(s.config); err != nil {
-		return err
-	}
-	if s.shared != nil {
-		s.shared.start(s.config)
-	}
-	return nil
-}
+func (s *Store) Start() error { return s.local.start(s) }
 
 // Stop restores the settings of the previous configuration, if that still runs.
 // It closes nothing: requests may still be in flight.
-func (s *Store) Stop() { s.local.stop(s.config) }
+func (s *Store) Stop() { s.local.stop(s) }
 
 // Settle cancels all requests in flight and waits for them, at most as long as
 // wait.

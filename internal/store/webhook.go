@@ -36,10 +36,10 @@ func (s *localState) configureWebhook(c *Config) {
 
 // reportAlert counts and logs the outcome of sending an alert.
 func (s *localState) reportAlert(a alerts.Alert, outcome alerts.Outcome, reason error) {
-	if h := s.health.Load(); h != nil {
-		h.metrics.Webhook(string(outcome))
+	if m := s.metrics.Load(); m != nil {
+		m.Webhook(string(outcome))
 	}
-	logger := caddy.Log().Named("pinegate")
+	logger := gateLog()
 	fields := []zap.Field{zap.String("alert_id", a.ID()), zap.String("outcome", string(outcome)), zap.Error(reason)}
 	switch outcome {
 	case alerts.Delivered:

@@ -18,12 +18,10 @@ func TestChargesCountOnce(t *testing.T) {
 		"a Cluster": func(t *testing.T) []string { return redistest.Cluster(t).URLs() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			store, err := redis.New(redis.Options{
-				URLs: urls(t), Timeout: 5 * time.Second, OnError: func(err error) { t.Error("in the background:", err) },
+			store := redis.New(redis.Options{
+				Client: dial(t, redis.ClientOptions{URLs: urls(t)}), Timeout: 5 * time.Second,
+				OnError: func(err error) { t.Error("in the background:", err) },
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
 			defer store.Close()
 			ctx := context.Background()
 			limit := ruleOf(t, "x", "100 tokens/hour").Limit

@@ -80,10 +80,10 @@ type Options struct {
 	Replicas int
 
 	// OnChange is called once when the store becomes unavailable, with the reason, and once when it is
-	// available again. The reason is a [*limiter.Unavailable], which may contain addresses but no
-	// credentials. Calls are made in order; OnChange must return soon and not call the store. Default:
-	// not called.
-	OnChange func(up bool, reason error)
+	// available again, with nil. The reason is a [*limiter.Unavailable], which may contain addresses but
+	// no credentials. Calls are made in order; OnChange must return soon and not call the store.
+	// Default: not called.
+	OnChange func(reason error)
 
 	// OnError is called with the error of each call for a request that fails because the store is
 	// unavailable. Default: not called.
@@ -159,7 +159,7 @@ type outage struct {
 // New returns a limiter over primary. Close closes primary too.
 func New(primary *redis.Store, opts Options) *Limiter {
 	if opts.OnChange == nil {
-		opts.OnChange = func(bool, error) {}
+		opts.OnChange = func(error) {}
 	}
 	if opts.OnError == nil {
 		opts.OnError = func(error) {}
@@ -315,7 +315,7 @@ func (g *Limiter) leave(err error) *outage {
 // announce calls OnChange for an outage, once.
 func (g *Limiter) announce(away *outage) {
 	if g.announced.CompareAndSwap(nil, away) {
-		g.opts.OnChange(false, away.reason)
+		g.opts.OnChange(away.reason)
 	}
 }
 
@@ -326,7 +326,7 @@ func (g *Limiter) restore(away *outage) {
 	g.back = time.Now()
 	g.away.Store(nil)
 	if g.announced.Swap(nil) != nil {
-		g.opts.OnChange(true, nil)
+		g.opts.OnChange(nil)
 	}
 	g.mu.Unlock()
 	_ = away.local.memory.Close() // it has no error

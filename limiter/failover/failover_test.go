@@ -31,23 +31,15 @@ const guardTimeout = 2 * time.Second
 // newGuard returns a limiter over a store.
 func newGuard(t *testing.T, url string, opts failover.Options) *guard {
 	t.Helper()
-	return newGuardOf(t, redis.Options{URLs: []string{url}}, opts)
+	return newGuardOf(t, redis.Options{Client: dial(t, redis.ClientOptions{URLs: []string{url}})}, opts)
 }
 
 func newGuardOf(t *testing.T, redisOpts redis.Options, opts failover.Options) *guard {
 	t.Helper()
 	redisOpts.Timeout, redisOpts.Seed = guardTimeout, opts.Seed
-	redis, err := redis.New(redisOpts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	redis := redis.New(redisOpts)
 	g := &guard{t: t, redis: redis, changes: make(chan error, 10_000)}
-	opts.OnChange = func(up bool, reason error) {
-		if up != (reason == nil) {
-			t.Errorf("announced %t because of %v", up, reason)
-		}
-		g.changes <- reason
-	}
+	opts.OnChange = func(reason error) { g.changes <- reason }
 	g.Limiter = failover.New(redis, opts)
 	t.Cleanup(func() {
 		if err := g.Close(); err != nil {

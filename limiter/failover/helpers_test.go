@@ -10,6 +10,7 @@ import (
 
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/limiter/internal/account"
+	"github.com/amanycodes/pine-gate/limiter/redis"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -20,6 +21,18 @@ func init() { goredis.SetLogger(noLog{}) }
 type noLog struct{}
 
 func (noLog) Printf(context.Context, string, ...any) {}
+
+// dial returns a client that the test closes.
+func dial(t *testing.T, opts redis.ClientOptions) goredis.UniversalClient {
+	t.Helper()
+	open, err := redis.Opener(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := open()
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
 
 // holdsOf returns holds of an amount of each rule, as of now.
 func holdsOf(rules []*limiter.Rule, amount int64) []account.Hold {

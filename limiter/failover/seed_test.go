@@ -84,7 +84,7 @@ func TestASeedAnewGivesNothingBackThatItDoesNotHold(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var ledger atomic.Int64
 	var epoch atomic.Uint64
-	g := newGuardOf(t, redis.Options{URLs: []string{s.URL}, Epoch: epoch.Load}, failover.Options{
+	g := newGuardOf(t, redis.Options{Client: dial(t, redis.ClientOptions{URLs: []string{s.URL}}), Epoch: epoch.Load}, failover.Options{
 		Seed: func(*limiter.Rule, time.Time) (int64, error) { return ledger.Load(), nil },
 	})
 	day := ruleOf(t, "alice", "1000 tokens/day")

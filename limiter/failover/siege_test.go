@@ -35,10 +35,10 @@ type besieged struct {
 
 // besiege starts gates and callers that send requests in a loop. Each request must be admitted or refused
 // by a limit; none may fail because the store is unavailable.
-func besiege(t *testing.T, opts redis.Options, candidates ...[]*limiter.Rule) *besieged {
+func besiege(t *testing.T, opts redis.ClientOptions, candidates ...[]*limiter.Rule) *besieged {
 	b := &besieged{t: t, start: time.Now(), stop: make(chan struct{})}
 	for i := range b.gates {
-		b.gates[i] = newGuardOf(t, opts, failover.Options{Replicas: 3, OnError: func(err error) {
+		b.gates[i] = newGuardOf(t, redis.Options{Client: dial(t, opts)}, failover.Options{Replicas: 3, OnError: func(err error) {
 			if strings.Contains(err.Error(), "CROSSSLOT") {
 				b.crossSlot.Add(1)
 			}
@@ -150,7 +150,7 @@ func (b *besieged) within() {
 
 func TestFailoverOfASentinelSetUnderLoad(t *testing.T) {
 	set := redistest.Sentinel(t)
-	b := besiege(t, redis.Options{URLs: set.URLs(), Sentinel: redistest.SentinelMaster})
+	b := besiege(t, redis.ClientOptions{URLs: set.URLs(), Sentinel: redistest.SentinelMaster})
 	b.more(100)
 	set.Failover() // the old master becomes READONLY
 	b.more(100)
@@ -168,7 +168,7 @@ func TestFailoverOfAClusterUnderLoad(t *testing.T) {
 	set := redistest.Cluster(t)
 	const key = "{pinegate}:key/alice/requests/hour"
 	limit := ruleOf(t, "x", "900k concurrent").Limit
-	b := besiege(t, redis.Options{URLs: set.URLs()},
+	b := besiege(t, redis.ClientOptions{URLs: set.URLs()},
 		[]*limiter.Rule{limiter.NewRule(limiter.ScopeBackend, "a", limit)})
 	b.more(100)
 	set.Failover(key) // the old master answers MOVED
@@ -196,7 +196,7 @@ func TestFailoverOfAClusterUnderLoad(t *testing.T) {
 func TestASlotOfAClusterIsMovedUnderLoad(t *testing.T) {
 	set := redistest.Cluster(t)
 	const key = "{pinegate}:key/alice/requests/hour"
-	b := besiege(t, redis.Options{URLs: set.URLs()})
+	b := besiege(t, redis.ClientOptions{URLs: set.URLs()})
 	b.more(200)
 	from := set.Owner(key)
 	to := set.Servers[0]

@@ -48,10 +48,7 @@ func BenchmarkRedis(b *testing.B) {
 	s := redistest.Standalone(b, redistest.Options{})
 	b.Run("store", func(b *testing.B) {
 		s.Flush()
-		store, err := redis.New(redis.Options{URLs: []string{s.URL}, Timeout: 5 * time.Second})
-		if err != nil {
-			b.Fatal(err)
-		}
+		store := redis.New(redis.Options{Client: redis.Dial(b, s.URL), Timeout: 5 * time.Second})
 		defer func() { _ = store.Close() }()
 		requests := make([]limiter.Request, benchKeys)
 		rule := func(kind limiter.ScopeKind, id, words string) *limiter.Rule {

@@ -72,7 +72,7 @@ func TestNoLimitsAreNoCall(t *testing.T) {
 // On a Cluster all limits of a request are one call, too, and what one of them refuses takes nothing of the others.
 func TestOnAClusterAnAdmissionIsOneCall(t *testing.T) {
 	set := redistest.Cluster(t)
-	r := store(t, Options{URLs: set.URLs()}, calm())
+	r := store(t, Options{Client: Dial(t, set.URLs()...)}, calm())
 	rules := []*limiter.Rule{rule("alice", "9 concurrent"), limiter.NewRule(limiter.ScopeTeam, "crew", limiter.Limit{Unit: limiter.Tokens, Window: limiter.Month, Amount: 1000}),
 		limiter.NewRule(limiter.ScopeModel, "m*", limiter.Limit{Unit: limiter.Requests, Window: limiter.Day, Amount: 500})}
 	full, free := limiter.NewRule(limiter.ScopeBackend, "full", limiter.Limit{Unit: limiter.Concurrent, Amount: 1}), limiter.NewRule(limiter.ScopeBackend, "free", limiter.Limit{Unit: limiter.Concurrent, Amount: 900})
@@ -159,7 +159,7 @@ func TestSeedsAreAskedOnceByACrowd(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	var mu sync.Mutex
 	asked := map[string]int{}
-	r := store(t, Options{URLs: []string{s.URL}, Seed: func(rule *limiter.Rule, since time.Time) (int64, error) {
+	r := store(t, Options{Client: Dial(t, s.URL), Seed: func(rule *limiter.Rule, since time.Time) (int64, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		asked[rule.Name()]++
@@ -250,7 +250,7 @@ func (d *deaf) set(mute bool) {
 func TestAnAnswerThatIsLostCountsOnce(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	way := newDeaf(t, s.Addr())
-	r := store(t, Options{URLs: []string{"redis://" + way.Addr().String()}}, calm())
+	r := store(t, Options{Client: Dial(t, "redis://"+way.Addr().String())}, calm())
 	quota, places := rule("a", "1000 tokens/month"), rule("a", "5 concurrent")
 	admit(t, r, asking(100, quota, places)).Settle(context.Background(), limiter.Usage{}) // loads the scripts
 	flushed(t, r)
@@ -276,28 +276,28 @@ func TestAnAnswerThatIsLostCountsOnce(t *testing.T) {
 func TestWaysToRedis(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts redistest.Options
-		with func(o *Options)
+		with func(o *ClientOptions)
 	}{
 		"password":    {opts: redistest.Options{Password: "hush"}},
 		"an ACL user": {opts: redistest.Options{User: "gate", UserPassword: "hush", UserRules: "~pinegate:* +@read +@write +@scripting +time +select +hello +ping"}},
 		"an ACL user in the options": {
 			opts: redistest.Options{User: "gate", UserPassword: "hush", UserRules: "~pinegate:* +@all"},
-			with: func(o *Options) {
+			with: func(o *ClientOptions) {
 				o.URLs[0] = "redis://" + o.URLs[0][strings.LastIndex(o.URLs[0], "@")+1:]
 				o.Username, o.Password = "gate", "hush"
 			},
 		},
 		"TLS":              {opts: redistest.Options{TLS: true, Password: "hush"}},
 		"unix":             {opts: redistest.Options{Unix: true, Password: "hush"}},
-		"another database": {with: func(o *Options) { o.URLs[0] += "/3" }},
+		"another database": {with: func(o *ClientOptions) { o.URLs[0] += "/3" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := redistest.Standalone(t, c.opts)
-			opts := Options{URLs: []string{s.URL}, TLS: s.TLS}
+			opts := ClientOptions{URLs: []string{s.URL}, TLS: s.TLS}
 			if c.with != nil {
 				c.with(&opts)
 			}
-			r := store(t, opts, calm())
+			r := store(t, Options{Client: DialWith(t, opts)}, calm())
 			decides(t, r)
 			if err := r.Ping(context.Background()); err != nil {
 				t.Error(err)
@@ -308,38 +308,34 @@ func TestWaysToRedis(t *testing.T) {
 
 func TestRedisThatIsNotTrustedIsUnavailable(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{TLS: true})
-	r := store(t, Options{URLs: []string{s.URL}}, calm())
+	r := store(t, Options{Client: Dial(t, s.URL)}, calm())
 	_, err := r.Reserve(context.Background(), asking(1, rule("a", "1 concurrent")))
 	fails(t, err, limiter.ReasonConnect)
 }
 
 func TestRedisOptionsThatMakeNoSense(t *testing.T) {
 	for name, c := range map[string]struct {
-		opts Options
+		opts ClientOptions
 		want string
 	}{
-		"no URL":             {Options{}, "no URL"},
-		"no scheme":          {Options{URLs: []string{"hush@localhost"}}, "scheme"},
-		"another scheme":     {Options{URLs: []string{"http://u:hush@localhost"}}, "scheme"},
-		"no URL at all":      {Options{URLs: []string{"redis://u:hush@local host"}}, "not a URL"},
-		"a bad database":     {Options{URLs: []string{"redis://u:hush@localhost/hush"}}, "database"},
-		"a parameter":        {Options{URLs: []string{"redis://localhost?max_retries=3"}}, "max_retries"},
-		"two passwords":      {Options{URLs: []string{"redis://u:hush@a", "redis://u:hushed@b"}}, "must be those of the first"},
-		"a unix node":        {Options{URLs: []string{"unix:///a", "unix:///b"}}, "unix socket"},
-		"a Cluster database": {Options{URLs: []string{"redis://a/1", "redis://b/1"}}, "database 0"},
-		"braces":             {Options{URLs: []string{"redis://a"}, Prefix: "{x}"}, "braces"},
+		"no URL":             {ClientOptions{}, "no URL"},
+		"no scheme":          {ClientOptions{URLs: []string{"hush@localhost"}}, "scheme"},
+		"another scheme":     {ClientOptions{URLs: []string{"http://u:hush@localhost"}}, "scheme"},
+		"no URL at all":      {ClientOptions{URLs: []string{"redis://u:hush@local host"}}, "not a URL"},
+		"a bad database":     {ClientOptions{URLs: []string{"redis://u:hush@localhost/hush"}}, "database"},
+		"a parameter":        {ClientOptions{URLs: []string{"redis://localhost?max_retries=3"}}, "max_retries"},
+		"two passwords":      {ClientOptions{URLs: []string{"redis://u:hush@a", "redis://u:hushed@b"}}, "must be those of the first"},
+		"a unix node":        {ClientOptions{URLs: []string{"unix:///a", "unix:///b"}}, "unix socket"},
+		"a unix sentinel":    {ClientOptions{URLs: []string{"unix:///a"}, Sentinel: "main"}, "not by a unix socket"},
+		"a Cluster database": {ClientOptions{URLs: []string{"redis://a/1", "redis://b/1"}}, "database 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := New(c.opts)
+			_, err := Opener(c.opts)
 			if err == nil {
-				_ = r.Close()
 				t.Fatal("got no error")
 			}
 			if strings.Contains(err.Error(), "hush") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v", err)
-			}
-			if c.opts.Check() == nil {
-				t.Error("Check has no error")
 			}
 		})
 	}
@@ -359,10 +355,10 @@ func TestCredentialsAreReadForEachConnection(t *testing.T) {
 	set := redistest.Sentinel(t)
 	for name, c := range map[string]struct {
 		servers []*redistest.Server
-		opts    Options
+		opts    ClientOptions
 	}{
-		"one Redis": {opts: Options{}},
-		"Sentinel":  {servers: set.Servers, opts: Options{URLs: set.URLs(), Sentinel: redistest.SentinelMaster}},
+		"one Redis": {opts: ClientOptions{}},
+		"Sentinel":  {servers: set.Servers, opts: ClientOptions{URLs: set.URLs(), Sentinel: redistest.SentinelMaster}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.servers == nil {
@@ -386,7 +382,7 @@ func TestCredentialsAreReadForEachConnection(t *testing.T) {
 				_, word, err := read()
 				return "gate", word, err
 			}
-			r := store(t, opts, calm())
+			r := store(t, Options{Client: DialWith(t, opts)}, calm())
 			decides(t, r)
 
 			change(">new", "<old")

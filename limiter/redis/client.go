@@ -19,65 +19,91 @@ import (
 // connection then serves the next one.
 const dialTimeout = time.Second
 
-// NewClient returns a client of the Redis in opts, for other data that a gate keeps there. It opens no
-// connection. The caller must close the client.
-func NewClient(opts Options) (redis.UniversalClient, error) {
-	if err := opts.Check(); err != nil {
-		return nil, err
-	}
-	client, _, err := newClient(&opts)
-	return client, err
+// ClientOptions are the options of [Opener]. URLs is required; the zero value of every other field is
+// useful.
+type ClientOptions struct {
+	// URLs are the addresses of Redis: redis://, rediss:// (TLS) or unix://, optionally with a user, a
+	// password and a database number: redis://user:password@host:6379/0. Several URLs are nodes of one
+	// Cluster; the client discovers the other nodes. Give at least two nodes of a Cluster. With
+	// Sentinel, the URLs are those of the sentinels.
+	URLs []string
+
+	// Sentinel is the name of the master that the sentinels at URLs monitor. Default: no sentinels.
+	Sentinel string
+
+	// Username and Password are the credentials of Redis, and override those in a URL. Default: those
+	// of the URLs.
+	Username, Password string
+
+	// Credentials returns the user and the password for each new connection to Redis, so that they may
+	// change while the client is open; open connections keep theirs. If it returns an error, which must
+	// not contain secrets, the connection fails. Default: Username and Password, or those of the URLs.
+	Credentials func() (username, password string, err error)
+
+	// SentinelUsername and SentinelPassword are the credentials of the sentinels. Default: none.
+	SentinelUsername, SentinelPassword string
+
+	// TLS is the TLS configuration for rediss: URLs. If set, redis: URLs use TLS too. Default: Go's,
+	// with the system's root certificates.
+	TLS *tls.Config
 }
 
-// newClient returns a client of a standalone Redis, a Sentinel set or a Cluster, and reports whether it
-// is a Cluster.
-func newClient(opts *Options) (_ redis.UniversalClient, cluster bool, _ error) {
+// Opener checks the options and returns a function that opens a client of a standalone Redis, a Sentinel
+// set or a Cluster. A gate uses one client for everything: each call has a timeout of its own, and there
+// are enough connections that slow calls do not delay admissions. Opener does not use the network, so that
+// a configuration can be validated without running it. Its errors contain no secrets.
+func Opener(opts ClientOptions) (open func() redis.UniversalClient, err error) {
+	if len(opts.URLs) == 0 {
+		return nil, errors.New("redis: no URL")
+	}
 	parsed := make([]*redis.Options, len(opts.URLs))
+	addrs := make([]string, len(parsed))
 	for i, u := range opts.URLs {
-		o, err := parseURL(u)
-		if err != nil {
-			return nil, false, fmt.Errorf("redis URL %d of %d: %w", i+1, len(opts.URLs), err)
+		if parsed[i], err = parseURL(u); err != nil {
+			return nil, fmt.Errorf("redis URL %d of %d: %w", i+1, len(opts.URLs), err)
 		}
-		parsed[i] = o
+		addrs[i] = parsed[i].Addr
 	}
 	base, err := agreed(parsed)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if opts.Username != "" {
-		base.Username = opts.Username
+	opts.override(base)
+	switch {
+	case opts.Sentinel != "" && base.Network == "unix":
+		return nil, errors.New("redis: sentinels are reached by redis:// or rediss://, not by a unix socket")
+	case opts.Sentinel != "":
+		return func() redis.UniversalClient { return redis.NewFailoverClient(failoverOptions(&opts, base, addrs)) }, nil
+	case len(addrs) > 1 && base.DB != 0:
+		return nil, errors.New("redis: a Cluster has only database 0")
+	case len(addrs) > 1:
+		return func() redis.UniversalClient { return redis.NewClusterClient(clusterOptions(base, addrs)) }, nil
+	default:
+		return func() redis.UniversalClient { return redis.NewClient(singleOptions(base)) }, nil
 	}
-	if opts.Password != "" {
-		base.Password = opts.Password
+}
+
+// override replaces what o overrides in base, the options of a URL.
+func (o *ClientOptions) override(base *redis.Options) {
+	if o.Username != "" {
+		base.Username = o.Username
 	}
-	if opts.Credentials != nil {
+	if o.Password != "" {
+		base.Password = o.Password
+	}
+	if credentials := o.Credentials; credentials != nil {
 		base.CredentialsProviderContext = func(context.Context) (username, password string, err error) {
-			if username, password, err = opts.Credentials(); err != nil {
+			if username, password, err = credentials(); err != nil {
 				err = &limiter.Unavailable{Reason: limiter.ReasonAuth, Err: err}
 			}
 			return username, password, err
 		}
 	}
-	if opts.TLS != nil {
-		base.TLSConfig = opts.TLS.Clone()
-	} else if len(parsed) > 1 && base.TLSConfig != nil {
+	if o.TLS != nil {
+		base.TLSConfig = o.TLS.Clone()
+	} else if len(o.URLs) > 1 && base.TLSConfig != nil {
 		// Verify each node by its own name, not by that of the first.
 		base.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	addrs := make([]string, len(parsed))
-	for i, o := range parsed {
-		addrs[i] = o.Addr
-	}
-	switch {
-	case opts.Sentinel != "":
-		return redis.NewFailoverClient(failoverOptions(opts, base, addrs)), false, nil
-	case len(addrs) > 1:
-		if base.DB != 0 {
-			return nil, false, errors.New("redis: a Cluster has only database 0")
-		}
-		return redis.NewClusterClient(clusterOptions(base, addrs)), true, nil
-	default:
-		return redis.NewClient(singleOptions(base)), false, nil
 	}
 }
 
@@ -133,9 +159,9 @@ func singleOptions(base *redis.Options) *redis.Options {
 	o.DialTimeout = dialTimeout
 	o.ContextTimeoutEnabled = true
 	// Redis executes one call at a time, so more connections do not make it faster. Callers wait for a
-	// free connection until their timeout.
+	// free connection until their timeout. Of slow calls, to usage and to keys, only a few run at once.
 	o.PoolSize = max(16, 8*runtime.GOMAXPROCS(0))
-	o.PipelinePoolSize = 2 // the settler and maintain
+	o.PipelinePoolSize = 6 // the settler, maintain, two of usage, stored responses, cooldowns
 	o.MinIdleConns = 1
 	o.ConnMaxIdleTime = 5 * time.Minute
 	return &o
@@ -150,7 +176,7 @@ func mayTalk(ctx context.Context, c *redis.Conn) error {
 	return nil
 }
 
-func failoverOptions(opts *Options, base *redis.Options, addrs []string) *redis.FailoverOptions {
+func failoverOptions(opts *ClientOptions, base *redis.Options, addrs []string) *redis.FailoverOptions {
 	o := singleOptions(base)
 	return &redis.FailoverOptions{
 		MasterName: opts.Sentinel, SentinelAddrs: addrs,

@@ -17,7 +17,7 @@ import (
 // unavailable wraps an error of the Redis client. An unknown error too means that Redis did not decide:
 // no error lets a request pass.
 func unavailable(err error) error {
-	if already := new(limiter.Unavailable); errors.As(err, &already) {
+	if errors.As(err, new(*limiter.Unavailable)) {
 		return err
 	}
 	return &limiter.Unavailable{Reason: reasonOf(err), Err: err}
@@ -38,10 +38,14 @@ var replies = []struct{ prefix, reason string }{
 	{"ERR unknown command", limiter.ReasonVersion},
 }
 
-// ReasonOf returns the reason of an error of the Redis client: see the Reason constants.
+// ReasonOf returns the reason of an error of the Redis client, or of a [limiter.Unavailable]: see the
+// Reason constants.
 func ReasonOf(err error) string { return reasonOf(err) }
 
 func reasonOf(err error) string {
+	if known := new(limiter.Unavailable); errors.As(err, &known) {
+		return known.Reason
+	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
 		return reasonOfReply(reply.Error())

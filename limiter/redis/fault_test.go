@@ -98,7 +98,7 @@ func TestRedisThatRefusesIsUnavailable(t *testing.T) {
 	} {
 		t.Run(c.reason, func(t *testing.T) {
 			s := redistest.Standalone(t, c.opts)
-			r := store(t, Options{URLs: []string{s.URL}}, calm())
+			r := store(t, Options{Client: Dial(t, s.URL)}, calm())
 			limit := rule("a", "5 requests/hour")
 			admit(t, r, asking(1, limit))
 			c.break_(t, s)
@@ -207,7 +207,7 @@ func TestScriptsThatRedisForgotAreLoadedOnce(t *testing.T) {
 func TestFlushAllBeginsAnewAndSeedsQuotas(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	used := int64(0)
-	r := store(t, Options{URLs: []string{s.URL}, Seed: func(*limiter.Rule, time.Time) (int64, error) { return used, nil }}, calm())
+	r := store(t, Options{Client: Dial(t, s.URL), Seed: func(*limiter.Rule, time.Time) (int64, error) { return used, nil }}, calm())
 	rate, quota, places := rule("a", "100 tokens/hour"), rule("a", "1000 tokens/month"), rule("a", "3 concurrent")
 	admit(t, r, asking(50, rate, quota, places)).Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 50})
 	inFlight := admit(t, r, asking(20, rate, quota, places))
@@ -234,7 +234,7 @@ func TestQuotasAreSeededAnewInAnotherEpoch(t *testing.T) {
 	var epoch atomic.Uint64
 	used := int64(0)
 	r := store(t, Options{
-		URLs: []string{s.URL}, Epoch: epoch.Load,
+		Client: Dial(t, s.URL), Epoch: epoch.Load,
 		Seed: func(*limiter.Rule, time.Time) (int64, error) { return used, nil },
 	}, calm())
 	rate, quota := rule("a", "100 tokens/hour"), rule("a", "1000 tokens/month")
@@ -284,7 +284,7 @@ func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 	tuning := calm()
 	tuning.closing = 50 * time.Millisecond
 	s := redistest.Standalone(t, redistest.Options{})
-	r := store(t, Options{URLs: []string{s.URL}}, tuning)
+	r := store(t, Options{Client: Dial(t, s.URL)}, tuning)
 	var held []limiter.Reservation
 	for range 3 {
 		held = append(held, admit(t, r, asking(1, rule("a", "9 concurrent"))))
@@ -313,7 +313,7 @@ func TestCloseWaitsNoLongerThanItMay(t *testing.T) {
 
 func TestFailoverOfASentinelSet(t *testing.T) {
 	set := redistest.Sentinel(t)
-	r := store(t, Options{URLs: set.URLs(), Sentinel: redistest.SentinelMaster, Timeout: time.Second}, calm())
+	r := store(t, Options{Client: DialWith(t, ClientOptions{URLs: set.URLs(), Sentinel: redistest.SentinelMaster}), Timeout: time.Second}, calm())
 	eventually(t, "Redis", func() bool { return r.Ping(context.Background()) == nil })
 	recovers := func() {
 		t.Helper()
@@ -338,7 +338,7 @@ func TestFailoverOfASentinelSet(t *testing.T) {
 
 func TestFailoverOfACluster(t *testing.T) {
 	set := redistest.Cluster(t)
-	r := store(t, Options{URLs: set.URLs(), Timeout: time.Second}, calm())
+	r := store(t, Options{Client: Dial(t, set.URLs()...), Timeout: time.Second}, calm())
 	limit := rule("a", "1M requests/hour")
 	key := r.counterKey(limit)
 	recovers := func() {

@@ -17,7 +17,7 @@ func threeGates(t *testing.T, urls []string) (gates [3]*Store) {
 	for i := range gates {
 		tuning := defaultTuning
 		tuning.overLimit = 20 * time.Millisecond
-		gates[i] = store(t, Options{URLs: urls}, tuning)
+		gates[i] = store(t, Options{Client: Dial(t, urls...)}, tuning)
 	}
 	return gates
 }
@@ -135,7 +135,7 @@ func TestGatesCountEachOther(t *testing.T) {
 	tuning.heartbeat = 100 * time.Millisecond
 	var gates []*Store
 	for i := range 3 {
-		gates = append(gates, store(t, Options{URLs: []string{s.URL}, GateID: fmt.Sprint("gate-", i)}, tuning))
+		gates = append(gates, store(t, Options{Client: Dial(t, s.URL), GateID: fmt.Sprint("gate-", i)}, tuning))
 	}
 	if n := gates[0].Replicas(); n < 1 {
 		t.Errorf("%d gates at the start", n)
@@ -173,8 +173,8 @@ func TestGatesCountEachOther(t *testing.T) {
 
 func TestTwoPrefixesShareNoLimits(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
-	a := store(t, Options{URLs: []string{s.URL}, Prefix: "a"}, calm())
-	b := store(t, Options{URLs: []string{s.URL}, Prefix: "b"}, calm())
+	a := store(t, Options{Client: Dial(t, s.URL), Prefix: "a"}, calm())
+	b := store(t, Options{Client: Dial(t, s.URL), Prefix: "b"}, calm())
 	limit := rule("a", "1 requests/hour")
 	admit(t, a, asking(1, limit))
 	admit(t, b, asking(1, limit))

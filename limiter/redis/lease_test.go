@@ -14,8 +14,8 @@ import (
 func twoGates(t *testing.T) (a, b *Store, clock *manual, s *redistest.Server) {
 	s = redistest.Standalone(t, redistest.Options{})
 	clock = newManual()
-	a = store(t, Options{URLs: []string{s.URL}}, clock.by())
-	b = store(t, Options{URLs: []string{s.URL}}, clock.by())
+	a = store(t, Options{Client: Dial(t, s.URL)}, clock.by())
+	b = store(t, Options{Client: Dial(t, s.URL)}, clock.by())
 	return a, b, clock, s
 }
 
@@ -111,7 +111,7 @@ func TestAStreamKeepsItsPlaceForAsLongAsItLasts(t *testing.T) {
 	clock := newManual()
 	tuning := clock.by()
 	tuning.renew, tuning.heartbeat = 0, 20*time.Millisecond // it renews with each beat
-	opts := Options{URLs: []string{s.URL}}
+	opts := Options{Client: Dial(t, s.URL)}
 	gate, other := store(t, opts, tuning), store(t, opts, clock.by())
 	places := rule("a", "1 concurrent")
 	req := asking(1, places)

@@ -4,11 +4,7 @@ package redis
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,35 +18,13 @@ import (
 // DefaultPrefix is the default prefix of keys in Redis.
 const DefaultPrefix = "pinegate"
 
-// Options are the options of [New]. URLs is required; the zero value of every other field is useful.
+// Options are the options of [New]. Client is required; the zero value of every other field is useful.
 type Options struct {
-	// URLs are the addresses of Redis: redis://, rediss:// (TLS) or unix://, optionally with a user, a
-	// password and a database number: redis://user:password@host:6379/0. Several URLs are nodes of one
-	// Cluster; the client discovers the other nodes. Give at least two nodes of a Cluster. With
-	// Sentinel, the URLs are those of the sentinels.
-	URLs []string
+	// Client is a client of [Opener]. The caller closes it, after the store.
+	Client redis.UniversalClient
 
-	// Sentinel is the name of the master that the sentinels at URLs monitor. Default: no sentinels.
-	Sentinel string
-
-	// Username and Password are the credentials of Redis, and override those in a URL. Default: those
-	// of the URLs.
-	Username, Password string
-
-	// Credentials returns the user and the password for each new connection to Redis, so that they may
-	// change while the store is open; open connections keep theirs. If it returns an error, which must
-	// not contain secrets, the connection fails. Default: Username and Password, or those of the URLs.
-	Credentials func() (username, password string, err error)
-
-	// SentinelUsername and SentinelPassword are the credentials of the sentinels. Default: none.
-	SentinelUsername, SentinelPassword string
-
-	// TLS is the TLS configuration for rediss: URLs. If set, redis: URLs use TLS too. Default: Go's,
-	// with the system's root certificates.
-	TLS *tls.Config
-
-	// Prefix is the prefix of all keys, so that gates can share a Redis without sharing limits.
-	// Default: "pinegate".
+	// Prefix is the prefix of all keys, so that gates can share a Redis without sharing limits. It must
+	// not contain braces, which would put all keys on one node of a Cluster. Default: "pinegate".
 	Prefix string
 
 	// Timeout is the timeout of one round trip, including the dial if there is no connection. An
@@ -148,27 +122,19 @@ type Store struct {
 	beating   sync.Mutex
 	uncharged atomic.Bool // see SetUncharged
 
-	closed   atomic.Bool
-	closing  sync.Once
-	stop     context.CancelFunc // stops maintain
-	keeping  sync.WaitGroup
-	closeErr error
+	closed  atomic.Bool
+	closing sync.Once
+	stop    context.CancelFunc // stops maintain
+	keeping sync.WaitGroup
 }
 
 // New returns a store, which works in the background until it is closed. It does not wait for the
-// network: if Redis is unavailable, the first call returns ErrUnavailable. The error of New is about the
-// options, and contains no secrets.
-func New(opts Options) (*Store, error) { return newStore(opts, defaultTuning) }
+// network: if Redis is unavailable, the first call returns ErrUnavailable.
+func New(opts Options) *Store { return newStore(opts, defaultTuning) }
 
-func newStore(opts Options, tuning timing) (*Store, error) {
-	if len(opts.URLs) == 0 {
-		return nil, errors.New("redis: no URL")
-	}
+func newStore(opts Options, tuning timing) *Store {
 	if opts.Prefix == "" {
 		opts.Prefix = DefaultPrefix
-	}
-	if strings.ContainsAny(opts.Prefix, "{}") {
-		return nil, fmt.Errorf("redis: prefix %q: braces would put all keys on one node", opts.Prefix)
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = 50 * time.Millisecond
@@ -179,12 +145,8 @@ func newStore(opts Options, tuning timing) (*Store, error) {
 	if opts.OnError == nil {
 		opts.OnError = func(error) {}
 	}
-	client, cluster, err := newClient(&opts)
-	if err != nil {
-		return nil, err
-	}
-	r := &Store{opts: opts, tuning: tuning, client: client, prefix: opts.Prefix + ":"}
-	if cluster {
+	r := &Store{opts: opts, tuning: tuning, client: opts.Client, prefix: opts.Prefix + ":"}
+	if _, cluster := r.client.(*redis.ClusterClient); cluster {
 		r.prefix = "{" + opts.Prefix + "}:"
 	}
 	for i := range r.seeding {
@@ -196,7 +158,7 @@ func newStore(opts Options, tuning timing) (*Store, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	r.keeping.Go(func() { r.maintain(ctx) })
-	return r, nil
+	return r
 }
 
 // Ping reports an error, which is ErrUnavailable, if Redis can't decide now. It makes the same kinds of
@@ -223,7 +185,8 @@ func (r *Store) Stats() Stats {
 }
 
 // Close delivers the queued settlements, for at most 2 seconds, and stops the background work. A
-// reservation that is settled after Close is reaped. Close may be called more than once.
+// reservation that is settled after Close is reaped. Close may be called more than once. Its error is
+// always nil.
 func (r *Store) Close() error {
 	r.closing.Do(func() {
 		r.closed.Store(true)
@@ -231,11 +194,8 @@ func (r *Store) Close() error {
 		r.keeping.Wait()
 		r.settler.close()
 		r.leave()
-		if err := r.client.Close(); err != nil {
-			r.closeErr = fmt.Errorf("closing the connections to Redis: %w", err)
-		}
 	})
-	return r.closeErr
+	return nil
 }
 
 // key returns the key in Redis for a name. The name of a counter is that of its rule.

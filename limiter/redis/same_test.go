@@ -212,11 +212,8 @@ func seeded(rule *limiter.Rule, since time.Time) (int64, error) {
 
 func sameInRedis(t *testing.T, s *redistest.Server, denied time.Duration) {
 	c := &clock{now: time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)}
-	opts := redis.Options{URLs: []string{s.URL}, Seed: seeded, OnError: func(err error) { t.Error(err) }}
-	store, err := redis.NewFrozen(opts, c.Now, denied)
-	if err != nil {
-		t.Fatal(err)
-	}
+	opts := redis.Options{Client: redis.Dial(t, s.URL), Seed: seeded, OnError: func(err error) { t.Error(err) }}
+	store := redis.NewFrozen(opts, c.Now, denied)
 	defer func() { _ = store.Close() }()
 	rapid.Check(t, func(t *rapid.T) {
 		c.mu.Lock()

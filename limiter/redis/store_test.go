@@ -34,10 +34,7 @@ func store(t testing.TB, opts Options, tuning timing) *Store {
 	if opts.Timeout == 0 {
 		opts.Timeout = 5 * time.Second
 	}
-	r, err := newStore(opts, tuning)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newStore(opts, tuning)
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -53,7 +50,7 @@ func store(t testing.TB, opts Options, tuning timing) *Store {
 func single(t testing.TB, tuning timing) (*Store, *redistest.Server) {
 	t.Helper()
 	s := redistest.Standalone(t, redistest.Options{})
-	return store(t, Options{URLs: []string{s.URL}}, tuning), s
+	return store(t, Options{Client: Dial(t, s.URL)}, tuning), s
 }
 
 // rest stops the store's periodic work.

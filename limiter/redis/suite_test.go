@@ -53,10 +53,7 @@ func frozen(opts redis.Options, flush func()) limitertest.New {
 		clock := &clock{now: time.Date(2026, 2, 27, 22, 30, 0, 0, time.UTC)}
 		opts.Seed = seed
 		opts.OnError = func(err error) { t.Error("in the background:", err) }
-		store, err := redis.NewFrozen(opts, clock.Now, 100*time.Millisecond)
-		if err != nil {
-			t.Fatal(err)
-		}
+		store := redis.NewFrozen(opts, clock.Now, 100*time.Millisecond)
 		t.Cleanup(func() { _ = store.Close() })
 		return prompt{store, t}, clock.Advance
 	}
@@ -64,15 +61,15 @@ func frozen(opts redis.Options, flush func()) limitertest.New {
 
 func TestRedisPassesTheSuite(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
-	limitertest.Run(t, frozen(redis.Options{URLs: []string{s.URL}}, s.Flush))
+	limitertest.Run(t, frozen(redis.Options{Client: redis.Dial(t, s.URL)}, s.Flush))
 }
 
 func TestRedisOnAClusterPassesTheSuite(t *testing.T) {
 	c := redistest.Cluster(t)
-	limitertest.Run(t, frozen(redis.Options{URLs: c.URLs()}, c.Flush))
+	limitertest.Run(t, frozen(redis.Options{Client: redis.Dial(t, c.URLs()...)}, c.Flush))
 }
 
 func TestRedisBehindSentinelPassesTheSuite(t *testing.T) {
 	s := redistest.Sentinel(t)
-	limitertest.Run(t, frozen(redis.Options{URLs: s.URLs(), Sentinel: redistest.SentinelMaster}, func() { s.Master().Flush() }))
+	limitertest.Run(t, frozen(redis.Options{Client: redis.DialWith(t, redis.ClientOptions{URLs: s.URLs(), Sentinel: redistest.SentinelMaster})}, func() { s.Master().Flush() }))
 }

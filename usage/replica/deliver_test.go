@@ -28,7 +28,7 @@ import (
 func TestEachRecordIsDeliveredOnce(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	open := func(dir string) *replica.Ledger {
-		l := openShared(t, clientOf(s), "once", dir, atEpoch)
+		l := openShared(t, clientOf(t, s), "once", dir, atEpoch)
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
@@ -74,7 +74,7 @@ func TestEachRecordIsDeliveredOnce(t *testing.T) {
 }
 
 // While Redis is unavailable, records are accepted, queries fail at once, and all
-// records are delivered when it is available again; each change is reported once.
+// records are delivered when it is available again; each delivery is reported.
 func TestRedisIsAway(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
 	b, err := boltdb.Open(filepath.Join(t.TempDir(), "usage.db"), boltdb.Options{Now: atEpoch, Shared: true})
@@ -83,7 +83,7 @@ func TestRedisIsAway(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var reported []bool
-	l := replica.New(b, replica.Options{Client: clientOf(s), Interval: 20 * time.Millisecond, OnChange: func(err error) {
+	l := replica.New(b, replica.Options{Client: clientOf(t, s), Interval: 20 * time.Millisecond, OnDelivery: func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		reported = append(reported, err == nil)
@@ -92,7 +92,7 @@ func TestRedisIsAway(t *testing.T) {
 	changes := func() []bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return slices.Clone(reported)
+		return slices.Compact(slices.Clone(reported))
 	}
 	gates := []*replica.Ledger{l}
 	recordOn(t, gates, 5)
@@ -111,7 +111,7 @@ func TestRedisIsAway(t *testing.T) {
 	}
 	s.Restart()
 	eventually(t, "Redis is reported as available again", func() bool { return len(changes()) == 3 })
-	other := openShared(t, clientOf(s), "", t.TempDir(), atEpoch)
+	other := openShared(t, clientOf(t, s), "", t.TempDir(), atEpoch)
 	defer other.Close()
 	eventually(t, "all is delivered", func() bool { return requestsOf(t, other) == 10 })
 	if got := changes(); !slices.Equal(got, []bool{true, false, true}) {
@@ -124,10 +124,10 @@ func TestRedisIsAway(t *testing.T) {
 func TestCloseDelivers(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
 	dir := t.TempDir()
-	witness := openShared(t, clientOf(s), "", t.TempDir(), atEpoch)
+	witness := openShared(t, clientOf(t, s), "", t.TempDir(), atEpoch)
 	defer witness.Close()
 	deliver(t, witness)
-	l := openShared(t, clientOf(s), "", dir, atEpoch)
+	l := openShared(t, clientOf(t, s), "", dir, atEpoch)
 	deliver(t, l)
 	recordOn(t, []*replica.Ledger{l}, 5)
 	if err := l.Close(); err != nil {
@@ -136,7 +136,7 @@ func TestCloseDelivers(t *testing.T) {
 	if n := requestsOf(t, witness); n != 5 {
 		t.Errorf("%d requests are delivered by Close, want 5", n)
 	}
-	l = openShared(t, clientOf(s), "", dir, atEpoch)
+	l = openShared(t, clientOf(t, s), "", dir, atEpoch)
 	deliver(t, l)
 	s.Kill()
 	recordOn(t, []*replica.Ledger{l}, 5)
@@ -145,7 +145,7 @@ func TestCloseDelivers(t *testing.T) {
 		t.Errorf("closing without Redis: %v", err)
 	}
 	s.Restart()
-	l = openShared(t, clientOf(s), "", dir, atEpoch)
+	l = openShared(t, clientOf(t, s), "", dir, atEpoch)
 	defer l.Close()
 	rebuilt(t, []*replica.Ledger{l, witness}, 10)
 }
@@ -155,7 +155,7 @@ func TestCloseDelivers(t *testing.T) {
 func TestADamagedFileLosesNothingThatWasDelivered(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
 	dir := t.TempDir()
-	l := openShared(t, clientOf(s), "", dir, atEpoch)
+	l := openShared(t, clientOf(t, s), "", dir, atEpoch)
 	recordOn(t, []*replica.Ledger{l}, 12)
 	deliver(t, l)
 	recordOn(t, []*replica.Ledger{l}, 3) // which commits the journal too
@@ -164,7 +164,7 @@ func TestADamagedFileLosesNothingThatWasDelivered(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Flush()
-	again := openShared(t, clientOf(s), "", dir, atEpoch)
+	again := openShared(t, clientOf(t, s), "", dir, atEpoch)
 	defer again.Close()
 	alike(t, []*replica.Ledger{again}, 15)
 
@@ -172,7 +172,7 @@ func TestADamagedFileLosesNothingThatWasDelivered(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(copied, "usage.db"), []byte("no database, but as long as one may have to be"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	damaged := openShared(t, clientOf(s), "other", copied, atEpoch)
+	damaged := openShared(t, clientOf(t, s), "other", copied, atEpoch)
 	defer damaged.Close()
 	if n := requestsOf(t, damaged); n != 3 {
 		t.Errorf("%d requests in the journal that were not delivered, want 3", n)
@@ -191,12 +191,12 @@ func TestALedgerIsSharedWhileItIsOpen(t *testing.T) {
 	var shared *replica.Ledger
 	for i, s := range []*redistest.Server{one, two, one} {
 		recordOn(t, []usage.Ledger{b}, 10)
-		shared = replica.New(b, replica.Options{Client: clientOf(s), Interval: time.Hour})
+		shared = replica.New(b, replica.Options{Client: clientOf(t, s), Interval: time.Hour})
 		recordOn(t, []*replica.Ledger{shared}, 10)
 		if err := shared.Detach(); err != nil {
 			t.Fatal(err)
 		}
-		witness := openShared(t, clientOf(s), "", t.TempDir(), atEpoch)
+		witness := openShared(t, clientOf(t, s), "", t.TempDir(), atEpoch)
 		if n, want := requestsOf(t, witness), int64(20*(i+1)); n != want {
 			t.Errorf("%d requests in Redis %d, want %d", n, i, want)
 		}
@@ -212,7 +212,7 @@ func TestALedgerIsSharedWhileItIsOpen(t *testing.T) {
 // Every key in Redis has an expiry.
 func TestWhatIsSharedExpires(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
-	gates := openGates(t, func() redis.UniversalClient { return clientOf(s) })
+	gates := openGates(t, func() redis.UniversalClient { return clientOf(t, s) })
 	recordOn(t, gates, 30)
 	alike(t, gates, 30)
 	kept := map[string]time.Duration{"minute": usage.MinuteRetention, "hour": usage.HourRetention, "day": usage.DefaultRetention}

@@ -3,7 +3,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -20,7 +19,7 @@ import (
 // others has the defaults.
 type Options struct {
 	// Client is the client of a Redis: standalone, behind Sentinel or a Cluster. The
-	// ledger closes it.
+	// caller closes it, after the ledger.
 	Client redis.UniversalClient
 
 	// Prefix is the prefix of the keys in Redis. Default: pinegate.
@@ -37,14 +36,9 @@ type Options struct {
 	// The rest is delivered after the next start. Default: 5s.
 	CloseTimeout time.Duration
 
-	// OnChange, if set, is called after the first delivery, and whenever Redis
-	// becomes unavailable (err is why) or available again (err is nil). It may be
-	// called from any goroutine and must not call the ledger.
-	OnChange func(err error)
-
-	// OnError, if set, is called for each failed delivery. The rules of OnChange
-	// apply to it.
-	OnError func(err error)
+	// OnDelivery, if set, is called after each delivery, with nil if it succeeded. It
+	// may be called from any goroutine and must not call the ledger.
+	OnDelivery func(err error)
 
 	// Warn, if set, is called with one line for each event that an operator should
 	// see.
@@ -64,11 +58,8 @@ func (o *Options) setDefaults() {
 	if o.CloseTimeout <= 0 {
 		o.CloseTimeout = 5 * time.Second
 	}
-	if o.OnChange == nil {
-		o.OnChange = func(error) {}
-	}
-	if o.OnError == nil {
-		o.OnError = func(error) {}
+	if o.OnDelivery == nil {
+		o.OnDelivery = func(error) {}
 	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
@@ -109,7 +100,6 @@ type Ledger struct {
 	gates      []string          // generations of the live gates; guarded by delivering
 	delivered  map[string]uint64 // offset through which Redis has each generation, as far as known; guarded by delivering
 	audited    time.Time         // last time the offsets of all generations were checked; guarded by delivering
-	announced  bool              // OnChange has been called; guarded by delivering
 
 	unavailable atomic.Pointer[error]  // why Redis is unavailable; nil if it is not
 	own         atomic.Pointer[string] // the generation whose offset must be in Redis; nil: none yet
@@ -156,8 +146,8 @@ func (l *Ledger) setContacted() { l.contact.Do(func() { close(l.contacted) }) }
 // Contacted.
 func (l *Ledger) Epoch() uint64 { return l.epoch.Load() }
 
-// Unavailable returns the error with which Redis became unavailable; nil if it is
-// available, or was not called yet.
+// Unavailable returns the error of the last delivery; nil if it succeeded, or there
+// was none yet.
 func (l *Ledger) Unavailable() error {
 	if err := l.unavailable.Load(); err != nil {
 		return *err
@@ -198,29 +188,16 @@ func (l *Ledger) Deliver(ctx context.Context) error {
 		return ctx.Err()
 	}
 	err := l.deliver(ctx)
-	if ctx.Err() == nil || err == nil {
-		l.report(err)
-	}
-	return err
-}
-
-// report calls OnError, and OnChange if Redis became available or unavailable.
-// The token of l.delivering must be held.
-func (l *Ledger) report(err error) {
-	if err != nil {
-		l.opts.OnError(err)
-	}
-	before := l.Unavailable()
-	if l.announced && (before == nil) == (err == nil) {
-		return
-	}
-	l.announced = true
-	if err == nil {
+	switch {
+	case err == nil:
 		l.unavailable.Store(nil)
-	} else {
+	case ctx.Err() != nil: // the error is the caller's, not that of Redis
+		return err
+	default:
 		l.unavailable.Store(&err)
 	}
-	l.opts.OnChange(err)
+	l.opts.OnDelivery(err)
+	return err
 }
 
 // run delivers until the ledger is closed.
@@ -229,7 +206,7 @@ func (l *Ledger) run(ctx context.Context) {
 	ticker := time.NewTicker(l.opts.Interval)
 	defer ticker.Stop()
 	for {
-		_ = l.Deliver(ctx) // Deliver reports the error
+		_ = l.Deliver(ctx) // which calls OnDelivery
 		l.setContacted()
 		select {
 		case <-ctx.Done():
@@ -248,8 +225,8 @@ func (l *Ledger) deliverNow() {
 	}
 }
 
-// Detach stops sharing after a last delivery, and closes the client, as Close
-// does. It leaves the boltdb.Ledger open; another Ledger may then share it.
+// Detach stops sharing after a last delivery, as Close does. It leaves the
+// boltdb.Ledger open; another Ledger may then share it.
 func (l *Ledger) Detach() error {
 	var err error
 	l.detach.Do(func() {
@@ -262,9 +239,6 @@ func (l *Ledger) Detach() error {
 			l.leave(ctx)
 		}
 		l.feed.Stop()
-		if closeErr := l.client.Close(); closeErr != nil {
-			err = errors.Join(err, fmt.Errorf("closing the connections to Redis: %w", closeErr))
-		}
 	})
 	return err
 }

@@ -19,7 +19,7 @@ import (
 // before all live gates have.
 func TestUsageIsRebuiltAfterFlushAll(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
-	gates := openGates(t, func() redis.UniversalClient { return clientOf(s) })
+	gates := openGates(t, func() redis.UniversalClient { return clientOf(t, s) })
 	recordOn(t, gates, 60)
 	alike(t, gates, 60)
 	for _, l := range gates {
@@ -56,7 +56,7 @@ func TestUsageIsRebuiltAfterFlushAll(t *testing.T) {
 // know of it: what it has derived from usage is invalid.
 func TestWhatANewGateDerivesFromLostUsageDoesNotStand(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
-	client := func() redis.UniversalClient { return clientOf(s) }
+	client := func() redis.UniversalClient { return clientOf(t, s) }
 	gates := openGates(t, client)
 	recordOn(t, gates, 9)
 	alike(t, gates, 9)
@@ -94,9 +94,9 @@ func TestAQueryFindsOutThatUsageIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	var warned atomic.Int64
-	asked := replica.New(b, replica.Options{Client: clientOf(s), Prefix: "gates", Interval: time.Hour, Warn: func(string) { warned.Add(1) }})
+	asked := replica.New(b, replica.Options{Client: clientOf(t, s), Prefix: "gates", Interval: time.Hour, Warn: func(string) { warned.Add(1) }})
 	defer asked.Close()
-	other := openGates(t, func() redis.UniversalClient { return clientOf(s) })[0]
+	other := openGates(t, func() redis.UniversalClient { return clientOf(t, s) })[0]
 	recordOn(t, []*replica.Ledger{asked, other}, 10)
 	alike(t, []*replica.Ledger{asked, other, asked}, 10)
 	time.Sleep(1100 * time.Millisecond) // longer than freshFor
@@ -112,7 +112,7 @@ func TestAQueryFindsOutThatUsageIsLost(t *testing.T) {
 // A Redis that is restored from an old copy is repaired.
 func TestUsageIsRebuiltInAnOldCopy(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{Config: []string{"dbfilename dump.rdb"}})
-	gates := openGates(t, func() redis.UniversalClient { return clientOf(s) })
+	gates := openGates(t, func() redis.UniversalClient { return clientOf(t, s) })
 	recordOn(t, gates, 10)
 	alike(t, gates, 10)
 	s.Do("save")

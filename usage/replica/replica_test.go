@@ -55,13 +55,19 @@ func shared(client func() redis.UniversalClient) usagetest.Subject {
 	}
 }
 
-func clientOf(s *redistest.Server) redis.UniversalClient {
-	return redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true})
+func clientOf(t testing.TB, s *redistest.Server) redis.UniversalClient {
+	return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr(), Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true}))
+}
+
+// closed returns client, which it closes when the test ends.
+func closed(t testing.TB, client redis.UniversalClient) redis.UniversalClient {
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 func TestLedger(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{})
-	shared(func() redis.UniversalClient { return clientOf(s) }).Run(t)
+	shared(func() redis.UniversalClient { return clientOf(t, s) }).Run(t)
 }
 
 // The suite's tests of several gates also pass on the other kinds of Redis.
@@ -76,7 +82,7 @@ func TestLedgerInAClusterAndBehindSentinels(t *testing.T) {
 			addrs[i] = s.Addr()
 		}
 		client := func() redis.UniversalClient {
-			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true})
+			return closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true}))
 		}
 		gates := openGates(t, client)
 		recordOn(t, gates, 40)
@@ -91,7 +97,7 @@ func TestLedgerInAClusterAndBehindSentinels(t *testing.T) {
 			addrs[i] = s.Addr()
 		}
 		client := func() redis.UniversalClient {
-			return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: redistest.SentinelMaster, SentinelAddrs: addrs, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true})
+			return closed(t, redis.NewFailoverClient(&redis.FailoverOptions{MasterName: redistest.SentinelMaster, SentinelAddrs: addrs, Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true}))
 		}
 		gates := openGates(t, client)
 		recordOn(t, gates, 40)

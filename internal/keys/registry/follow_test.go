@@ -5,6 +5,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,12 +75,12 @@ func TestAnotherGateLearnsOfChangesAndOfARevocation(t *testing.T) {
 	eventually(t, there, "a new history is followed", func() bool { return there.Snapshot().Key("carol") != nil })
 }
 
-func TestABackingThatIsAwayIsToldOnceAndLeavesThePictureStale(t *testing.T) {
+func TestAStorageThatIsUnavailableIsReportedAndLeavesTheSnapshotStale(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
 	c := newClock()
-	var told []error
+	var failed []bool // by refresh
 	r := New(func() (Storage, error) { return NewRedis(server.Client(), "pinegate"), nil },
-		Options{Now: c.Now, Stale: time.Minute, OnStatus: func(err error) { told = append(told, err) }})
+		Options{Now: c.Now, Stale: time.Minute, OnRefresh: func(err error) { failed = append(failed, err != nil) }})
 	defer r.Close()
 	ctx := context.Background()
 	if r.UpToDate() || !r.Stale() {
@@ -110,8 +111,8 @@ func TestABackingThatIsAwayIsToldOnceAndLeavesThePictureStale(t *testing.T) {
 	if err := r.Refresh(ctx); err != nil || r.Stale() || !r.UpToDate() {
 		t.Errorf("after Redis is back: %v", err)
 	}
-	if len(told) != 2 || told[0] == nil || told[1] != nil {
-		t.Errorf("told %v", told)
+	if want := []bool{false, true, true, true, false}; !slices.Equal(failed, want) {
+		t.Errorf("refreshes that failed: %v, want %v", failed, want)
 	}
 }
 
@@ -149,11 +150,11 @@ func TestFollowingEndsWithClose(t *testing.T) {
 	}
 }
 
-func TestACallerWhoLeavesSaysNothingOfTheBacking(t *testing.T) {
+func TestACallerWhoLeavesSaysNothingOfTheStorage(t *testing.T) {
 	server := redistest.Standalone(t, redistest.Options{})
-	var told []error
+	var reported []error
 	r := New(func() (Storage, error) { return NewRedis(server.Client(), "pinegate"), nil },
-		Options{OnStatus: func(err error) { told = append(told, err) }})
+		Options{OnRefresh: func(err error) { reported = append(reported, err) }})
 	defer r.Close()
 	create(t, r, "alice", KeySpec{})
 	left, leave := context.WithCancel(context.Background())
@@ -161,7 +162,7 @@ func TestACallerWhoLeavesSaysNothingOfTheBacking(t *testing.T) {
 	if err := r.Refresh(left); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a question whose asker has left: %v", err)
 	}
-	if len(told) != 0 {
-		t.Errorf("the storage was taken for away: %v", told)
+	if len(reported) != 1 || reported[0] != nil { // that after the creation
+		t.Errorf("the storage was taken for unavailable: %v", reported)
 	}
 }

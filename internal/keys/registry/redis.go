@@ -20,8 +20,8 @@ type Redis struct {
 	prefix string
 }
 
-// NewRedis returns a storage whose keys begin with prefix. Close does not close
-// the client.
+// NewRedis returns a storage whose keys begin with prefix. The caller closes the
+// client, after the storage.
 func NewRedis(client redis.UniversalClient, prefix string) *Redis {
 	return &Redis{client, prefix + ":{registry}:"}
 }

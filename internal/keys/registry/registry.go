@@ -22,9 +22,9 @@ type Options struct {
 	// meanwhile. Default: 5m.
 	Stale time.Duration
 
-	// Called with the reason when the storage becomes unavailable, and with nil when
-	// it is available again, once each time.
-	OnStatus func(error)
+	// Called after each refresh, with nil if the storage was available. It must not
+	// call the registry.
+	OnRefresh func(error)
 
 	// Called for each invalid entry. Such entries are left out.
 	OnError func(error)
@@ -60,7 +60,6 @@ type Registry struct {
 
 	mu      sync.Mutex // guards the fields below, and is held while a snapshot is made
 	storage Storage    // nil until it is opened
-	down    bool       // the storage is unavailable
 	closed  bool
 
 	watchers sync.Map // *func() → struct{}: called after each new snapshot
@@ -100,7 +99,7 @@ func (r *Registry) Start() {
 			tick := time.NewTicker(r.options.Poll)
 			defer tick.Stop()
 			for {
-				_ = r.Refresh(r.closing) // which calls OnStatus
+				_ = r.Refresh(r.closing) // which calls OnRefresh
 				select {
 				case <-r.closing.Done():
 					return
@@ -133,14 +132,10 @@ func (r *Registry) Refresh(asked context.Context) error {
 	defer cancel()
 	r.mu.Lock()
 	changed, err := r.fetch(ctx)
-	status := false
-	if asked.Err() == nil { // else the error is the caller's, not the storage's
-		status = r.status(err)
+	if asked.Err() == nil && r.options.OnRefresh != nil { // else the error is the caller's, not the storage's
+		r.options.OnRefresh(err)
 	}
 	r.mu.Unlock()
-	if status && r.options.OnStatus != nil {
-		r.options.OnStatus(err)
-	}
 	if changed {
 		r.watchers.Range(func(f, _ any) bool {
 			(*f.(*func()))()
@@ -183,15 +178,6 @@ func (r *Registry) opened() (Storage, error) {
 		r.storage = storage
 	}
 	return storage, err
-}
-
-// status records whether the storage is unavailable, and reports whether that has
-// changed. r.mu must be held.
-func (r *Registry) status(err error) (changed bool) {
-	down := err != nil
-	changed = down != r.down
-	r.down = down
-	return changed
 }
 
 // Watch calls f soon after each new snapshot, on another goroutine, until stop is
