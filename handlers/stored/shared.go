@@ -22,6 +22,10 @@ const (
 	// batchSize is the most owners in one write.
 	batchSize = 100
 
+	// lookupsAtOnce is how many lookups are under way at once. They use the client of
+	// the limits: callers with ids that nobody knows must not delay admissions.
+	lookupsAtOnce = 8
+
 	// writeTimeout bounds one write.
 	writeTimeout = time.Second
 )
@@ -40,7 +44,8 @@ type Shared struct {
 	client  redis.UniversalClient
 	prefix  string
 	timeout time.Duration
-	backoff atomic.Int64 // end of the backoff of lookups, in nanoseconds since 1970
+	backoff atomic.Int64  // end of the backoff of lookups, in nanoseconds since 1970
+	lookups chan struct{} // holds a token for each lookup under way
 	queue   chan response
 	stop    context.CancelFunc
 	stopped chan struct{}
@@ -57,7 +62,7 @@ func Share(client redis.UniversalClient, prefix string, timeout time.Duration) *
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Shared{
 		client: client, prefix: prefix + ":response:", timeout: timeout,
-		queue: make(chan response, queueSize), stop: stop, stopped: make(chan struct{}),
+		lookups: make(chan struct{}, lookupsAtOnce), queue: make(chan response, queueSize), stop: stop, stopped: make(chan struct{}),
 	}
 	go s.run(ctx)
 	return s
@@ -136,7 +141,7 @@ func (s *Shared) find(ctx context.Context, id string) (owner, bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	text, err := s.client.Get(ctx, s.prefix+id).Bytes()
+	text, err := s.get(ctx, id)
 	if errors.Is(err, redis.Nil) {
 		return owner{}, false, nil
 	}
@@ -151,4 +156,15 @@ func (s *Shared) find(ctx context.Context, id string) (owner, bool, error) {
 		return owner{}, false, ErrUnavailable
 	}
 	return owner{made[0], made[1]}, true, nil
+}
+
+// get reads the owner of a response. It waits while too many lookups are under way.
+func (s *Shared) get(ctx context.Context, id string) ([]byte, error) {
+	select {
+	case s.lookups <- struct{}{}:
+		defer func() { <-s.lookups }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.client.Get(ctx, s.prefix+id).Bytes()
 }

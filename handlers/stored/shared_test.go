@@ -5,8 +5,13 @@ package stored
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/amanycodes/pine-gate/internal/redistest"
 )
@@ -91,4 +96,53 @@ func TestWhileRedisIsAwayAResponseOfAnotherGateIsNotCalledUnknown(t *testing.T) 
 	if shared.Close(); server.Do("exists", "test:response:r4").(int64) != 1 {
 		t.Error("the end loses what waits")
 	}
+}
+
+// slowCalls makes the calls of a client wait, and counts them.
+type slowCalls struct {
+	calls atomic.Int64
+	done  chan struct{}
+}
+
+func (*slowCalls) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*slowCalls) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (s *slowCalls) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, _ redis.Cmder) error {
+		s.calls.Add(1)
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+		}
+		return redis.Nil
+	}
+}
+
+// Admissions use the same connections.
+func TestManyLookupsLeaveConnectionsToOthers(t *testing.T) {
+	slow := &slowCalls{done: make(chan struct{})}
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer client.Close()
+	client.AddHook(slow)
+	shared := Share(client, "test", patience)
+	defer shared.Close()
+	c := NewResponses(10).With(shared)
+	var callers sync.WaitGroup
+	for i := range lookupsAtOnce {
+		callers.Go(func() { _, _, _ = c.Find(t.Context(), fmt.Sprint("r", i), "alice") })
+	}
+	waitFor(t, "all look up", func() bool { return slow.calls.Load() == lookupsAtOnce })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, ok, err := c.Find(ctx, "another", "alice"); ok || !errors.Is(err, ErrUnavailable) {
+		t.Errorf("one more: %t, %v", ok, err)
+	}
+	if n := slow.calls.Load(); n != lookupsAtOnce {
+		t.Errorf("%d lookups at once, want %d", n, lookupsAtOnce)
+	}
+	close(slow.done)
+	callers.Wait()
 }
