@@ -11,16 +11,16 @@ import (
 	"github.com/amanycodes/pine-gate/internal/alerts"
 )
 
-// Webhook configures where alerts are sent: by POST, as JSON, signed as Standard
-// Webhooks has it. See docs/alerts.md.
+// Webhook configures the webhook that alerts are sent to: by POST, as JSON, with the
+// signatures of Standard Webhooks. See docs/alerts.md.
 type Webhook struct {
-	// Its URL: https, or http on this machine's loopback. One that holds a
-	// credential is a placeholder as a whole, `{env.NAME}` or `{file./path}`, since
-	// the config is stored and shown; the placeholder is resolved for each alert.
+	// The URL: https, or http on loopback. A URL that contains a credential is a
+	// placeholder as a whole, `{env.NAME}` or `{file./path}`, because Caddy stores and
+	// shows the configuration; the placeholder is resolved for each alert.
 	URL string `json:"url"`
 
-	// A placeholder for the secret of the signatures: `whsec_` and base64, or at
-	// least 16 characters, which are used as they are. It is resolved for each alert.
+	// A placeholder for the secret of the signatures: `whsec_` and base64, or at least
+	// 16 characters, which are used unchanged. It is resolved for each alert.
 	Secret string `json:"secret"`
 }
 
@@ -75,7 +75,7 @@ func (c *Webhook) Check() error {
 	return err
 }
 
-// Target resolves the placeholders and returns where alerts go now. Its errors do
+// Target resolves the placeholders and returns the target of alerts. Its errors do
 // not contain the resolved values.
 func (c *Webhook) Target() (target alerts.Target, err error) {
 	address := c.URL

@@ -19,8 +19,8 @@ const (
 	MaxAttempts = 1000        // of a request, each at another backend
 )
 
-// Check refuses gates without keys or backends, and numbers out of range. The
-// Caddyfile parser refuses them too; JSON has not passed it.
+// Check refuses gates without keys or backends, and numbers out of range, as the
+// Caddyfile parser does: a JSON configuration has not passed it.
 func (c *Gate) Check() error {
 	if len(c.Keys) == 0 && len(c.KeyFiles) == 0 && !c.KeyStore {
 		return errors.New("a gate needs a source of keys: a key block, a keys file or keys store; it is never open")
@@ -116,7 +116,7 @@ func (b *Backend) Check() error {
 	return nil
 }
 
-// Check refuses negative numbers, and windows that are no rate.
+// Check refuses negative numbers, and windows of quotas.
 func (c *Throttle) Check() error {
 	if c.Amount < 0 || c.Burst < 0 || c.Window.Quota() {
 		return errors.New("throttle: expected positive numbers and a window of a second, minute or hour")

@@ -18,48 +18,50 @@ import (
 	redislimit "github.com/amanycodes/pine-gate/limiter/redis"
 )
 
-// Redis configures the Redis through which several gates share limits and usage,
-// and what limits do while it is unavailable.
+// Redis configures the Redis through which several gates share limits and
+// usage, and what limits do while it is unavailable.
 //
 // Each gate writes its records to a journal in the directory of the store, and
-// delivers from there in the background: see [replica.Ledger]. A quota that Redis
-// does not know, at the first request of its window or after Redis has lost its
-// data, begins with what the usage of all gates says.
+// delivers them from there in the background: see [replica.Ledger]. A quota
+// that is not in Redis, at the first request of its window or after Redis has
+// lost data, is seeded with the usage of all gates.
 //
 // Credentials are placeholders, `{env.NAME}` or `{file./path}`. The user and
 // password of Redis are read for each new connection, so that a file may change
 // at any time; those of sentinels when the store is opened.
 type Redis struct {
-	// URLs of Redis or Valkey: `redis://host:port/database`, `rediss://` for TLS,
-	// or `unix:///path`. Several are nodes of one Cluster, or the sentinels of
-	// `sentinel`. A URL with a password in it is a placeholder as a whole.
+	// URLs of Redis or Valkey: `redis://host:port/database`, `rediss://` for
+	// TLS, or `unix:///path`. Several URLs are nodes of one Cluster, or the
+	// sentinels of `sentinel`. A URL that contains a password is a placeholder
+	// as a whole.
 	URLs []string `json:"urls"`
 
-	// What limits do while Redis is away. `local`: each gate enforces its share
-	// of every limit in memory, from the last state known, and charges Redis when
-	// it is back. `deny`: every request is refused with 503. `allow`: every
-	// request is let through. Default: `local`.
+	// What limits do while Redis is unavailable. `local`: each gate enforces
+	// its share of every limit in memory, from the last known state, and
+	// charges Redis when it is available again. `deny`: every request is
+	// refused with 503. `allow`: every request is admitted. Default: `local`.
 	Outage string `json:"outage,omitempty"`
 
-	// Over how many gates `local` divides limits. Default: as many as were counted
-	// in Redis before it was away; a gate that is started without Redis takes
-	// itself for the only one. Zero means the default.
+	// The number of gates by which `local` divides limits. Default: the number
+	// counted in Redis before the outage; a gate that is started without Redis
+	// counts only itself. Zero means the default.
 	Replicas int `json:"replicas,omitempty"`
 
-	// How long one admission may wait for Redis before it counts as away; nobody
-	// waits after that until Redis is back. Default: 50ms. Zero means the default.
+	// How long an admission may wait for Redis before Redis counts as
+	// unavailable; after that no request waits until it is available again.
+	// Default: 50ms. Zero means the default.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// What the names of all keys in Redis begin with: gates with the same prefix
-	// share their limits. Default: `pinegate`.
+	// The prefix of all keys in Redis: gates with the same prefix share their
+	// limits. Default: `pinegate`.
 	Prefix string `json:"prefix,omitempty"`
 
-	// The name of the master that the sentinels at the URLs watch. Default: no
-	// sentinels.
+	// The name of the master that the sentinels at the URLs monitor. Default:
+	// no sentinels.
 	Sentinel string `json:"sentinel,omitempty"`
 
-	// The user of Redis, who needs scripts and their commands on keys with the
-	// prefix. Default: the default user.
+	// The user of Redis, who must be permitted scripts and their commands on
+	// keys with the prefix. Default: the default user.
 	Username string `json:"username,omitempty"`
 
 	// The user's password: a placeholder. Default: none.
@@ -69,23 +71,23 @@ type Redis struct {
 	SentinelUsername string `json:"sentinel_username,omitempty"`
 	SentinelPassword string `json:"sentinel_password,omitempty"`
 
-	// TLS beyond what `rediss://` says; with it `redis://` is TLS, too. Certificates
-	// are always verified. Default: TLS for `rediss://`, with the system's roots.
+	// TLS settings besides `rediss://`; with them `redis://` uses TLS, too.
+	// Certificates are always verified. Default: TLS for `rediss://`, with the
+	// system's roots.
 	TLS *RedisTLS `json:"tls,omitempty"`
 }
 
-// RedisTLS configures how TLS to Redis is verified. Files are read when the store is
-// opened.
+// RedisTLS configures TLS to Redis. Files are read when the store is opened.
 type RedisTLS struct {
-	// PEM files of the authorities that are trusted. Default: the system's.
+	// PEM files of trusted authorities. Default: the system's.
 	CA []string `json:"ca,omitempty"`
 
-	// PEM files of the gate's own certificate and key, where Redis asks for one.
+	// PEM files of the gate's own certificate and key, if Redis requires one.
 	// Default: none.
 	Cert string `json:"cert,omitempty"`
 	Key  string `json:"key,omitempty"`
 
-	// The name that Redis's certificate is for. Default: the host of the URL.
+	// The name in Redis's certificate. Default: the host of the URL.
 	ServerName string `json:"server_name,omitempty"`
 }
 
@@ -93,7 +95,7 @@ type RedisTLS struct {
 const ExpectedRedisURL = "redis://host:port, rediss://host:port or unix:///path, or a placeholder for all of it"
 
 // CheckRedisURL refuses URLs with a password in clear text, which would be part of
-// the config. Its errors do not contain the URL.
+// the configuration. Its errors do not contain the URL.
 func CheckRedisURL(text string) error {
 	if strings.ContainsAny(text, "{}") {
 		return CheckCredential(text)
@@ -109,7 +111,8 @@ func CheckRedisURL(text string) error {
 	return err
 }
 
-// Check refuses what the Caddyfile parser refuses: JSON has not passed it.
+// Check refuses what the Caddyfile parser refuses: a JSON configuration has not
+// passed it.
 func (c *Redis) Check() error {
 	if len(c.URLs) == 0 {
 		return errors.New("store redis lacks a URL: expected " + ExpectedRedisURL)
@@ -212,8 +215,8 @@ func (c *Redis) credentials() (username, password string, err error) {
 	return username, password, err
 }
 
-// resolveInto sets to to text, resolved if it is a placeholder. Its errors do not
-// contain the value; name is the field's name in them.
+// resolveInto sets to to text, or to its value if it is a placeholder. Its errors
+// name the field and do not contain the value.
 func resolveInto(to *string, name, text string) error {
 	if !strings.Contains(text, "{") {
 		*to = text
