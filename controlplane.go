@@ -242,6 +242,9 @@ func (b *backendInfo) show(now time.Time, hideModels bool) control.Backend {
 		if cooling.Limited {
 			cooldown.Reason = control.RateLimited
 		}
+		if cooling.Key != "" {
+			cooldown.Key = &cooling.Key
+		}
 		if cooling.Model != "" {
 			if cooldown.Model = &cooling.Model; hideModels {
 				*cooldown.Model = "*"

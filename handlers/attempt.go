@@ -45,8 +45,8 @@ func (s *settlement) attempt(ctx context.Context) error {
 		a.end(nil)
 	}()
 	w := a.prepare()
-	if state.Probe(a.chosen.Model, a.began) {
-		defer state.EndProbe(a.chosen.Model)
+	if state.Probe(a.chosen.Model, a.key.ID, a.began) {
+		defer state.EndProbe(a.chosen.Model, a.key.ID)
 	}
 	a.chosen.Metrics.Inflight.Inc()
 	defer a.chosen.Metrics.Inflight.Dec()
@@ -88,7 +88,7 @@ func (a *attempt) prepare() http.ResponseWriter {
 	e := &a.upstream
 	e.Endpoint = s.endpoint
 	e.Model = chosen.Model
-	e.State = chosen.State
+	e.State, e.Key = chosen.State, s.key.ID
 	e.Body, e.HasBody = s.parsed.Edit(s.body, s.edit(chosen)), true
 	e.Meter = a.meter
 	e.Fallback = s.hasNext()
@@ -161,6 +161,9 @@ func (a *attempt) observe(ctx context.Context, err error) {
 		a.failure = e.Err
 	}
 	a.dispatched = a.dispatched || e.Dispatched
+	if e.Status >= http.StatusBadRequest {
+		a.refused = append(a.refused, refusedAt{a.chosen, e.Status})
+	}
 	if answered := e.Status != 0; answered || err != nil && ctx.Err() == nil {
 		a.chosen.Metrics.Reached(answered) // a cancelled attempt proves neither
 	}

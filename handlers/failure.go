@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/amanycodes/pine-gate/handlers/inflight"
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
 const (
 	statusClientClosed = 499 // nginx's, and Caddy's, for a caller who left
-	statusOverloaded   = 529 // Anthropic's, for a model server that is too busy
 )
 
 // failureError returns the caller's error after the last attempt has failed.
@@ -41,18 +42,46 @@ func failureError(ctx context.Context, err error) *wire.Error {
 // attemptFailure returns the caller's error for a backend that refused or
 // failed, if no other had room: a backend that is only busy is worth a retry.
 func attemptFailure(attempt *backends.AttemptError) *wire.Error {
-	kind := wire.KindUpstream
+	refusal := attempt.Answer
 	switch {
-	case attempt.Status == http.StatusTooManyRequests:
-		kind = wire.KindSlowDown
-	case attempt.Status == http.StatusServiceUnavailable, attempt.Status == statusOverloaded:
-		kind = wire.KindOverloaded
-	case attempt.Timeout():
-		kind = wire.KindUpstreamTimeout
+	case refusal == nil && attempt.Timeout():
+		refusal = wire.Errorf(wire.KindUpstreamTimeout, "")
+	case refusal == nil:
+		refusal = wire.Errorf(wire.KindUpstream, "")
 	}
-	refusal := wire.Errorf(kind, "")
-	refusal.RetryAfter = attempt.RetryAfter
+	switch refusal.Kind {
+	case wire.KindRateLimited, wire.KindOverloaded:
+		refusal.RetryAfter = attempt.RetryAfter
+	}
 	return refusal
+}
+
+// refusedAt is a candidate that answered with an error.
+type refusedAt struct {
+	*routing.Candidate
+	status int
+}
+
+// forgive takes back what the request's errors have shown about backends if all that
+// were tried said the same of it, so that it was about the request. A backend that is
+// overloaded, or a proxy in front of one that is down, says the same of any request.
+func (s *settlement) forgive() {
+	if len(s.refused) < 2 || len(s.refused) < s.attempts {
+		return
+	}
+	for _, at := range s.refused {
+		if at.status != s.refused[0].status {
+			return
+		}
+		switch at.status {
+		case http.StatusPaymentRequired, http.StatusForbidden, http.StatusRequestTimeout, http.StatusInternalServerError:
+		default:
+			return
+		}
+	}
+	for _, at := range s.refused {
+		at.State.Forgive(at.Model, s.key.ID, time.Now())
+	}
 }
 
 // isTimeout reports whether an error is a timeout.

@@ -16,6 +16,7 @@ func (s *settlement) forward() {
 		cancel(nil)
 		panicked := recover()
 		s.finish(ctx, panicked != nil)
+		s.forgive()
 		if panicked != nil {
 			panic(panicked)
 		}

@@ -71,7 +71,7 @@ func (s *settlement) cooling(i int) time.Duration {
 		return 0
 	}
 	chosen := &s.candidates[i]
-	return chosen.State.Backoff(chosen.Model, time.Now()).Wait
+	return chosen.State.Backoff(chosen.Model, s.key.ID, time.Now()).Wait
 }
 
 // moveTo makes a candidate the current one, and reports whether its limits have

@@ -24,6 +24,7 @@ type settlement struct {
 	current  int      // index of the candidate
 	attempts int      // begun
 	last     *attempt // nil: none was begun
+	refused  []refusedAt
 
 	overhead time.Duration // spent in the gate before the first attempt
 	waited   time.Duration // in queues

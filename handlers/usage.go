@@ -58,7 +58,7 @@ func WriteUsage(shared Shared, logger *zap.Logger, w http.ResponseWriter, r *htt
 // parameter that is invalid; other errors are only logged.
 func queryError(logger *zap.Logger, r *http.Request, err error) *wire.Error {
 	if errors.Is(err, usage.ErrUnavailable) { // which was logged once
-		return wire.Errorf(wire.KindOverloaded, "What was used can't be told now: the store that the gates share is away. Please try again.")
+		return wire.Errorf(wire.KindOverloaded, "Usage is not available now: the store that the gates share does not answer. Please try again.")
 	}
 	var param *usage.ParamError
 	if !errors.As(err, &param) {

@@ -68,7 +68,7 @@ func TestErrorsOfBackendsAreToldInTheCallersDialect(t *testing.T) {
 		"the credential in a refusal": {chat, refuses(400, jsonType, `{"error":{"message":"key `+backendKey+` is of another project"}}`),
 			502, failed, nil},
 		"a page": {chat, refuses(500, "text/html", "<h1>nginx at 10.0.0.9</h1>", "Set-Cookie", "a=b"),
-			502, failed, map[string]string{"Set-Cookie": "", "Content-Type": jsonType}},
+			500, failed, map[string]string{"Set-Cookie": "", "Content-Type": jsonType}},
 		"a redirect": {chat, refuses(302, "text/html", "", "Location", "http://169.254.169.254/"),
 			502, failed, map[string]string{"Location": ""}},
 		"a rate": {chat, refuses(429, jsonType, `{"error":{"message":"slow","type":"tokens","code":"rate_limit_exceeded"}}`, "Retry-After", "7"),
@@ -88,9 +88,9 @@ func TestErrorsOfBackendsAreToldInTheCallersDialect(t *testing.T) {
 		"messages: a rate": {messages, refuses(429, jsonType, `{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}`, "Retry-After", "9"),
 			429, anthropic("rate_limit_error", "slow"), map[string]string{"Retry-After": "9"}},
 		"messages: overload": {messages, refuses(529, jsonType, `{"type":"error","error":{"type":"overloaded_error","message":"x"}}`),
-			503, anthropic("overloaded_error", "The service is overloaded. Please try again."), nil},
+			529, anthropic("overloaded_error", "The service is overloaded. Please try again."), nil},
 		"messages: a failure": {messages, refuses(500, "text/html", "<h1>trace</h1>"),
-			502, anthropic("api_error", "The model server failed to answer."), nil},
+			500, anthropic("api_error", "The model server failed to answer."), nil},
 	}
 	scripts := make(map[string]http.HandlerFunc)
 	for name, c := range cases {

@@ -42,8 +42,9 @@ type Request struct {
 
 // Order removes the candidates that are cooling down and sorts the others by
 // the route's policy: first those with room, then those to which others are
-// preferred, then those that are full. If none is left, it returns the cooldown
-// that ends first.
+// preferred, then those that are full. If all are cooling down, it returns one for
+// which it is time for a request all the same, or else none, and the cooldown that
+// ends first.
 //
 // A request with one candidate is always sent: to the caller it makes no
 // difference who refuses it, the backend may have recovered, and its refusal of
@@ -60,7 +61,7 @@ func (r *Route) Order(candidates []Candidate, q *Request) ([]Candidate, health.B
 	ready, mixed := 0, false
 	for i := range candidates {
 		c := candidates[i]
-		cooling := c.State.Backoff(c.Model, q.Start)
+		cooling := c.State.Backoff(c.Model, q.Key, q.Start)
 		if cooling.Whole {
 			c.Metrics.Reached(false)
 		}
@@ -75,6 +76,9 @@ func (r *Route) Order(candidates []Candidate, q *Request) ([]Candidate, health.B
 		mixed = mixed || c.tier != candidates[0].tier
 		ready++
 	}
+	if ready == 0 {
+		return paced(candidates, q), soonest
+	}
 	candidates = candidates[:ready]
 	if mixed {
 		r.sortTiers(candidates, q)
@@ -82,6 +86,17 @@ func (r *Route) Order(candidates []Candidate, q *Request) ([]Candidate, health.B
 		r.sort(candidates, q)
 	}
 	return candidates, soonest
+}
+
+// paced returns the first candidate to which a request may be sent although all
+// cool down.
+func paced(candidates []Candidate, q *Request) []Candidate {
+	for i, c := range candidates {
+		if c.State.Pace(c.Model, q.Key, q.Start) {
+			return candidates[i : i+1]
+		}
+	}
+	return nil
 }
 
 // sortTiers sorts candidates by tier, and those of each tier by the policy.

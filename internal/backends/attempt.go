@@ -41,6 +41,10 @@ type Attempt struct {
 	// it is not recorded.
 	State *health.BackendState
 
+	// Key is the id of the caller's key. What its requests may have caused is
+	// recorded for it alone.
+	Key string
+
 	// Body is sent if HasBody is set; the request's own body never is. net/http
 	// may read it for a while after the attempt has ended, so its bytes must not
 	// be reused.
@@ -133,6 +137,9 @@ type Attempt struct {
 	kept   *keptBody // nil: KeepOpen was not used
 	trace  httptrace.ClientTrace
 	reused bool // the last connection had served an earlier request
+
+	connected bool      // the last round trip had a connection
+	sent      time.Time // when the last round trip began
 }
 
 // Flag is an anomaly of a backend's response that is worth a log line.
@@ -177,15 +184,32 @@ func AttemptFrom(ctx context.Context) *Attempt {
 }
 
 // FallsBack reports whether a response of this status is worth another backend:
-// the request was refused for lack of capacity, or failed on the backend's side.
-// 401, 402 and 403 concern the gate's own credential. Any other 4xx concerns the
-// request, and would be the same elsewhere.
+// the request was refused for lack of capacity, or failed on the backend's side or
+// on the way there. 401, 402 and 403 concern the gate's own credential. Any other
+// 4xx concerns the request, and would be the same elsewhere.
 func FallsBack(status int) bool {
 	switch status {
-	case 401, 402, 403, 429, 500, 502, 503, 504, 529:
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusRequestTimeout,
+		http.StatusTooEarly, http.StatusTooManyRequests, statusNoCapacity:
 		return true
 	}
-	return false
+	return status >= 500
+}
+
+// statusNoCapacity is Groq's status for a flex request that it has no room for.
+const statusNoCapacity = 498
+
+// fallsBack reports whether a response is worth another backend: see [FallsBack].
+// Another one may have the model that this one lacks. What a backend refuses for
+// its content (403) is not offered to others.
+func fallsBack(status int, s subject) bool {
+	switch {
+	case s == aboutModel:
+		return true
+	case status == http.StatusForbidden:
+		return s == aboutBackend
+	}
+	return FallsBack(status)
 }
 
 // AttemptError is returned by the transport if there is no response to pass on:
@@ -197,6 +221,10 @@ type AttemptError struct {
 
 	// RetryAfter is how long the backend asked to wait, 0 if it did not.
 	RetryAfter time.Duration
+
+	// Answer is the backend's error in the caller's dialect, for when no other
+	// backend answers. Nil: there was no response.
+	Answer *wire.Error
 
 	// Err is the cause if the status alone does not explain it. Its text holds
 	// no credential.

@@ -55,21 +55,21 @@ func eventStatus(e event) int {
 	if !e.isError() && !bytes.Contains(e.data, []byte(`"error"`)) {
 		return 0
 	}
-	var told struct {
+	var payload struct {
 		Type  string
 		Error json.RawMessage
 	}
-	if json.Unmarshal(e.data, &told) != nil && !e.isError() {
+	if json.Unmarshal(e.data, &payload) != nil && !e.isError() {
 		return 0
 	}
-	if !e.isError() && told.Type != "error" && (len(told.Error) == 0 || string(told.Error) == "null") {
+	if !e.isError() && payload.Type != "error" && (len(payload.Error) == 0 || string(payload.Error) == "null") {
 		return 0
 	}
 	var inner struct {
 		Type string
 		Code json.RawMessage
 	}
-	_ = json.Unmarshal(told.Error, &inner) // a string has neither
+	_ = json.Unmarshal(payload.Error, &inner) // a string has neither
 	var code int
 	if json.Unmarshal(inner.Code, &code) == nil && code >= 400 && code < 600 {
 		if FallsBack(code) {

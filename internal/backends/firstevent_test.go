@@ -50,7 +50,7 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 				if c.status == 0 && body != c.body {
 					t.Errorf("passed on as %q", body)
 				}
-				if c.status == 429 && live.Backoff("m", time.Now()).Wait == 0 {
+				if c.status == 429 && live.Backoff("m", "alice", time.Now()).Wait == 0 {
 					t.Error("it is asked again at once")
 				}
 			})
@@ -102,7 +102,7 @@ func TestAStreamThatBeginsWithALimitIsTriedWithAnotherKey(t *testing.T) {
 				t.Errorf("%q, %v", body, out.err)
 			}
 		}
-		if live.Backoff("m", time.Now()) != (health.Backoff{}) {
+		if live.Backoff("m", "alice", time.Now()) != (health.Backoff{}) {
 			t.Error("the backend cools down for one of its keys")
 		}
 	})

@@ -2,7 +2,6 @@ package backends
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -21,22 +20,14 @@ const (
 	maxRequestID     = 128
 )
 
-// Causes of errors that the gate makes of a response, for logs.
-var (
-	errRedirect = errors.New("a redirect, which is never followed")
-	errUpgrade  = errors.New("an upgrade that nobody offered")
-	errEvent    = errors.New("a stream that began with an error")
-	errPage     = errors.New("a web page, taken for a 502")
-)
-
 // inbound returns the response to pass on to the caller, or an *AttemptError if
 // another backend should be tried. wait is how long the backend asked to wait.
-func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, wait time.Duration) (*http.Response, error) {
+func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, wait time.Duration, refusal refusal) (*http.Response, error) {
 	ex.Status = res.StatusCode
 	ex.UpstreamRequestID = requestID(res.Header, secrets)
 	header := res.Header
-	ex.judgeAnswer(res.StatusCode, header, wait, t.now())
-	if t.keepAnswered(header, ex.OwnLimits, secrets) {
+	ex.judgeAnswer(res.StatusCode, refusal.about, header, wait, t.now())
+	if t.keepAnswered(header, ex.OwnLimits, secrets) && ex.Flag == "" {
 		ex.Flag = FlagEcho
 	}
 
@@ -45,60 +36,15 @@ func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, w
 	out := new(http.Response)
 	*out = *res
 	out.Header, out.Trailer, out.TransferEncoding = header, nil, nil
-	out.Body = &answerBody{out.Body, ex, secrets}
-	m := ex.Meter
-	if m == nil || res.StatusCode < 200 || res.StatusCode >= 300 {
-		m = meter.New(meter.Config{Endpoint: ex.Endpoint}) // only to decode the body
-	}
-	out.Body = m.Wrap(header, out.StatusCode, out.ContentLength, out.Body)
-	if m.Editing() {
-		out.ContentLength = -1
-	}
-	if len(secrets) > 0 && res.StatusCode >= 200 && res.StatusCode < 300 { // error bodies are rewritten
-		out.Body = masked(out.Body, secrets, func() { ex.Flag = FlagEchoBody })
-	}
-	if encoding := header.Get("Content-Encoding"); strings.EqualFold(encoding, "identity") {
-		delete(header, "Content-Encoding")
-	} else if encoding != "" {
-		ex.Flag = FlagEncoding
-	}
-
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
-		ex.CallerStatus = out.StatusCode
-		if ex.KeepOpen {
-			ex.kept = &keptBody{body: out.Body}
-			out.Body = ex.kept
-		}
-		if ex.Between != nil && isEvents(header) {
-			out.Body = &betweenBody{out.Body, m, ex.Between}
-		}
+		ex.pass(out, secrets)
 		return out, nil
 	}
-
-	status, cause := res.StatusCode, error(nil)
-	switch {
-	case ex.Flag == FlagErrorEvent:
-		cause = errEvent
-	case ex.Flag == FlagHTML:
-		cause = errPage
-	case status < 200:
-		ex.Flag, status, cause = FlagUpgrade, http.StatusBadGateway, errUpgrade
-	case status < 400:
-		ex.Flag, status, cause = FlagRedirect, http.StatusBadGateway, errRedirect
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		ex.Flag = FlagCredential
+	answer := refusal.answer(ex.Endpoint.Dialect(), secrets)
+	if ex.Fallback && fallsBack(refusal.status, refusal.about) {
+		return nil, &AttemptError{Status: res.StatusCode, RetryAfter: wait, Answer: answer, Err: refusal.cause}
 	}
-	var body []byte
-	if cause == nil {
-		body = readError(out.Body) // for a fallback too, so that the connection can be reused
-	} else {
-		_ = out.Body.Close() // a tunnel, or a page about a redirect
-	}
-	if ex.Fallback && FallsBack(status) {
-		return nil, &AttemptError{Status: res.StatusCode, RetryAfter: wait, Err: cause}
-	}
-	e := wire.UpstreamError(ex.Endpoint.Dialect(), status, body, secrets...)
-	rewrite(out, e, wait, ex)
+	rewrite(out, answer, wait, ex)
 	ex.CallerStatus = out.StatusCode
 	if ex.Refused != nil {
 		ex.Refused()
@@ -106,13 +52,42 @@ func (t *Transport) inbound(res *http.Response, ex *Attempt, secrets []string, w
 	return out, nil
 }
 
+// pass prepares a success for the caller: its body is metered, and secrets in it
+// are masked.
+func (e *Attempt) pass(out *http.Response, secrets []string) {
+	m := e.Meter
+	if m == nil {
+		m = meter.New(meter.Config{Endpoint: e.Endpoint}) // only to decode the body
+	}
+	out.Body = m.Wrap(out.Header, out.StatusCode, out.ContentLength, &answerBody{out.Body, e, secrets})
+	if m.Editing() {
+		out.ContentLength = -1
+	}
+	if len(secrets) > 0 {
+		out.Body = masked(out.Body, secrets, func() { e.Flag = FlagEchoBody })
+	}
+	if encoding := out.Header.Get("Content-Encoding"); strings.EqualFold(encoding, "identity") {
+		delete(out.Header, "Content-Encoding")
+	} else if encoding != "" {
+		e.Flag = FlagEncoding
+	}
+	e.CallerStatus = out.StatusCode
+	if e.KeepOpen {
+		e.kept = &keptBody{body: out.Body}
+		out.Body = e.kept
+	}
+	if e.Between != nil && isEvents(out.Header) {
+		out.Body = &betweenBody{out.Body, m, e.Between}
+	}
+}
+
 // rewrite turns a response into an error in the caller's dialect. It keeps the
 // backend's filtered headers, other than those about the body, caching and
-// retries, if the error is about limits (429, 503) or is a 4xx that is passed on
+// retries, if the error is about limits (429, 503, 529) or is a 4xx that is passed on
 // unchanged. Otherwise it drops them all.
 func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Attempt) {
 	status := e.StatusCode()
-	limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+	limited := status == http.StatusTooManyRequests || e.Kind == wire.KindOverloaded
 	if limited {
 		e.RetryAfter = wait
 	}

@@ -43,7 +43,7 @@ func (t *Transport) gotConn(info httptrace.GotConnInfo, ex *Attempt) {
 		_ = info.Conn.Close()
 		return
 	}
-	ex.Dispatched, ex.reused = true, info.Reused
+	ex.Dispatched, ex.connected, ex.reused = true, true, info.Reused
 }
 
 // keepAlive is how long the servers of a backend keep an idle connection, in

@@ -207,7 +207,7 @@ func TestRequestIsTriedWithAnotherKey(t *testing.T) {
 			if strings.Contains(log, "key-a") || strings.Contains(log, "key-c") {
 				t.Error("the log holds a key")
 			}
-			if !strings.Contains(log, `"api_key":1,"of":4,"status":`+name) || strings.Count(log, "refused one of its keys") != 2 {
+			if !strings.Contains(log, `"api_key":1,"of":4,"status":`+name) || strings.Count(log, "refused an API key") != 2 {
 				t.Errorf("the log does not tell of both rests once:\n%s", log)
 			}
 		})

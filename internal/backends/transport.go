@@ -312,18 +312,18 @@ func (t *Transport) attempt(o *outgoing, ex *Attempt) (*http.Response, error) {
 		res, secrets, err := t.send(o, ex, key)
 		ex.Latency = t.now().Sub(start)
 		if err != nil {
-			ex.judge(verdictOfError(o.ctx, err), 0, 0, t.now())
+			ex.judge(verdictOfError(o.ctx, ex.connected), 0, 0, t.now())
 			return nil, attemptError(o.ctx, err, secrets)
 		}
 		now := t.now()
 		wait := retryAfter(res.Header, now)
-		if key != nil && refusesKey(res.StatusCode) {
+		refusal := ex.readRefusal(res)
+		if key != nil && refusesKey(res.StatusCode) && refusal.about == aboutBackend {
 			if rest := t.keys.refused(key, res.StatusCode, wait, start, now); rest > 0 {
-				t.logRest(number, res.StatusCode, rest)
+				t.logBackoff(number, res.StatusCode, rest)
 				if other, n := t.keys.next(now); other != nil && tries < maxKeyTries {
 					key, number = other, n
 					o.header = maps.Clone(o.header) // net/http may still read the old one
-					readError(res.Body)             // so that the connection can be reused
 					continue
 				}
 				wait = t.keys.soonest(now)
@@ -331,7 +331,7 @@ func (t *Transport) attempt(o *outgoing, ex *Attempt) (*http.Response, error) {
 		} else if key != nil && res.StatusCode < http.StatusInternalServerError {
 			t.keys.accepted(key, start)
 		}
-		return t.inbound(res, ex, secrets, wait)
+		return t.inbound(res, ex, secrets, wait, refusal)
 	}
 }
 
@@ -340,11 +340,14 @@ func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Respo
 	ex.RoundTrips++
 	ex.Status, ex.CallerStatus = 0, 0
 	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
+	ex.connected, ex.sent = false, t.now()
 	out, ok := t.request(o, ex, key)
 	if !ok {
 		return noDeployment(ex.Endpoint), nil, nil
 	}
-	ex.Dispatched = ex.Dispatched || t.API == apiEcho // it has no connection, so gotConn is never called
+	if t.API == apiEcho { // it has no connection, so gotConn is never called
+		ex.Dispatched, ex.connected = true, true
+	}
 	ex.Watchdog.expect(waitFirst)
 	for range maxStaleTries {
 		if res, err = t.next.RoundTrip(out); err == nil || !ex.stale(o.ctx, err) {
@@ -361,14 +364,14 @@ func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Respo
 	return res, secretsOf(out.Header), err
 }
 
-// logRest logs that a key backs off, by its number in api_keys.
-func (t *Transport) logRest(number, status int, rest time.Duration) {
+// logBackoff logs that a key is not used for a while, by its number in api_keys.
+func (t *Transport) logBackoff(number, status int, wait time.Duration) {
 	level := zap.InfoLevel
 	if status != http.StatusTooManyRequests {
 		level = zap.WarnLevel // the operator has to act
 	}
-	t.logger.Log(level, "a backend refused one of its keys, which rests; the others go on",
-		zap.Int("api_key", number), zap.Int("of", len(t.keys.keys)), zap.Int("status", status), zap.Duration("rest", rest))
+	t.logger.Log(level, "backend refused an API key; using the others",
+		zap.Int("api_key", number), zap.Int("of", len(t.keys.keys)), zap.Int("status", status), zap.Duration("for", wait))
 }
 
 func copyURL(u *url.URL) *url.URL {

@@ -8,8 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
+	"github.com/amanycodes/pine-gate/internal/backends/health"
 	"github.com/amanycodes/pine-gate/internal/wire"
 )
 
@@ -17,21 +16,23 @@ import (
 type verdict uint8
 
 const (
-	verdictNone    verdict = iota // nothing: the caller left, or the gate cancelled the attempt
+	verdictNone    verdict = iota // nothing: the caller left, the gate cancelled the attempt, or the error is about the request
 	verdictWorks                  // the backend works, even if it rejected the caller's request
-	verdictModel                  // the model fails; others may not
-	verdictBackend                // the backend fails as a whole
+	verdictModel                  // the model fails, perhaps because of the request; others may not
+	verdictAccount                // the backend refuses the gate's account, perhaps because of the request
+	verdictBackend                // the backend fails as a whole, which no request can cause
 )
 
-// verdictOf returns what a status shows about a backend.
-func verdictOf(status int) verdict {
-	switch status {
-	case http.StatusUnauthorized, http.StatusPaymentRequired:
+// verdictOf returns what a status shows about a backend, whose error is about s.
+func verdictOf(status int, s subject) verdict {
+	switch {
+	case status == http.StatusUnauthorized:
 		return verdictBackend // it refuses the gate's credential
-	case http.StatusForbidden: // permissions may differ by model
-		return verdictModel
-	}
-	if FallsBack(status) || status < 200 || status/100 == 3 {
+	case s != aboutBackend && (FallsBack(status) || status == http.StatusForbidden):
+		return verdictNone
+	case status == http.StatusPaymentRequired:
+		return verdictAccount
+	case FallsBack(status), status < 200, status/100 == 3: // 403, too: permissions may differ by model
 		return verdictModel
 	}
 	return verdictWorks
@@ -44,26 +45,31 @@ func (e *Attempt) judge(v verdict, status int, asked time.Duration, now time.Tim
 	if e.State == nil {
 		return
 	}
-	switch limited := status == http.StatusTooManyRequests; v {
+	failure := health.Failure{Model: e.Model, Key: e.Key, Asked: asked, Limited: status == http.StatusTooManyRequests}
+	switch v {
+	case verdictNone:
+		return
 	case verdictWorks:
-		e.State.Succeeded(e.Model, now)
-	case verdictModel:
-		e.Backoff = e.State.Failed(e.Model, asked, limited, now)
+		e.State.Succeeded(e.Model, e.Key, e.sent, now)
+		return
+	case verdictAccount:
+		failure.Model = ""
 	case verdictBackend:
-		e.Backoff = e.State.Failed("", asked, limited, now)
+		failure.Model, failure.Key = "", ""
 	}
+	e.Backoff = e.State.Failed(failure, now)
 }
 
-// judgeAnswer calls judge for a response with header h, and records exhausted
-// rate limits.
-func (e *Attempt) judgeAnswer(status int, h http.Header, asked time.Duration, now time.Time) {
+// judgeAnswer calls judge for a response with header h, whose error is about s, and
+// records exhausted rate limits.
+func (e *Attempt) judgeAnswer(status int, s subject, h http.Header, asked time.Duration, now time.Time) {
 	if e.State == nil {
 		return
 	}
 	if asked == 0 && status == http.StatusTooManyRequests {
 		asked = limitReset(h, true, now)
 	}
-	e.judge(verdictOf(status), status, asked, now)
+	e.judge(verdictOf(status, s), status, asked, now)
 	if status < 300 {
 		if wait := limitReset(h, false, now); wait > 0 {
 			e.State.Exhausted(e.Model, wait, now)
@@ -72,14 +78,14 @@ func (e *Attempt) judgeAnswer(status int, h http.Header, asked time.Duration, no
 }
 
 // verdictOfError returns what a round trip without a response shows about a
-// backend. ctx is the attempt's.
-func verdictOfError(ctx context.Context, err error) verdict {
-	var dial reverseproxy.DialError
-	switch ended := ctx.Err() != nil; {
-	case ended && !isTimeout(context.Cause(ctx)):
+// backend. ctx is the attempt's. Without a connection (DNS, a refused one, TLS)
+// the request can't be the cause; a reset or silence may be what it causes.
+func verdictOfError(ctx context.Context, connected bool) verdict {
+	switch {
+	case ctx.Err() != nil && !isTimeout(context.Cause(ctx)):
 		return verdictNone
-	case ended, isTimeout(err) && !errors.As(err, &dial):
-		return verdictModel // other models may be faster
+	case connected:
+		return verdictModel
 	}
 	return verdictBackend
 }

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
 	"github.com/amanycodes/pine-gate/internal/backends/health"
 )
 
@@ -55,27 +53,33 @@ func TestWhatAnErrorSaysAboutABackend(t *testing.T) {
 	}
 	slow := &net.OpError{Op: "read", Err: context.DeadlineExceeded}
 	for name, c := range map[string]struct {
-		ctx  context.Context
-		err  error
-		want verdict
+		ctx       context.Context
+		connected bool
+		want      verdict
 	}{
-		"the caller left":      {ended(nil), context.Canceled, verdictNone},
-		"the gate ended it":    {ended(errors.New("max_stream")), context.Canceled, verdictNone},
-		"it took too long":     {ended(slow), context.Canceled, verdictModel},
-		"no header in time":    {t.Context(), slow, verdictModel},
-		"no connection at all": {t.Context(), reverseproxy.NewDialError(slow), verdictBackend},
-		"a reset":              {t.Context(), errors.New("connection reset by peer"), verdictBackend},
+		"the caller left":       {ended(nil), true, verdictNone},
+		"the gate ended it":     {ended(errors.New("max_stream")), true, verdictNone},
+		"it took too long":      {ended(slow), true, verdictModel},
+		"no connection in time": {ended(slow), false, verdictBackend},
+		"no connection at all":  {t.Context(), false, verdictBackend},
+		"a reset":               {t.Context(), true, verdictModel},
 	} {
-		if got := verdictOfError(c.ctx, c.err); got != c.want {
+		if got := verdictOfError(c.ctx, c.connected); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
 	for status, want := range map[int]verdict{
-		200: verdictWorks, 400: verdictWorks, 404: verdictWorks, 422: verdictWorks, 401: verdictBackend, 402: verdictBackend,
-		403: verdictModel, 429: verdictModel, 500: verdictModel, 503: verdictModel, 529: verdictModel, 302: verdictModel, 101: verdictModel,
+		200: verdictWorks, 400: verdictWorks, 404: verdictWorks, 410: verdictWorks, 422: verdictWorks, 451: verdictWorks,
+		401: verdictBackend, 402: verdictAccount, 403: verdictModel, 408: verdictModel, 425: verdictModel, 429: verdictModel, 498: verdictModel,
+		500: verdictModel, 503: verdictModel, 524: verdictModel, 529: verdictModel, 302: verdictModel, 101: verdictModel,
 	} {
-		if got := verdictOf(status); got != want {
+		if got := verdictOf(status, aboutBackend); got != want {
 			t.Errorf("%d: %d, want %d", status, got, want)
+		}
+	}
+	for status, want := range map[int]verdict{401: verdictBackend, 402: verdictNone, 403: verdictNone, 429: verdictNone, 500: verdictNone, 400: verdictWorks} {
+		if got := verdictOf(status, aboutRequest); got != want {
+			t.Errorf("%d about the request: %d, want %d", status, got, want)
 		}
 	}
 }
@@ -112,7 +116,7 @@ func TestAnswersDecideWhetherABackendIsLeftAlone(t *testing.T) {
 			return r
 		}
 		_, _, out := p.do("POST", "/v1/chat/completions", `{}`)
-		got, other := live.Backoff("m", time.Now()), live.Backoff("other", time.Now())
+		got, other := live.Backoff("m", "alice", time.Now()), live.Backoff("other", "alice", time.Now())
 		if got.Wait < c.model || (got.Wait > 0) != (c.model > 0) || other.Wait < c.whole || (other.Wait > 0) != (c.whole > 0) || got.Last != c.last {
 			t.Errorf("%d %v: %+v, another model %+v", c.status, c.header, got, other)
 		}

@@ -151,7 +151,7 @@ func TestABackendThatDoesNotBeginIsLeftAlone(t *testing.T) {
 					return watched(50*time.Millisecond, time.Hour)(ex, alternative(live)(ex, r))
 				}
 				for i := range failuresAllowed {
-					if got := live.Backoff("m", time.Now()); got.Wait > 0 {
+					if got := live.Backoff("m", "alice", time.Now()); got.Wait > 0 {
 						t.Fatalf("cooling down after %d failures: %+v", i, got)
 					}
 					if _, _, out := p.do("POST", "/v1/chat/completions", `{}`); !errors.Is(out.err, ErrFirstTokenTimeout) {

@@ -109,6 +109,9 @@ func backendState(b *control.Backend, now time.Time) string {
 		if c.Model != nil {
 			what = printable(*c.Model) + " cooling"
 		}
+		if c.Key != nil {
+			what += " for " + printable(*c.Key)
+		}
 		left := max(0, time.Unix(c.Until, 0).Sub(now)).Round(time.Second)
 		words = append(words, fmt.Sprintf("%s %s (%s)", what, left, strings.ReplaceAll(c.Reason, "_", " ")))
 	}

@@ -67,9 +67,11 @@ type Backend struct {
 	DiscoveredAt *int64   `json:"discovered_at"`
 }
 
-// Cooldown is the cooldown of a backend, or of one of its models.
+// Cooldown is the cooldown of a backend, or of one of its models, for one key or for
+// all.
 type Cooldown struct {
 	Model  *string `json:"model"` // the backend's name of the model; null: the whole backend
+	Key    *string `json:"key"`   // the key whose requests are not sent; null: nobody's are
 	Until  int64   `json:"until"`
 	Reason string  `json:"reason"` // rate_limited or failed
 }

@@ -91,14 +91,17 @@ func checkBackends(p *Instance) (found []Finding) {
 	down := 0
 	for _, b := range p.backends {
 		const look = "see the gate's log, and `caddy pinegate backends`"
-		whole := slices.ContainsFunc(b.Cooldowns, func(c control.Cooldown) bool { return c.Model == nil })
+		whole := slices.ContainsFunc(b.Cooldowns, func(c control.Cooldown) bool { return c.Model == nil && c.Key == nil })
+		model := slices.ContainsFunc(b.Cooldowns, func(c control.Cooldown) bool { return c.Model != nil && c.Key == nil })
 		switch {
 		case b.Up != nil && !*b.Up:
 			down++
 			found = append(found, warning(look, "backend %q is down: the last attempt did not reach it", b.Name))
 		case whole:
 			found = append(found, warning(look, "backend %q is cooling down: it failed, or asked for it", b.Name))
-		case len(b.Cooldowns) > 0:
+		case len(b.Cooldowns) > 0 && !model:
+			found = append(found, warning(look, "backend %q is cooling down for some keys, whose requests it failed or refused", b.Name))
+		case model:
 			found = append(found, warning(look, "some of its models are cooling down at backend %q: they failed, or it asked for it", b.Name))
 		}
 		switch n := b.Credentials; {

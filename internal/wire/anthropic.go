@@ -59,7 +59,8 @@ var Anthropic = &Dialect{
 		b = append(b, "event: error\ndata: "...)
 		return append(appendAnthropicError(b, e, errorType, ""), "\n\n"...)
 	},
-	upstreamType: anthropicUpstreamType,
+	ErrorStatuses: []int{statusOverloaded},
+	upstreamType:  anthropicUpstreamType,
 
 	KeepAlive:        keepAlive("event: ping\ndata: {\"type\":\"ping\"}\n\n"),
 	CacheBesideInput: true,
@@ -100,6 +101,10 @@ func anthropicUpstreamType(status int, upstream string) string {
 		return upstream
 	}
 	switch status {
+	case http.StatusPaymentRequired:
+		return "billing_error"
+	case http.StatusForbidden:
+		return permission
 	case http.StatusNotFound:
 		return "not_found_error"
 	case http.StatusRequestEntityTooLarge:

@@ -41,10 +41,12 @@ type Dialect struct {
 	FormatReset func(left time.Duration, at time.Time) string
 
 	// Errors.
-	errorTypes   [kindCount]string                                                              // optional, but for all kinds or none
-	appendError  func(b []byte, e *Error, errorType, requestID string) []byte                   // appends the JSON envelope
-	appendEvent  func(b []byte, e *Error, errorType string, ep Endpoint, sequence int64) []byte // optional: an event with the envelope
-	upstreamType func(status int, upstream string) string                                       // returns the type of a backend's error; optional: upstream
+	errorTypes  [kindCount]string                                                              // optional, but for all kinds or none
+	appendError func(b []byte, e *Error, errorType, requestID string) []byte                   // appends the JSON envelope
+	appendEvent func(b []byte, e *Error, errorType string, ep Endpoint, sequence int64) []byte // optional: an event with the envelope
+	// ErrorStatuses are statuses of the dialect's own that its clients know; optional.
+	ErrorStatuses []int
+	upstreamType  func(status int, upstream string) string // returns the type of a backend's error; optional: upstream
 
 	// KeepAlive holds the keep-alive for an idle stream, indexed by the stream's line
 	// break: "\n" or "\r". Optional: a comment.

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -13,59 +14,72 @@ const (
 	maxUpstreamWord    = 64      // bytes of a type or code
 )
 
-// UpstreamError converts the error of a backend to one for the caller.
+// UpstreamError converts the error of a backend to one for the caller. It keeps the
+// status and, if the body is JSON, the message, type, param and code: agents act on
+// them.
 //
-// An error that concerns the caller (400, 404, 409, 413, 422 and 429) keeps its
-// status and, if the body is JSON, its message, type, param and code. All other
-// errors reveal only that the backend failed: a 401, 402 or 403 concerns the
-// gate's own credential, and a 500 or an HTML page may contain anything. The
-// same holds for a body that contains one of the secrets. 503 and 529 become
-// KindOverloaded, 408 and 504 KindUpstreamTimeout, all others KindUpstream.
+// The exceptions reveal only that the backend failed: a body that contains one of
+// the secrets; a 401, 407 or any status that is no error, which concern the gate's
+// own credential or configuration; and a 5xx above 500, which names servers and
+// addresses behind the gate, and becomes 502, 503 or 504 unless the caller's dialect
+// has that status. Numeric codes become null.
 //
 // UpstreamError parses the envelopes of OpenAI, Anthropic and vLLM, FastAPI's
-// `detail` and Ollama's `{"error":"…"}`. Numeric codes become null. The caller
-// sets RetryAfter from the backend's headers.
+// `detail` and Ollama's `{"error":"…"}`. The caller sets RetryAfter from the
+// backend's headers.
 func UpstreamError(d *Dialect, status int, body []byte, secrets ...string) *Error {
 	kind := upstreamKind(status)
-	switch kind {
-	case KindUpstream, KindUpstreamTimeout, KindOverloaded:
-		return Errorf(kind, "")
-	}
 	report := parseUpstreamError(d, body)
 	if HoldsSecret(string(body), secrets) || HoldsSecret(report.Message+"\n"+report.Param+"\n"+report.Type+"\n"+report.Code, secrets) {
-		return Errorf(KindUpstream, "")
+		report = upstreamReport{}
+		if status < 500 {
+			kind = KindUpstream
+		}
 	}
-	if kind == KindRateLimited && (report.Type == insufficientQuota || report.Code == insufficientQuota) {
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusProxyAuthRequired, status < 400, status > 599:
+		return Errorf(KindUpstream, "")
+	case kind == KindRateLimited && (report.Type == insufficientQuota || report.Code == insufficientQuota):
 		kind = KindQuota
 	}
-	info := kind.info()
-	e := &Error{Kind: kind, Message: report.Message, Param: report.Param, Code: report.Code, Type: report.Type, foreign: report.Message != ""}
-	if status != info.status {
+	e := Errorf(kind, "")
+	if status < 500 && kind != KindUpstream || status == http.StatusInternalServerError || slices.Contains(d.ErrorStatuses, status) {
 		e.Status = status
 	}
-	if e.Message == "" {
+	if report.Message != "" && status <= http.StatusInternalServerError {
+		e.Message, e.Param, e.Code, e.foreign = report.Message, report.Param, report.Code, true
+	} else if kind != KindUpstream && status < 500 {
 		e.Message = "The model server refused the request."
 	}
-	e.Type = d.upstreamType(status, report.Type)
+	if e.Status != 0 && status < 500 {
+		e.Type = d.upstreamType(status, report.Type)
+	}
 	return e
 }
 
 // upstreamKind returns the kind for a backend's status.
 func upstreamKind(status int) Kind {
 	switch status {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity:
-		return KindBadRequest
 	case http.StatusRequestEntityTooLarge:
 		return KindTooLarge
 	case http.StatusTooManyRequests:
 		return KindRateLimited
-	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+	case http.StatusGatewayTimeout, statusTimedOut:
 		return KindUpstreamTimeout
-	case http.StatusServiceUnavailable, 529: // Anthropic's overloaded_error
+	case http.StatusServiceUnavailable, statusOverloaded:
 		return KindOverloaded
+	}
+	if status >= 400 && status < 500 {
+		return KindBadRequest
 	}
 	return KindUpstream
 }
+
+// Statuses outside the standard.
+const (
+	statusTimedOut   = 524 // Cloudflare's, for a server behind it that takes too long
+	statusOverloaded = 529 // Anthropic's
+)
 
 // upstreamReport holds the fields of a backend's error.
 type upstreamReport struct{ Message, Type, Param, Code string }

@@ -57,16 +57,28 @@ func TestUpstreamErrorsAreNormalised(t *testing.T) {
 
 func TestUpstreamErrorsThatAreNotTheCallersBusinessAreGeneric(t *testing.T) {
 	body := `{"error":{"message":"canary at 10.0.0.1","type":"canary","param":"canary","code":"canary"}}`
-	for status, want := range map[int]int{
-		300: 502, 401: 502, 402: 502, 403: 502, 405: 502, 418: 502, 500: 502, 502: 502, 501: 502, 0: 502, 999: 502,
-		408: 504, 504: 504, 503: 503, 529: 503,
-	} {
+	for _, status := range []int{0, 300, 401, 407, 999} {
 		for _, d := range []*Dialect{OpenAI, Anthropic} {
 			e := UpstreamError(d, status, []byte(body))
-			if e.StatusCode() != want || strings.Contains(string(e.Body(d, "")), "canary") {
+			if e.StatusCode() != 502 || strings.Contains(string(e.Body(d, "")), "canary") {
 				t.Errorf("%d: got %d %s", status, e.StatusCode(), e.Body(d, ""))
 			}
 		}
+	}
+}
+
+func TestUpstreamErrorsKeepTheirStatusAndMessage(t *testing.T) {
+	for status, want := range map[int]int{
+		400: 400, 402: 402, 403: 403, 404: 404, 405: 405, 408: 408, 409: 409, 410: 410, 413: 413, 415: 415, 418: 418, 422: 422, 425: 425, 429: 429,
+		451: 451, 498: 498, 500: 500, 501: 502, 502: 502, 503: 503, 504: 504, 520: 502, 524: 504, 529: 503,
+	} {
+		e := UpstreamError(OpenAI, status, []byte(`{"error":{"message":"what to do"}}`))
+		if e.StatusCode() != want || strings.Contains(string(e.Body(OpenAI, "")), "what to do") != (status <= 500) || strings.Contains(e.Error(), "what to do") {
+			t.Errorf("%d: got %d %s", status, e.StatusCode(), e.Body(OpenAI, ""))
+		}
+	}
+	if e := UpstreamError(Anthropic, 529, nil); e.StatusCode() != 529 || !strings.Contains(string(e.Body(Anthropic, "")), "overloaded_error") {
+		t.Errorf("529: got %d %s", e.StatusCode(), e.Body(Anthropic, ""))
 	}
 }
 

@@ -2,8 +2,6 @@ package health
 
 import (
 	"math/rand/v2"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -25,12 +23,18 @@ const (
 	// request probes whether it works again: its response may take long.
 	probeTimeout = 10 * time.Second
 
-	// cooldownsKept bounds how many models of one backend have an entry.
+	// pace is the least time between two requests that are sent although every
+	// candidate cools down: a wait may be wrong, and a refusal may have been about
+	// the request that met it.
+	pace = time.Second
+
+	// cooldownsKept bounds how many cooldowns of one backend are kept, over all
+	// models and keys.
 	cooldownsKept = 1000
 )
 
-// Backoff is the cooldown state of a backend and one of its models. The zero
-// value means that requests may be sent.
+// Backoff is the cooldown state of a backend and one of its models for the
+// requests of a key. The zero value means that requests may be sent.
 type Backoff struct {
 	// Wait is how long no request should be sent. Zero: one may be.
 	Wait time.Duration
@@ -38,7 +42,7 @@ type Backoff struct {
 	// Limited is set if a rate limit of the backend is exhausted (429).
 	Limited bool
 
-	// Whole is set if the whole backend cools down, not only the model.
+	// Whole is set if the whole backend cools down for all keys.
 	Whole bool
 
 	// Last is set if any other candidate is better: a rate limit of the backend
@@ -46,64 +50,96 @@ type Backoff struct {
 	Last bool
 }
 
-// cooldowns holds the cooldowns of a backend and its models, by the backend's
-// own names of models; "" is the backend as a whole. An entry lasts from the
-// first failure to the next success, so there is usually none. The zero value is
-// ready to use.
-type cooldowns struct {
-	some atomic.Bool // whether each has an entry; read without the lock
-	mu   sync.Mutex
-	each map[string]*cooldown
+// Failure is what an attempt showed: that a backend, or a model of it, fails.
+type Failure struct {
+	Model string // the backend's own name of it; "": the whole backend
+
+	// Key is the caller's key. The failure may be about its requests, so that it
+	// counts for other keys only once a second key has met it, too. "": it can't
+	// be about a request, such as a refused connection.
+	Key string
+
+	Asked   time.Duration // the wait that the backend asked for; 0: none
+	Limited bool          // by 429, which starts a backoff even without a wait
 }
 
-// cooldown is a circuit breaker (Nygard, Release It!, 2007) that also opens when
-// the backend asks for it.
-type cooldown struct {
-	asked     time.Time // until when the backend asked for no requests
-	limited   bool      // by 429
-	until     time.Time // end of the backoff after failures
-	failures  int       // in a row
-	probed    time.Time // when a probing request was sent; zero: none is in flight
-	exhausted time.Time // until when a rate limit is exhausted
-}
-
-// open reports whether the next request is a probe.
-func (c *cooldown) open() bool { return c.failures >= failuresAllowed || !c.asked.IsZero() }
-
-// Backoff returns the state of the backend and of model: whether a request may
-// be sent.
-func (b *BackendState) Backoff(model string, now time.Time) (result Backoff) {
+// Backoff returns the state of the backend and of model for a key: whether a
+// request may be sent.
+func (b *BackendState) Backoff(model, key string, now time.Time) (result Backoff) {
 	if !b.cooldowns.some.Load() {
 		return result
 	}
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()
+	add := func(until time.Time, limited, whole bool) {
+		if wait := until.Sub(now); wait > result.Wait {
+			result.Wait, result.Limited = wait, limited
+			result.Whole = result.Whole || whole
+		}
+	}
 	for _, name := range [...]string{"", model} {
-		c := b.cooldowns.each[name]
-		if c == nil {
+		m := b.cooldowns.models[name]
+		if m == nil {
 			continue
 		}
-		if wait := max(c.asked.Sub(now), c.until.Sub(now)); wait > result.Wait {
-			result.Wait, result.Limited = wait, c.limited
-			result.Whole = result.Whole || name == ""
+		add(m.all.end(), m.all.limited, name == "")
+		add(m.latest[1].until, m.latest[1].limited, name == "")
+		for c := range m.of(key) {
+			add(c.end(), c.limited, false)
+			result.Last = result.Last || c.open() && now.Sub(c.probed) < probeTimeout
 		}
-		probing := c.open() && now.Sub(c.probed) < probeTimeout
-		result.Last = result.Last || probing || now.Before(c.exhausted)
+		result.Last = result.Last || now.Before(m.exhausted)
 	}
 	return result
+}
+
+// Pace reports whether a request of a key may be sent although its candidates
+// cool down. It grants one a second for what cools down for the key alone, and one
+// a second, to keys in turn, for what cools down for all.
+func (b *BackendState) Pace(model, key string, now time.Time) bool {
+	b.cooldowns.mu.Lock()
+	defer b.cooldowns.mu.Unlock()
+	names := [...]string{"", model}
+	for _, name := range names {
+		m := b.cooldowns.models[name]
+		if m == nil {
+			continue
+		}
+		least := pace
+		if m.pacedFor == key {
+			least = 2 * pace
+		}
+		if m.coolsForAll(now) && now.Sub(m.paced) < least {
+			return false
+		}
+		if c := m.keys[key]; c != nil && now.Before(c.end()) && now.Sub(c.paced) < pace {
+			return false
+		}
+	}
+	for _, name := range names {
+		if m := b.cooldowns.models[name]; m != nil {
+			if m.coolsForAll(now) {
+				m.paced, m.pacedFor = now, key
+			}
+			if c := m.keys[key]; c != nil {
+				c.paced = now
+			}
+		}
+	}
+	return true
 }
 
 // Probe reports whether the request that is about to be sent probes a backend
 // that was cooling down, while others avoid it. The caller then calls
 // [BackendState.EndProbe] when the request is over.
-func (b *BackendState) Probe(model string, now time.Time) (probing bool) {
+func (b *BackendState) Probe(model, key string, now time.Time) (probing bool) {
 	if !b.cooldowns.some.Load() {
 		return false
 	}
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()
-	for _, name := range [...]string{"", model} {
-		if c := b.cooldowns.each[name]; c != nil && c.open() && now.Sub(c.probed) >= probeTimeout {
+	for c := range b.cooldowns.of(model, key) {
+		if c.open() && now.Sub(c.probed) >= probeTimeout {
 			c.probed, probing = now, true
 		}
 	}
@@ -112,19 +148,17 @@ func (b *BackendState) Probe(model string, now time.Time) (probing bool) {
 
 // EndProbe lets another request probe if this one ended without a result because
 // its caller left.
-func (b *BackendState) EndProbe(model string) {
+func (b *BackendState) EndProbe(model, key string) {
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()
-	for _, name := range [...]string{"", model} {
-		if c := b.cooldowns.each[name]; c != nil {
-			c.probed = time.Time{}
-		}
+	for c := range b.cooldowns.of(model, key) {
+		c.probed = time.Time{}
 	}
 }
 
-// Succeeded records that the backend answered a request for model. A wait that
-// the backend asked for still holds: the request may have been sent before it.
-func (b *BackendState) Succeeded(model string, now time.Time) {
+// Succeeded records that the backend answered a request of a key for model, which
+// was sent at sent.
+func (b *BackendState) Succeeded(model, key string, sent, now time.Time) {
 	b.stats.attempts.Add(1)
 	if !b.cooldowns.some.Load() {
 		return
@@ -132,58 +166,67 @@ func (b *BackendState) Succeeded(model string, now time.Time) {
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()
 	for _, name := range [...]string{"", model} {
-		c := b.cooldowns.each[name]
-		switch {
-		case c == nil:
-		case now.Before(c.asked) || now.Before(c.exhausted):
-			c.failures, c.until, c.probed = 0, time.Time{}, time.Time{}
-		default:
-			b.cooldowns.drop(name)
+		m := b.cooldowns.models[name]
+		if m == nil {
+			continue
 		}
+		if c := m.keys[key]; c != nil && c.recovered(sent, now) {
+			b.cooldowns.forget(m, key)
+		}
+		m.keepAsked() // it works for one key
+		if m.all.recovered(sent, now) {
+			m.all = cooldown{}
+		}
+		b.cooldowns.drop(name, now)
 	}
 }
 
 // Unreachable records that a request could not be sent because no upstream of
 // the backend is healthy.
-func (b *BackendState) Unreachable(now time.Time) { b.Failed("", 0, false, now) }
+func (b *BackendState) Unreachable(now time.Time) { b.Failed(Failure{}, now) }
 
-// Failed records that the backend, or the given model of it, failed. It returns
-// how long the new cooldown lasts, or 0 if there is none or one is already
-// active. asked is the wait that the backend asked for. limited marks a 429,
-// which starts a backoff even without a wait.
-func (b *BackendState) Failed(model string, asked time.Duration, limited bool, now time.Time) (wait time.Duration) {
+// Failed records a failure. It returns how long the new cooldown lasts, or 0 if
+// there is none or one is already active.
+func (b *BackendState) Failed(f Failure, now time.Time) time.Duration {
 	b.stats.attempts.Add(1)
 	b.stats.failures.Add(1)
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()
-	c := b.cooldowns.get(model)
-	c.probed = time.Time{}
-	if now.Before(c.asked) || now.Before(c.until) {
-		// The request was sent before the cooldown began: it can only extend it.
-		if until := now.Add(min(asked, maxAsked)); asked > 0 && until.After(c.asked) {
-			c.asked, c.limited = until, limited
-			b.publish(sharedCooldown{model, limited, true}, until)
-		}
+	m := b.cooldowns.get(f.Model)
+	c := &m.all
+	if f.Key != "" {
+		c = b.cooldowns.entry(m, f.Key)
+	}
+	wait, changed := c.fail(f, now)
+	if !changed {
 		return 0
 	}
-	c.failures++
-	c.limited = limited
-	if asked > 0 {
-		wait = min(asked, maxAsked)
-		c.asked = now.Add(wait)
-		b.publish(sharedCooldown{model, limited, true}, c.asked)
-		return wait
+	if f.Key != "" {
+		m.ends(ending{f.Key, c.end(), f.Limited, f.Asked > 0})
 	}
-	if limited {
-		c.failures = max(c.failures, failuresAllowed)
-	}
-	if c.failures < failuresAllowed {
-		return 0
-	}
-	wait = backoffAfter(c.failures - failuresAllowed)
-	c.until = now.Add(wait)
-	b.publish(sharedCooldown{model, limited, false}, c.until)
+	b.publish(sharedCooldown{f.Model, f.Key, f.Limited, f.Asked > 0}, c.end())
 	return wait
+}
+
+// Forgive takes back a failure that a key's request has met: every candidate has
+// said the same of it, so it was about the request.
+func (b *BackendState) Forgive(model, key string, now time.Time) {
+	b.cooldowns.mu.Lock()
+	defer b.cooldowns.mu.Unlock()
+	for _, name := range [...]string{"", model} {
+		m := b.cooldowns.models[name]
+		if m == nil || m.keys[key] == nil {
+			continue
+		}
+		c := m.keys[key]
+		if c.failures = max(0, c.failures-1); c.failures < failuresAllowed {
+			c.until = time.Time{}
+		}
+		if c.failures == 0 && c.asked.IsZero() {
+			b.cooldowns.forget(m, key)
+			b.cooldowns.drop(name, now)
+		}
+	}
 }
 
 // backoffAfter returns the length of a backoff that follows a number of others.
@@ -200,33 +243,4 @@ func (b *BackendState) Exhausted(model string, wait time.Duration, now time.Time
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()
 	b.cooldowns.get(model).exhausted = now.Add(min(wait, maxAsked))
-}
-
-// get returns the entry of a model and creates it if there is none. c.mu must be
-// held.
-func (c *cooldowns) get(model string) *cooldown {
-	if known := c.each[model]; known != nil {
-		return known
-	}
-	if c.each == nil {
-		c.each = make(map[string]*cooldown)
-	}
-	if len(c.each) >= cooldownsKept {
-		for other := range c.each {
-			if other != "" {
-				delete(c.each, other)
-				break
-			}
-		}
-	}
-	known := new(cooldown)
-	c.each[model] = known
-	c.some.Store(true)
-	return known
-}
-
-// drop removes an entry. c.mu must be held.
-func (c *cooldowns) drop(model string) {
-	delete(c.each, model)
-	c.some.Store(len(c.each) > 0)
 }

@@ -48,6 +48,7 @@ type publication struct {
 // sharedCooldown is what cools down, and why.
 type sharedCooldown struct {
 	Model   string `json:"model,omitempty"`   // "": the whole backend
+	Key     string `json:"key,omitempty"`     // "": for all keys
 	Limited bool   `json:"limited,omitempty"` // by 429
 	Asked   bool   `json:"asked,omitempty"`   // by the backend; else it is down
 }
@@ -159,13 +160,20 @@ func (b *BackendState) adopt(c sharedCooldown, wait time.Duration, now time.Time
 	until := now.Add(min(wait, maxAsked))
 	b.cooldowns.mu.Lock()
 	defer b.cooldowns.mu.Unlock()
-	known := b.cooldowns.get(c.Model)
+	m := b.cooldowns.get(c.Model)
+	known := &m.all
+	if c.Key != "" {
+		known = b.cooldowns.entry(m, c.Key)
+	}
 	switch {
 	case c.Asked && until.After(known.asked):
-		known.asked, known.limited = until, c.Limited
+		known.asked, known.limited, known.failed = until, c.Limited, now
 	case !c.Asked && until.After(known.until):
-		known.until, known.limited = until, c.Limited
+		known.until, known.limited, known.failed = until, c.Limited, now
 		known.failures = max(known.failures, failuresAllowed) // so that a request probes it
+	}
+	if c.Key != "" {
+		m.ends(ending{c.Key, known.end(), c.Limited, c.Asked})
 	}
 }
 

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -60,6 +61,7 @@ type Snapshot struct {
 // Cooldown is until when a backend or one of its models cools down.
 type Cooldown struct {
 	Model   string // the backend's own name of it; "": the whole backend
+	Key     string // whose requests are not sent; "": nobody's
 	Until   time.Time
 	Limited bool // by 429
 }
@@ -86,16 +88,24 @@ func (c *cooldowns) active(now time.Time) (all []Cooldown) {
 		return nil
 	}
 	c.mu.Lock()
-	for model, cool := range c.each {
-		until := cool.asked
-		if cool.until.After(until) {
-			until = cool.until
+	for model, m := range c.models {
+		of := func(key string, until time.Time, limited bool) {
+			if until.After(now) {
+				all = append(all, Cooldown{model, key, until, limited})
+			}
 		}
-		if until.After(now) {
-			all = append(all, Cooldown{model, until, cool.limited})
+		if shared := m.latest[1]; shared.until.After(m.all.end()) {
+			of("", shared.until, shared.limited)
+		} else {
+			of("", m.all.end(), m.all.limited)
+		}
+		for key, cool := range m.keys {
+			of(key, cool.end(), cool.limited)
 		}
 	}
 	c.mu.Unlock()
-	slices.SortFunc(all, func(a, b Cooldown) int { return strings.Compare(a.Model, b.Model) })
+	slices.SortFunc(all, func(a, b Cooldown) int {
+		return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Key, b.Key))
+	})
 	return all
 }

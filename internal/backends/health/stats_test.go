@@ -19,18 +19,18 @@ func TestTheStateOfABackendTellsWhatWasTried(t *testing.T) {
 	ended, queued := make(chan error), make(chan struct{})
 	go func() { ended <- l.Wait(t.Context(), "alice", 100, func() { close(queued) }) }()
 	<-queued
-	l.Succeeded("m", day)
-	l.Failed("m", 30*time.Second, true, day)
+	l.Succeeded("m", "alice", day, day)
+	l.Failed(Failure{"m", "", 30*time.Second, true}, day)
 	for range failuresAllowed {
-		l.Failed("", 0, false, day)
+		l.Failed(Failure{"", "", 0, false}, day)
 	}
-	l.Failed("past", time.Second, false, day.Add(-time.Minute))
+	l.Failed(Failure{"past", "", time.Second, false}, day.Add(-time.Minute))
 	s := l.Snapshot(day)
 	if s.InFlight != 1 || s.Waiting != 1 || s.Capacity.Inflight != 1 || s.Capacity.Waiting != 5 || s.Attempts != 5+1 || s.Failures != 5 {
 		t.Errorf("%+v", s)
 	}
 	if len(s.Cooldowns) != 2 || s.Cooldowns[0].Model != "" || s.Cooldowns[0].Limited || !s.Cooldowns[0].Until.After(day) ||
-		s.Cooldowns[1] != (Cooldown{"m", day.Add(30 * time.Second), true}) {
+		s.Cooldowns[1] != (Cooldown{"m", "", day.Add(30 * time.Second), true}) {
 		t.Errorf("left alone: %+v", s.Cooldowns)
 	}
 	l.End(time.Time{})

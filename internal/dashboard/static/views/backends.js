@@ -14,7 +14,7 @@ function load(n, most, what) {
 
 function cooling(backend) {
 	const list = backend.cooldowns.map((c) =>
-		h("li", {}, c.model === null ? "all models" : c.model, ", ", reasons[c.reason] ?? c.reason, ", again ", until(c.until)));
+		h("li", {}, c.model === null ? "all models" : c.model, c.key !== null && ` for ${c.key}`, ", ", reasons[c.reason] ?? c.reason, ", again ", until(c.until)));
 	const { total, cooling: refused } = backend.credentials;
 	if (refused > 0) list.push(h("li", {}, `${refused} of ${total} credentials`));
 	return list.length > 0 ? h("ul", { class: "plain" }, list) : "nothing";
@@ -23,7 +23,7 @@ function cooling(backend) {
 function health(backend) {
 	if (backend.up === null) return badge("not asked yet");
 	if (!backend.up) return badge("down", "bad");
-	if (backend.cooldowns.some((c) => c.model === null)) return badge("cooling down", "warn");
+	if (backend.cooldowns.some((c) => c.model === null && c.key === null)) return badge("cooling down", "warn");
 	return badge("up", "good");
 }
 

@@ -1,0 +1,69 @@
+package backends
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/internal/wire/meter"
+)
+
+// Causes of errors that the gate makes of a response, for logs.
+var (
+	errRedirect = errors.New("a redirect, which is never followed")
+	errUpgrade  = errors.New("an upgrade that nobody offered")
+	errEvent    = errors.New("a stream that began with an error")
+	errPage     = errors.New("a web page, taken for a 502")
+)
+
+// refusal is a response that is no success.
+type refusal struct {
+	status int // 502 for what is no error by its status
+	about  subject
+	body   []byte // decoded
+	cause  error  // nil: the status alone
+}
+
+// readRefusal reads the body of a response unless it is a success, and flags the
+// response. Of an error the body is read even if another backend is tried, so that
+// the connection can be reused.
+func (e *Attempt) readRefusal(res *http.Response) refusal {
+	r := refusal{status: res.StatusCode}
+	switch {
+	case res.StatusCode >= 200 && res.StatusCode < 300:
+		return r
+	case e.Flag == FlagHTML:
+		r.cause = errPage
+	case res.StatusCode < 200:
+		e.Flag, r.status, r.cause = FlagUpgrade, http.StatusBadGateway, errUpgrade
+	case res.StatusCode < 400:
+		e.Flag, r.status, r.cause = FlagRedirect, http.StatusBadGateway, errRedirect
+	case e.Flag == FlagErrorEvent:
+		r.cause = errEvent
+	}
+	if res.StatusCode < 400 {
+		_ = res.Body.Close() // a tunnel, or a page about a redirect
+		return r
+	}
+	decoded := meter.New(meter.Config{Endpoint: e.Endpoint}).Wrap(res.Header, res.StatusCode, res.ContentLength, res.Body)
+	r.body = readError(decoded)
+	r.about = subjectOf(r.status, r.body)
+	if r.refusesCredential() {
+		e.Flag = FlagCredential
+	}
+	return r
+}
+
+// refusesCredential reports whether the backend refused the gate's own key, and not
+// the caller's request.
+func (r refusal) refusesCredential() bool {
+	return r.about == aboutBackend && (r.status == http.StatusUnauthorized || r.status == http.StatusForbidden)
+}
+
+// answer returns the error for the caller.
+func (r refusal) answer(d *wire.Dialect, secrets []string) *wire.Error {
+	if r.refusesCredential() {
+		return wire.Errorf(wire.KindUpstream, "") // what it says of the key is not the caller's business
+	}
+	return wire.UpstreamError(d, r.status, r.body, secrets...)
+}
