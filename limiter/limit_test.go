@@ -50,7 +50,7 @@ func TestParseLimit(t *testing.T) {
 
 func TestParseLimitSaysWhatItExpected(t *testing.T) {
 	for words, want := range map[string]string{
-		"60 request/minute":                 `limit "60 request/minute": unknown unit "request": expected requests, tokens, input_tokens, output_tokens, usd or concurrent`,
+		"60 request/minute":                 `limit "60 request/minute": unknown unit "request": expected ` + unitList(),
 		"":                                  `expected <n> <unit>[/<window>] [burst <n>]`,
 		"60":                                `expected <n> <unit>[/<window>] [burst <n>]`,
 		"requests/minute 60":                `unknown unit "60": expected requests, tokens`,

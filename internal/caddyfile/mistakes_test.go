@@ -11,6 +11,7 @@ import (
 	_ "github.com/amanycodes/pine-gate"
 	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/wire"
+	"github.com/amanycodes/pine-gate/limiter"
 )
 
 // The text around the lines of a case, which begin in line 3.
@@ -23,7 +24,6 @@ const (
 
 // eitherOf returns words as messages list them.
 func eitherOf(words []string) string {
-	words = slices.Sorted(slices.Values(words))
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
@@ -44,6 +44,10 @@ func mistake(t *testing.T, input string) string {
 }
 
 func TestMistakes(t *testing.T) {
+	var units []string
+	for _, unit := range limiter.Units() {
+		units = append(units, unit.String())
+	}
 	const h64 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	for _, c := range []struct{ name, lines, want string }{
 		// secrets
@@ -98,7 +102,7 @@ func TestMistakes(t *testing.T) {
 		{"half a number", "max_output_tokens 0.5", `max_output_tokens: "0.5" is no positive whole number: expected a number, as in 4096, 100k or 1.5M, at Caddyfile:3`},
 		{"no number", "max_output_tokens 0", `max_output_tokens: "0" is no positive whole number: expected a number, as in 4096, 100k or 1.5M, at Caddyfile:3`},
 		{"huge number", "max_output_tokens 99999999999G", `max_output_tokens: "99999999999G" is no positive whole number: expected a number, as in 4096, 100k or 1.5M, at Caddyfile:3`},
-		{"bad limit", "limit 60 request/minute", `limit "60 request/minute": unknown unit "request": expected requests, tokens, input_tokens, output_tokens, usd or concurrent, at Caddyfile:3`},
+		{"bad limit", "limit 60 request/minute", `limit "60 request/minute": unknown unit "request": expected ` + eitherOf(units) + `, at Caddyfile:3`},
 		{"limit without arguments", "limit", `"limit" lacks its arguments: expected <n> <unit>[/<window>] [burst <n>], as in 60 requests/minute burst 10, at Caddyfile:3`},
 		{"limit twice", "limit 60 requests/minute\nlimit 70 requests/m", `limit: "70 requests/minute" limits what "60 requests/minute" limits already, at Caddyfile:4`},
 		{"limit twice in a key", "key a {env.A} {\nlimit 60 requests/minute\nlimit 1 concurrent\nlimit 2 concurrent\n}", `limit: "2 concurrent" limits what "1 concurrent" limits already, at Caddyfile:6`},
@@ -134,7 +138,7 @@ func TestMistakes(t *testing.T) {
 		{"queue with its arguments in the wrong order", "backend a h:1 {\nqueue 30s 200\n}", `queue: "30s" is no positive whole number: expected how many wait and how long at most, as in queue 200 30s, at Caddyfile:4`},
 		{"queue without end", "backend a h:1 {\nqueue 1M 30s\n}", `queue: "1M" are too many: expected 100000 at most, at Caddyfile:4`},
 		{"queue for ever", "backend a h:1 {\nqueue 200 0s\n}", `queue: "0s" is no positive duration: expected how many wait and how long at most, as in queue 200 30s, at Caddyfile:4`},
-		{"bad api", "backend a h:1 {\napi gemini\n}", `api: unknown word "gemini": expected ` + eitherOf(backends.APIs()) + `, at Caddyfile:4`},
+		{"bad api", "backend a h:1 {\napi gemini\n}", `api: unknown word "gemini": expected ` + eitherOf(slices.Sorted(slices.Values(backends.APIs()))) + `, at Caddyfile:4`},
 		{"echo with an upstream", "backend a h:1 {\napi echo\n}", `backend "a": api echo answers by itself: expected no upstreams, at Caddyfile:3`},
 		{"echo with a credential", "backend a {\napi echo\napi_key {env.K}\n}", `backend "a": api echo calls nobody: expected no api_key, at Caddyfile:3`},
 		{"clear api_key", "backend a h:1 {\napi_key sk-proj-clear-credential\n}", `api_key: a credential in clear would stand in the config, which is stored and shown: put it into the environment or a file and write {env.NAME} or {file./path} ({$NAME} is clear text, too), at Caddyfile:4`},
