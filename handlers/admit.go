@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/amanycodes/pine-gate/handlers/routing"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/limiter"
 )
@@ -63,11 +64,31 @@ func (q *request) limits() (asks limiter.Request, priced bool) {
 			asks.InputCost = max(asks.InputCost, cost)
 			asks.OutputPrice = max(asks.OutputPrice, rate)
 		}
+		known = q.addNamed(&asks, &q.candidates[i]) && known
 		if !known && (budget || hasUnit(asks.Candidates[i], limiter.USD)) {
 			priced = false
 		}
 	}
 	return asks, priced
+}
+
+// addNamed raises the prices to those of the models that the request names in other
+// places than model, and reports whether all of them are known.
+func (q *request) addNamed(asks *limiter.Request, candidate *routing.Candidate) (known bool) {
+	known = true
+	for _, named := range q.parsed.NamedModels() {
+		policy, priced := q.g.Policy.model(named.Model), false
+		at := *candidate
+		at.Model = named.Model
+		if price := q.g.Policy.price(&policy, named.Model, &at); price != nil {
+			var cost, rate int64
+			cost, rate, priced = price.Most(q.priceable())
+			asks.InputCost = max(asks.InputCost, cost)
+			asks.OutputPrice = max(asks.OutputPrice, rate)
+		}
+		known = known && priced
+	}
+	return known
 }
 
 // setOutput sets the expected output of all answers and its maximum, in tokens.

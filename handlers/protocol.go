@@ -7,6 +7,10 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
+// userProfile is the header that attributes a request of Anthropic's API to a
+// profile that the account stores.
+const userProfile = "Anthropic-User-Profile-Id"
+
 // isUpgrade reports whether a request asks for another protocol than HTTP on
 // its connection: WebSocket, or an extended CONNECT. An offer of h2c does not
 // count: it is ignored, and connection headers are not forwarded.

@@ -84,9 +84,14 @@ func (q *request) serveMetered() *wire.Error {
 	return nil
 }
 
-// authorise checks that the key may use the model, and refuses background
-// requests.
+// authorise checks that the key may use the model and those that the request names
+// elsewhere, and refuses background requests and other keys' profiles.
 func (q *request) authorise() *wire.Error {
+	if _, ok := q.r.Header[userProfile]; ok {
+		refusal := wire.Errorf(wire.KindBadRequest, "The header %s is not supported by this gateway: its callers share an account, and its profiles.", userProfile)
+		refusal.Param = userProfile
+		return refusal
+	}
 	if q.parsed.Background {
 		refusal := wire.Errorf(wire.KindBadRequest, "background is not supported by this gateway.")
 		refusal.Param = "background"
@@ -94,6 +99,13 @@ func (q *request) authorise() *wire.Error {
 	}
 	if !q.grants.allows(q.parsed.Model) {
 		return wire.Errorf(wire.KindModelForbidden, "")
+	}
+	for _, named := range q.parsed.NamedModels() {
+		if !q.grants.allows(named.Model) {
+			refusal := wire.Errorf(wire.KindModelForbidden, "This API key may not use a model that the request names in %s.", named.Param)
+			refusal.Param = named.Param
+			return refusal
+		}
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (s *scanner) settings(r *Request, c *counts) *wire.Error {
 		case f.isRefused():
 			err = s.absent(f)
 		default:
-			err = s.skip()
+			err = s.other(r)
 		}
 		if err != nil {
 			return err

@@ -47,6 +47,17 @@ const (
 	fieldLoraRequest
 	fieldAdapterID // of Hugging Face's servers
 	fieldAdapterSource
+	fieldPreset // OpenRouter's: a model and settings that are stored
+	fieldRoute  // OpenRouter's, beside models
+	fieldThread // of messages: these name what a backend stores
+	fieldThreadID
+	fieldPreviousMessageID
+	fieldPreviousInteractionID
+	fieldConversationID
+	fieldContainerID
+	fieldUserProfileID
+	fieldCachedContent    // Gemini's
+	fieldKVTransferParams // vLLM's
 	fieldServiceTier
 	fieldSpeed        // of messages
 	fieldContainer    // of messages
@@ -82,60 +93,71 @@ func (f field) hasSettings() bool { return fieldOptions <= f && f <= fieldExtraB
 
 // fieldNames holds each field's name as the APIs spell it.
 var fieldNames = [...]string{
-	fieldModel:                "model",
-	fieldStream:               "stream",
-	fieldStreamOptions:        "stream_options",
-	fieldMaxTokens:            "max_tokens",
-	fieldMaxCompletionTokens:  "max_completion_tokens",
-	fieldMaxOutputTokens:      "max_output_tokens",
-	fieldNPredict:             "n_predict",
-	fieldNumPredict:           "num_predict",
-	fieldMaxNewTokens:         "max_new_tokens",
-	fieldMaxLength:            "max_length",
-	fieldMaxTokensToSample:    "max_tokens_to_sample",
-	fieldMaxGenLen:            "max_gen_len",
-	fieldOptions:              "options",
-	fieldParameters:           "parameters",
-	fieldSamplingParam:        "sampling_params",
-	fieldGeneration:           "generation_config",
-	fieldExtraBody:            "extra_body",
-	fieldN:                    "n",
-	fieldBestOf:               "best_of",
-	fieldNCmpl:                "n_cmpl",
-	fieldNumReturnSequences:   "num_return_sequences",
-	fieldCandidateCount:       "candidate_count",
-	fieldBackground:           "background",
-	fieldPreviousResponseID:   "previous_response_id",
-	fieldModels:               "models",
-	fieldFallbacks:            "fallbacks",
-	fieldConversation:         "conversation",
-	fieldPromptEmbeds:         "prompt_embeds",
-	fieldPromptTokenIDs:       "prompt_token_ids",
-	fieldInputIDs:             "input_ids",
-	fieldInputEmbeds:          "input_embeds",
-	fieldLoraPath:             "lora_path",
-	fieldLoraRequest:          "lora_request",
-	fieldAdapterID:            "adapter_id",
-	fieldAdapterSource:        "adapter_source",
-	fieldServiceTier:          "service_tier",
-	fieldSpeed:                "speed",
-	fieldContainer:            "container",
-	fieldIncludeUsage:         "include_usage",
-	fieldContinuousUsageStats: "continuous_usage_stats",
-	fieldMessages:             "messages",
-	fieldPrompt:               "prompt",
-	fieldInput:                "input",
-	fieldSystem:               "system",
-	fieldInstructions:         "instructions",
-	fieldTools:                "tools",
-	fieldFunctions:            "functions",
-	fieldSuffix:               "suffix",
-	fieldQuery:                "query",
-	fieldDocuments:            "documents",
-	fieldResponseFormat:       "response_format",
-	fieldText:                 "text",
-	fieldImage:                "image",
-	fieldImages:               "images",
+	fieldModel:                 "model",
+	fieldStream:                "stream",
+	fieldStreamOptions:         "stream_options",
+	fieldMaxTokens:             "max_tokens",
+	fieldMaxCompletionTokens:   "max_completion_tokens",
+	fieldMaxOutputTokens:       "max_output_tokens",
+	fieldNPredict:              "n_predict",
+	fieldNumPredict:            "num_predict",
+	fieldMaxNewTokens:          "max_new_tokens",
+	fieldMaxLength:             "max_length",
+	fieldMaxTokensToSample:     "max_tokens_to_sample",
+	fieldMaxGenLen:             "max_gen_len",
+	fieldOptions:               "options",
+	fieldParameters:            "parameters",
+	fieldSamplingParam:         "sampling_params",
+	fieldGeneration:            "generation_config",
+	fieldExtraBody:             "extra_body",
+	fieldN:                     "n",
+	fieldBestOf:                "best_of",
+	fieldNCmpl:                 "n_cmpl",
+	fieldNumReturnSequences:    "num_return_sequences",
+	fieldCandidateCount:        "candidate_count",
+	fieldBackground:            "background",
+	fieldPreviousResponseID:    "previous_response_id",
+	fieldModels:                "models",
+	fieldFallbacks:             "fallbacks",
+	fieldConversation:          "conversation",
+	fieldPromptEmbeds:          "prompt_embeds",
+	fieldPromptTokenIDs:        "prompt_token_ids",
+	fieldInputIDs:              "input_ids",
+	fieldInputEmbeds:           "input_embeds",
+	fieldLoraPath:              "lora_path",
+	fieldLoraRequest:           "lora_request",
+	fieldAdapterID:             "adapter_id",
+	fieldAdapterSource:         "adapter_source",
+	fieldPreset:                "preset",
+	fieldRoute:                 "route",
+	fieldThread:                "thread",
+	fieldThreadID:              "thread_id",
+	fieldPreviousMessageID:     "previous_message_id",
+	fieldPreviousInteractionID: "previous_interaction_id",
+	fieldConversationID:        "conversation_id",
+	fieldContainerID:           "container_id",
+	fieldUserProfileID:         "user_profile_id",
+	fieldCachedContent:         "cached_content",
+	fieldKVTransferParams:      "kv_transfer_params",
+	fieldServiceTier:           "service_tier",
+	fieldSpeed:                 "speed",
+	fieldContainer:             "container",
+	fieldIncludeUsage:          "include_usage",
+	fieldContinuousUsageStats:  "continuous_usage_stats",
+	fieldMessages:              "messages",
+	fieldPrompt:                "prompt",
+	fieldInput:                 "input",
+	fieldSystem:                "system",
+	fieldInstructions:          "instructions",
+	fieldTools:                 "tools",
+	fieldFunctions:             "functions",
+	fieldSuffix:                "suffix",
+	fieldQuery:                 "query",
+	fieldDocuments:             "documents",
+	fieldResponseFormat:        "response_format",
+	fieldText:                  "text",
+	fieldImage:                 "image",
+	fieldImages:                "images",
 }
 
 // String returns the field's path in a body, for Error.Param.
@@ -191,7 +213,7 @@ func streamOption(name []byte) field {
 }
 
 // maxFieldBytes is the length of the longest name that is looked up.
-const maxFieldBytes = len("continuous_usage_stats")
+const maxFieldBytes = len("previous_interaction_id")
 
 // lookUp returns the field of object o that matches quoted, a quoted JSON name in a
 // dialect with the given names. exact reports whether the unescaped name is identical to the field's;

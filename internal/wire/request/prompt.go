@@ -13,15 +13,16 @@ import (
 type member uint8
 
 const (
-	memberOther  member = iota
-	memberType          // type of a source: "base64" or another one
-	memberURL           // url of an image, in the object of a memberHolder or memberSource
-	memberHolder        // image_url, video_url, …: an object or URL of an image
-	memberSource        // Anthropic's source, which may also contain plain text
-	memberAudio         // input_audio
-	memberData          // base64 in memberSource and memberAudio, elsewhere plain text
-	memberFile          // a reference: file_id, file_url
-	memberBase64        // file_data, b64_json
+	memberOther     member = iota
+	memberType             // type of a source: "base64" or another one
+	memberURL              // url of an image, in the object of a memberHolder or memberSource
+	memberHolder           // image_url, video_url, …: an object or URL of an image
+	memberSource           // Anthropic's source, which may also contain plain text
+	memberAudio            // input_audio
+	memberData             // base64 in memberSource and memberAudio, elsewhere plain text
+	memberFile             // a reference: file_id, file_url
+	memberBase64           // file_data, b64_json
+	memberContainer        // container_id
 )
 
 func memberOf(quoted []byte) member {
@@ -42,6 +43,8 @@ func memberOf(quoted []byte) member {
 		return memberFile
 	case "file_data", "b64_json":
 		return memberBase64
+	case "container_id":
+		return memberContainer
 	}
 	return memberOther
 }
@@ -59,6 +62,7 @@ type level struct {
 	base64 bool
 	text   bool
 	watch  watch
+	models bool // the strings in it, or the value of the member being read, name models
 }
 
 // prompt parses a part of the prompt and adds its sizes, which the estimate
@@ -86,7 +90,7 @@ func (s *scanner) prompt(e wire.Endpoint, r *Request, f field, ids bool) (items 
 		top = memberHolder
 	}
 	s.levels = append(s.levels[:0], level{parent: top, name: top})
-	s.watch, s.named = f.watch(e), false
+	s.watch, s.named, s.container = f.watch(e), false, false
 	s.value(r, at, ids)
 
 	numbers := int64(0)
@@ -103,7 +107,10 @@ func (s *scanner) prompt(e wire.Endpoint, r *Request, f field, ids bool) (items 
 			items++
 		}
 		s.token(r, at, ids)
-		if s.named {
+		switch {
+		case s.container:
+			return 0, f.containerRefusal()
+		case s.named:
 			return 0, f.refusal()
 		}
 	}
@@ -125,8 +132,17 @@ func (s *scanner) token(r *Request, at span, ids bool) {
 		r.addText(s.quoted(at))
 	default:
 		open.wantName = open.object
+		models := open.models
 		if open.watch != watchNone {
-			s.watched(open.watch).value(s.body[at.start:at.end])
+			w := s.watched(open.watch)
+			w.value(s.body[at.start:at.end])
+			models = w.reading == namesModel
+		}
+		switch {
+		case models && c == '"':
+			r.addModel(s.body[at.start:at.end], fieldTools.String())
+		case models && c == '{' && open.watch == watchTool:
+			r.addModel([]byte(`""`), fieldTools.String()) // of unknown form: no model that a list could allow
 		}
 		s.value(r, at, ids)
 	}
@@ -139,7 +155,8 @@ func (s *scanner) value(r *Request, at span, ids bool) {
 	case c == '{':
 		s.levels = append(s.levels, level{object: true, wantName: true, parent: open.name, watch: s.begin(open)})
 	case c == '[':
-		s.levels = append(s.levels, level{parent: open.parent, name: open.name})
+		models := open.models || open.watch != watchNone && s.watched(open.watch).reading == namesModel
+		s.levels = append(s.levels, level{parent: open.parent, name: open.name, models: models})
 	case c == '"':
 		s.addString(r, open, at)
 	case isNumber(c) && ids:
@@ -161,6 +178,9 @@ func (s *scanner) addString(r *Request, open *level, at span) {
 	switch open.name {
 	case memberFile, memberHolder:
 		r.addReference(text)
+	case memberContainer:
+		s.container = s.container || s.watch == watchItem
+		r.addText(text)
 	case memberURL:
 		if open.parent == memberHolder || open.parent == memberSource {
 			r.addReference(text)

@@ -18,6 +18,7 @@ const (
 	watchItem              // an item of a response's input
 	watchTool              // a tool
 	watchEnvironment       // a tool's environment
+	watchParameters        // a tool's parameters
 )
 
 // naming is a member of a watched object that the gate reads.
@@ -33,6 +34,8 @@ const (
 	namesContainer
 	namesContainerID
 	namesEnvironment
+	namesParameters
+	namesModel
 )
 
 // watched is the state of an object that may name an object stored by a backend.
@@ -49,12 +52,10 @@ type watched struct {
 // objects in its array.
 func (f field) watch(e wire.Endpoint) watch {
 	switch {
-	case e.Group() != wire.Responses.Group(): // compact and input_tokens take the same input
-		return watchNone
-	case f == fieldInput:
-		return watchItem
 	case f == fieldTools:
 		return watchTool
+	case f == fieldInput && e.Group() == wire.Responses.Group(): // compact and input_tokens take the same input
+		return watchItem
 	}
 	return watchNone
 }
@@ -62,7 +63,7 @@ func (f field) watch(e wire.Endpoint) watch {
 // watched returns the state of the open object of kind w. At most one of each
 // kind is open at a time, so that levels need not hold the state.
 func (s *scanner) watched(w watch) *watched {
-	if w == watchEnvironment {
+	if w == watchEnvironment || w == watchParameters {
 		return &s.environment
 	}
 	return &s.naming
@@ -76,6 +77,8 @@ func (s *scanner) begin(in *level) (w watch) {
 		w = s.watch
 	case in.watch == watchTool && s.naming.reading == namesEnvironment:
 		w = watchEnvironment
+	case in.watch == watchTool && s.naming.reading == namesParameters:
+		w = watchParameters
 	}
 	if w != watchNone {
 		*s.watched(w) = watched{watch: w}
@@ -89,10 +92,10 @@ func (s *scanner) begin(in *level) (w watch) {
 func (w *watched) name(quoted []byte) {
 	name := quoted[1 : len(quoted)-1]
 	w.reading = namesNothing
-	if len(name) > len("container_id")*len(`\u0000`) {
+	if len(name) > maxFieldBytes*len(`\u0000`) {
 		return
 	}
-	var space [len("container_id") * len(`\u0000`)]byte
+	var space [maxFieldBytes * len(`\u0000`)]byte
 	name, err := jsontext.AppendUnquote(space[:0], quoted)
 	if err != nil {
 		return
@@ -117,6 +120,12 @@ func (w *watched) name(quoted []byte) {
 		w.reading = namesContainerID
 	case "environment":
 		w.reading = namesEnvironment
+	case "parameters":
+		w.reading = namesParameters
+	default:
+		if namesModels(folded) {
+			w.reading = namesModel
+		}
 	}
 }
 
@@ -143,7 +152,8 @@ func (w *watched) value(token []byte) {
 		// An object, {"type":"auto"}, requests a new container.
 		w.refers = w.refers || w.watch == watchTool && token[0] == '"'
 	case namesContainerID:
-		w.refers = w.refers || w.watch != watchItem
+		// In parameters, an object is the schema of an argument.
+		w.refers = w.refers || w.watch != watchItem && (w.watch != watchParameters || token[0] != '{')
 	}
 }
 
@@ -171,14 +181,22 @@ func (w *watched) named() bool {
 // refusal returns the error for a field that names a stored object.
 func (f field) refusal() *wire.Error {
 	if f == fieldTools {
-		return paramErrorf(f.String(), "tools must not name a container: this gateway's callers share those. Use {\"type\":\"auto\"}.")
+		return f.containerRefusal()
 	}
-	return paramErrorf(f.String(), "input must hold its items whole: references to stored items are not supported by this gateway.")
+	return paramErrorf(f.String(), "input must hold its items whole: references to stored items are not supported by this gateway. Set store: false, so that your client sends whole items.")
 }
 
-// container parses the container of messages. It accepts the description of a
+// containerRefusal returns the error for a field that names a container.
+func (f field) containerRefusal() *wire.Error {
+	if f == fieldTools {
+		return paramErrorf(f.String(), "tools must not name a container: this gateway's callers share those. Use {\"type\":\"auto\"}.")
+	}
+	return paramErrorf(f.String(), "input must not name a container: this gateway's callers share those. Leave out container_id and the items that need it.")
+}
+
+// newContainer parses container, as messages have it. It accepts the description of a
 // new container, and refuses the id of an existing one.
-func (s *scanner) container(f field) *wire.Error {
+func (s *scanner) newContainer(f field) *wire.Error {
 	refusal := paramErrorf(f.String(), "container must not name one that exists: this gateway's callers share those.")
 	at, err := s.next()
 	if err != nil || s.body[at.start] == 'n' {

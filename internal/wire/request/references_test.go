@@ -32,6 +32,23 @@ func TestScanRefusesWhatNamesAnothersItems(t *testing.T) {
 		{"the same, escaped", wire.Messages, `"container":{"i\u0064":"container_1"}`, "container"},
 		{"a container in another case", wire.Messages, `"Container":"container_1"`, "container"},
 
+		{"the container of a call", wire.Responses, `"input":[{"type":"code_interpreter_call","id":"ci_1","code":"1","container_id":"cntr_1","outputs":[]}]`, "input"},
+		{"the container of a shell call", wire.Responses, `"input":[{"type":"shell_call","call_id":"c","environment":{"type":"container_reference","container_id":"cntr_1"},"action":{}}]`, "input"},
+		{"the container of a citation", wire.Compact, `"input":[{"role":"assistant","content":[{"type":"output_text","text":"x","annotations":[{"type":"container_file_citation","container_id":"cntr_1","file_id":"f"}]}]}]`, "input"},
+		{"a thread", wire.Messages, `"thread":{"type":"continue","previous_message_id":"msg_1"}`, "thread"},
+		{"a thread by its id", wire.Chat, `"thread_id":"t_1"`, "thread_id"},
+		{"a thread in another case", wire.Messages, `"Thread":{}`, "thread"},
+		{"an earlier message", wire.Messages, `"previous_message_id":"msg_1"`, "previous_message_id"},
+		{"an earlier message in a new member", wire.Messages, `"continuation":{"a":[{"Previous_Message_Id":"msg_1"}]}`, "previous_message_id"},
+		{"another's profile", wire.Messages, `"user_profile_id":"uprof_1"`, "user_profile_id"},
+		{"Gemini's cache", wire.Chat, `"extra_body":{"google":{"cached_content":"cachedContents/1"}}`, "cached_content"},
+		{"vLLM's remote cache", wire.Completions, `"kv_transfer_params":{"do_remote_prefill":true,"remote_host":"10.0.0.1"}`, "kv_transfer_params"},
+		{"a container in a new member", wire.Responses, `"tool_resources":{"code_interpreter":{"container_id":"cntr_1"}}`, "container_id"},
+
+		{"a container in a tool's call", wire.Messages, `"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"docker","input":{"container_id":"abc"}}]}]`, passes},
+		{"a container in a schema", wire.Chat, `"guided_json":{"properties":{"container_id":{"type":"string"},"thread_id":{"type":"string"}}}`, passes},
+		{"a thread in metadata", wire.Chat, `"metadata":{"thread_id":"t_1","model":"x"},"extra_body":{"litellm_metadata":{"thread_id":"t_1"}}`, passes},
+		{"a thread of null", wire.Messages, `"thread":null`, passes},
 		{"a whole message", wire.Responses, `"input":[{"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"x"}]}]`, passes},
 		{"a message without its type", wire.Responses, `"input":[{"id":"msg_1","role":"user","content":"x"}]`, passes},
 		{"reasoning", wire.Responses, `"input":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAA"}]`, passes},
@@ -43,8 +60,9 @@ func TestScanRefusesWhatNamesAnothersItems(t *testing.T) {
 		{"a function about containers", wire.Responses, `"tools":[{"type":"function","name":"f","parameters":{"type":"object","properties":{"container":{"type":"string","default":"a"},"container_id":{"type":"string"}},"examples":[{"container":"a"}]}}]`, passes},
 		{"a new one of Anthropic's", wire.Messages, `"container":{"id":null,"skills":[{"type":"anthropic","skill_id":"pptx"}]}`, passes},
 		{"none of Anthropic's", wire.Messages, `"container":null`, passes},
-		{"a chat's tool", wire.Chat, `"tools":[{"type":"function","container":"x"}]`, passes},
-		{"a chat's messages", wire.Chat, `"messages":[{"id":"msg_1"}],"container":"x"`, passes},
+		{"a chat's tool", wire.Chat, `"tools":[{"type":"function","container":"x"}]`, "tools"},
+		{"a chat's container", wire.Chat, `"container":"x"`, "container"},
+		{"a chat's messages", wire.Chat, `"messages":[{"id":"msg_1"}]`, passes},
 	} {
 		_, err := Scan(c.endpoint, []byte(`{"model":"m",`+c.member+`}`))
 		switch {

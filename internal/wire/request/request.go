@@ -77,6 +77,8 @@ type spans struct {
 	includeUsage         span // the values of its members
 	continuousUsageStats span
 
+	elsewhere *namedModels // nil: none
+
 	conversation span // of messages, input or prompt: the text, or the bracket that opens a list
 }
 
@@ -90,11 +92,12 @@ type spans struct {
 //   - model is missing (except for moderations), empty, over 256 bytes or contains
 //     control characters;
 //   - it names further models, to which the backend itself would fall back if the
-//     first one fails (models, fallbacks): the gate has not authorized or priced
-//     them;
+//     first one fails (models, fallbacks), or settings with a model (preset): the
+//     gate has not authorized or priced them;
 //   - it names a conversation that a backend stores: all callers share the
-//     backend's account, so the owner is unknown; or, for the same reason, an item
-//     of an earlier answer (item_reference) or a container of a tool;
+//     backend's account, so the owner is unknown; or, for the same reason, a
+//     thread, an item of an earlier answer (item_reference), a container of a tool
+//     or a cache;
 //   - stream, background or a stream option is not a boolean;
 //   - a cap is not an integer from -2^53 to 2^53, or n or best_of is not one from 1
 //     to 10,000. They must be written as integers: some backends accept 1.0 and 1e3,
@@ -156,7 +159,7 @@ func (s *scanner) request(e wire.Endpoint, r *Request) *wire.Error {
 func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *wire.Error) {
 	switch f {
 	case fieldNone:
-		err = s.skip()
+		err = s.other(r)
 	case fieldModel:
 		r.Model, r.model, err = s.text(f, wire.MaxModelBytes)
 	case fieldPreviousResponseID:
@@ -169,10 +172,7 @@ func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *
 		}
 		err = s.tier(r, f)
 	case fieldContainer:
-		if e != wire.Messages {
-			return s.skip()
-		}
-		err = s.container(f)
+		err = s.newContainer(f)
 	case fieldStream:
 		r.Stream, _, err = s.boolean(f)
 	case fieldBackground:

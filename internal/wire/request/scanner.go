@@ -18,12 +18,14 @@ type scanner struct {
 	reader  bytes.Buffer // a bytes.Buffer, since the decoder then reads the body in place
 	body    []byte
 	names   wire.Names
-	end     int // offset after the last token
+	end     int  // offset after the last token
+	last    span // the name that name read last
 	levels  []level
 
 	watch               watch   // kind of the objects in the field being read
 	naming, environment watched // the open objects in that field
 	named               bool    // one of them names an object stored by a backend
+	container           bool    // a string in that field names a container
 }
 
 // decoderOptions allow duplicate names: the gate itself checks those that it
@@ -104,6 +106,7 @@ func (s *scanner) name(o object, seen *fieldSet) (f field, more bool, err *wire.
 	if err != nil || s.body[at.start] == '}' {
 		return fieldNone, false, err
 	}
+	s.last = at
 	f, exact := lookUp(s.body[at.start:at.end], o, s.names)
 	if f == fieldNone {
 		return f, true, nil
