@@ -17,6 +17,9 @@ func (q *request) admit() *wire.Error {
 		candidate := &q.candidates[i]
 		candidate.Price = q.g.Policy.price(&q.policy, q.parsed.Model, candidate)
 	}
+	if err := q.checkThinking(); err != nil {
+		return err
+	}
 	q.input = q.estimateInput()
 	asks, priced := q.limits()
 	if !priced {
@@ -25,7 +28,7 @@ func (q *request) admit() *wire.Error {
 	reservation, err := q.g.Shared.Limiter().Reserve(q.r.Context(), asks)
 	if err == nil {
 		q.reservation, q.states = reservation, reservation.States()
-		return nil
+		return q.checkLowered()
 	}
 	var refusal *limiter.Refusal
 	if errors.As(err, &refusal) {

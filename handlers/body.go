@@ -43,6 +43,9 @@ func (q *request) readRequest() *wire.Error {
 		q.parsed, err = wirerequest.ScanMultipart(q.r.Header.Get("Content-Type"), q.body)
 	} else {
 		q.parsed, err = wirerequest.Scan(q.endpoint, q.body)
+		if err != nil && wirerequest.ReplaceSurrogates(q.body) {
+			q.parsed, err = wirerequest.Scan(q.endpoint, q.body)
+		}
 	}
 	return err
 }

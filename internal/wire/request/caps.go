@@ -162,6 +162,9 @@ func (r *Request) lowerCaps(s *splices, limit int64) {
 // one to insert. It returns insert.
 func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
 	r.lowerCaps(s, e.Cap)
+	if budget := r.Thinking(e.Cap); budget < r.thinking.value {
+		s.add(r.thinking.at, strconv.AppendInt(nil, budget, 10))
+	}
 	if e.CapName == "" || r.holdsCap() {
 		return insert
 	}
@@ -178,4 +181,60 @@ func (r *Request) editCaps(s *splices, insert []byte, e Edit) []byte {
 	insert = wire.AppendString(insert, r.spell(e.CapName))
 	insert = append(insert, ':')
 	return append(append(insert, number...), ',')
+}
+
+// MinThinking is the lowest budget_tokens that Anthropic's API takes.
+const MinThinking = 1024
+
+// thinking parses the settings of extended thinking.
+func (s *scanner) thinking(r *Request) *wire.Error {
+	if s.decoder.PeekKind() != '{' {
+		return s.skip()
+	}
+	if _, err := s.next(); err != nil {
+		return err
+	}
+	for seen := (fieldSet{}); ; {
+		f, more, err := s.name(objectThinking, &seen)
+		switch {
+		case err != nil || !more:
+			return err
+		case f != fieldBudgetTokens || s.decoder.PeekKind() != '0':
+			err = s.other(r)
+		default:
+			var at span
+			if at, err = s.next(); err == nil {
+				value, _ := parseInteger(s.body[at.start:at.end], maxCap) // else the backend refuses it
+				r.thinking = capValue{field: f, at: at, value: value}
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Thinking returns the tokens that the request may think if its answer is capped at
+// limit, which must be more: as asked for, or the same share of a lower cap, but at
+// least MinThinking. It is 0 if the request sets no budget.
+func (r *Request) Thinking(limit int64) int64 {
+	asked := r.thinking.value
+	if asked == 0 || limit > asked || limit < 0 {
+		return asked
+	}
+	share := limit / 2
+	if r.Cap > asked {
+		share = int64(float64(limit) * float64(asked) / float64(r.Cap))
+	}
+	return min(asked, max(share, MinThinking))
+}
+
+// MinCap returns the lowest cap that the API takes for the request, whose answers
+// are capped at limit so far.
+func (r *Request) MinCap(limit int64) int64 {
+	least := int64(1)
+	if r.endpoint == wire.Responses {
+		least = 16
+	}
+	return max(least, r.Thinking(limit)+1)
 }

@@ -23,10 +23,10 @@ type splice struct {
 	with []byte
 }
 
-// splices holds the changes to one body, sorted by offset: the model, the caps,
-// two stream options, and two insertions.
+// splices holds the changes to one body, sorted by offset: the model, the caps
+// and the budget of thinking, two stream options, and two insertions.
 type splices struct {
-	list [maxCaps + 5]splice
+	list [maxCaps + 6]splice
 	n    int
 }
 

@@ -81,6 +81,11 @@ func TestCapsByAnyNameAreHeld(t *testing.T) {
 		{"max_completion_tokens holds a chat", wire.Chat, `{"model":"m","max_completion_tokens":5}`, chat, `{"model":"m","max_completion_tokens":5}`},
 		{"max_completion_tokens does not hold a completion", wire.Completions, `{"model":"m","max_completion_tokens":5}`, chat, `{"max_tokens":16,"model":"m","max_completion_tokens":5}`},
 		{"options", wire.Chat, `{"model":"m","options":{"num_predict":99,"x":1},"max_tokens":null}`, chat, `{"model":"m","options":{"num_predict":16,"x":1},"max_tokens":16}`},
+		{"a budget above the cap keeps its share", wire.Messages, `{"model":"m","max_tokens":16000,"thinking":{"type":"enabled","budget_tokens":10000}}`, Edit{Cap: 8000, CapName: "max_tokens"}, `{"model":"m","max_tokens":8000,"thinking":{"type":"enabled","budget_tokens":5000}}`},
+		{"a budget equal to the cap", wire.Messages, `{"thinking":{"budget_tokens":8000,"type":"enabled"},"model":"m","max_tokens":16000}`, Edit{Cap: 8000, CapName: "max_tokens"}, `{"thinking":{"budget_tokens":4000,"type":"enabled"},"model":"m","max_tokens":8000}`},
+		{"a budget below the cap", wire.Messages, `{"model":"m","max_tokens":16000,"thinking":{"budget_tokens":2000}}`, Edit{Cap: 8000, CapName: "max_tokens"}, `{"model":"m","max_tokens":8000,"thinking":{"budget_tokens":2000}}`},
+		{"the least budget", wire.Messages, `{"model":"m","max_tokens":16000,"thinking":{"budget_tokens":10000}}`, Edit{Cap: 1100, CapName: "max_tokens"}, `{"model":"m","max_tokens":1100,"thinking":{"budget_tokens":1024}}`},
+		{"a budget without a cap", wire.Messages, `{"model":"m","thinking":{"budget_tokens":10000}}`, Edit{Cap: 8000, CapName: "max_tokens"}, `{"max_tokens":8000,"model":"m","thinking":{"budget_tokens":4000}}`},
 		{"no edit", wire.Chat, `{"model":"m","n_predict":150,"max_tokens":-1}`, Edit{Cap: -1, CapName: "max_tokens"}, `{"model":"m","n_predict":150,"max_tokens":-1}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

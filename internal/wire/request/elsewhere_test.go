@@ -68,3 +68,8 @@ func TestStoredSettingsOfOpenRouterAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestBackgroundOfAResponseIsABoolean(t *testing.T) {
+	refuses(t, wire.Responses, `{"model":"m","background":"transparent"}`, "background")
+	refuses(t, wire.Compact, `{"model":"m","background":1}`, "background")
+}

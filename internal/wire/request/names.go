@@ -15,6 +15,8 @@ const (
 	fieldModel
 	fieldStream
 	fieldStreamOptions
+	fieldThinking      // of messages
+	fieldBudgetTokens  // in thinking
 	fieldOptions       // Ollama's; it and the next ones hold caps and counts, too
 	fieldParameters    // of Hugging Face's servers
 	fieldSamplingParam // SGLang's
@@ -105,6 +107,8 @@ var fieldNames = [...]string{
 	fieldMaxLength:             "max_length",
 	fieldMaxTokensToSample:     "max_tokens_to_sample",
 	fieldMaxGenLen:             "max_gen_len",
+	fieldThinking:              "thinking",
+	fieldBudgetTokens:          "budget_tokens",
 	fieldOptions:               "options",
 	fieldParameters:            "parameters",
 	fieldSamplingParam:         "sampling_params",
@@ -165,6 +169,8 @@ func (f field) String() string {
 	switch f {
 	case fieldIncludeUsage, fieldContinuousUsageStats:
 		return fieldNames[fieldStreamOptions] + "." + fieldNames[f]
+	case fieldBudgetTokens:
+		return fieldNames[fieldThinking] + "." + fieldNames[f]
 	}
 	return fieldNames[f]
 }
@@ -176,12 +182,19 @@ const (
 	objectBody object = iota
 	objectStreamOptions
 	objectSettings // of the fields for which hasSettings
+	objectThinking
 )
 
 // field returns the field of the object with the given name.
 func (o object) field(name []byte) field {
-	if o == objectStreamOptions {
+	switch {
+	case o == objectStreamOptions:
 		return streamOption(name)
+	case o != objectThinking:
+	case string(name) == fieldNames[fieldBudgetTokens]:
+		return fieldBudgetTokens
+	default:
+		return fieldNone
 	}
 	f := byName[string(name)] // without a copy
 	if o == objectSettings && !f.isCap() && !f.isCount() && !f.isRefused() {
@@ -194,7 +207,7 @@ func (o object) field(name []byte) field {
 var byName = func() map[string]field {
 	m := make(map[string]field, len(fieldNames))
 	for f, name := range fieldNames {
-		if name != "" && streamOption([]byte(name)) == fieldNone {
+		if name != "" && streamOption([]byte(name)) == fieldNone && field(f) != fieldBudgetTokens {
 			m[name] = field(f)
 		}
 	}

@@ -77,6 +77,8 @@ type spans struct {
 	includeUsage         span // the values of its members
 	continuousUsageStats span
 
+	thinking capValue // thinking.budget_tokens; 0: absent
+
 	elsewhere *namedModels // nil: none
 
 	conversation span // of messages, input or prompt: the text, or the bracket that opens a list
@@ -176,9 +178,14 @@ func (s *scanner) member(e wire.Endpoint, r *Request, c *counts, f field) (err *
 	case fieldStream:
 		r.Stream, _, err = s.boolean(f)
 	case fieldBackground:
+		if e.Group() != wire.Responses.Group() {
+			return s.skip() // the background of a picture is a word
+		}
 		r.Background, _, err = s.boolean(f)
 	case fieldStreamOptions:
 		err = s.options(r)
+	case fieldThinking:
+		err = s.thinking(r)
 	default:
 		if f < fieldMessages {
 			return s.setting(r, c, f)

@@ -90,6 +90,10 @@ func TestScanReadsWhatTheGateNeeds(t *testing.T) {
 		{"prompts of tokens", wire.Completions, `{"prompt":[[1,2],[3]],"model":"m"}`, func(r *Request) { r.N, r.PromptBytes, r.Messages = 2, 12, 2 }},
 		{"empty prompt list", wire.Completions, `{"prompt":[],"model":"m"}`, func(*Request) {}},
 		{"inputs of embeddings do not multiply", wire.Embeddings, `{"input":["a","b",[1,2]],"model":"m"}`, func(r *Request) { r.PromptBytes, r.Messages = 10, 3 }},
+		{"the background of a picture", wire.ImageGenerations, `{"model":"m","background":"transparent"}`, func(*Request) {}},
+		{"the background of an edit", wire.ImageEdits, `{"model":"m","background":"auto"}`, func(*Request) {}},
+		{"thinking", wire.Messages, `{"model":"m","thinking":{"type":"enabled","budget_tokens":1024}}`, func(*Request) {}},
+		{"thinking of other forms", wire.Messages, `{"model":"m","thinking":{"type":"adaptive","budget_tokens":null,"display":["x"]}}`, func(*Request) {}},
 		{"background", wire.Responses, `{"model":"m","background":true,"previous_response_id":"resp_1"}`, func(r *Request) { r.Background, r.PreviousResponse = true, "resp_1" }},
 		{"names of others in other places", wire.Chat, `{"model":"m","metadata":{"model":"x","model":"y","Stream":3},"tools":[{"n":-1,"n":-2}]}`, func(r *Request) { r.PromptBytes = 10 }},
 		{"text of messages, whatever the nesting", wire.Chat, `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"héllo"}]},{"role":"x","content":null}]}`,
@@ -192,7 +196,7 @@ func TestScanRefuses(t *testing.T) {
 		{"a cap in the options as a string", `{"model":"m","options":{"num_predict":"1"}}`, "num_predict"},
 		{"llama.cpp's number of answers of zero", `{"model":"m","n_cmpl":0}`, "n_cmpl"},
 		{"stream string", `{"model":"m","stream":"true"}`, "stream"}, {"stream number", `{"model":"m","stream":1}`, "stream"}, {"stream object", `{"model":"m","stream":{}}`, "stream"},
-		{"background string", `{"model":"m","background":"true"}`, "background"},
+		{"thinking twice", `{"model":"m","thinking":{"budget_tokens":1,"budget_tokens":2}}`, "thinking.budget_tokens"},
 		{"stream_options list", `{"model":"m","stream_options":[]}`, "stream_options"}, {"stream_options true", `{"model":"m","stream_options":true}`, "stream_options"},
 		{"include_usage string", `{"model":"m","stream_options":{"include_usage":"true"}}`, "stream_options.include_usage"},
 		{"previous_response_id number", `{"model":"m","previous_response_id":1}`, "previous_response_id"}, {"previous_response_id empty", `{"model":"m","previous_response_id":""}`, "previous_response_id"},
@@ -295,8 +299,11 @@ func TestNamesFoldAsInUnicode(t *testing.T) {
 func TestEveryFieldIsFoundByItsName(t *testing.T) {
 	for i := fieldModel; int(i) < len(fieldNames); i++ {
 		o := objectBody
-		if i == fieldIncludeUsage || i == fieldContinuousUsageStats {
+		switch i {
+		case fieldIncludeUsage, fieldContinuousUsageStats:
 			o = objectStreamOptions
+		case fieldBudgetTokens:
+			o = objectThinking
 		}
 		if f, exact := lookUp(wire.AppendString(nil, fieldNames[i]), o, nil); f != i || !exact {
 			t.Errorf("%s: got %v, %v", fieldNames[i], f, exact)
