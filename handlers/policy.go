@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -31,8 +33,9 @@ type Policy struct {
 	Discovered *discovery.Names
 
 	cache   atomic.Pointer[grantCache]
-	indexes sync.Once // builds the indexes below
-	models  *pattern.Index
+	indexes sync.Once      // builds the indexes below
+	models  *pattern.Index // of patterns in lower case
+	tagged  bool           // one of them has a tag
 	names   *pattern.Index
 }
 
@@ -41,7 +44,8 @@ func (p *Policy) index() (models, names *pattern.Index) {
 	p.indexes.Do(func() {
 		patterns := make([]pattern.Pattern, len(p.Models))
 		for i, block := range p.Models {
-			patterns[i] = block.Pattern
+			patterns[i] = folded(block.Pattern)
+			p.tagged = p.tagged || strings.Contains(block.Pattern.String(), ":")
 		}
 		p.models, p.names = pattern.NewIndex(patterns), pattern.NewIndex(p.Names)
 	})
@@ -145,12 +149,28 @@ type modelPolicy struct {
 }
 
 // model returns the policy of a model: the rules of all blocks that match, and
-// the price of the most specific one that has a price.
+// the price of the most specific one that has a price. Names match as backends
+// compare them, so that no spelling passes a limit.
 func (p *Policy) model(name string) modelPolicy {
 	var m modelPolicy
-	best := -1
 	models, _ := p.index()
-	for i := range models.Matches(name) {
+	name = foldModel(name)
+	best := p.add(&m, -1, models.Matches(name), nil)
+	if p.tagged {
+		tagged := models.Matches(name + latest)
+		p.add(&m, best, tagged, slices.Collect(models.Matches(name)))
+	}
+	return m
+}
+
+// add adds the blocks of the given indices to m, except those in done. best is the
+// length of the literal prefix of the block that set the price so far; add returns
+// the new one.
+func (p *Policy) add(m *modelPolicy, best int, blocks iter.Seq[int], done []int) int {
+	for i := range blocks {
+		if slices.Contains(done, i) {
+			continue
+		}
 		block := p.Models[i]
 		if m.rules == nil { // nearly always the only match
 			m.rules = slices.Clip(block.Rules)
@@ -161,7 +181,26 @@ func (p *Policy) model(name string) modelPolicy {
 			best, m.price = prefix, block.Price
 		}
 	}
-	return m
+	return best
+}
+
+// latest is the tag that Ollama adds to a name without one.
+const latest = ":latest"
+
+// foldModel returns the form of a model's name that all spellings share which some
+// backend takes for the same: in another case, with blanks around it, or with the
+// tag latest.
+func foldModel(name string) string {
+	return strings.TrimSuffix(strings.ToLower(strings.TrimSpace(name)), latest)
+}
+
+// folded returns a pattern in lower case.
+func folded(p pattern.Pattern) pattern.Pattern {
+	lower, err := pattern.Parse(strings.ToLower(p.String()))
+	if err != nil {
+		return p // unreachable: it was parsed before
+	}
+	return lower
 }
 
 // price returns the price of a model at a candidate: that of a model block,

@@ -113,3 +113,40 @@ func TestATeamMadeAtRuntimeHoldsUnlessTheConfigurationHasOne(t *testing.T) {
 		t.Errorf("the configuration's team gives way: %+v", g)
 	}
 }
+
+func TestNoSpellingOfAModelPassesItsLimit(t *testing.T) {
+	block := func(text string) *Model {
+		return &Model{Pattern: patternOf(t, text), Rules: []*limiter.Rule{limiter.NewRule(limiter.ScopeModel, text, limit(t, "1 requests/minute"))}}
+	}
+	for _, c := range []struct {
+		pattern string
+		names   []string
+		others  []string
+	}{
+		{"llama3", []string{"llama3", "LLAMA3", "Llama3", " llama3", "llama3 ", "llama3:latest", "LLAMA3:LATEST", "\tllama3:Latest "}, []string{"llama3:8b", "llama", "llama33", "llama3:latest:latest"}},
+		{"Llama3", []string{"llama3", "LLAMA3", "Llama3:latest"}, []string{"llama"}},
+		{"llama3:latest", []string{"llama3", "LLAMA3", "llama3:latest"}, []string{"llama3:8b"}},
+		{"Org/Model-*", []string{"org/model-7b", "ORG/MODEL-7B:latest", " Org/Model-"}, []string{"org/other"}},
+	} {
+		p := &Policy{Models: []*Model{block(c.pattern), block("unrelated:1")}}
+		for _, name := range c.names {
+			if got := p.model(name).rules; len(got) != 1 || got[0] != p.Models[0].Rules[0] {
+				t.Errorf("%q: %q has the rules %v", c.pattern, name, got)
+			}
+		}
+		for _, name := range c.others {
+			if got := p.model(name).rules; len(got) != 0 {
+				t.Errorf("%q: %q has the rules %v", c.pattern, name, got)
+			}
+		}
+	}
+}
+
+func TestAListOfModelsAllowsNoOtherSpelling(t *testing.T) {
+	g := (&Policy{}).newGrants(new(keys.Set), &keys.Key{ID: "a", Models: pattern.List{patternOf(t, "llama3")}})
+	for _, name := range []string{"LLAMA3", " llama3", "llama3:latest"} {
+		if g.allows(name) {
+			t.Errorf("%q is allowed", name)
+		}
+	}
+}
