@@ -23,6 +23,7 @@ const (
 	memberFile             // a reference: file_id, file_url
 	memberBase64           // file_data, b64_json
 	memberContainer        // container_id
+	memberEncrypted        // encrypted_content, signature: data if it is long
 )
 
 func memberOf(quoted []byte) member {
@@ -45,6 +46,8 @@ func memberOf(quoted []byte) member {
 		return memberBase64
 	case "container_id":
 		return memberContainer
+	case "encrypted_content", "signature", "thought_signature":
+		return memberEncrypted
 	}
 	return memberOther
 }
@@ -178,6 +181,12 @@ func (s *scanner) addString(r *Request, open *level, at span) {
 	switch open.name {
 	case memberFile, memberHolder:
 		r.addReference(text)
+	case memberEncrypted:
+		if len(text) >= minBlob {
+			r.addBlob(text)
+			return
+		}
+		r.addText(text)
 	case memberContainer:
 		s.container = s.container || s.watch == watchItem
 		r.addText(text)
@@ -255,6 +264,20 @@ func (r *Request) addPayload(data []byte) {
 
 // addText adds text as encoded in JSON, without its quotes.
 func (r *Request) addText(text []byte) {
+	for len(text) >= minBlob {
+		at := findBlob(text)
+		if !at.present() {
+			break
+		}
+		r.addPlain(text[:at.start])
+		r.addBlob(text[at.start:at.end])
+		text = text[at.end:]
+	}
+	r.addPlain(text)
+}
+
+// addPlain adds text without data in base64.
+func (r *Request) addPlain(text []byte) {
 	r.PromptBytes += int64(len(text))
 	r.wideBytes += wide(text)
 	if r.counting != nil {
