@@ -34,6 +34,7 @@ const (
 	ReasonVersion     = "version"     // too old for the scripts
 	ReasonClosed      = "closed"      // the store was closed
 	ReasonSeed        = "seed"        // the usage of a quota is unknown, see Seed; the store itself is available
+	ReasonDamaged     = "damaged"     // a counter has a value that no gate wrote; the store itself is available
 	ReasonOther       = "other"       // anything else
 )
 

@@ -280,7 +280,7 @@ func (g *Limiter) lost(err error) *outage {
 // does not mean that the store is unavailable.
 func (g *Limiter) leave(err error) *outage {
 	reason := new(limiter.Unavailable)
-	if !errors.As(err, &reason) || reason.Reason == limiter.ReasonClosed || reason.Reason == limiter.ReasonSeed {
+	if !errors.As(err, &reason) || reason.Reason == limiter.ReasonClosed || reason.Reason == limiter.ReasonSeed || reason.Reason == limiter.ReasonDamaged {
 		return nil // Redis is available
 	}
 	g.mu.Lock()

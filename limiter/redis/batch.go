@@ -143,35 +143,32 @@ func (r *Store) run(ctx context.Context, batch []*pending) {
 	for _, p := range batch {
 		size += p.ask.size()
 	}
-	keys := make([]string, 1, 1+size)
-	keys[0] = r.key("open")
-	args := make([]any, 1, 1+2*len(batch))
-	args[0] = []byte(make(packed, 0, (6+limiter.UnitCount)*8).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep),
-		r.frozen(), float64(len(batch)), limiter.UnitCount).charges(account.FailedAttempt))
+	keys := append(make([]string, 0, 2+size), r.recordKeys()...)
+	numbers := make(packed, 0, 8*(7+limiter.UnitCount+9*len(batch)+12*size)).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep),
+		r.frozen(), r.number, float64(len(batch)), limiter.UnitCount).charges(account.FailedAttempt)
+	args := make([]any, 1, 1+len(batch))
 	for _, p := range batch {
-		keys, args = r.appendAsk(keys, args, p)
+		keys, numbers = r.appendAsk(keys, numbers, p)
+		args = append(args, p.ask.id)
 	}
-	replies, err := admitScript.run(ctx, r.client, keys, args...).StringSlice()
-	if err == nil && len(replies) != len(batch) {
-		err = errReply
-	}
-	for i, p := range batch {
+	args[0] = []byte(numbers)
+	reply, err := newReply(admitScript.run(ctx, r.client, keys, args...))
+	at := reply.instant()
+	for _, p := range batch {
 		if p.err = err; err == nil {
-			p.answer = p.ask.answer(replies[i])
+			p.answer = p.ask.answer(&reply, at)
 		}
 	}
 }
 
-// appendAsk appends the keys and arguments of an admission, as documented in admit.lua.
-func (r *Store) appendAsk(keys []string, args []any, p *pending) ([]string, []any) {
+// appendAsk appends the keys and numbers of an admission, as documented in admit.lua.
+func (r *Store) appendAsk(keys []string, numbers packed, p *pending) ([]string, packed) {
 	a := p.ask
-	n := a.size() - 1
-	numbers := make(packed, 0, 8*(8+len(a.candidates)+11*n)).numbers(a.mode, float64(a.out.Total), float64(a.out.Cap), float64(a.req.Least()),
-		float64(a.req.N), float64(len(a.common)), float64(len(a.candidates)), float64(n))
+	numbers = numbers.numbers(a.mode, float64(a.out.Total), float64(a.out.Cap), float64(a.req.Least()),
+		float64(a.req.N), float64(len(a.common)), float64(len(a.candidates)), float64(a.size()))
 	for _, candidate := range a.candidates {
 		numbers = numbers.number(float64(len(candidate)))
 	}
-	keys = append(keys, r.recordKey(a.id))
 	a.rules(func(i int, rule *limiter.Rule) {
 		keys = append(keys, r.counterKey(rule))
 		s, known := p.seeds[i]
@@ -183,5 +180,5 @@ func (r *Store) appendAsk(keys []string, args []any, p *pending) ([]string, []an
 		}
 		numbers = numbers.ask(a.req, rule.Limit, s.used, s.since)
 	})
-	return keys, append(args, a.id, []byte(numbers))
+	return keys, numbers
 }

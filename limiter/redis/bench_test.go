@@ -46,40 +46,8 @@ func commands(s *redistest.Server) (n int) {
 // admissions a second of processor time is good for, gate and Redis together.
 func BenchmarkRedis(b *testing.B) {
 	s := redistest.Standalone(b, redistest.Options{})
-	b.Run("store", func(b *testing.B) {
-		s.Flush()
-		store := redis.New(redis.Options{Client: redis.Dial(b, s.URL), Timeout: 5 * time.Second})
-		defer func() { _ = store.Close() }()
-		requests := make([]limiter.Request, benchKeys)
-		rule := func(kind limiter.ScopeKind, id, words string) *limiter.Rule {
-			var l limiter.Limit
-			if err := l.UnmarshalText([]byte(words)); err != nil {
-				b.Fatal(err)
-			}
-			return limiter.NewRule(kind, id, l)
-		}
-		for i := range requests {
-			id := strconv.Itoa(i)
-			requests[i] = limiter.Request{
-				Rules: []*limiter.Rule{
-					rule(limiter.ScopeKey, id, "1G requests/minute"), rule(limiter.ScopeKey, id, "1G tokens/minute"),
-					rule(limiter.ScopeTeam, strconv.Itoa(i%50), "1000G tokens/month"),
-				},
-				Candidates: [][]*limiter.Rule{{rule(limiter.ScopeBackend, "b", "1M concurrent")}},
-				Input:      100, Output: 200, MaxOutput: 200, N: 1,
-			}
-		}
-		measure(b, s, func(n int64) error {
-			req := requests[n%benchKeys]
-			req.ID = "req_" + strconv.FormatInt(n, 10)
-			r, err := store.Reserve(context.Background(), req)
-			if err != nil {
-				return err
-			}
-			r.Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 100, Output: 50})
-			return nil
-		}, func() error { return store.Flush(context.Background()) })
-	})
+	b.Run("store", func(b *testing.B) { benchStore(b, s, 50) })
+	b.Run("apart", func(b *testing.B) { benchStore(b, s, benchKeys) })
 	b.Run("naive", func(b *testing.B) {
 		s.Flush()
 		client := goredis.NewClient(&goredis.Options{Addr: s.Addr(), Protocol: 2})
@@ -102,6 +70,42 @@ func BenchmarkRedis(b *testing.B) {
 			return nil
 		}, func() error { return nil })
 	})
+}
+
+// benchStore admits and settles requests of keys in that many teams.
+func benchStore(b *testing.B, s *redistest.Server, crews int) {
+	s.Flush()
+	store := redis.New(redis.Options{Client: redis.Dial(b, s.URL), Timeout: 5 * time.Second})
+	defer func() { _ = store.Close() }()
+	requests := make([]limiter.Request, benchKeys)
+	rule := func(kind limiter.ScopeKind, id, words string) *limiter.Rule {
+		var l limiter.Limit
+		if err := l.UnmarshalText([]byte(words)); err != nil {
+			b.Fatal(err)
+		}
+		return limiter.NewRule(kind, id, l)
+	}
+	for i := range requests {
+		id := strconv.Itoa(i)
+		requests[i] = limiter.Request{
+			Rules: []*limiter.Rule{
+				rule(limiter.ScopeKey, id, "1G requests/minute"), rule(limiter.ScopeKey, id, "1G tokens/minute"),
+				rule(limiter.ScopeTeam, strconv.Itoa(i%crews), "1000G tokens/month"),
+			},
+			Candidates: [][]*limiter.Rule{{rule(limiter.ScopeBackend, strconv.Itoa(i%(crews-49)), "1M concurrent")}},
+			Input:      100, Output: 200, MaxOutput: 200, N: 1,
+		}
+	}
+	measure(b, s, func(n int64) error {
+		req := requests[n%benchKeys]
+		req.ID = "req_" + strconv.FormatInt(n, 10)
+		r, err := store.Reserve(context.Background(), req)
+		if err != nil {
+			return err
+		}
+		r.Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 100, Output: 50})
+		return nil
+	}, func() error { return store.Flush(context.Background()) })
 }
 
 // measure runs f from 64 goroutines, and finish when all is done.

@@ -4,6 +4,7 @@ package redis
 import (
 	"context"
 	"crypto/rand"
+	mathrand "math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -111,7 +112,8 @@ type Store struct {
 	opts   Options
 	tuning timing
 	client redis.UniversalClient
-	prefix string // of all keys; on a Cluster their hash tag, so that all are on one node
+	prefix string  // of all keys; on a Cluster their hash tag, so that all are on one node
+	number float64 // of this store, random: the permits of each are counted by themselves
 
 	seeding   [64]account.SeedTurn
 	batcher   batcher
@@ -145,7 +147,7 @@ func newStore(opts Options, tuning timing) *Store {
 	if opts.OnError == nil {
 		opts.OnError = func(error) {}
 	}
-	r := &Store{opts: opts, tuning: tuning, client: opts.Client, prefix: opts.Prefix + ":"}
+	r := &Store{opts: opts, tuning: tuning, client: opts.Client, prefix: opts.Prefix + ":", number: float64(mathrand.Int64N(1 << 53))}
 	if _, cluster := r.client.(*redis.ClusterClient); cluster {
 		r.prefix = "{" + opts.Prefix + "}:"
 	}
@@ -201,8 +203,8 @@ func (r *Store) Close() error {
 // key returns the key in Redis for a name. The name of a counter is that of its rule.
 func (r *Store) key(name string) string { return r.prefix + name }
 
-// recordKey returns the key of a reservation's record.
-func (r *Store) recordKey(id string) string { return r.key("r/" + id) }
+// recordKeys returns the keys of the index of open reservations and of their records.
+func (r *Store) recordKeys() []string { return []string{r.key("open"), r.key("reservations")} }
 
 // counterKey returns the key of a rule's counter. A quota's key contains the epoch: in a new epoch,
 // the counter is empty and is seeded.

@@ -125,9 +125,9 @@ func (r *Store) renew(ctx context.Context) error {
 	header := []byte(packed(nil).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep), r.frozen()))
 	var calls []*call
 	for some := range slices.Chunk(renewed, renewBatch) {
-		c := &call{script: renewScript, keys: []string{r.key("open")}, args: []any{header}}
+		c := &call{script: renewScript, keys: r.recordKeys(), args: []any{header}}
 		for _, res := range some {
-			c.keys, c.args = append(c.keys, r.recordKey(res.req.ID)), append(c.args, res.req.ID)
+			c.args = append(c.args, res.req.ID)
 		}
 		calls = append(calls, c)
 	}
@@ -145,7 +145,7 @@ func (r *Store) renew(ctx context.Context) error {
 // reap ends the holds of reservations whose deadline has passed because their gates died.
 func (r *Store) reap(ctx context.Context) error {
 	header := []byte(packed(nil).numbers(r.given(), millis(r.tuning.keep), r.frozen()))
-	return r.runTask(ctx, []*call{{script: reapScript, keys: []string{r.key("open")}, args: []any{header, r.recordKey("")}}})
+	return r.runTask(ctx, []*call{{script: reapScript, keys: r.recordKeys(), args: []any{header}}})
 }
 
 // runTask makes calls, at most settleCalls in a round trip, and returns the first error.

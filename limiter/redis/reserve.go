@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/redis/go-redis/v9"
@@ -64,6 +65,8 @@ func (r *Store) decide(ctx context.Context, a *ask) (*answer, error) {
 	case err != nil:
 	case got.bad:
 		err = errReply
+	case got.damaged != nil:
+		return nil, r.damaged(got.damaged)
 	case got.status == luaRefused:
 		return nil, got.refusal
 	case got.status == luaGivenUp:
@@ -78,6 +81,14 @@ func (r *Store) decide(ctx context.Context, a *ask) (*answer, error) {
 		return nil, ctx.Err()
 	}
 	return nil, r.failed(err)
+}
+
+// damaged returns the error of a request under a rule whose counter in Redis has a value that no gate wrote.
+// It reports the error, too, because the rest of Redis is available and nobody else does.
+func (r *Store) damaged(rule *limiter.Rule) error {
+	err := &limiter.Unavailable{Reason: limiter.ReasonDamaged, Err: fmt.Errorf("the value of %s is damaged: delete the key", r.counterKey(rule))}
+	r.opts.OnError(err)
+	return err
 }
 
 // mayHaveRun reports whether Redis may run, or have run, the script despite err. After a failed Seed it

@@ -13,8 +13,7 @@ var errSeed = errors.New("a quota's window changed whenever it was seeded")
 // seed calls Seed for the quotas that Redis does not have, and runs the script again. Of concurrent
 // requests for one quota in this gate, one calls Seed. If Seed fails, nothing is taken.
 func (r *Store) seed(ctx context.Context, a *ask, got *answer) (*answer, error) {
-	first := got.reply
-	rule := a.rule(first.number())
+	rule := a.rule(got.unseeded[0].rule)
 	turn := &r.seeding[rule.Hash()%uint64(len(r.seeding))]
 	if err := turn.Take(ctx, rule); err != nil {
 		return nil, err
@@ -26,14 +25,13 @@ func (r *Store) seed(ctx context.Context, a *ask, got *answer) (*answer, error) 
 		if err != nil || got.status != luaUnseeded {
 			return got, err
 		}
-		for got.more() {
-			i, start := got.number(), got.number()
-			rule := a.rule(i)
-			used, err := r.opts.Seed(rule, time.UnixMicro(start).UTC())
+		for _, q := range got.unseeded {
+			rule := a.rule(q.rule)
+			used, err := r.opts.Seed(rule, time.UnixMicro(q.start).UTC())
 			if err != nil {
 				return nil, turn.Fail(rule, err)
 			}
-			seeds[int(i)] = seed{used: float64(account.ClampAmount(used)), since: float64(start)}
+			seeds[int(q.rule)] = seed{used: float64(account.ClampAmount(used)), since: float64(q.start)}
 		}
 	}
 	return nil, errSeed

@@ -299,27 +299,25 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 
 // settleCall returns the script call that settles a chunk.
 func (r *Store) settleCall(chunk []settlement) *call {
-	keys := make([]string, 1, 1+len(chunk))
-	keys[0] = r.key("open")
-	args := make([]any, 2, 2+2*len(chunk))
-	args[0] = []byte(packed(nil).numbers(r.given(), r.frozen(), limiter.UnitCount))
-	used := make(packed, 0, len(chunk)*(1+limiter.UnitCount)*8)
+	numbers := make(packed, 0, 8*(5+len(chunk)*(1+limiter.UnitCount))).
+		numbers(r.given(), millis(r.tuning.keep), r.frozen(), limiter.UnitCount, float64(len(chunk)))
+	args := make([]any, 1, 1+len(chunk))
+	var substitutes []any
 	for _, st := range chunk {
-		keys = append(keys, r.recordKey(st.id))
-		substitute, how := []byte{}, luaKnown
+		how := luaKnown
 		switch {
 		case st.givenUp:
 			how = luaGiveUp
 		case st.lost:
-			substitute = r.emptyRecord(st.holds)
+			how, substitutes = luaLost, append(substitutes, r.emptyRecord(st.holds))
 		case st.charge != nil:
-			substitute, how = st.charge, luaOnce
+			how, substitutes = luaOnce, append(substitutes, st.charge)
 		}
-		used = used.number(how).charges(st.used)
-		args = append(args, st.id, substitute)
+		numbers = numbers.number(how).charges(st.used)
+		args = append(args, st.id)
 	}
-	args[1] = []byte(used)
-	return &call{script: settleScript, keys: keys, args: args}
+	args[0] = []byte(numbers)
+	return &call{script: settleScript, keys: r.recordKeys(), args: append(args, substitutes...)}
 }
 
 // emptyRecord returns a record that holds nothing of the counters of holds, so that settling it charges

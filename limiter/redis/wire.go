@@ -14,15 +14,16 @@ import (
 
 // The kinds of counters and the modes and outcomes of an admission, as the scripts number them.
 const (
-	luaBucket, luaQuota, luaPermit                            = 0, 1, 2
-	luaReserve, luaPeek, luaMove                              = 0, 1, 2
-	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp, luaSeen = 0, 1, 2, 3, 4
+	luaBucket, luaQuota, luaPermit = 0, 1, 2
+	luaReserve, luaPeek, luaMove   = 0, 1, 2
+
+	luaAdmitted, luaRefused, luaUnseeded, luaGivenUp, luaSeen, luaDamaged = 0, 1, 2, 3, 4, 5
 
 	// luaReaped is a quota's hold that counts as used.
 	luaReaped = 3
 
 	// How settle.lua treats a settlement without a record.
-	luaKnown, luaGiveUp, luaOnce = 0.0, 1.0, 2.0
+	luaKnown, luaGiveUp, luaOnce, luaLost = 0.0, 1.0, 2.0, 3.0
 
 	// luaEverything stands for unlimited output.
 	luaEverything = float64(limiter.MaxAmount)
@@ -40,7 +41,7 @@ type ask struct {
 
 // answer is the output of the admission script.
 type answer struct {
-	reply
+	bad       bool // it is not what was expected
 	status    int64
 	at        account.Instant
 	candidate int
@@ -48,7 +49,12 @@ type answer struct {
 	common    []account.Hold // states of the request's rules
 	own       []account.Hold // states of the candidate's rules
 	refusal   *limiter.Refusal
+	unseeded  []unseeded
+	damaged   *limiter.Rule // whose counter is damaged
 }
+
+// unseeded is a quota that must be seeded: its rule's number, and the start of its window.
+type unseeded struct{ rule, start int64 }
 
 // seed is the usage of a quota since the start of its window, which is in microseconds.
 type seed struct{ used, since float64 }
@@ -78,49 +84,53 @@ func (a *ask) rule(n int64) (rule *limiter.Rule) {
 	return rule
 }
 
-// size returns the number of keys of an admission, without the index.
+// size returns the number of counters of an admission.
 func (a *ask) size() int {
-	n := 1 + len(a.common)
+	n := len(a.common)
 	for _, rules := range a.candidates {
 		n += len(rules)
 	}
 	return n
 }
 
-// answer parses the script's reply.
-func (a *ask) answer(data string) *answer {
-	got := &answer{reply: reply{data: data}}
-	got.status, got.at = got.number(), got.instant()
+// answer reads the outcome of the admission from the script's reply.
+func (a *ask) answer(r *reply, at account.Instant) *answer {
+	got := &answer{status: r.number(), at: at}
 	switch got.status {
 	case luaAdmitted:
-		got.candidate = int(got.number())
-		got.out = account.Output{Total: got.number(), Cap: got.number()}
-		a.states(got)
+		got.candidate = int(r.number())
+		got.out = account.Output{Total: r.number(), Cap: r.number()}
+		a.states(got, r)
 	case luaRefused:
-		rule := a.rule(got.number())
-		v := account.Verdict{Need: got.number(), Room: got.number(), Wait: time.Duration(got.number())}
-		v.Reserved, v.TooLarge = got.number() != 0, got.number() != 0
-		got.candidate = int(got.number())
-		a.states(got)
-		if got.bad || rule == nil {
-			got.bad = true
-			return got
+		rule := a.rule(r.number())
+		v := account.Verdict{Need: r.number(), Room: r.number(), Wait: time.Duration(r.number())}
+		v.Reserved, v.TooLarge = r.number() != 0, r.number() != 0
+		got.candidate = int(r.number())
+		a.states(got, r)
+		if got.bad = got.bad || rule == nil; !got.bad {
+			got.refusal = v.Refusal(rule, got.all())
 		}
-		got.refusal = v.Refusal(rule, got.all())
 	case luaSeen:
-		a.states(got)
+		a.states(got, r)
+	case luaUnseeded:
+		for range r.number() {
+			got.unseeded = append(got.unseeded, unseeded{r.number(), r.number()})
+		}
+	case luaDamaged:
+		got.damaged = a.rule(r.number())
 	}
+	got.bad = got.bad || r.bad
 	return got
 }
 
 // states reads the states of the request's rules and of the candidate's into got.
-func (a *ask) states(got *answer) {
-	got.common = got.holds(a.common)
+func (a *ask) states(got *answer, r *reply) {
+	got.common = r.holds(a.common)
 	switch {
 	case got.candidate < 0, got.candidate >= max(len(a.candidates), 1):
-		got.bad = true
+		got.bad, r.bad = true, true // the rest can't be read either
 	case len(a.candidates) > 0:
-		got.own = got.holds(a.candidates[got.candidate])
+		got.own = r.holds(a.candidates[got.candidate])
 	}
 }
 
@@ -219,7 +229,7 @@ func (p packed) hold(kind float64, rule *limiter.Rule, key string, amount float6
 }
 
 // record appends the head of a record of n holds that belongs to no reservation.
-func (p packed) record(n int) packed { return p.numbers(0, 0, -1, 0, float64(n)) }
+func (p packed) record(n int) packed { return p.numbers(0, 0, -1, 0, 0, float64(n)) }
 
 var errReply = errors.New("a script answered something else than expected")
 

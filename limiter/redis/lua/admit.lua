@@ -1,88 +1,101 @@
 -- Admits, peeks or moves: decides all limits of a request in one step, and several requests in sequence,
 -- which share the counters that were read.
 --
--- KEYS: the index of open reservations; then for each request the record of its reservation and its counters,
--- those of the request itself and then those of each candidate. ARGV: numbers for all requests, including the
--- charge of a failed attempt for each unit; then for each request the reservation's id and its numbers: eight
--- for the request, the number of counters of each candidate, and eleven for each counter.
+-- KEYS: the index and the records; then for each request its counters, those of the request itself and then
+-- those of each candidate. ARGV: numbers; then the id of each request's reservation. The numbers are seven for
+-- all requests and the charge of a failed attempt for each unit; then for each request eight, the number of
+-- counters of each candidate, and eleven for each counter.
 --
--- Each reply begins with the outcome and the time. ADMITTED: candidate, total, cap; REFUSED: the counter that
--- refuses, need, room, wait in nanoseconds, reserved (1 or 0), too large (1 or 0), candidate. Then ADMITTED,
--- REFUSED and SEEN have room, mark and used of the request's counters and of the candidate's.
--- UNSEEDED: number and window start of the quotas that the gate must seed. GIVEN_UP: the reservation was
--- settled before it was made.
+-- The reply has the time, and then for each request its outcome. ADMITTED: candidate, total, cap; REFUSED: the
+-- counter that refuses, need, room, wait in nanoseconds, reserved (1 or 0), too large (1 or 0), candidate. Then
+-- ADMITTED, REFUSED and SEEN have room, mark and used of the request's counters and of the candidate's.
+-- UNSEEDED: how many quotas the gate must seed, number and window start of each. GIVEN_UP: the reservation was
+-- settled before it was made. DAMAGED: the counter whose value is damaged.
 
 local RESERVE, PEEK, MOVE = 0, 1, 2
-local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP, SEEN = 0, 1, 2, 3, 4
+local ADMITTED, REFUSED, UNSEEDED, GIVEN_UP, SEEN, DAMAGED = 0, 1, 2, 3, 4, 5
 local IN_FLIGHT = 1e9 -- when to retry what requests in flight hold, in nanoseconds
 
-local given, lease, keep, frozen, requests, units = read('<dddddd', ARGV[1])
+local numbers = ARGV[1]
+local given, lease, keep, frozen, gate, requests, units = read('<ddddddd', numbers)
+local CHARGES = 57 -- where the charges begin in numbers
+local at = CHARGES + 8 * units -- where the current request's numbers begin
 local now = clock(given)
 local deadline = now + lease
-local raw = call('MGET', unpack(KEYS))
-local by_key = {} -- the counters
-local open = {} -- scores and members for the index
+local raw = #KEYS > 2 and call('MGET', unpack(KEYS, 3)) or {}
+local records = {} -- by id
+for i, value in ipairs(call('HMGET', KEYS[2], unpack(ARGV, 2))) do records[ARGV[i + 1]] = value end
+local out = {pack('<d', now)} -- the reply
+local open, saved = {}, {} -- scores and ids for the index; ids and records
 
 -- The current request.
-local first -- its record's place in KEYS, before the counters
-local id, mode, total, cap, least, answers, commons, candidates, counters
-local numbers, record, asks, unseeded
-local HEAD, ASK = 8 * 8, 11 * 8
+local first = 2 -- the place in KEYS before its counters
+local id, mode, total, cap, least, answers, commons, candidates, count
+local record, asks, unseeded, damaged
+local HEAD_SIZE, ASK_SIZE = 8 * 8, 11 * 8
 
 local function quota(raw, window)
-  local c = raw and read_quota(raw) or
-    {kind = QUOTA, used = 0, reserved = 0, start = 0, finish = 0, seeded = 0, amount = 0, dirty = false}
+  local c
+  if raw then
+    c = read_quota(raw)
+  else
+    c = {kind = QUOTA, used = 0, reserved = 0, start = 0, finish = 0, seeded = 0, expires = 0}
+  end
   -- A clock that steps back does not reopen a window that has ended, unless it steps back by more than a day.
-  if now >= c.finish or now < c.start - DAY then
+  if c and (now >= c.finish or now < c.start - DAY) then
     c.start, c.finish = bounds(window, now)
     c.used, c.reserved, c.seeded = 0, 0, 0
   end
   return c
 end
 
--- load returns a counter with the limit's current amounts, which a reload may have changed. For a bucket,
--- changed amounts are stored even if nothing is taken.
+-- load returns a counter, for a bucket with the limit's current amounts, which a reload may have changed:
+-- then they are stored even if nothing is taken. It returns nil if the counter is damaged.
 local function load(i, kind, window, amount, capacity)
   local key = KEYS[first + i]
-  local c = by_key[key]
+  local c = counters[key]
   if not c then
+    local value = raw[first + i - 2]
     if kind == BUCKET then
-      c = bucket(raw[first + i], window, amount, capacity, now)
+      c = bucket(value, window, amount, capacity, now)
     elseif kind == QUOTA then
-      c = quota(raw[first + i], window)
+      c = quota(value, window)
     else
-      c = {kind = PERMIT, amount = 0, taken = call('ZCOUNT', key, now + 1, '+inf'), mine = false, joined = false}
+      c = permits(value, now)
     end
-    by_key[key] = c
+    if not c then return nil end
+    counters[key] = c
   end
-  if kind ~= BUCKET then
-    c.amount = amount
-  elseif c.amount ~= amount or c.capacity ~= capacity then
-    c.amount, c.capacity, c.dirty = amount, capacity, true
+  if kind == BUCKET and (c.amount ~= amount or c.capacity ~= capacity) then
+    c.amount, c.capacity = amount, capacity
     trim(c)
+    changed[key] = c
   end
   return c
 end
 
--- look returns the request's numbers for its counter i, and the counter.
+-- look reads the request's numbers for its counter i, and returns them with the counter.
 local function look(i)
-  local a = asks[i]
-  if a then return a, a.c end
   local kind, window, amount, capacity, base, most, clip, price, unit, seed, since =
-    read('<ddddddddddd', numbers, HEAD + 8 * candidates + (i - 1) * ASK + 1)
+    read('<ddddddddddd', numbers, at + HEAD_SIZE + 8 * candidates + (i - 1) * ASK_SIZE)
   local c = load(i, kind, window, amount, capacity)
+  if not c then -- an empty one instead, from which nothing is taken
+    damaged = i - 1
+    c = kind == BUCKET and bucket(nil, window, amount, capacity, now) or kind == QUOTA and quota(nil, window) or
+      permits(nil, now)
+  end
   if kind == QUOTA and c.seeded == 0 then
     if since < 0 then -- nobody knows of an earlier use
       c.seeded = 1
     elseif seed >= 0 and since == c.start then
-      c.used, c.seeded, c.dirty = clamp(c.used + seed), 1, true
+      c.used, c.seeded, changed[KEYS[first + i]] = clamp(c.used + seed), 1, c
     else
       unseeded[#unseeded + 1] = pack('<dd', i - 1, c.start)
     end
   end
-  a = {c = c, amount = amount, base = base, most = most, clip = clip, price = price, unit = unit}
+  local a = {c = c, amount = amount, base = base, most = most, clip = clip, price = price, unit = unit}
   asks[i] = a
-  return a, c
+  return a
 end
 
 local function room(a, c)
@@ -94,18 +107,22 @@ end
 -- failed_charge returns the charge for a candidate's hold that a move releases.
 local function failed_charge(h)
   if h.unit >= units then return h.amount end
-  return (read('<d', ARGV[1], 49 + 8 * h.unit))
+  return (read('<d', numbers, CHARGES + 8 * h.unit))
+end
+
+-- returns reports whether ending hold h returns something to counter c.
+local function returns(h, c)
+  if c.kind == PERMIT then return h.kind == PERMIT and share(c, h.window, h.mark) ~= nil end
+  return c.kind == BUCKET or h.kind == QUOTA and h.mark == c.start
 end
 
 -- room_beside returns the room of counter i, plus what the candidate that a move releases will return.
-local function room_beside(i)
-  local a, c = look(i)
-  local free = room(a, c)
+local function room_beside(i, a)
+  local free, c = room(a, a.c), a.c
   if mode == MOVE and record then
     for j = record.commons + 1, #record do
       local h = record[j]
-      if h.key == KEYS[first + i] and (c.kind == PERMIT and c.mine or c.kind == BUCKET or
-        c.kind == QUOTA and h.kind == QUOTA and h.mark == c.start) then
+      if h.key == KEYS[first + i] and returns(h, c) then
         return min(free + h.amount - failed_charge(h), c.kind == BUCKET and c.capacity or a.amount)
       end
     end
@@ -124,7 +141,7 @@ local function need(a, output)
 end
 
 local function lower(i, a)
-  local free = room_beside(i)
+  local free = room_beside(i, a)
   if need(a, total) <= free or need(a, least) > free then return end
   local most = free - a.base
   if a.price ~= ONE_TOKEN then most = mul_div(most, 1000, 0, a.price) end
@@ -172,16 +189,16 @@ end
 local function judge(from, n)
   local worst
   for i = from, from + n - 1 do
-    local a, c = look(i)
-    if c.kind == QUOTA then lower(i, a) end
+    local a = asks[i] or look(i)
+    if a.c.kind == QUOTA then lower(i, a) end
   end
   for i = from, from + n - 1 do
-    local a, c = look(i)
-    local output = total
+    local a, output = asks[i], total
+    local c = a.c
     if c.kind == QUOTA and least < output then output = least end
     local needed = need(a, output)
     if needed > 0 then
-      local free = room_beside(i)
+      local free = room_beside(i, a)
       if needed > free then
         local v = refusal(i, a, c, needed, free)
         if later(v, worst) then worst = v end
@@ -191,181 +208,167 @@ local function judge(from, n)
   return worst
 end
 
-local function push(out, from, n)
+local function reply(...) out[#out + 1] = pack(...) end
+
+-- push adds the states of n counters to the reply.
+local function push(from, n)
   for i = from, from + n - 1 do
-    local a, c = look(i)
+    local a = asks[i] or look(i)
+    local c = a.c
     if c.kind == BUCKET then
-      out[#out + 1] = pack('<ddd', c.level, c.fraction, 0)
+      reply('<ddd', c.level, c.fraction, 0)
     elseif c.kind == QUOTA then
-      out[#out + 1] = pack('<ddd', a.amount - c.used - c.reserved, c.start, c.used)
+      reply('<ddd', a.amount - c.used - c.reserved, c.start, c.used)
     else
-      out[#out + 1] = pack('<ddd', a.amount - c.taken, 0, 0)
+      reply('<ddd', a.amount - c.taken, 0, 0)
     end
   end
 end
 
--- answer returns a reply with the states of the request's counters and of a candidate's.
-local function answer(head, from, n)
-  local out = {head}
-  push(out, 1, commons)
-  push(out, from, n)
-  return table.concat(out)
-end
-
+-- admitted replies with the chosen candidate and the states of the request's counters and the candidate's.
 local function admitted(chosen, from, n)
-  return answer(pack('<ddddd', ADMITTED, now, chosen, total, cap), from, n)
+  reply('<dddd', ADMITTED, chosen, total, cap)
+  push(1, commons)
+  push(from, n)
 end
 
-local function must_seed() return pack('<dd', UNSEEDED, now) .. table.concat(unseeded) end
+-- undecided replies with what prevents a decision. It reports whether anything does.
+local function undecided()
+  if damaged then
+    reply('<dd', DAMAGED, damaged)
+  elseif #unseeded > 0 then
+    reply('<dd', UNSEEDED, #unseeded)
+    out[#out + 1] = concat(unseeded)
+  end
+  return damaged or #unseeded > 0
+end
 
--- take takes what the request needs of counters, and adds it to the record's holds. It reports whether any of
--- them ends at the deadline.
+-- take_permit takes a permit for this gate, and returns the generation.
+local function take_permit(c)
+  local s = share(c, gate)
+  if not s then
+    s = {gate = gate, generation = now, taken = 0, deadline = 0}
+    c.gates[#c.gates + 1] = s
+  end
+  s.taken, s.deadline, c.taken = s.taken + 1, deadline, c.taken + 1
+  return s.generation
+end
+
+-- take takes what the request needs of counters, and adds it to the record's holds.
 local function take(holds, from, n)
-  local expires = false
   for i = from, from + n - 1 do
-    local a, c = look(i)
-    local amount, window, mark, capacity = need(a, total), 0, 0, a.amount
-    if c.kind == BUCKET then
-      window, capacity = c.window, c.capacity
-      if amount > 0 then c.level, c.dirty = c.level - amount, true end
-    elseif c.kind == QUOTA then
-      mark = c.start
-      c.reserved, c.dirty = c.reserved + amount, true -- also of nothing: it is settled later
-      expires = expires or amount > 0
+    local a, key = asks[i], KEYS[first + i]
+    local c = a.c
+    local kind, amount, window, mark, capacity = c.kind, need(a, total), 0, 0, a.amount
+    if kind == BUCKET then
+      window, capacity, c.level = c.window, c.capacity, c.level - amount
+    elseif kind == QUOTA then
+      mark, c.reserved = c.start, c.reserved + amount
     else
-      if not c.joined then c.joined = {} end
-      c.joined[#c.joined + 1] = deadline
-      c.joined[#c.joined + 1] = id
-      c.taken, expires = c.taken + 1, true
+      window, mark = gate, take_permit(c)
     end
-    holds[#holds + 1] = pack_hold(c.kind, a.unit, amount, mark, window, a.amount, capacity, KEYS[first + i])
-  end
-  return expires
-end
-
--- own_permits marks the permits that the reservation holds and that have not expired: a move returns only those.
-local function own_permits()
-  for i = 1, counters do
-    local _, c = look(i)
-    if c.kind == PERMIT then
-      local score = call('ZSCORE', KEYS[first + i], id)
-      c.mine = score and tonumber(score) > now
-    end
-  end
-end
-
--- give_up ends a hold of a candidate that failed. Its request stays counted.
-local function give_up(h)
-  if h.kind == PERMIT then
-    local freed, c = call('ZREM', h.key, id), by_key[h.key]
-    if c and c.mine then c.taken = c.taken - freed end
-  elseif h.kind ~= GONE then
-    settle_hold(by_key, now, failed_charge(h), h.kind, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
+    if amount > 0 or kind == QUOTA then changed[key] = c end -- a quota also for nothing: it is settled later
+    holds[#holds + 1] = pack_hold(kind, a.unit, amount, mark, window, a.amount, capacity, key)
   end
 end
 
 local function size(candidate)
-  return (read('<d', numbers, HEAD + 8 * (candidate - 1) + 1))
+  return (read('<d', numbers, at + HEAD_SIZE + 8 * (candidate - 1)))
 end
+
+local function given_up() reply('<d', GIVEN_UP) end
 
 -- repeated answers a repeated call, whose first reply was lost.
 local function repeated()
   local from, n = commons + 1, 0
   for i = 1, record.candidate do from = from + size(i) end
   if record.candidate < candidates then n = size(record.candidate + 1) end
-  if #record ~= commons + n then return pack('<dd', GIVEN_UP, now) end
+  if #record ~= commons + n then return given_up() end
   total, cap = record.total, record.cap
-  return admitted(record.candidate, from, n)
+  admitted(record.candidate, from, n)
 end
 
--- keep_or_give_up copies the holds that a move keeps from the record into holds, and ends those of its
--- candidate. It returns how many it keeps, and whether any of them ends at the deadline.
-local function keep_or_give_up(holds)
-  local expires = false
+-- release copies the holds that a move keeps from the record into holds, and ends those of its candidate, which
+-- failed. Its request stays counted.
+local function release(holds)
   for j, h in ipairs(record) do
     if j <= record.commons then
       holds[j] = repack(h)
-      expires = expires or h.kind == QUOTA or h.kind == PERMIT
     else
-      give_up(h)
+      settle_hold(now, failed_charge(h), h.kind, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
     end
   end
-  return record.commons, expires
+  return record.commons
 end
 
 -- reserve reserves or moves, like admission.admit in package memory: for the first candidate with room. Else it
--- answers with the verdict of the rule that has room last; of the candidates, the one that has room first.
+-- replies with the verdict of the rule that has room last; of the candidates, the one that has room first.
 local function reserve()
-  if mode == MOVE then own_permits() elseif record then return repeated() end
-
   local worst = judge(1, commons)
   local chosen, best = -1
-  local from, n, at = commons + 1, 0, 0 -- of the candidate that is chosen, or frees first
+  local from, n, place = commons + 1, 0, 0 -- of the candidate that is chosen, or frees first
   local next_from, after_total, after_cap = from, total, cap
   if candidates == 0 then chosen = 0 end
   for i = 1, candidates do
     local many = size(i)
     total, cap = after_total, after_cap
     local v = judge(next_from, many)
-    if not v or i == 1 or later(best, v) then best, from, n, at = v, next_from, many, i - 1 end
+    if not v or i == 1 or later(best, v) then best, from, n, place = v, next_from, many, i - 1 end
     if not v then
-      chosen = at
+      chosen = place
       break
     end
     next_from = next_from + many
   end
-  if #unseeded > 0 then return must_seed() end
+  if undecided() then return end
   if later(best, worst) then worst = best end
   if worst then
-    return answer(pack('<ddddddddd', REFUSED, now, worst.rule, worst.need, worst.room, worst.wait,
-      worst.reserved, worst.large, at), from, n)
+    reply('<dddddddd', REFUSED, worst.rule, worst.need, worst.room, worst.wait, worst.reserved, worst.large, place)
+    push(1, commons)
+    return push(from, n)
   end
 
-  local holds, kept, expires = {}, commons, false
-  if mode == MOVE and record then kept, expires = keep_or_give_up(holds) end
-  expires = take(holds, 1, commons) or expires
-  expires = take(holds, from, n) or expires
-  write_record(KEYS[first], chosen, total, cap, kept, holds, keep)
-  if expires then
-    open[#open + 1] = deadline
-    open[#open + 1] = id
-  end
-  return admitted(chosen, from, n)
+  local holds, kept = {}, commons
+  if mode == MOVE and record then kept = release(holds) end
+  take(holds, 1, commons)
+  take(holds, from, n)
+  local value = record_of(chosen, total, cap, kept, 0, holds)
+  records[id] = value
+  saved[#saved + 1], saved[#saved + 2] = id, value
+  open[#open + 1], open[#open + 2] = deadline, id
+  admitted(chosen, from, n)
+end
+
+local function peek()
+  for i = 1, commons do look(i) end
+  if undecided() then return end
+  reply('<d', SEEN)
+  push(1, commons)
 end
 
 local function decide()
-  record, asks, unseeded = nil, {}, {}
-  if mode == PEEK then
-    local seen = answer(pack('<dd', SEEN, now), 1, 0)
-    if #unseeded > 0 then return must_seed() end
-    return seen
-  end
-  local value = raw[first]
-  if value then
-    if value == '' then return pack('<dd', GIVEN_UP, now) end
-    record = read_record(value)
-  end
-  return reserve()
+  record, asks, unseeded, damaged = nil, {}, {}, nil
+  if mode == PEEK then return peek() end
+  local value = records[id]
+  if value == '' then return given_up() end
+  if value then record = read_record(value) end
+  if record and mode == RESERVE then return repeated() end
+  reserve()
 end
 
-local replies = {}
-first = 2
 for i = 1, requests do
-  id, numbers = ARGV[2 * i], ARGV[2 * i + 1]
-  mode, total, cap, least, answers, commons, candidates, counters = read('<dddddddd', numbers)
-  replies[i] = decide()
-  first = first + 1 + counters
+  id = ARGV[i + 1]
+  mode, total, cap, least, answers, commons, candidates, count = read('<dddddddd', numbers, at)
+  decide()
+  first = first + count
+  at = at + HEAD_SIZE + 8 * candidates + ASK_SIZE * count
 end
 
-flush(by_key, now, frozen)
-for key, c in pairs(by_key) do
-  if c and c.joined then
-    call('ZADD', key, unpack(c.joined))
-    call('PEXPIRE', key, max(lease / 1000 + 1000, frozen))
-  end
-end
-if #open > 0 then
+flush(now, frozen)
+if #saved > 0 then
+  call('HSET', KEYS[2], unpack(saved))
   call('ZADD', KEYS[1], unpack(open))
+  call('PEXPIRE', KEYS[2], keep)
   call('PEXPIRE', KEYS[1], keep)
 end
-return replies
+return concat(out)

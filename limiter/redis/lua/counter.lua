@@ -3,17 +3,18 @@
 -- above MAX, times are microseconds since 1970 (2^53 of them end in 2255), and products that may be
 -- larger use mul_div. Replies and records are packed by Redis's struct library, little-endian.
 --
--- A bucket is stored as level, fraction, last, amount and capacity; a quota as used, reserved, start,
--- finish and seeded; a permit is a member of a sorted set, whose score is its deadline. On a Cluster all
--- keys have one hash tag, because records contain keys that are not in KEYS.
+-- A bucket is stored as level, fraction, last, amount, capacity and expires; a quota as used, reserved, start,
+-- finish, seeded and expires; permits as expires, then the number, generation, permits taken and deadline of
+-- each gate. expires is when the key expires. On a Cluster all keys have one hash tag, because records contain
+-- keys that are not in KEYS.
 
 -- Locals avoid two table lookups.
 local call, pack, read = redis.call, struct.pack, struct.unpack
-local fmod, floor, min, max = math.fmod, math.floor, math.min, math.max
+local fmod, floor, ceil, min, max, concat = math.fmod, math.floor, math.ceil, math.min, math.max, table.concat
 
 local MAX = 9000000000000000
 local EXACT = 9007199254740992
-local DAY = 86400000000
+local SECOND, DAY = 1000000, 86400000000
 local ONE_TOKEN = 1000 -- the price of a token of output, in thousandths, where a unit counts tokens
 local LONGEST = 8640000000000000 -- that a refusal says to wait for a rate, in nanoseconds: see bucket.go
 local BUCKET, QUOTA, PERMIT, REAPED, GONE = 0, 1, 2, 3, 4
@@ -80,24 +81,61 @@ local function trim(c)
   if c.level >= c.capacity then c.level, c.fraction = c.capacity, 0 end
 end
 
--- bucket returns a bucket from its stored value; without one, a full bucket. (Here and elsewhere, tables are
--- created with all their fields at once, and at most 8: creating them costs most, and they grow by doubling.)
+-- between reports whether a number that was stored is in a range. NaN is in none.
+local function between(n, least, most) return n >= least and n <= most end
+
+-- bucket returns a bucket from its stored value; without one, a full bucket; nil if the value is damaged.
+-- (Here and elsewhere, tables are created with all their fields at once, and at most 8: they grow by doubling.)
 local function bucket(raw, window, amount, capacity, now)
   if not raw then
     return {kind = BUCKET, window = window, level = capacity, fraction = 0, last = now, amount = amount,
-      capacity = capacity, dirty = false}
+      capacity = capacity, expires = 0}
   end
-  local level, fraction, last, was, most = read('<ddddd', raw)
+  if #raw ~= 48 then return nil end
+  local level, fraction, last, was, most, expires = read('<dddddd', raw)
+  if not (between(most, 1, MAX) and between(level, -MAX - 1, most) and between(was, 1, MAX) and
+    between(fraction, 0, window) and between(last, 0, EXACT)) then return nil end
   local c = {kind = BUCKET, window = window, level = level, fraction = fraction, last = last, amount = was,
-    capacity = most, dirty = false}
+    capacity = most, expires = expires}
   fill(c, now)
   return c
 end
 
+-- read_quota returns a quota from its stored value; nil if the value is damaged.
 local function read_quota(raw)
-  local used, reserved, start, finish, seeded = read('<ddddd', raw)
+  if #raw ~= 48 then return nil end
+  local used, reserved, start, finish, seeded, expires = read('<dddddd', raw)
+  if not (between(used, 0, MAX) and between(reserved, -EXACT, EXACT) and between(start, 0, EXACT) and
+    between(finish, 0, EXACT)) then return nil end
   return {kind = QUOTA, used = used, reserved = reserved, start = start, finish = finish, seeded = seeded,
-    amount = 0, dirty = false}
+    expires = expires}
+end
+
+-- permits returns the permits from their stored value, without those of gates whose deadline has passed; nil
+-- if the value is damaged. A gate's generation is the time since which it has held permits without a lapse, so
+-- that a permit that lapsed is not returned in place of another.
+local function permits(raw, now)
+  local c = {kind = PERMIT, taken = 0, gates = {}, size = 0, expires = 0}
+  if not raw then return c end
+  c.size = #raw
+  if c.size % 32 ~= 8 then return nil end
+  c.expires = read('<d', raw)
+  for at = 9, c.size, 32 do
+    local gate, generation, taken, deadline = read('<dddd', raw, at)
+    if not (between(taken, 0, MAX) and between(deadline, 0, EXACT)) then return nil end
+    if deadline > now then
+      c.gates[#c.gates + 1] = {gate = gate, generation = generation, taken = taken, deadline = deadline}
+      c.taken = c.taken + taken
+    end
+  end
+  return c
+end
+
+-- share returns what a gate holds of permits; with a generation, only if it is that one.
+local function share(c, gate, generation)
+  for _, s in ipairs(c.gates) do
+    if s.gate == gate and (not generation or s.generation == generation) then return s end
+  end
 end
 
 -- bounds returns the calendar window (1 a day, 2 a week, 3 a month, in UTC) that contains now. Months
@@ -126,25 +164,57 @@ local function bounds(window, now)
   return first * DAY, (first + length) * DAY
 end
 
--- write stores a bucket or quota until it equals a new one: a bucket until it is full, a quota until a
--- day after its window, because a clock that steps back by up to a day may return to the window. keep,
--- if not 0, is the time to live in milliseconds instead.
+-- counters has the counters that a script has read, by key; fetched the values of more, which it has read in
+-- one call; changed the counters to write.
+local counters, fetched, changed = {}, {}, {}
+
+-- write stores a counter until it equals a new one: a bucket until it is full, a quota until a day after its
+-- window, because a clock that steps back by up to a day may return to the window, permits until they lapse.
+-- If the key lives that long anyway, its value is overwritten, which is cheaper. keep, if not 0, is the time to
+-- live in milliseconds instead.
 local function write(key, c, now, keep)
-  local value, ttl
-  if c.kind == BUCKET then
-    value = pack('<ddddd', c.level, c.fraction, c.last, c.amount, c.capacity)
-    ttl = ((c.capacity - c.level) * c.window / c.amount + c.last - now) / 1000 + 1
+  local kind, size, ends, value = c.kind, 48, now
+  if kind == BUCKET then
+    ends = (c.capacity - c.level) * c.window / c.amount + c.last + 1000
+  elseif kind == QUOTA then
+    ends = c.finish + DAY
   else
-    value = pack('<ddddd', c.used, c.reserved, c.start, c.finish, c.seeded)
-    ttl = (c.finish - now + DAY) / 1000
+    size = 8 + 32 * #c.gates
+    for _, s in ipairs(c.gates) do ends = max(ends, s.deadline + SECOND) end
   end
-  if keep > 0 then ttl = keep elseif ttl > 1e14 then ttl = 1e14 end
-  call('SET', key, value, 'PX', string.format('%d', math.ceil(ttl)))
+  local set = keep > 0 or c.expires < ends or kind == PERMIT and c.size ~= size
+  if set and kind == QUOTA then
+    c.expires = ends
+  elseif set then
+    c.expires = ends + max(ends - now, SECOND) -- not with each write
+  end
+  if kind == BUCKET then
+    value = pack('<dddddd', c.level, c.fraction, c.last, c.amount, c.capacity, c.expires)
+  elseif kind == QUOTA then
+    value = pack('<dddddd', c.used, c.reserved, c.start, c.finish, c.seeded, c.expires)
+  else
+    value = pack('<d', c.expires)
+    for _, s in ipairs(c.gates) do value = value .. pack('<dddd', s.gate, s.generation, s.taken, s.deadline) end
+  end
+  if set then
+    call('PSETEX', key, keep > 0 and keep or max(min(ceil((c.expires - now) / 1000), 1e14), 1), value)
+  else
+    call('SETRANGE', key, 0, value)
+  end
 end
 
--- return_to ends a reservation's hold of n, taken at mark, on a bucket or quota, and charges used.
-local function return_to(c, kind, n, mark, used, now)
-  if c.kind == BUCKET then
+local function flush(now, keep)
+  for key, c in pairs(changed) do write(key, c, now, keep) end
+end
+
+-- return_to ends a reservation's hold of n on a counter, and charges used.
+local function return_to(c, kind, n, mark, window, used, now)
+  if kind == PERMIT then
+    local s = share(c, window, mark)
+    if s and s.taken > 0 then
+      s.taken, c.taken = s.taken - 1, c.taken - 1
+    end
+  elseif kind == BUCKET then
     fill(c, now)
     local most = c.amount * floor(DAY / c.window)
     if most > MAX then most = MAX + 1 end
@@ -160,15 +230,17 @@ local function return_to(c, kind, n, mark, used, now)
   end
 end
 
--- A record has what one reservation holds: candidate, total, cap, the number of holds that are not the
--- candidate's, the number of all holds; then kind, unit, amount, mark, window, limit, capacity and key of
--- each hold. An empty record is that of a reservation which was given up before it was made. When the
--- deadline has passed, a quota's hold becomes REAPED and a permit's GONE: see reap.lua.
-local HOLD = '<dddddddI4c0'
+-- The records of open reservations are in a hash, by id, and their deadlines in a sorted set, the index. A
+-- record has what one reservation holds: candidate, total, cap, the number of holds that are not the
+-- candidate's, 1 if it was reaped, the number of all holds; then kind, unit, amount, mark, window, limit,
+-- capacity and key of each hold. A permit's mark is the generation, its window the number of its gate. An empty
+-- record is that of a reservation which was given up before it was made. When the deadline has passed, a
+-- quota's hold becomes REAPED and a permit's GONE: see reap.lua.
+local HEAD, HOLD = '<dddddd', '<dddddddI4c0'
 
 local function read_record(raw)
-  local candidate, total, cap, commons, n, at = read('<ddddd', raw)
-  local record = {candidate = candidate, total = total, cap = cap, commons = commons}
+  local candidate, total, cap, commons, reaped, n, at = read(HEAD, raw)
+  local record = {candidate = candidate, total = total, cap = cap, commons = commons, reaped = reaped}
   for i = 1, n do
     local kind, unit, amount, mark, window, limit, capacity, key, next = read(HOLD, raw, at)
     record[i] = {kind = kind, unit = unit, amount = amount, mark = mark, window = window, limit = limit,
@@ -186,41 +258,33 @@ local function repack(h)
   return pack_hold(h.kind, h.unit, h.amount, h.mark, h.window, h.limit, h.capacity, h.key)
 end
 
--- write_record stores packed holds.
-local function write_record(key, candidate, total, cap, commons, holds, keep)
-  local head = pack('<ddddd', candidate, total, cap, commons, #holds)
-  call('SET', key, head .. table.concat(holds), 'PX', keep)
+-- record_of returns a record of packed holds.
+local function record_of(candidate, total, cap, commons, reaped, holds)
+  return pack(HEAD, candidate, total, cap, commons, reaped, #holds) .. concat(holds)
 end
 
 -- changes reports whether ending a hold changes its counter.
-local function changes(kind, amount, charge) return kind == QUOTA or amount ~= charge end
+local function changes(kind, amount, charge) return kind ~= GONE and (kind == QUOTA or amount ~= charge) end
 
--- fetched maps keys to the values of counters that a script has read in one call.
-local fetched = {}
-
--- settle_hold ends a hold on a bucket or a quota, and charges charge. by_key has the counters that were
--- read already, and false for a quota that is no longer in Redis: its next seed will include the usage.
-local function settle_hold(by_key, now, charge, kind, amount, mark, window, limit, capacity, key)
+-- settle_hold ends a hold, and charges charge. It does nothing if the counter is damaged, or a quota that is no
+-- longer in Redis: its next seed will include the usage.
+local function settle_hold(now, charge, kind, amount, mark, window, limit, capacity, key)
   if not changes(kind, amount, charge) then return end
-  local c = by_key[key]
+  local c = counters[key]
   if c == nil then
     local raw = fetched[key]
-    if raw == nil then raw = call('GET', key) end
+    if raw == nil then raw = call('MGET', key)[1] end
     if kind == BUCKET then
       c = bucket(raw, window, limit, capacity, now)
+    elseif kind == PERMIT then
+      c = permits(raw, now)
     else
       c = raw and read_quota(raw)
     end
-    by_key[key] = c
+    counters[key] = c or false
   end
   if c then
-    return_to(c, kind, amount, mark, charge, now)
-    c.dirty = true
-  end
-end
-
-local function flush(by_key, now, keep)
-  for key, c in pairs(by_key) do
-    if c and c.dirty then write(key, c, now, keep) end
+    return_to(c, kind, amount, mark, window, charge, now)
+    changed[key] = c
   end
 end

@@ -1,28 +1,42 @@
 -- Extends the deadlines of reservations, except those that have passed: their permits may be taken.
 --
--- KEYS: the index of open reservations, then the records. ARGV: given time, lease, keep, frozen; then
--- the ids.
+-- KEYS: the index and the records. ARGV: given time, lease, keep, frozen; then the ids.
 
 local given, lease, keep, frozen = read('<dddd', ARGV[1])
 local now = clock(given)
 local deadline = now + lease
-local raw = call('MGET', unpack(KEYS))
+local values = call('HMGET', KEYS[2], unpack(ARGV, 2))
+local renewed = {}
 
-local function renew(key, id, ttl)
-  local score = call('ZSCORE', key, id)
-  if not score or tonumber(score) <= now then return end
-  call('ZADD', key, 'XX', deadline, id)
-  call('PEXPIRE', key, ttl)
+local function renew(h)
+  local c = counters[h.key]
+  if c == nil then
+    c = permits(call('MGET', h.key)[1], now) or false
+    counters[h.key] = c
+  end
+  local s = c and share(c, h.window, h.mark)
+  if s then
+    s.deadline, changed[h.key] = deadline, c
+  end
 end
 
-for i = 1, #KEYS - 1 do
-  local id, value = ARGV[i + 1], raw[i + 1]
-  if value and value ~= '' then
-    call('PEXPIRE', KEYS[i + 1], keep)
-    renew(KEYS[1], id, keep)
-    for _, h in ipairs(read_record(value)) do
-      if h.kind == PERMIT and h.amount > 0 then renew(h.key, id, max(lease / 1000 + 1000, frozen)) end
+for i = 2, #ARGV do
+  local id, value = ARGV[i], values[i - 1]
+  local score = value and value ~= '' and call('ZSCORE', KEYS[1], id)
+  if score and tonumber(score) > now then
+    local record = read_record(value)
+    if record.reaped == 0 then
+      renewed[#renewed + 1], renewed[#renewed + 2] = deadline, id
+      for _, h in ipairs(record) do
+        if h.kind == PERMIT then renew(h) end
+      end
     end
   end
 end
-return #KEYS - 1
+flush(now, frozen)
+if #renewed > 0 then
+  call('ZADD', KEYS[1], unpack(renewed))
+  call('PEXPIRE', KEYS[1], keep)
+  call('PEXPIRE', KEYS[2], keep)
+end
+return #renewed / 2
