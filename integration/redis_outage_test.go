@@ -162,7 +162,7 @@ func (g *gate) usesUp(t *testing.T, key string) {
 func TestLimitsWaitForUsageWhenRedisIsBack(t *testing.T) {
 	s := redistest.Standalone(t, redistest.Options{
 		Password: redisPassword, User: "gate", UserPassword: redisPassword,
-		UserRules: "~pinegate:gates ~pinegate:open ~pinegate:r/* ~pinegate:key/* +@all", // no usage
+		UserRules: "~pinegate:gates ~pinegate:open ~pinegate:reservations ~pinegate:key/* +@all", // no usage
 	})
 	allow := func() { s.Do("acl", "setuser", "gate", "~pinegate:*") }
 	allow()

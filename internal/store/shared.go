@@ -36,6 +36,8 @@ type sharedState struct {
 	registry *registry.Registry // runtime keys
 	health   healthReporter     // of the limits
 
+	nextDamage atomic.Int64 // when a damaged counter is logged again, in nanoseconds since 1970
+
 	// Opened at the first use and not while provisioning: validating a
 	// configuration must not use the network.
 	mu         sync.Mutex
@@ -165,8 +167,21 @@ func (l *sharedState) Responses() *stored.Responses { return l.connect().respons
 // requests makes no others.
 func (l *sharedState) failed(err error) {
 	l.health.count()
+	l.logDamage(err)
 	if c := l.connection.Load(); c != nil {
 		c.limiter.Report(err)
+	}
+}
+
+// logDamage logs, at most once a minute, that a counter in Redis is damaged: requests may ask for it often.
+func (l *sharedState) logDamage(err error) {
+	var reason *limiter.Unavailable
+	if !errors.As(err, &reason) || reason.Reason != limiter.ReasonDamaged {
+		return
+	}
+	now, next := time.Now().UnixNano(), l.nextDamage.Load()
+	if now >= next && l.nextDamage.CompareAndSwap(next, now+int64(time.Minute)) {
+		gateLog().Error("a counter in Redis is damaged, requests under its limit are refused", zap.Error(reason.Err))
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 const (
 	// batchesAtOnce is the maximum number of concurrent admission calls. While there are fewer, an
 	// admission does not wait.
-	batchesAtOnce = 3
+	batchesAtOnce = 2
 
 	// batchMost is the maximum number of admissions in a call, and batchKeys the number of keys after
 	// which no more are added. Redis executes nothing else during a call, about 2 ms.
@@ -137,14 +137,15 @@ func (r *Store) send(ctx context.Context, a *ask, seeds map[int]seed) (*answer, 
 	return p.answer, p.err
 }
 
-// run makes one call of the admission script for a batch.
+// run makes one call of the admission script for a batch. Settlements that wait precede it in the same round
+// trip.
 func (r *Store) run(ctx context.Context, batch []*pending) {
 	size := 0
 	for _, p := range batch {
 		size += p.ask.size()
 	}
 	keys := append(make([]string, 0, 2+size), r.recordKeys()...)
-	numbers := make(packed, 0, 8*(7+limiter.UnitCount+9*len(batch)+12*size)).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep),
+	numbers := make(packed, 0, 8*(7+limiter.UnitCount+9*len(batch)+13*size)).numbers(r.given(), micros(r.tuning.lease), millis(r.tuning.keep),
 		r.frozen(), r.number, float64(len(batch)), limiter.UnitCount).charges(account.FailedAttempt)
 	args := make([]any, 1, 1+len(batch))
 	for _, p := range batch {
@@ -152,7 +153,19 @@ func (r *Store) run(ctx context.Context, batch []*pending) {
 		args = append(args, p.ask.id)
 	}
 	args[0] = []byte(numbers)
-	reply, err := newReply(admitScript.run(ctx, r.client, keys, args...))
+	admission := &call{script: admitScript, keys: keys, args: args}
+	var settled []settlement
+	if batch[0].ask.mode == luaReserve {
+		settled = r.settler.take(settleBatch)
+	}
+	if len(settled) == 0 {
+		runAll(ctx, r.client, []*call{admission})
+	} else {
+		settling := r.settleCall(settled)
+		runAll(ctx, r.client, []*call{settling, admission})
+		defer r.settler.sent(settled, settling)
+	}
+	reply, err := newReply(admission.cmd)
 	at := reply.instant()
 	for _, p := range batch {
 		if p.err = err; err == nil {
@@ -178,7 +191,7 @@ func (r *Store) appendAsk(keys []string, numbers packed, p *pending) ([]string, 
 		case !known:
 			s.used = -1
 		}
-		numbers = numbers.ask(a.req, rule.Limit, s.used, s.since)
+		numbers = numbers.ask(a.req, rule.Limit, a.out.Total, s.used, s.since)
 	})
 	return keys, numbers
 }

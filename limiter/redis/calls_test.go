@@ -53,6 +53,26 @@ func TestAnAdmissionIsOneCall(t *testing.T) {
 	remains(t, r, backends[1][0], 500)
 }
 
+// A caller that sends one request after the other is not refused for a permit that its last one has freed.
+func TestAnAdmissionTakesAlongTheSettlementsThatWait(t *testing.T) {
+	tuning := calm()
+	tuning.batchDelay = never
+	r, s := single(t, tuning)
+	places, quota := rule("a", "1 concurrent"), rule("a", "10 tokens/month")
+	admit(t, r, asking(9, places, quota)).Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 1}) // loads one script
+	admit(t, r, asking(9, places, quota)).Settle(context.Background(), limiter.Usage{})                           // and the other
+	s.Do("config", "resetstat")
+	for range 5 {
+		admit(t, r, asking(9, places, quota)).Settle(context.Background(), limiter.Usage{})
+	}
+	if n := s.Calls("evalsha"); n != 10 {
+		t.Errorf("5 admissions and as many settlements were %d calls", n)
+	}
+	flushed(t, r)
+	remains(t, r, quota, 9)
+	remains(t, r, places, 1)
+}
+
 func TestNoLimitsAreNoCall(t *testing.T) {
 	r, s := single(t, calm())
 	s.Do("config", "resetstat")

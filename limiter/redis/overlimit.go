@@ -17,12 +17,14 @@ const overLimitMost = 10_000
 // overLimit is a cache of the rules that are over their limit, so that a key which keeps sending requests
 // causes no calls to Redis. It repeats a refusal while time alone can't have changed it: while the usage
 // of a quota leaves no room, or a bucket has none even with the refill since. It does not cache refusals
-// due to requests in flight, and drops the rules that this gate settles. If another gate returns amounts
-// to a rate, or amounts are returned while a refusal is under way, requests are wrongly refused for
-// 100 ms at most.
+// due to requests in flight, drops the rules that this gate settles, and does not add a rule that was settled
+// while the refusal was under way. If another gate returns amounts to a rate, requests are wrongly refused
+// for 100 ms at most.
 type overLimit struct {
 	now  func() time.Time
 	most time.Duration // how long a refusal is repeated
+
+	settled [256]atomic.Uint64 // settlements so far, by the hash of the rule
 
 	count atomic.Int64
 	mu    sync.Mutex
@@ -44,9 +46,17 @@ func (o *overLimit) start(t timing) {
 	}
 }
 
-// add adds the rule of a refusal if it is one of rules and the refusal can be repeated. It ignores other
-// errors.
-func (o *overLimit) add(err error, rules []*limiter.Rule) {
+// settlements returns a number that grows when one of rules is settled.
+func (o *overLimit) settlements(rules []*limiter.Rule) (n uint64) {
+	for _, rule := range rules {
+		n += o.settled[rule.Hash()%uint64(len(o.settled))].Load()
+	}
+	return n
+}
+
+// add adds the rule of a refusal if it is one of rules and the refusal can be repeated. before is the number
+// of settlements before the call that was refused. add ignores other errors.
+func (o *overLimit) add(err error, rules []*limiter.Rule, before uint64) {
 	r := new(limiter.Refusal)
 	if o.most <= 0 || !errors.As(err, &r) || r.TooLarge || r.Reserved || r.Rule.Limit.Unit == limiter.Concurrent || !slices.Contains(rules, r.Rule) {
 		return
@@ -63,6 +73,9 @@ func (o *overLimit) add(err error, rules []*limiter.Rule) {
 	now := o.now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.settlements(rules) != before {
+		return
+	}
 	if o.rules == nil || len(o.rules) >= overLimitMost {
 		o.rules = make(map[string]over)
 	}
@@ -113,15 +126,23 @@ func (o over) again(req *account.Demand, elapsed time.Duration) *limiter.Refusal
 	return &again
 }
 
-// forget drops the rules of holds, which may have room again.
-func (o *overLimit) forget(holds []account.Hold) {
-	if o.count.Load() == 0 {
-		return
+// forget drops the rules of settlements, which may have room again. It counts them first, so that add either
+// sees that or adds a rule before it is dropped here.
+func (o *overLimit) forget(settled []settlement) {
+	for i := range settled {
+		for _, h := range settled[i].holds {
+			o.settled[h.Rule.Hash()%uint64(len(o.settled))].Add(1)
+		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for i := range holds {
-		delete(o.rules, holds[i].Rule.Name())
+	if len(o.rules) == 0 {
+		return
+	}
+	for i := range settled {
+		for _, h := range settled[i].holds {
+			delete(o.rules, h.Rule.Name())
+		}
 	}
 	o.count.Store(int64(len(o.rules)))
 }

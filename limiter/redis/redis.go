@@ -69,7 +69,7 @@ type timing struct {
 	// which was cut off can still settle, and another gate can reap the reservations of a dead one.
 	keep time.Duration
 
-	// batchDelay is how long a settlement may wait for others to share a call with.
+	// batchDelay is how long a settlement may wait for others, or an admission, to share a call with.
 	batchDelay time.Duration
 
 	// overLimit is the longest time for which a refusal is repeated without a call to Redis.
@@ -85,7 +85,7 @@ type timing struct {
 
 var defaultTuning = timing{
 	lease: 30 * time.Second, renew: 10 * time.Second, heartbeat: 5 * time.Second, keep: 48 * time.Hour,
-	batchDelay: time.Millisecond, overLimit: 100 * time.Millisecond, closing: 2 * time.Second,
+	batchDelay: 5 * time.Millisecond, overLimit: 100 * time.Millisecond, closing: 2 * time.Second,
 }
 
 // Store is the limiter.Limiter for several gates that share a Redis or Valkey: standalone, behind

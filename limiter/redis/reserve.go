@@ -43,9 +43,10 @@ func (r *Store) Reserve(ctx context.Context, req limiter.Request) (limiter.Reser
 	if refusal := r.overLimit.refusal(&res.req, a.common); refusal != nil {
 		return nil, refusal
 	}
+	before := r.overLimit.settlements(a.common)
 	got, err := r.decide(ctx, a)
 	if err != nil {
-		r.overLimit.add(err, a.common)
+		r.overLimit.add(err, a.common, before)
 		return nil, err
 	}
 	res.candidate, res.out, res.at, res.movedAt = got.candidate, got.out, got.at, got.at

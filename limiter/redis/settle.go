@@ -43,8 +43,9 @@ type settlement struct {
 	order   uint64 // sequence number
 }
 
-// settler delivers settlements to Redis in the background: in order, in batches, and repeatedly until
-// Redis replies. A repeated call is harmless, because settlements are idempotent by their ids.
+// settler delivers settlements to Redis: in order, in batches, and repeatedly until Redis replies. An
+// admission takes those along that wait, so that they cost no round trip and it sees their effect; its
+// goroutine delivers the others. A repeated call is harmless, because settlements are idempotent by their ids.
 type settler struct {
 	store *Store
 	done  chan struct{} // closed when run has returned
@@ -146,7 +147,7 @@ func (s *settler) run() {
 		if !s.wait(backoff) {
 			return
 		}
-		batch := s.take()
+		batch := s.take(settleBatch * settleCalls)
 		if len(batch) == 0 {
 			continue
 		}
@@ -169,9 +170,9 @@ func (s *settler) wait(backoff time.Duration) bool {
 		return s.sleep(backoff, s.awaited)
 	}
 	s.mu.Lock()
-	queued := len(s.queue)
+	idle := len(s.queue) == 0 || s.busy > 0 // then sent wakes it
 	s.mu.Unlock()
-	if queued == 0 {
+	if idle {
 		select {
 		case <-s.wake:
 		case <-s.hurry:
@@ -215,11 +216,15 @@ func (s *settler) sleep(d time.Duration, enough func() bool) bool {
 	}
 }
 
-// take removes the settlements of one round trip from the queue and returns them.
-func (s *settler) take() []settlement {
+// take removes the settlements of one round trip, at most most, from the queue and returns them. It returns
+// none while others are under way.
+func (s *settler) take(most int) []settlement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := min(len(s.queue), settleBatch*settleCalls)
+	if s.busy > 0 {
+		return nil
+	}
+	n := min(len(s.queue), most)
 	batch := s.queue[:n:n]
 	s.queue = s.queue[n:]
 	if len(s.queue) == 0 {
@@ -277,24 +282,41 @@ func (s *settler) deliver(batch []settlement) (again []settlement, err error) {
 	}
 	runAll(ctx, s.store.client, calls)
 	for i, chunk := range chunks {
-		missing, failed := newReply(calls[i].cmd)
-		if failed != nil {
-			again, err = append(again, chunk...), s.store.failed(failed)
-			continue
-		}
-		for _, st := range chunk {
-			s.store.overLimit.forget(st.holds)
-		}
-		for missing.more() {
-			st := &chunk[missing.number()]
-			// If an earlier call got no reply, that call has settled it.
-			if st.tries == 0 && !st.givenUp && !st.lost && len(st.holds) > 0 {
-				st.lost, st.tries = true, -1
-				again = append(again, *st)
-			}
+		some, failed := s.outcome(chunk, calls[i])
+		if again = append(again, some...); failed != nil {
+			err = failed
 		}
 	}
 	return again, err
+}
+
+// sent ends a call with settlements that an admission has taken along.
+func (s *settler) sent(chunk []settlement, c *call) {
+	again, err := s.outcome(chunk, c)
+	s.finish(again, err)
+	if err != nil {
+		s.store.opts.OnError(err)
+	}
+	s.prod()
+}
+
+// outcome reads the reply of a call. It returns the settlements to retry: all, with the error, if it failed;
+// else those of which Redis has no record.
+func (s *settler) outcome(chunk []settlement, c *call) (again []settlement, err error) {
+	missing, err := newReply(c.cmd)
+	if err != nil {
+		return chunk, s.store.failed(err)
+	}
+	s.store.overLimit.forget(chunk)
+	for missing.more() {
+		st := &chunk[missing.number()]
+		// If an earlier call got no reply, that call has settled it.
+		if st.tries == 0 && !st.givenUp && !st.lost && len(st.holds) > 0 {
+			st.lost, st.tries = true, -1
+			again = append(again, *st)
+		}
+	}
+	return again, nil
 }
 
 // settleCall returns the script call that settles a chunk.

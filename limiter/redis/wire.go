@@ -192,9 +192,10 @@ func luaKind(l limiter.Limit) float64 {
 	}
 }
 
-// ask appends what the request needs of a limit, in the terms of need in admit.lua: base, the part
-// without the output; most, the most output that counts; clip, the maximum of both together.
-func (p packed) ask(q *account.Demand, l limiter.Limit, seed, since float64) packed {
+// ask appends what the request needs of a limit for total tokens of output; and in the terms of need in
+// admit.lua: base, the part without the output; most, the most output that counts; clip, the maximum of both
+// together.
+func (p packed) ask(q *account.Demand, l limiter.Limit, total int64, seed, since float64) packed {
 	base, price := l.Unit.Cost(&q.Request)
 	most, clip := luaEverything, float64(account.TooMuch)
 	if price == 0 {
@@ -206,8 +207,9 @@ func (p packed) ask(q *account.Demand, l limiter.Limit, seed, since float64) pac
 			clip = float64(l.Capacity())
 		}
 	}
+	needed, _ := q.Need(l, total)
 	return p.numbers(luaKind(l), luaWindow(l.Window), float64(l.Amount), float64(l.Capacity()),
-		float64(base), most, clip, float64(price), float64(l.Unit), seed, since)
+		float64(needed), float64(l.Unit), seed, since, float64(base), most, clip, float64(price))
 }
 
 // charges appends the charge of each unit.
@@ -272,8 +274,15 @@ func (r *reply) instant() account.Instant {
 func (r *reply) holds(rules []*limiter.Rule) []account.Hold {
 	out := make([]account.Hold, len(rules))
 	for i, rule := range rules {
+		h := &out[i]
+		h.Rule, h.Room = rule, r.number()
 		// The mark is the start of a window or a fraction of one, both in microseconds in the script.
-		out[i] = account.Hold{Rule: rule, Room: r.number(), Mark: r.number() * int64(time.Microsecond), Used: r.number()}
+		if kind := luaKind(rule.Limit); kind != luaPermit {
+			h.Mark = r.number() * int64(time.Microsecond)
+			if kind == luaQuota {
+				h.Used = r.number()
+			}
+		}
 	}
 	return out
 }

@@ -4,11 +4,12 @@
 -- KEYS: the index and the records; then for each request its counters, those of the request itself and then
 -- those of each candidate. ARGV: numbers; then the id of each request's reservation. The numbers are seven for
 -- all requests and the charge of a failed attempt for each unit; then for each request eight, the number of
--- counters of each candidate, and eleven for each counter.
+-- counters of each candidate, and twelve for each counter.
 --
 -- The reply has the time, and then for each request its outcome. ADMITTED: candidate, total, cap; REFUSED: the
 -- counter that refuses, need, room, wait in nanoseconds, reserved (1 or 0), too large (1 or 0), candidate. Then
--- ADMITTED, REFUSED and SEEN have room, mark and used of the request's counters and of the candidate's.
+-- ADMITTED, REFUSED and SEEN have the states of the request's counters and of the candidate's: level and fraction
+-- of a bucket; room, start and used of a quota; room of permits.
 -- UNSEEDED: how many quotas the gate must seed, number and window start of each. GIVEN_UP: the reservation was
 -- settled before it was made. DAMAGED: the counter whose value is damaged.
 
@@ -22,17 +23,18 @@ local CHARGES = 57 -- where the charges begin in numbers
 local at = CHARGES + 8 * units -- where the current request's numbers begin
 local now = clock(given)
 local deadline = now + lease
+local score = text(deadline) -- of new reservations
 local raw = #KEYS > 2 and call('MGET', unpack(KEYS, 3)) or {}
 local records = {} -- by id
 for i, value in ipairs(call('HMGET', KEYS[2], unpack(ARGV, 2))) do records[ARGV[i + 1]] = value end
-local out = {pack('<d', now)} -- the reply
+local out, pieces = {pack('<d', now)}, 1 -- the reply
 local open, saved = {}, {} -- scores and ids for the index; ids and records
 
 -- The current request.
 local first = 2 -- the place in KEYS before its counters
-local id, mode, total, cap, least, answers, commons, candidates, count
+local id, mode, asked, total, cap, least, answers, commons, candidates, count
 local record, asks, unseeded, damaged
-local HEAD_SIZE, ASK_SIZE = 8 * 8, 11 * 8
+local HEAD_SIZE, ASK_SIZE = 8 * 8, 12 * 8
 
 local function quota(raw, window)
   local c
@@ -49,58 +51,66 @@ local function quota(raw, window)
   return c
 end
 
--- load returns a counter, for a bucket with the limit's current amounts, which a reload may have changed:
--- then they are stored even if nothing is taken. It returns nil if the counter is damaged.
-local function load(i, kind, window, amount, capacity)
+-- load returns a counter that was not used yet; nil if it is damaged.
+local function load(value, kind, window, amount, capacity)
+  if kind == BUCKET then return bucket(value, window, amount, capacity, now) end
+  if kind == QUOTA then return quota(value, window) end
+  return permits(value, now)
+end
+
+-- where returns the place of the numbers for the request's counter i.
+local function where(i) return at + HEAD_SIZE + 8 * candidates + (i - 1) * ASK_SIZE end
+
+-- need returns what the request takes of counter i if its answers have no more than output tokens. need and
+-- lower are the same as in demand.go.
+local function need(i, output)
+  local base, most, clip, price = read('<dddd', numbers, where(i) + 64)
+  local n = most
+  if output < n then n = output end
+  if price ~= ONE_TOKEN then n = mul_div(n, price, 999, 1000) end
+  n = n + base
+  if n > clip then return clip end
+  return n
+end
+
+-- look reads the request's numbers for its counter i, and returns them with the counter. A bucket gets the
+-- limit's current amounts, which a reload may have changed: then they are stored even if nothing is taken.
+local function look(i)
+  local kind, window, amount, capacity, needed, unit, seed, since = read('<dddddddd', numbers, where(i))
   local key = KEYS[first + i]
   local c = counters[key]
   if not c then
-    local value = raw[first + i - 2]
-    if kind == BUCKET then
-      c = bucket(value, window, amount, capacity, now)
-    elseif kind == QUOTA then
-      c = quota(value, window)
-    else
-      c = permits(value, now)
+    c = load(raw[first + i - 2], kind, window, amount, capacity)
+    if c then
+      counters[key] = c
+    else -- an empty one instead, from which nothing is taken
+      damaged, c = i - 1, load(nil, kind, window, amount, capacity)
     end
-    if not c then return nil end
-    counters[key] = c
   end
-  if kind == BUCKET and (c.amount ~= amount or c.capacity ~= capacity) then
-    c.amount, c.capacity = amount, capacity
-    trim(c)
-    changed[key] = c
-  end
-  return c
-end
-
--- look reads the request's numbers for its counter i, and returns them with the counter.
-local function look(i)
-  local kind, window, amount, capacity, base, most, clip, price, unit, seed, since =
-    read('<ddddddddddd', numbers, at + HEAD_SIZE + 8 * candidates + (i - 1) * ASK_SIZE)
-  local c = load(i, kind, window, amount, capacity)
-  if not c then -- an empty one instead, from which nothing is taken
-    damaged = i - 1
-    c = kind == BUCKET and bucket(nil, window, amount, capacity, now) or kind == QUOTA and quota(nil, window) or
-      permits(nil, now)
-  end
-  if kind == QUOTA and c.seeded == 0 then
+  if kind == BUCKET then
+    if c.amount ~= amount or c.capacity ~= capacity then
+      c.amount, c.capacity, changed[key] = amount, capacity, c
+      trim(c)
+    end
+  elseif kind == QUOTA and c.seeded == 0 then
     if since < 0 then -- nobody knows of an earlier use
       c.seeded = 1
     elseif seed >= 0 and since == c.start then
-      c.used, c.seeded, changed[KEYS[first + i]] = clamp(c.used + seed), 1, c
+      c.used, c.seeded, changed[key] = clamp(c.used + seed), 1, c
     else
       unseeded[#unseeded + 1] = pack('<dd', i - 1, c.start)
     end
   end
-  local a = {c = c, amount = amount, base = base, most = most, clip = clip, price = price, unit = unit}
+  if total ~= asked then needed = need(i, total) end
+  local a = {c = c, amount = amount, needed = needed, unit = unit}
   asks[i] = a
   return a
 end
 
 local function room(a, c)
-  if c.kind == BUCKET then return c.level end
-  if c.kind == QUOTA then return a.amount - c.used - c.reserved end
+  local kind = c.kind
+  if kind == BUCKET then return c.level end
+  if kind == QUOTA then return a.amount - c.used - c.reserved end
   return a.amount - c.taken
 end
 
@@ -116,35 +126,23 @@ local function returns(h, c)
   return c.kind == BUCKET or h.kind == QUOTA and h.mark == c.start
 end
 
--- room_beside returns the room of counter i, plus what the candidate that a move releases will return.
-local function room_beside(i, a)
-  local free, c = room(a, a.c), a.c
-  if mode == MOVE and record then
-    for j = record.commons + 1, #record do
-      local h = record[j]
-      if h.key == KEYS[first + i] and returns(h, c) then
-        return min(free + h.amount - failed_charge(h), c.kind == BUCKET and c.capacity or a.amount)
-      end
+-- released returns the room of counter i with what the candidate that a move releases will return.
+local function released(i, a, free)
+  local c = a.c
+  for j = record.commons + 1, #record do
+    local h = record[j]
+    if h.key == KEYS[first + i] and returns(h, c) then
+      return min(free + h.amount - failed_charge(h), c.kind == BUCKET and c.capacity or a.amount)
     end
   end
   return free
 end
 
--- need and lower are the same as in demand.go.
-local function need(a, output)
-  local n = a.most
-  if output < n then n = output end
-  if a.price ~= ONE_TOKEN then n = mul_div(n, a.price, 999, 1000) end
-  n = n + a.base
-  if n > a.clip then return a.clip end
-  return n
-end
-
-local function lower(i, a)
-  local free = room_beside(i, a)
-  if need(a, total) <= free or need(a, least) > free then return end
-  local most = free - a.base
-  if a.price ~= ONE_TOKEN then most = mul_div(most, 1000, 0, a.price) end
+-- lower lowers the cap to what a quota has left.
+local function lower(i, free)
+  local base, _, _, price = read('<dddd', numbers, where(i) + 64)
+  local most = free - base
+  if price ~= ONE_TOKEN then most = mul_div(most, 1000, 0, price) end
   cap = (most - fmod(most, answers)) / answers
   total = cap * answers
 end
@@ -187,42 +185,49 @@ end
 -- judge lowers the cap to what n counters have left, and returns the verdict of the one that has room last;
 -- nil if all have room. A request that takes nothing passes despite a debt.
 local function judge(from, n)
-  local worst
+  local before, worst = total
   for i = from, from + n - 1 do
     local a = asks[i] or look(i)
-    if a.c.kind == QUOTA then lower(i, a) end
-  end
-  for i = from, from + n - 1 do
-    local a, output = asks[i], total
-    local c = a.c
-    if c.kind == QUOTA and least < output then output = least end
-    local needed = need(a, output)
-    if needed > 0 then
-      local free = room_beside(i, a)
-      if needed > free then
+    local c, needed = a.c, a.needed
+    local free = room(a, c)
+    if needed > free and needed > 0 then
+      if mode == MOVE and record then free = released(i, a, free) end
+      if c.kind == QUOTA and needed > free then
+        if total ~= before then needed = need(i, total) end
+        if needed > free then needed = need(i, min(least, total)) end
+        if needed <= free and need(i, total) > free then lower(i, free) end
+      end
+      if needed > free and needed > 0 then
         local v = refusal(i, a, c, needed, free)
         if later(v, worst) then worst = v end
       end
     end
   end
-  return worst
+  if total == before then return worst end
+  for i = from, from + n - 1 do asks[i].needed = need(i, total) end
+  return judge(from, n)
 end
-
-local function reply(...) out[#out + 1] = pack(...) end
 
 -- push adds the states of n counters to the reply.
 local function push(from, n)
   for i = from, from + n - 1 do
     local a = asks[i] or look(i)
     local c = a.c
-    if c.kind == BUCKET then
-      reply('<ddd', c.level, c.fraction, 0)
-    elseif c.kind == QUOTA then
-      reply('<ddd', a.amount - c.used - c.reserved, c.start, c.used)
+    local kind = c.kind
+    pieces = pieces + 1
+    if kind == BUCKET then
+      out[pieces] = pack('<dd', c.level, c.fraction)
+    elseif kind == QUOTA then
+      out[pieces] = pack('<ddd', a.amount - c.used - c.reserved, c.start, c.used)
     else
-      reply('<ddd', a.amount - c.taken, 0, 0)
+      out[pieces] = pack('<d', a.amount - c.taken)
     end
   end
+end
+
+local function reply(...)
+  pieces = pieces + 1
+  out[pieces] = pack(...)
 end
 
 -- admitted replies with the chosen candidate and the states of the request's counters and the candidate's.
@@ -238,7 +243,10 @@ local function undecided()
     reply('<dd', DAMAGED, damaged)
   elseif #unseeded > 0 then
     reply('<dd', UNSEEDED, #unseeded)
-    out[#out + 1] = concat(unseeded)
+    for _, q in ipairs(unseeded) do
+      pieces = pieces + 1
+      out[pieces] = q
+    end
   end
   return damaged or #unseeded > 0
 end
@@ -259,7 +267,7 @@ local function take(holds, from, n)
   for i = from, from + n - 1 do
     local a, key = asks[i], KEYS[first + i]
     local c = a.c
-    local kind, amount, window, mark, capacity = c.kind, need(a, total), 0, 0, a.amount
+    local kind, amount, window, mark, capacity = c.kind, a.needed, 0, 0, a.amount
     if kind == BUCKET then
       window, capacity, c.level = c.window, c.capacity, c.level - amount
     elseif kind == QUOTA then
@@ -328,6 +336,9 @@ local function reserve()
     return push(from, n)
   end
 
+  if total ~= after_total then
+    for i = 1, commons do asks[i].needed = need(i, total) end
+  end
   local holds, kept = {}, commons
   if mode == MOVE and record then kept = release(holds) end
   take(holds, 1, commons)
@@ -335,7 +346,7 @@ local function reserve()
   local value = record_of(chosen, total, cap, kept, 0, holds)
   records[id] = value
   saved[#saved + 1], saved[#saved + 2] = id, value
-  open[#open + 1], open[#open + 2] = deadline, id
+  open[#open + 1], open[#open + 2] = score, id
   admitted(chosen, from, n)
 end
 
@@ -358,7 +369,8 @@ end
 
 for i = 1, requests do
   id = ARGV[i + 1]
-  mode, total, cap, least, answers, commons, candidates, count = read('<dddddddd', numbers, at)
+  mode, asked, cap, least, answers, commons, candidates, count = read('<dddddddd', numbers, at)
+  total = asked
   decide()
   first = first + count
   at = at + HEAD_SIZE + 8 * candidates + ASK_SIZE * count
@@ -368,7 +380,8 @@ flush(now, frozen)
 if #saved > 0 then
   call('HSET', KEYS[2], unpack(saved))
   call('ZADD', KEYS[1], unpack(open))
-  call('PEXPIRE', KEYS[2], keep)
-  call('PEXPIRE', KEYS[1], keep)
+  local ttl = text(keep)
+  call('PEXPIRE', KEYS[1], ttl)
+  call('PEXPIRE', KEYS[2], ttl)
 end
 return concat(out)

@@ -10,7 +10,8 @@
 
 -- Locals avoid two table lookups.
 local call, pack, read = redis.call, struct.pack, struct.unpack
-local fmod, floor, ceil, min, max, concat = math.fmod, math.floor, math.ceil, math.min, math.max, table.concat
+local fmod, floor, ceil, min, max = math.fmod, math.floor, math.ceil, math.min, math.max
+local concat, format = table.concat, string.format
 
 local MAX = 9000000000000000
 local EXACT = 9007199254740992
@@ -51,6 +52,9 @@ local function mul_div(a, b, c, d)
   return q + whole, r
 end
 
+-- text formats an integer, which is cheaper than letting Redis format it, all the more if it is used repeatedly.
+local function text(n) return format('%.0f', n) end
+
 local function clamp(n)
   if n < 0 then return 0 elseif n > MAX then return MAX end
   return n
@@ -81,11 +85,8 @@ local function trim(c)
   if c.level >= c.capacity then c.level, c.fraction = c.capacity, 0 end
 end
 
--- between reports whether a number that was stored is in a range. NaN is in none.
-local function between(n, least, most) return n >= least and n <= most end
-
--- bucket returns a bucket from its stored value; without one, a full bucket; nil if the value is damaged.
--- (Here and elsewhere, tables are created with all their fields at once, and at most 8: they grow by doubling.)
+-- bucket returns a bucket from its stored value; without one, a full bucket; nil if the value is damaged: NaN
+-- is in no range. (Here and elsewhere, tables are created with all their fields at once, and at most 8: they grow by doubling.)
 local function bucket(raw, window, amount, capacity, now)
   if not raw then
     return {kind = BUCKET, window = window, level = capacity, fraction = 0, last = now, amount = amount,
@@ -93,8 +94,8 @@ local function bucket(raw, window, amount, capacity, now)
   end
   if #raw ~= 48 then return nil end
   local level, fraction, last, was, most, expires = read('<dddddd', raw)
-  if not (between(most, 1, MAX) and between(level, -MAX - 1, most) and between(was, 1, MAX) and
-    between(fraction, 0, window) and between(last, 0, EXACT)) then return nil end
+  if not (level >= -MAX - 1 and level <= most and most <= MAX and was >= 1 and was <= MAX and
+    fraction >= 0 and fraction <= window and last >= 0 and last <= EXACT) then return nil end
   local c = {kind = BUCKET, window = window, level = level, fraction = fraction, last = last, amount = was,
     capacity = most, expires = expires}
   fill(c, now)
@@ -105,8 +106,8 @@ end
 local function read_quota(raw)
   if #raw ~= 48 then return nil end
   local used, reserved, start, finish, seeded, expires = read('<dddddd', raw)
-  if not (between(used, 0, MAX) and between(reserved, -EXACT, EXACT) and between(start, 0, EXACT) and
-    between(finish, 0, EXACT)) then return nil end
+  if not (used >= 0 and used <= MAX and reserved >= -EXACT and reserved <= EXACT and start >= 0 and
+    finish >= start and finish <= EXACT) then return nil end
   return {kind = QUOTA, used = used, reserved = reserved, start = start, finish = finish, seeded = seeded,
     expires = expires}
 end
@@ -122,7 +123,7 @@ local function permits(raw, now)
   c.expires = read('<d', raw)
   for at = 9, c.size, 32 do
     local gate, generation, taken, deadline = read('<dddd', raw, at)
-    if not (between(taken, 0, MAX) and between(deadline, 0, EXACT)) then return nil end
+    if not (taken >= 0 and taken <= MAX and deadline >= 0 and deadline <= EXACT) then return nil end
     if deadline > now then
       c.gates[#c.gates + 1] = {gate = gate, generation = generation, taken = taken, deadline = deadline}
       c.taken = c.taken + taken
@@ -133,7 +134,8 @@ end
 
 -- share returns what a gate holds of permits; with a generation, only if it is that one.
 local function share(c, gate, generation)
-  for _, s in ipairs(c.gates) do
+  for i = 1, #c.gates do
+    local s = c.gates[i]
     if s.gate == gate and (not generation or s.generation == generation) then return s end
   end
 end
@@ -194,12 +196,15 @@ local function write(key, c, now, keep)
     value = pack('<dddddd', c.used, c.reserved, c.start, c.finish, c.seeded, c.expires)
   else
     value = pack('<d', c.expires)
-    for _, s in ipairs(c.gates) do value = value .. pack('<dddd', s.gate, s.generation, s.taken, s.deadline) end
+    for i = 1, #c.gates do
+      local s = c.gates[i]
+      value = value .. pack('<dddd', s.gate, s.generation, s.taken, s.deadline)
+    end
   end
   if set then
-    call('PSETEX', key, keep > 0 and keep or max(min(ceil((c.expires - now) / 1000), 1e14), 1), value)
+    call('PSETEX', key, text(keep > 0 and keep or max(min(ceil((c.expires - now) / 1000), 1e14), 1)), value)
   else
-    call('SETRANGE', key, 0, value)
+    call('SETRANGE', key, '0', value)
   end
 end
 
