@@ -59,8 +59,10 @@ func TestAnAdmissionTakesAlongTheSettlementsThatWait(t *testing.T) {
 	tuning.batchDelay = never
 	r, s := single(t, tuning)
 	places, quota := rule("a", "1 concurrent"), rule("a", "10 tokens/month")
-	admit(t, r, asking(9, places, quota)).Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 1}) // loads one script
-	admit(t, r, asking(9, places, quota)).Settle(context.Background(), limiter.Usage{})                           // and the other
+	admit(t, r, asking(9, places, quota)).Settle(context.Background(), limiter.Usage{Dispatched: true, Input: 1})
+	flushed(t, r) // has loaded the scripts
+	held := admit(t, r, asking(9, places, quota))
+	held.Settle(context.Background(), limiter.Usage{})
 	s.Do("config", "resetstat")
 	for range 5 {
 		admit(t, r, asking(9, places, quota)).Settle(context.Background(), limiter.Usage{})
