@@ -16,7 +16,7 @@ func TestADamagedCounterRefusesAsUnavailable(t *testing.T) {
 	var mu sync.Mutex
 	var logged []string
 	s := redistest.Standalone(t, redistest.Options{})
-	r := store(t, Options{URLs: []string{s.URL}, OnError: func(err error) {
+	r := store(t, Options{Client: Dial(t, s.URL), OnError: func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		logged = append(logged, err.Error())
