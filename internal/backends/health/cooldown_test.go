@@ -13,7 +13,7 @@ func later(seconds float64) time.Time { return day.Add(time.Duration(seconds * f
 
 func TestABackendIsLeftAloneForAsLongAsItAsks(t *testing.T) {
 	l := new(BackendState)
-	if rest := l.Failed(Failure{"m", "", 30*time.Second, true}, later(0)); rest != 30*time.Second {
+	if rest := l.Failed(Failure{"m", "", 30 * time.Second, true}, later(0)); rest != 30*time.Second {
 		t.Errorf("left alone for %v", rest)
 	}
 	for seconds, want := range map[float64]Backoff{
@@ -39,7 +39,7 @@ func TestABackendIsLeftAloneForAsLongAsItAsks(t *testing.T) {
 	if got := l.Backoff("m", "alice", later(10)); got.Wait != time.Minute {
 		t.Errorf("another time: %+v", got)
 	}
-	if rest := l.Failed(Failure{"x", "", 24*time.Hour, true}, later(0)); rest != maxAsked {
+	if rest := l.Failed(Failure{"x", "", 24 * time.Hour, true}, later(0)); rest != maxAsked {
 		t.Errorf("it asked for a day and is left alone for %v", rest)
 	}
 }

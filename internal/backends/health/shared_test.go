@@ -38,7 +38,7 @@ func TestGatesTellEachOtherWhoIsToBeLeftAlone(t *testing.T) {
 	two, _ := sharingGate(t, server.Client())
 
 	one.Get("elsewhere").Failed(Failure{"m", "", time.Minute, true}, time.Now()) // the other gate does not have that backend
-	one.Get("east").Failed(Failure{"m", "", 2*time.Minute, true}, time.Now())
+	one.Get("east").Failed(Failure{"m", "", 2 * time.Minute, true}, time.Now())
 	if got := learns(t, two, "m", time.Minute); !got.Limited || got.Whole || got.Wait > 3*time.Minute {
 		t.Errorf("a model that asked for two minutes: %+v", got)
 	}
@@ -48,7 +48,7 @@ func TestGatesTellEachOtherWhoIsToBeLeftAlone(t *testing.T) {
 	if two.lookup("elsewhere") != nil {
 		t.Error("it knows a backend that it does not have")
 	}
-	one.Get("east").Failed(Failure{"m", "", 4*time.Minute, true}, time.Now())
+	one.Get("east").Failed(Failure{"m", "", 4 * time.Minute, true}, time.Now())
 	learns(t, two, "m", 3*time.Minute)
 	// A gate that starts later adopts it, and no entry stays forever.
 	late, _ := sharingGate(t, server.Client())

@@ -20,7 +20,7 @@ func TestTheStateOfABackendTellsWhatWasTried(t *testing.T) {
 	go func() { ended <- l.Wait(t.Context(), "alice", 100, func() { close(queued) }) }()
 	<-queued
 	l.Succeeded("m", "alice", day, day)
-	l.Failed(Failure{"m", "", 30*time.Second, true}, day)
+	l.Failed(Failure{"m", "", 30 * time.Second, true}, day)
 	for range failuresAllowed {
 		l.Failed(Failure{"", "", 0, false}, day)
 	}

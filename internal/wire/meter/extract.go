@@ -35,12 +35,7 @@ type extractor struct {
 	over    bool   // the word is too long to be kept
 	mark    uint8  // number of bytes of [DONE] read
 
-	holes  [maxHoles]hole // where the next value may differ from this one
-	holesN int
-	uneven bool // it may differ outside the holes too
-
 	nameAt    int64 // offset of the last member name
-	valueAt   int64 // offset of the last string or number
 	lastComma int64 // offset of the last comma in the outermost object; -1 for none
 }
 
@@ -65,7 +60,6 @@ type payload struct {
 	choices    bool // its choices are not empty
 	usage      bool // it has a valid number of usage
 	usageIsSet bool // its outermost usage is an object
-	told       bool // it has a value that is kept after the event
 	text       int64
 
 	usageFrom, usageTo      int64 // the outermost member `usage`; -1 for none
@@ -97,7 +91,6 @@ func (x *extractor) reset() {
 	x.payload = payload{usageFrom: -1, usageTo: -1, commaBefore: -1, commaAfter: -1}
 	x.state, x.here, x.depth, x.arrays = wantValue, x.root, 0, 0
 	x.escape, x.hex, x.lastComma = false, 0, -1
-	x.holesN, x.uneven = 0, false
 	x.clearWord()
 	x.found.written.begin()
 }
@@ -148,15 +141,11 @@ func (x *extractor) feed(b []byte, at int64) {
 		case inString:
 			next, ended := x.skipString(b, i)
 			if i = next; ended {
-				if x.holesN > 0 {
-					x.differs(holeSkipped, at+int64(i)-1)
-				}
 				x.ended(at + int64(i))
 			}
 		case inText:
 			next, ended := x.countText(b, i)
 			if i = next; ended {
-				x.differs(holeText, at+int64(i)-1)
 				x.ended(at + int64(i))
 			}
 		case inWord:
@@ -175,7 +164,6 @@ func (x *extractor) feed(b []byte, at int64) {
 			from := i
 			i = x.skip(b, i)
 			if x.text {
-				x.uneven = true
 				x.addText(int64(i - from))
 				x.written().add(b[from:i])
 			}
@@ -233,7 +221,6 @@ func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 			x.giveUp()
 		}
 	case c == '"':
-		x.valueAt = at + int64(i) + 1
 		switch {
 		case s.text:
 			x.state = inText
@@ -265,7 +252,7 @@ func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 	case c == ']' && x.depth > 0 && x.inArray():
 		x.pop(at + int64(i) + 1)
 	case c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || c == 'N' || c == 'I':
-		x.state, x.valueAt = inScalar, at+int64(i)
+		x.state = inScalar
 		return i // the byte is part of the scalar
 	case !jsonSpace(c):
 		x.giveUp()
@@ -293,7 +280,6 @@ func (x *extractor) odd() {
 	case x.here == placeUsage:
 		x.found.flagged = true
 	case x.here.isCount():
-		x.payload.told = true
 		x.found.usage.refuse(x.here)
 		x.found.flagged = true
 	}
@@ -372,9 +358,6 @@ func (x *extractor) scalar(b []byte, i int, at int64) (next int) {
 		return i
 	}
 	if wanted {
-		if x.here == placeSequence {
-			x.differs(holeSequence, at+int64(i))
-		}
 		x.scalarRead(x.joined(b[from:i]))
 		x.clearWord()
 	}
@@ -392,7 +375,6 @@ func (x *extractor) scalarRead(word []byte) {
 			x.found.sequence = n
 		}
 	case x.here.isCount():
-		x.payload.told = true
 		taken, exact := x.found.usage.set(x.here, word)
 		if taken {
 			x.payload.usage = true
@@ -411,7 +393,6 @@ func (x *extractor) wordRead(word []byte) {
 		x.payload.kind = kindOf(x.names.Known(word))
 		return
 	}
-	x.payload.told = true
 	switch x.here {
 	case placeModel:
 		x.found.model = string(word)
@@ -422,17 +403,6 @@ func (x *extractor) wordRead(word []byte) {
 	case placeSpeed:
 		x.found.fast = string(word) != "standard"
 	}
-}
-
-// differs records a hole: a value, ending at the offset to, that may differ in the
-// next event.
-func (x *extractor) differs(kind holeKind, to int64) {
-	if x.holesN == maxHoles {
-		x.uneven = x.uneven || kind != holeSkipped
-		return
-	}
-	x.holes[x.holesN] = hole{x.valueAt, to, kind}
-	x.holesN++
 }
 
 // written returns the token counter for the text being read, or nil if the text is

@@ -25,7 +25,6 @@ type eventReader struct {
 	hasData bool  // the unit has a data line
 	named   bool  // the unit has `event: error`
 	settled bool  // closed was called for the unit
-	last    repeat
 
 	// closed is called once for each event when its data is complete, which is
 	// before the end of the data line.
@@ -61,12 +60,6 @@ func (s *eventReader) begin() {
 func (s *eventReader) next(b []byte) (n int, ended bool) {
 	if s.offset > 0 && s.state == lineStart && s.fresh {
 		s.begin()
-	}
-	whole := s.fresh && s.state == lineStart && !s.cr && s.offset == 0
-	if whole && len(s.last.raw) > 0 {
-		if n = s.repeats(b); n > 0 {
-			return n, true
-		}
 	}
 	i := 0
 	for i < len(b) && !ended {
@@ -133,37 +126,8 @@ func (s *eventReader) next(b []byte) (n int, ended bool) {
 	s.offset += int64(i)
 	if ended {
 		s.end()
-		s.keep(b[:i], whole)
 	}
 	return i, ended
-}
-
-// repeats reads the unit at the start of b if it is an event like the last one,
-// and returns its length. Otherwise it returns 0.
-func (s *eventReader) repeats(b []byte) int {
-	n := s.last.read(b, &s.data)
-	if n == 0 {
-		return 0
-	}
-	s.offset, s.open, s.hasData, s.settled = int64(n), true, true, true
-	s.data.found.events++
-	s.closed(&s.data.payload)
-	return n
-}
-
-// keep stores an event that was just read to its end, for comparison with later
-// ones. raw holds its bytes in the current piece, which are all of them if whole
-// is set. An event that arrived in several pieces leaves the stored one in place
-// if it contained only text.
-func (s *eventReader) keep(raw []byte, whole bool) {
-	p := &s.data.payload
-	plain := s.hasData && !s.named && p.closed && p.kind == kindPlain && !p.usage && !p.errored && !p.done && !p.broken
-	switch {
-	case plain && whole && !s.cr:
-		s.last.learn(raw, &s.data)
-	case !plain || p.told:
-		s.last.forget()
-	}
 }
 
 // beginValue sets the state for the value of a field.
