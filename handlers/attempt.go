@@ -94,6 +94,7 @@ func (a *attempt) prepare() http.ResponseWriter {
 	e.Fallback = s.hasNext()
 	e.OwnLimits = hasCallerLimit(s.states)
 	e.RequestID = s.id
+	e.Patience = s.g.KeepAlive
 	e.Refused = a.onRefused
 	e.KeepOpen = chosen.Drain > 0
 	s.entry.Begin(inflight.Attempt{

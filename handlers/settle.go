@@ -142,6 +142,9 @@ func (s *settlement) delivered() bool {
 	if status == 0 {
 		return s.failure == nil || errors.Is(s.failure, context.Canceled)
 	}
+	if result := s.last.meter.Result(); result.StreamError && result.Delivered == 0 && !result.Reported && s.endpoint.Prose() {
+		return false // the answer was an error
+	}
 	return status >= 200 && status < 300
 }
 

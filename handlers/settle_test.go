@@ -2,7 +2,10 @@ package handlers
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,11 +13,13 @@ import (
 
 	"github.com/amanycodes/pine-gate/handlers/inflight"
 	"github.com/amanycodes/pine-gate/handlers/routing"
+	"github.com/amanycodes/pine-gate/internal/backends"
 	"github.com/amanycodes/pine-gate/internal/keys"
 	"github.com/amanycodes/pine-gate/internal/wire"
 	wirerequest "github.com/amanycodes/pine-gate/internal/wire/request"
 	"github.com/amanycodes/pine-gate/limiter"
 	"github.com/amanycodes/pine-gate/limiter/memory"
+	"github.com/amanycodes/pine-gate/usage"
 	usagememory "github.com/amanycodes/pine-gate/usage/memory"
 )
 
@@ -69,5 +74,38 @@ func TestAPanicBeforeTheFirstAttemptReturnsTheReservation(t *testing.T) {
 	totals, err := ledger.Totals(context.Background(), "alice", time.Now())
 	if err != nil || totals.Requests != 0 {
 		t.Errorf("what was never sent is recorded: %+v, %v", totals, err)
+	}
+}
+
+// A backend that sends an error and nothing of an answer has used nothing.
+func TestAnErrorWithoutAnAnswerCostsNothing(t *testing.T) {
+	const failed = `data: {"error":{"message":"m","code":500}}` + "\n\n"
+	for name, test := range map[string]struct {
+		body    string
+		charged bool
+	}{
+		"alone":               {": ping\n\n" + failed, false},
+		"behind the role":     {`data: {"choices":[{"delta":{"role":"assistant","content":""}}]}` + "\n\n" + failed, false},
+		"llama.cpp's line":    {`error: {"code":500}` + "\n\ndata: [DONE]\n\n", false},
+		"without an envelope": {`data: {"object":"error","message":"m","code":500}` + "\n\n", false},
+		"behind text":         {delta + failed, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := forwarded(t, "east", func(_ http.ResponseWriter, r *http.Request) error {
+				a := backends.AttemptFrom(r.Context())
+				a.Status, a.Dispatched = 200, true
+				body := a.Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(test.body)))
+				_, err := io.Copy(io.Discard, body)
+				return err
+			})
+			s.g.Events, s.input = zap.NewNop(), 7
+			s.forward()
+			if s.record.Outcome != usage.UpstreamError {
+				t.Errorf("recorded as %s", s.record.Outcome)
+			}
+			if used := s.charge(); (used.Input+used.Output > 0) != test.charged || (s.record.Input > 0) != test.charged {
+				t.Errorf("charged %+v, recorded %+v", used, s.record.Tokens)
+			}
+		})
 	}
 }

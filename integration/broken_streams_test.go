@@ -116,12 +116,12 @@ func TestAnswerThatIsCutShortIsToldFromAWholeOne(t *testing.T) {
 }
 
 func testAnswerThatIsCutShortIsToldFromAWholeOne(t *testing.T, way func(string) string) {
-	half := chatAnswer("a long answer", 3, 9)
+	half := chatAnswer(strings.Repeat("a long answer ", 20_000), 3, 9) // more than is held back
 	half = half[:len(half)/2]
 	b := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", jsonType)
 		if r.Header.Get("X-Title") == "length" {
-			w.Header().Set("Content-Length", "1000")
+			w.Header().Set("Content-Length", "1000000")
 		}
 		_, _ = io.WriteString(w, half)
 		w.(http.Flusher).Flush()

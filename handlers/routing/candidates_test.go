@@ -28,6 +28,7 @@ func answersOnce(t *testing.T, live *health.BackendState, model string, status i
 			w.Header().Set(header[i], header[i+1])
 		}
 		w.WriteHeader(status)
+		_, _ = w.Write([]byte(`{}`))
 	}))
 	defer upstream.Close()
 	transport := newTransport(t)

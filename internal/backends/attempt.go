@@ -75,9 +75,13 @@ type Attempt struct {
 	KeepOpen bool
 
 	// Fallback is set if another candidate is left. A response that falls back
-	// (see [FallsBack]), or a stream that begins with such an error, is then
+	// (see [FallsBack]), or a 2xx response that is such an error, is then
 	// returned as an *AttemptError, so that reverse_proxy writes nothing.
 	Fallback bool
+
+	// Patience bounds how long the beginning of a response is held back while it
+	// does not show yet whether the backend answers. Default: 15 seconds.
+	Patience time.Duration
 
 	// OwnLimits is set if the gate sends rate-limit headers of its own: the
 	// backend's are dropped.
@@ -134,9 +138,10 @@ type Attempt struct {
 	// that.
 	Left bool
 
-	kept   *keptBody // nil: KeepOpen was not used
-	trace  httptrace.ClientTrace
-	reused bool // the last connection had served an earlier request
+	kept    *keptBody // nil: KeepOpen was not used
+	trace   httptrace.ClientTrace
+	reused  bool // the last connection had served an earlier request
+	unbegun bool // only comments of the response are read; its watchdog waits for more
 
 	connected bool      // the last round trip had a connection
 	sent      time.Time // when the last round trip began
@@ -153,7 +158,9 @@ const (
 	FlagCredential Flag = "credential_refused"    // 401 or 403: the backend refused the gate's key
 	FlagEcho       Flag = "credential_in_headers" // a response header held the backend's key and was dropped
 	FlagEchoBody   Flag = "credential_in_body"    // a response body held the key, which was masked
-	FlagErrorEvent Flag = "error_event"           // a 2xx stream whose first event is an error; another backend is tried
+	FlagErrorEvent Flag = "error_event"           // a 2xx stream that begins with an error
+	FlagErrorBody  Flag = "error_in_body"         // a 2xx response whose body is an error
+	FlagNoAnswer   Flag = "no_answer"             // a 2xx response that ends before an answer, treated as a 502
 	FlagEncoding   Flag = "encoding"              // unrequested compression that the gate cannot decode
 )
 

@@ -154,10 +154,10 @@ func testLengths(t *testing.T, proxy string) {
 				return
 			}
 			defer conn.Close()
-			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{}", length)
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: %d\r\n\r\n{}", length)
 		})
 		p := newProxied(t, "", proxy, upstream.URL)
-		res, err := http.Post(p.server.URL+"/v1/chat/completions", "application/json", strings.NewReader(`{}`))
+		res, err := http.Post(p.server.URL+"/v1/audio/speech", "application/json", strings.NewReader(`{}`))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -143,11 +143,10 @@ func TestTheServersBodyNeverReachesTheTransport(t *testing.T) {
 // must say why.
 func TestABrokenAnswerCutsTheCaller(t *testing.T) {
 	for name, answer := range map[string]string{
-		"by length":  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"id\":",
-		"chunked":    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n{\"id\":\r\n",
-		"of events":  "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n6\r\ndata: \r\n",
-		"of chunks":  "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nID3abc\r\nzz\r\n",
-		"of nothing": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n",
+		"by length": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{\"id\":",
+		"chunked":   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n11000\r\n{\"id\":\"" + strings.Repeat("x", 0x11000-7) + "\r\n",
+		"of events": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n2f\r\n" + chatEvent + "\r\n",
+		"of chunks": "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nID3abc\r\nzz\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, proxy string) {
@@ -315,7 +314,7 @@ func TestBuffersAreNotShared(t *testing.T) {
 		callers.Go(func() {
 			for n := range 20 {
 				word := strings.Repeat(fmt.Sprintf("%d.%d ", i, n), 50+n)
-				res, err := http.Post(p.server.URL+"/v1/chat/completions", "application/json", strings.NewReader(word))
+				res, err := http.Post(p.server.URL+"/v1/audio/speech", "application/json", strings.NewReader(word))
 				if err != nil {
 					t.Error(err)
 					return

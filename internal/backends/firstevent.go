@@ -3,23 +3,22 @@ package backends
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
-	"strings"
 )
 
 // event is an event of a stream.
 type event struct {
 	name []byte
 	data []byte
+	line []byte // the value of a line `error: …`, as llama.cpp sends it
 }
 
-// cutEvent returns the first event of head once it is complete. The event may
-// point into head.
-func cutEvent(head []byte) (e event, whole bool) {
+// cutEvent returns the first event of head once it is complete, and the rest
+// behind it. The event may point into head.
+func cutEvent(head []byte) (e event, rest []byte, whole bool) {
 	for {
 		end := bytes.IndexAny(head, "\r\n")
 		if end < 0 {
-			return e, false
+			return e, head, false
 		}
 		line := head[:end]
 		if head = head[end:]; bytes.HasPrefix(head, []byte("\r\n")) {
@@ -27,16 +26,19 @@ func cutEvent(head []byte) (e event, whole bool) {
 		}
 		head = head[1:]
 		if len(line) == 0 {
-			if e.name != nil || e.data != nil {
-				return e, true
+			if e.name != nil || e.data != nil || e.line != nil {
+				return e, head, true
 			}
 			continue
 		}
-		name, value, _ := bytes.Cut(line, []byte(":"))
+		name, value, _ := bytes.Cut(bytes.TrimPrefix(line, byteOrderMark), []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(name) {
 		case "event":
 			e.name = value
+		case "error":
+			e.line = value
+			return e, head, true
 		case "data":
 			if e.data == nil {
 				e.data = value
@@ -47,45 +49,96 @@ func cutEvent(head []byte) (e event, whole bool) {
 	}
 }
 
-func (e event) isError() bool { return string(e.name) == "error" }
+var byteOrderMark = []byte("\xEF\xBB\xBF")
 
-// eventStatus returns the status that an error event stands for, or 0 for any
-// other event and for an error that the caller caused.
-func eventStatus(e event) int {
-	if !e.isError() && !bytes.Contains(e.data, []byte(`"error"`)) {
-		return 0
+// failure returns the status that an event stands for, with the JSON that says
+// why, if it is an error. It returns 0 for any other event.
+func (e event) failure() (status int, body []byte) {
+	if e.line != nil {
+		return max(failureOrBad(wrapped(e.line)), failureOrBad(e.line)), wrapped(e.line)
 	}
-	var payload struct {
-		Type  string
-		Error json.RawMessage
-	}
-	if json.Unmarshal(e.data, &payload) != nil && !e.isError() {
-		return 0
-	}
-	if !e.isError() && payload.Type != "error" && (len(payload.Error) == 0 || string(payload.Error) == "null") {
-		return 0
-	}
-	var inner struct {
-		Type string
-		Code json.RawMessage
-	}
-	_ = json.Unmarshal(payload.Error, &inner) // a string has neither
-	var code int
-	if json.Unmarshal(inner.Code, &code) == nil && code >= 400 && code < 600 {
-		if FallsBack(code) {
-			return code
+	if string(e.name) == "error" {
+		if status = failureStatus(e.data); status == 0 || status == 502 {
+			status = failureOrBad(wrapped(e.data)) // the error itself, or text
 		}
-		return 0
+		return status, e.data
 	}
-	switch kind := strings.ToLower(inner.Type); {
-	case kind == "overloaded_error":
-		return 529
-	case strings.HasPrefix(kind, "rate_limit"):
-		return http.StatusTooManyRequests
-	case kind == "timeout_error":
-		return http.StatusGatewayTimeout
-	case strings.HasPrefix(kind, "invalid"), strings.HasPrefix(kind, "badrequest"), strings.HasPrefix(kind, "not"), strings.HasPrefix(kind, "request_too_large"):
-		return 0
+	if e.name != nil && string(e.name) != "message" && !bytes.Contains(e.data, []byte(`"error"`)) {
+		return 0, nil
 	}
-	return http.StatusBadGateway
+	var scan jsonScan
+	if scan.scan(e.data) && scan.answers && !bytes.Contains(e.data, []byte(`"error"`)) {
+		return 0, nil // the usual case
+	}
+	return failureStatus(e.data), e.data
+}
+
+// wrapped returns an error in an envelope, unless it has one.
+func wrapped(inner []byte) []byte {
+	if !json.Valid(inner) {
+		inner, _ = json.Marshal(string(inner))
+	} else if bytes.Contains(inner, []byte(`"error"`)) {
+		return inner
+	}
+	return append(append([]byte(`{"error":`), inner...), '}')
+}
+
+func failureOrBad(body []byte) int {
+	if status := failureStatus(body); status != 0 {
+		return status
+	}
+	return 502
+}
+
+// isPing reports whether an event says only that the server is alive.
+func (e event) isPing() bool {
+	if len(e.data) == 0 || string(e.name) == "ping" || string(e.name) == "heartbeat" || string(e.name) == "keepalive" {
+		return true
+	}
+	if len(e.data) > 200 {
+		return false
+	}
+	var ping struct{ Type string }
+	return json.Unmarshal(e.data, &ping) == nil && (ping.Type == "ping" || ping.Type == "keepalive")
+}
+
+// isDone reports whether an event is the end of a chat.
+func (e event) isDone() bool { return string(bytes.TrimSpace(e.data)) == "[DONE]" }
+
+// isPreamble reports whether an event begins an answer and has nothing of it
+// yet: a chat's chunk with only the role, a message_start, a response.created.
+func (e event) isPreamble() bool {
+	var begun struct {
+		Type    string
+		Usage   json.RawMessage
+		Choices *[]struct {
+			Delta        map[string]json.RawMessage
+			Text         string
+			FinishReason json.RawMessage `json:"finish_reason"`
+		}
+		Block struct{ Type, Text, Thinking string } `json:"content_block"`
+	}
+	if json.Unmarshal(e.data, &begun) != nil {
+		return false
+	}
+	switch begun.Type {
+	case "message_start", "response.created", "response.in_progress", "response.queued":
+		return true
+	case "content_block_start":
+		return (begun.Block.Type == "text" || begun.Block.Type == "thinking") && begun.Block.Text+begun.Block.Thinking == ""
+	}
+	if begun.Choices == nil || has(begun.Usage) {
+		return false
+	}
+	for _, c := range *begun.Choices {
+		if c.Text != "" || has(c.FinishReason) {
+			return false
+		}
+		for name, value := range c.Delta {
+			if name != "role" && has(value) {
+				return false
+			}
+		}
+	}
+	return true
 }

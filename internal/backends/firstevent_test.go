@@ -17,15 +17,14 @@ func TestAStreamThatBeginsWithAnErrorGivesWayToAnotherBackend(t *testing.T) {
 		status int // 0: the stream is passed on
 	}{
 		"an answer":               {"data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\ndata: [DONE]\n\n", 0},
-		"error null":              {"data: {\"error\":null,\"choices\":[]}\n\n", 0},
+		"error null":              {"data: {\"error\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n", 0},
 		"a server's error":        {"data: {\"error\":{\"type\":\"server_error\",\"code\":null}}\n\n", 502},
 		"behind comments":         {": PROCESSING\n\n: PROCESSING\r\n\r\ndata: {\"error\":{\"code\":503}}\r\n\r\n", 503},
 		"overload":                {"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n", 529},
 		"a limit":                 {"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\"}}\n\n", 429},
 		"lines that end in \\r":   {"event: error\rdata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\r\r", 529},
-		"the caller's own":        {"data: {\"error\":{\"type\":\"invalid_request_error\"}}\n\n", 0},
-		"the caller's, a number":  {"data: {\"error\":{\"type\":\"BadRequestError\",\"code\":400}}\n\n", 0},
-		"an error behind a chunk": {"data: {\"choices\":[]}\n\ndata: {\"error\":{\"code\":503}}\n\n", 0},
+		"an error behind a chunk": {"data: {\"choices\":[]}\n\ndata: {\"error\":{\"code\":503}}\n\n", 503},
+		"an error behind text":    {chatEvent + "data: {\"error\":{\"code\":503}}\n\n", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, proxy string) {
@@ -66,20 +65,25 @@ func alternative(live *health.BackendState) func(*Attempt, *http.Request) *http.
 	}
 }
 
-// The last candidate's error is passed on: the caller can judge it best.
-func TestAStreamThatBeginsWithAnErrorIsPassedOnWhereNothingElseIsLeft(t *testing.T) {
-	const stream = "data: {\"error\":{\"code\":503}}\n\n"
-	eachWay(t, func(t *testing.T, proxy string) {
-		upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
-			_, _ = io.WriteString(w, stream)
+// The last candidate's error is an error of its status, in the caller's dialect.
+func TestAStreamThatBeginsWithAnErrorIsAnErrorWhereNothingElseIsLeft(t *testing.T) {
+	for body, want := range map[string]int{
+		"data: {\"error\":{\"code\":503}}\n\n":                                                503,
+		"data: {\"error\":{\"message\":\"m\",\"type\":\"BadRequestError\",\"code\":400}}\n\n": 400,
+		"data: {\"error\":{\"type\":\"invalid_request_error\"}}\n\n":                          400,
+	} {
+		eachWay(t, func(t *testing.T, proxy string) {
+			upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, body)
+			})
+			p := newProxied(t, "", proxy, upstream.URL)
+			res, got, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
+			if res.StatusCode != want || !strings.HasPrefix(got, `{"error":{"message":`) || out.err != nil {
+				t.Errorf("%d %q, %v", res.StatusCode, got, out.err)
+			}
 		})
-		p := newProxied(t, "", proxy, upstream.URL)
-		res, body, out := p.do("POST", "/v1/chat/completions", `{"stream":true}`)
-		if res.StatusCode != 200 || !strings.HasPrefix(body, stream) || out.err != nil {
-			t.Errorf("%d %q, %v", res.StatusCode, body, out.err)
-		}
-	})
+	}
 }
 
 // An error event stands for a status, and concerns the key as the status does.

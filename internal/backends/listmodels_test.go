@@ -121,7 +121,7 @@ func testListThatIsNone(t *testing.T, proxy string) {
 		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "answered 302", 0},
 		"no list":  {says(200, `{"id":"`+canary+`"}`), "has no data", 0},
 		"too long": {says(200, `{"data":[{"id":"`+strings.Repeat("x", maxListBytes)+`"}]}`), "longer than", 0},
-		"cut":      {broken, "broke off", 0},
+		"cut":      {broken, "did not answer", 0},
 		"too many": {says(200, many), "", 1000},
 		"no end": {func(w http.ResponseWriter, r *http.Request) {
 			pages++

@@ -13,6 +13,8 @@ var (
 	errRedirect = errors.New("a redirect, which is never followed")
 	errUpgrade  = errors.New("an upgrade that nobody offered")
 	errEvent    = errors.New("a stream that began with an error")
+	errBody     = errors.New("an error in a successful response")
+	errNothing  = errors.New("a response without an answer")
 	errPage     = errors.New("a web page, taken for a 502")
 )
 
@@ -40,6 +42,10 @@ func (e *Attempt) readRefusal(res *http.Response) refusal {
 		e.Flag, r.status, r.cause = FlagRedirect, http.StatusBadGateway, errRedirect
 	case e.Flag == FlagErrorEvent:
 		r.cause = errEvent
+	case e.Flag == FlagErrorBody:
+		r.cause = errBody
+	case e.Flag == FlagNoAnswer:
+		r.cause = errNothing
 	}
 	if res.StatusCode < 400 {
 		_ = res.Body.Close() // a tunnel, or a page about a redirect

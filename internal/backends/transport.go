@@ -339,7 +339,7 @@ func (t *Transport) attempt(o *outgoing, ex *Attempt) (*http.Response, error) {
 func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Response, secrets []string, err error) {
 	ex.RoundTrips++
 	ex.Status, ex.CallerStatus = 0, 0
-	ex.UpstreamRequestID, ex.Flag, ex.Err = "", "", nil
+	ex.UpstreamRequestID, ex.Flag, ex.Err, ex.unbegun = "", "", nil, false
 	ex.connected, ex.sent = false, t.now()
 	out, ok := t.request(o, ex, key)
 	if !ok {
@@ -360,7 +360,9 @@ func (t *Transport) send(o *outgoing, ex *Attempt, key *apiKey) (res *http.Respo
 		t.keepAlive.heed(res)
 		err = ex.begin(res)
 	}
-	ex.Watchdog.expect(waitNone)
+	if !ex.unbegun {
+		ex.Watchdog.expect(waitNone)
+	}
 	return res, secretsOf(out.Header), err
 }
 

@@ -3,6 +3,7 @@ package backends
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"testing"
@@ -108,6 +109,7 @@ func TestAnswersDecideWhetherABackendIsLeftAlone(t *testing.T) {
 				w.Header()[name] = values
 			}
 			w.WriteHeader(c.status)
+			_, _ = io.WriteString(w, `{}`)
 		})
 		live := new(health.BackendState)
 		p := newProxied(t, keyed, "", upstream.URL)

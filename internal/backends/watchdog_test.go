@@ -181,30 +181,58 @@ func TestABackendThatStallsMidwayIsGivenUp(t *testing.T) {
 	<-cancelled
 }
 
-// A body that is not a stream may take its time to begin, since its header has
-// arrived.
-func TestOnlyStreamsWaitForTheirFirstByte(t *testing.T) {
-	release := make(chan struct{})
-	upstream := backend(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(200)
-		w.(http.Flusher).Flush()
-		<-release
-		_, _ = io.WriteString(w, `{}`)
-	})
-	p := newProxied(t, "", "", upstream.URL)
-	req, err := http.NewRequest("POST", p.server.URL+"/v1/chat/completions", strings.NewReader(`{}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.DefaultTransport.RoundTrip(req) // returns with the header
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	close(release)
-	if body, err := io.ReadAll(res.Body); string(body) != `{}` || err != nil {
-		t.Errorf("%q, %v", body, err)
+// A backend that sends only comments is alive, and its caller sees that once it
+// has waited long enough; the answer still has to begin in time.
+func TestCommentsAreNoBeginning(t *testing.T) {
+	for name, answers := range map[string]bool{"of nothing": false, "of an answer": true} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, proxy string) {
+				shown := make(chan struct{})
+				upstream := backend(t, func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					w.Header().Set("Content-Type", "text/event-stream")
+					for r.Context().Err() == nil {
+						_, _ = io.WriteString(w, ":\n\n")
+						w.(http.Flusher).Flush()
+						select {
+						case <-shown:
+							if answers {
+								_, _ = io.WriteString(w, chatEvent)
+								return
+							}
+						case <-time.After(time.Millisecond):
+						}
+					}
+				})
+				p := newProxied(t, "", proxy, upstream.URL)
+				firstToken := 300 * time.Millisecond
+				if answers {
+					firstToken = time.Minute
+				}
+				p.prepare = func(ex *Attempt, r *http.Request) *http.Request {
+					ex.Patience = 20 * time.Millisecond
+					return watched(firstToken, time.Hour)(ex, r)
+				}
+				res, err := http.Post(p.server.URL+"/v1/chat/completions", "application/json", strings.NewReader(`{"stream":true}`))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				if begin := make([]byte, 3); res.StatusCode != 200 {
+					t.Fatalf("answered %d", res.StatusCode)
+				} else if _, err := io.ReadFull(res.Body, begin); err != nil || string(begin) != ":\n\n" {
+					t.Fatalf("the caller got %q, %v", begin, err)
+				}
+				close(shown)
+				rest, err := io.ReadAll(res.Body)
+				if out := <-p.done; err != nil || out.panicked != nil {
+					t.Errorf("%v, panic %v", err, out.panicked)
+				}
+				if got := string(rest); strings.HasSuffix(got, chatEvent) != answers || strings.Contains(got, `"error"`) == answers {
+					t.Errorf("the caller got %q", got)
+				}
+			})
+		})
 	}
 }
 
@@ -260,7 +288,7 @@ func TestAHeadIsPassedOnWhole(t *testing.T) {
 		for _, size := range []int{1, 7, headSize, 3 * headSize} {
 			t.Run(fmt.Sprint(name, " by ", size), func(t *testing.T) {
 				b := &watchedBody{ReadCloser: io.NopCloser(c.src()), watchdog: new(Watchdog)}
-				if err := b.awaitHead(func([]byte) bool { return true }); err != nil {
+				if _, err := b.awaitHead(&judge{text: true}, -1, time.Hour); err != nil {
 					t.Fatal(err)
 				}
 				var got []byte

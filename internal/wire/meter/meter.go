@@ -304,7 +304,7 @@ func (m *Meter) observed() {
 	case m.tally.bytes > 0:
 		m.firstDue = true
 	}
-	if m.tally.bytes == m.length {
+	if m.tally.bytes == m.length && !m.cutJSON() {
 		m.ended()
 	}
 }
@@ -353,7 +353,17 @@ func (m *Meter) torn() bool {
 	if m.tally.complete || m.tally.streamError || m.events.named {
 		return false
 	}
-	return m.events.cut() || m.config.Endpoint.Terminated()
+	silent := m.tally.events == 0 && !m.events.hasData // comments are no answer
+	return silent || m.events.cut() || m.config.Endpoint.Terminated()
+}
+
+// cutJSON reports whether a successful answer ended within its JSON.
+func (m *Meter) cutJSON() bool {
+	if m.form != formJSON || m.status/100 != 2 {
+		return false
+	}
+	p := &m.json.payload
+	return !p.closed && !p.broken && m.tally.bytes > 0
 }
 
 // brokenLine returns the line breaks that terminate an event which broke off here.

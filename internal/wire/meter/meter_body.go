@@ -26,6 +26,9 @@ func (r *meteredBody) Read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
 	r.m.mu.Lock()
 	r.m.observe(p[:n])
+	if r.m.tally.bytes == r.m.length && r.m.cutJSON() {
+		n, err = 0, io.EOF // else the caller would take it for complete
+	}
 	if err != nil {
 		r.finish(err)
 	}
@@ -62,6 +65,9 @@ func (r *meteredBody) finish(err error) {
 	r.err = err
 	switch {
 	case err == io.EOF && m.torn():
+		r.err = io.ErrUnexpectedEOF
+	case err == io.EOF && m.cutJSON():
+		m.tally.flagged = true
 		r.err = io.ErrUnexpectedEOF
 	case err == io.EOF:
 		m.ended()

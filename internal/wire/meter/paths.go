@@ -111,7 +111,7 @@ func (p place) member(name []byte) place {
 			return placeDelta
 		case "response", "message":
 			return placeEnvelope
-		case "type":
+		case "type", "object": // an error may name itself in either
 			return placeType
 		case "sequence_number":
 			return placeSequence

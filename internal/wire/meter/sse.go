@@ -146,6 +146,8 @@ func (s *eventReader) field() lineState {
 		return lineData
 	case "event":
 		return lineEvent
+	case "error": // llama.cpp's form of an error event
+		s.named = true
 	case "":
 		return lineComment
 	}
