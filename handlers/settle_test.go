@@ -98,7 +98,7 @@ func TestAnErrorWithoutAnAnswerCostsNothing(t *testing.T) {
 				_, err := io.Copy(io.Discard, body)
 				return err
 			})
-			s.g.Events, s.input = zap.NewNop(), 7
+			s.g.Events, s.g.HideModels, s.input = zap.NewNop(), true, 7
 			s.forward()
 			if s.record.Outcome != usage.UpstreamError {
 				t.Errorf("recorded as %s", s.record.Outcome)
