@@ -102,7 +102,7 @@ func (a *attempt) prepare() http.ResponseWriter {
 		N:          s.attempts,
 		Meter:      a.meter,
 		Watchdog:   &e.Watchdog,
-		FirstToken: chosen.FirstToken,
+		FirstToken: a.firstTokenTimeout(),
 		Idle:       chosen.Idle,
 		End:        a.end,
 	})
@@ -111,6 +111,15 @@ func (a *attempt) prepare() http.ResponseWriter {
 		return k
 	}
 	return s.w
+}
+
+// firstTokenTimeout returns how long the answer may take to begin. One that is not
+// streamed begins when it is complete, so only MaxStream bounds it.
+func (a *attempt) firstTokenTimeout() time.Duration {
+	if !a.parsed.Stream {
+		return 0
+	}
+	return a.chosen.FirstToken
 }
 
 // onFirst records the latency. It is called when the first byte of the answer

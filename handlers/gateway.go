@@ -79,6 +79,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if q.endpoint == wire.Unknown {
 		q.dialect = wire.DialectOf(r.URL.Path)
 	}
+	if !q.endpoint.Metered() && q.endpoint != wire.GetResponse && q.dialect == wire.OpenAI {
+		q.dialect = wire.DialectOfCaller(r.Header) // the path does not decide
+	}
 	q.setID(w.Header())
 	if err := q.serve(); err != nil {
 		q.refuse(err, q.scope)

@@ -23,10 +23,6 @@ const (
 	azureKey = "Api-Key"       // or a token, as Bearer
 )
 
-// minSecret is the least length at which responses are searched for a
-// credential. Model servers without authentication are given keys like "none" or
-// "ollama", which are ordinary words.
-const minSecret = 8
 
 // apiKey is a backend's credential in the form in which it is sent.
 type apiKey struct {
@@ -141,7 +137,7 @@ func secretsOf(h http.Header) []string {
 			if i := strings.LastIndexByte(value, ' '); i >= 0 {
 				value = value[i+1:] // after "Bearer"
 			}
-			if len(value) >= minSecret {
+			if isSecret(value) {
 				secrets = append(secrets, value)
 			}
 		}

@@ -154,6 +154,20 @@ func DialectOfClient(h http.Header) *Dialect {
 	return dialects[0]
 }
 
+// DialectOfCaller returns the dialect of a client's errors where the path does not
+// decide: by its version header, and else by the header that carries its credential.
+func DialectOfCaller(h http.Header) *Dialect {
+	if d := DialectOfClient(h); d != dialects[0] || h.Get(dialects[0].KeyHeader) != "" {
+		return d
+	}
+	for _, d := range dialects[1:] {
+		if d.KeyHeader != "" && d.KeyHeader != dialects[0].KeyHeader && h.Get(d.KeyHeader) != "" {
+			return d
+		}
+	}
+	return dialects[0]
+}
+
 // String returns the dialect's name.
 func (d *Dialect) String() string { return d.Name }
 

@@ -108,8 +108,9 @@ func TestErrorHeaders(t *testing.T) {
 		d    *Dialect
 		want map[string]string
 	}{
-		{"no key", Errorf(KindNoKey, ""), OpenAI, map[string]string{"Www-Authenticate": "Bearer"}},
-		{"invalid key", Errorf(KindInvalidKey, ""), Anthropic, map[string]string{"Www-Authenticate": "Bearer", "Request-Id": "req_1"}},
+		{"no key", Errorf(KindNoKey, ""), OpenAI, map[string]string{"Www-Authenticate": "Bearer", "X-Should-Retry": "false"}},
+		{"invalid key", Errorf(KindInvalidKey, ""), Anthropic, map[string]string{"Www-Authenticate": "Bearer", "Request-Id": "req_1", "X-Should-Retry": "false"}},
+		{"forbidden", Errorf(KindModelForbidden, ""), OpenAI, map[string]string{"X-Should-Retry": "false"}},
 		{"method", &Error{Kind: KindMethod, Allow: "POST"}, OpenAI, map[string]string{"Allow": "POST"}},
 		{"rate, rounded up", &Error{Kind: KindRateLimited, RetryAfter: 1200100 * time.Microsecond}, OpenAI, map[string]string{"Retry-After": "2", "Retry-After-Ms": "1201"}},
 		{"rate, a moment", &Error{Kind: KindRateLimited, RetryAfter: time.Nanosecond}, OpenAI, map[string]string{"Retry-After": "1", "Retry-After-Ms": "1"}},
@@ -187,7 +188,7 @@ func TestEventsThatEndAStream(t *testing.T) {
 		{Chat, openai},
 		{Completions, openai},
 		{ImageGenerations, openai},
-		{Responses, "event: error\ndata: {\"type\":\"error\",\"code\":\"server_is_overloaded\",\"message\":\"m\",\"param\":null,\"sequence_number\":7}\n\n"},
+		{Responses, "event: error\ndata: {\"type\":\"error\",\"code\":\"server_is_overloaded\",\"message\":\"m\",\"param\":null,\"sequence_number\":7,\"error\":{\"message\":\"m\",\"type\":\"service_unavailable_error\",\"param\":null,\"code\":\"server_is_overloaded\"}}\n\n"},
 		{Messages, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n\n"},
 	} {
 		if got := string(e.Event(c.endpoint, 7)); got != c.want {

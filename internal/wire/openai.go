@@ -106,7 +106,10 @@ func appendOpenAIEvent(b []byte, e *Error, errorType string, ep Endpoint, sequen
 	b = appendStringOrNull(b, e.param())
 	b = append(b, `,"sequence_number":`...)
 	b = strconv.AppendInt(b, sequence, 10)
-	return append(b, "}\n\n"...)
+	// Some SDKs see only this form, and others only the one above.
+	b = append(b, ',')
+	b = append(b, appendOpenAIError(nil, e, errorType, "")[1:]...)
+	return append(b, "\n\n"...)
 }
 
 func appendOpenAIModel(b []byte, m *Model) []byte {
