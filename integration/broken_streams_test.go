@@ -23,7 +23,7 @@ var brokenStreams = map[string]struct{ begin, end string }{
 	"/v1/chat/completions": {chunk("12345678"), openAIFailure},
 	"/v1/completions":      {"data: {\"id\":\"c\",\"object\":\"text_completion\",\"model\":\"m\",\"choices\":[{\"index\":0,\"text\":\"12345678\"}]}\n\n", openAIFailure},
 	"/v1/responses": {responsesStream[0] + strings.Replace(responsesStream[1], `"hi"`, `"12345678"`, 1),
-		event("error", `{"type":"error","code":"upstream_error","message":"The model server failed to answer.","param":null,"sequence_number":2}`)},
+		event("error", `{"type":"error","code":"upstream_error","message":"The model server failed to answer.","param":null,"sequence_number":2,"error":{"message":"The model server failed to answer.","type":"server_error","param":null,"code":"upstream_error"}}`)},
 	"/v1/messages": {messagesStream[1] + strings.Replace(messagesStream[3], `"hi"`, `"12345678"`, 1),
 		event("error", `{"type":"error","error":{"type":"api_error","message":"The model server failed to answer."}}`)},
 }

@@ -23,7 +23,6 @@ const (
 	azureKey = "Api-Key"       // or a token, as Bearer
 )
 
-
 // apiKey is a backend's credential in the form in which it is sent.
 type apiKey struct {
 	header string   // the header's canonical name
