@@ -62,7 +62,7 @@ func TestErrorsOfBackendsAreToldInTheCallersDialect(t *testing.T) {
 		"vLLM's, whose code is a number": {chat, refuses(400, jsonType, `{"object":"error","message":"bad temperature","type":"BadRequestError","param":"temperature","code":400}`),
 			400, `{"error":{"message":"bad temperature","type":"invalid_request_error","param":"temperature","code":null}}`, nil},
 		"FastAPI's": {chat, refuses(422, jsonType, `{"detail":[{"loc":["body","n"],"msg":"too many","type":"value_error"}]}`),
-			422, `{"error":{"message":"too many","type":"invalid_request_error","param":null,"code":null}}`, nil},
+			422, `{"error":{"message":"too many","type":"invalid_request_error","param":"n","code":null}}`, nil},
 		"the backend's credential is bad": {chat, refuses(401, jsonType, `{"error":{"message":"Incorrect API key: `+backendKey+`"}}`, "X-Key", backendKey),
 			502, failed, map[string]string{"X-Key": "", "Www-Authenticate": ""}},
 		"the credential in a refusal": {chat, refuses(400, jsonType, `{"error":{"message":"key `+backendKey+` is of another project"}}`),

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -92,11 +93,17 @@ type upstreamEnvelope struct {
 	Type    json.RawMessage `json:"type"`
 	Param   json.RawMessage `json:"param"`
 	Code    json.RawMessage `json:"code"`
+
+	Metadata json.RawMessage `json:"metadata"` // OpenRouter
 }
 
 // parseUpstreamError parses the envelopes that backends use, and that of dialect d. It
 // returns the zero report if the body is none of them.
 func parseUpstreamError(d *Dialect, body []byte) (report upstreamReport) {
+	var list []json.RawMessage
+	if json.Unmarshal(body, &list) == nil && len(list) > 0 {
+		body = list[0] // Gemini's errors are lists
+	}
 	var outer upstreamEnvelope
 	if json.Unmarshal(body, &outer) != nil {
 		return report
@@ -114,26 +121,59 @@ func parseUpstreamError(d *Dialect, body []byte) (report upstreamReport) {
 	if report.Message == "" {
 		report.Message = textOf(inner.Message)
 	}
+	detail := outer.Detail
+	if report.Message == "" && len(detail) == 0 { // Mistral's is in the message
+		var message upstreamEnvelope
+		if detail = inner.Message; json.Unmarshal(inner.Message, &message) == nil && len(message.Detail) > 0 {
+			detail = message.Detail
+		}
+	}
+	var param string
 	if report.Message == "" {
-		report.Message = detailOf(outer.Detail)
+		report.Message, param = detailOf(detail)
+	}
+	var metadata struct{ Raw string }
+	if _ = json.Unmarshal(inner.Metadata, &metadata); metadata.Raw != "" {
+		report.Message += ": " + metadata.Raw
 	}
 	report.Message = cut(strings.Map(printable, report.Message), maxUpstreamMessage)
 	report.Type = wordOf(inner.Type)
 	report.Code = wordOf(inner.Code)
 	report.Param = cut(strings.Map(printable, textOf(inner.Param)), MaxModelBytes)
+	if report.Param == "" {
+		report.Param = cut(strings.Map(printable, param), MaxModelBytes)
+	}
 	return report
 }
 
 // detailOf returns the message of FastAPI's detail, which is a string or a list
-// of errors. Of a list it returns the first one.
-func detailOf(raw json.RawMessage) string {
+// of errors, and the field that the first of them is about.
+func detailOf(raw json.RawMessage) (message, param string) {
 	var faults []struct {
 		Message string `json:"msg"`
+		Loc     []any  `json:"loc"`
 	}
-	if json.Unmarshal(raw, &faults) == nil && len(faults) > 0 {
-		return faults[0].Message
+	if json.Unmarshal(raw, &faults) != nil || len(faults) == 0 {
+		return textOf(raw), ""
 	}
-	return textOf(raw)
+	var all []string
+	for i, fault := range faults {
+		var path []string
+		for _, part := range fault.Loc {
+			if part != "body" {
+				path = append(path, fmt.Sprint(part))
+			}
+		}
+		at := strings.Join(path, ".")
+		if i == 0 {
+			param = at
+		}
+		if len(faults) > 1 && at != "" {
+			fault.Message = at + ": " + fault.Message
+		}
+		all = append(all, fault.Message)
+	}
+	return strings.Join(all, "; "), param
 }
 
 // textOf returns the value of a JSON string; "" for anything else.
