@@ -72,9 +72,9 @@ func forwarded(t *testing.T, name string, proxy proxyFunc) (s *settlement, regis
 }
 
 // An answer settles before its last bytes are released, and a backend that continues
-// after its usage must not hold the request for ever.
+// after its end must not hold the request for ever.
 func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
-	const last = delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\n"
+	const last = delta + `data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}` + "\n\ndata: [DONE]\n\n"
 	var s *settlement
 	s, _ = forwarded(t, "east", func(_ http.ResponseWriter, r *http.Request) error {
 		body := backends.AttemptFrom(r.Context()).Meter.Wrap(http.Header{"Content-Type": {"text/event-stream"}}, 200, -1, io.NopCloser(strings.NewReader(last)))
@@ -82,7 +82,7 @@ func TestAnAnswerThatHasSettledIsStillEndedWhenItTakesTooLong(t *testing.T) {
 			t.Error(err)
 		}
 		if !s.settled {
-			t.Error("the usage has passed, and the request has not settled")
+			t.Error("the end has passed, and the request has not settled")
 		}
 		s.g.Shared.InFlight().Sweep(time.Now().Add(time.Minute))
 		if r.Context().Err() == nil || context.Cause(r.Context()) != inflight.ErrMaxStream {

@@ -41,7 +41,10 @@ func status(code int, header map[string]string, body string) http.HandlerFunc {
 	}
 }
 
-const upstreamError = "502 server_error upstream_error null"
+const (
+	upstreamError = "502 server_error upstream_error null"
+	internalError = "500 server_error upstream_error null"
+)
 
 func TestBackendsCanNotReachTheCaller(t *testing.T) {
 	t.Run("direct", func(t *testing.T) { testBackendsCanNotReachTheCaller(t, "") })
@@ -64,11 +67,11 @@ func testBackendsCanNotReachTheCaller(t *testing.T, way string) {
 		"redirect-300":       {status(300, map[string]string{"Location": elsewhere.URL}, ""), upstreamError, "redirect"},
 		"not-modified":       {status(304, nil, ""), upstreamError, "redirect"},
 		"switching":          {wire("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"), upstreamError, "upgrade"},
-		"early-hints":        {wire("HTTP/1.1 103 Early Hints\r\nLink: <http://x>\r\nSet-Cookie: a=b\r\nX-Key: " + backendKey + "\r\n\r\nHTTP/1.1 500 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), upstreamError, ""},
+		"early-hints":        {wire("HTTP/1.1 103 Early Hints\r\nLink: <http://x>\r\nSet-Cookie: a=b\r\nX-Key: " + backendKey + "\r\n\r\nHTTP/1.1 500 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), internalError, ""},
 		"401":                {status(401, jsonType, `{"error":{"message":"Incorrect API key provided: `+backendKey+`","code":"invalid_api_key"}}`), upstreamError, "credential_refused"},
 		"403":                {status(403, jsonType, `{"error":{"message":"project proj-1 has no access"}}`), upstreamError, "credential_refused"},
 		"402":                {status(402, jsonType, `{"error":{"message":"account acct-1 is out of credits"}}`), upstreamError, ""},
-		"500":                {status(500, jsonType, `{"error":{"message":"Traceback at /srv/`+promptCanary+`"}}`), upstreamError, ""},
+		"500":                {status(500, jsonType, `{"error":{"message":"Traceback at /srv/`+promptCanary+`"}}`), internalError, ""},
 		"400-key":            {status(400, jsonType, `{"error":{"message":"bad header Authorization: Bearer `+backendKey+`","type":"x","param":"p","code":"c"}}`), upstreamError, ""},
 		"400-key-escaped":    {status(400, jsonType, `{"error":{"message":"`+quoted+`"}}`), upstreamError, ""},
 		"400-key-in-code":    {status(400, jsonType, `{"error":{"message":"x","code":"`+backendKey+`"}}`), upstreamError, ""},

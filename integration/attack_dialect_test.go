@@ -55,9 +55,9 @@ func TestRefusalsSpeakTheCallersDialect(t *testing.T) {
 		{"rate", callerKey, chatBody("narrow", "x"), "429 requests rate_limit_exceeded null", "429 rate_limit_error", nil},
 		{"larger than the limit", callerKey, chatBody("small", strings.Repeat("x", 1000)), "429 tokens rate_limit_exceeded null", "429 rate_limit_error", nil},
 		{"backend's limit", callerKey, chatBody("limited", "x"), "429 rate_limit_error rate_limit_exceeded null", "429 rate_limit_error", nil},
-		{"backend overloaded", callerKey, chatBody("full", "x"), "503 service_unavailable_error server_is_overloaded null", "503 overloaded_error", nil},
+		{"backend overloaded", callerKey, chatBody("full", "x"), "503 service_unavailable_error server_is_overloaded null", "529 overloaded_error", nil},
 		{"backend late", callerKey, chatBody("late", "x"), "504 server_error upstream_timeout null", "504 timeout_error", nil},
-		{"backend broken", callerKey, chatBody("broken", "x"), upstreamError, "502 api_error", nil},
+		{"backend broken", callerKey, chatBody("broken", "x"), internalError, "500 api_error", nil},
 		{"backend refuses our key", callerKey, chatBody("locked", "x"), upstreamError, "502 api_error", nil},
 		{"backend does not know the model", callerKey, chatBody("unknown", "x"), "404 not_found_error null null", "404 not_found_error", nil},
 		{"backend refuses the request", callerKey, chatBody("strict", "x"), "400 invalid_request_error null null", "400 invalid_request_error", nil},
@@ -77,7 +77,7 @@ func TestRefusalsSpeakTheCallersDialect(t *testing.T) {
 					if wait != "" || a.header.Get("X-Should-Retry") != "false" || !strings.Contains(a.body, "Request too large") {
 						t.Errorf("%s: %v %s", path, a.header, a.body)
 					}
-				case (a.status == 429 || a.status == 503) != (wait != ""):
+				case (a.status == 429 || a.status == 503 || a.status == 529) != (wait != ""):
 					t.Errorf("%s: status %d with Retry-After %q", path, a.status, wait)
 				}
 			}

@@ -105,7 +105,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	send(chat, callerKey, chatBody("gpt-5", "x"), "", 200)
 	send(chat, callerKey, chatBody("gpt-5", "x"), "", 200)
 	send(chat, callerKey, chatBody("gpt-5", "x", `"stream":true`), "stream", 200)
-	send(chat, callerKey, chatBody("gpt-5", "x"), "fail", 502)
+	send(chat, callerKey, chatBody("gpt-5", "x"), "fail", 500)
 	for i := range 5 {
 		send(chat, callerKey, chatBody(fmt.Sprintf("made-up-%d", i), "x"), "", 200)
 	}
@@ -121,7 +121,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	send(chat, "", chatBody("m", "x"), "", 401)                                    // no key
 	send(chat, callerKey, `{"model":"m","model":"n"}`, "", 400)                    // the body
 	send("/v1/audio/speech/x", callerKey, `{}`, "", 404)                           // the path
-	send("/v1/messages", callerKey, strings.Repeat(" ", 11_000_000)+"{}", "", 413) // the size
+	send("/v1/messages", callerKey, strings.Repeat(" ", 33_000_000)+"{}", "", 413) // the size
 
 	eventually(t, "nothing is in flight", func() bool {
 		s := g.series()
@@ -129,7 +129,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	})
 	checkSeries(t, g.counted(), map[string]float64{
 		`pinegate_requests_total{backend="mock",endpoint="chat",model="gpt-5",status="200"}`:          5,
-		`pinegate_requests_total{backend="mock",endpoint="chat",model="gpt-5",status="502"}`:          1,
+		`pinegate_requests_total{backend="mock",endpoint="chat",model="gpt-5",status="500"}`:          1,
 		`pinegate_requests_total{backend="mock",endpoint="chat",model="other",status="200"}`:          5,
 		`pinegate_requests_total{backend="mock",endpoint="embeddings",model="other",status="200"}`:    1,
 		`pinegate_requests_total{backend="claude",endpoint="messages",model="claude-*",status="200"}`: 1,
@@ -184,10 +184,10 @@ func TestMetricsPerKeyAndWithoutModels(t *testing.T) {
 	for key, title := range map[string]string{callerKey: "", otherKey: "fail"} {
 		g.do("POST", "/v1/chat/completions", key, chatBody(unseen, "x"), "X-Title", title)
 	}
-	g.do("POST", "/v1/chat/completions", callerKey, chatBody(unseen, "x", `"max_tokens":-1`))
+	g.do("POST", "/v1/chat/completions", callerKey, chatBody(unseen, "x", `"max_tokens":"all"`))
 	checkSeries(t, g.counted(), map[string]float64{
 		`pinegate_requests_total{backend="mock",endpoint="chat",key="alice",model="*",status="200"}`: 1,
-		`pinegate_requests_total{backend="mock",endpoint="chat",key="bob",model="*",status="502"}`:   1,
+		`pinegate_requests_total{backend="mock",endpoint="chat",key="bob",model="*",status="500"}`:   1,
 		`pinegate_tokens_total{backend="mock",key="alice",model="*",type="input"}`:                   20,
 		`pinegate_tokens_total{backend="mock",key="alice",model="*",type="cache_read"}`:              8,
 		`pinegate_tokens_total{backend="mock",key="alice",model="*",type="output"}`:                  10,
@@ -240,7 +240,7 @@ func TestAccessLogTellsWhatARequestUsed(t *testing.T) {
 		"a stream": {"/v1/chat/completions", chatBody("gpt-5", "x", `"stream":true`), "stream",
 			map[string]any{"model": "gpt-5", "backend": "mock", "input_tokens": 4., "output_tokens": 3., "cost_usd": .01, "outcome": "ok", "status": 200.}},
 		"a failure without a price": {"/v1/chat/completions", chatBody("m", "x"), "fail",
-			map[string]any{"model": "m", "backend": "mock", "input_tokens": 0., "output_tokens": 0., "cost_usd": nil, "outcome": "upstream_error", "status": 502.}},
+			map[string]any{"model": "m", "backend": "mock", "input_tokens": 0., "output_tokens": 0., "cost_usd": nil, "outcome": "upstream_error", "status": 500.}},
 		"messages": {"/v1/messages", dialectBodies["/v1/messages"], "",
 			map[string]any{"model": "m", "backend": "claude", "input_tokens": 1125., "output_tokens": 15., "cost_usd": nil, "outcome": "ok", "status": 200.}},
 	} {

@@ -71,7 +71,7 @@ func TestTwoGatesReportTheSameUsage(t *testing.T) {
 	all.waitForUsage(t, 0)
 	for _, g := range all {
 		a := g.do("GET", "/v1/usage", adminKey, "")
-		if a.status != 503 || !strings.Contains(a.body, "the store that the gates share is away") || a.header.Get("Retry-After") == "" {
+		if a.status != 503 || !strings.Contains(a.body, "the store that the gates share does not answer") || a.header.Get("Retry-After") == "" {
 			t.Errorf("usage without Redis: %d %s", a.status, a.body)
 		}
 		if a := g.do("GET", "/v1/key", callerKey, ""); a.status != 200 || !strings.Contains(a.body, `"usage":null`) {

@@ -3,6 +3,7 @@ package backends
 import (
 	"errors"
 	"net/http"
+	"regexp"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
@@ -66,10 +67,29 @@ func (r refusal) refusesCredential() bool {
 	return r.about == aboutBackend && (r.status == http.StatusUnauthorized || r.status == http.StatusForbidden)
 }
 
+// isPrivate reports whether the words of the backend are not the caller's business:
+// they are about the gate's own key or account, or come from within a server that
+// failed.
+func (r refusal) isPrivate() bool {
+	switch {
+	case r.refusesCredential(), r.about == aboutBackend && r.status == http.StatusPaymentRequired:
+		return true
+	}
+	return r.status == http.StatusInternalServerError && internals.Match(r.body)
+}
+
+// internals matches what a crash shows of a server: a stack trace, a path of its file
+// system, an address.
+var internals = regexp.MustCompile(`(?i)traceback|stack ?trace|(^|[\s"'(=])(/[\w.-]+){2,}|[a-z]:\\|\b[0-9]{1,3}(\.[0-9]{1,3}){3}\b|[a-z]+://`)
+
 // answer returns the error for the caller.
 func (r refusal) answer(d *wire.Dialect, secrets []string) *wire.Error {
-	if r.refusesCredential() {
-		return wire.Errorf(wire.KindUpstream, "") // what it says of the key is not the caller's business
+	if r.isPrivate() {
+		e := wire.UpstreamError(d, http.StatusBadGateway, nil)
+		if r.status == http.StatusInternalServerError {
+			e.Status = r.status
+		}
+		return e
 	}
 	return wire.UpstreamError(d, r.status, r.body, secrets...)
 }

@@ -57,6 +57,7 @@ type payload struct {
 	broken     bool // it is not JSON
 	errored    bool // it has an error
 	hasChoices bool // it has choices
+	hasMore    bool // it has members besides choices, usage and those of every chunk
 	choices    bool // its choices are not empty
 	usage      bool // it has a valid number of usage
 	usageIsSet bool // its outermost usage is an object
@@ -207,6 +208,14 @@ func (x *extractor) named(name []byte) {
 		p.commaBefore, p.commaAfter = x.lastComma, -1
 	case placeChoices, placeBodyChoices:
 		x.payload.hasChoices = true
+	case placeElsewhere:
+		switch string(name) {
+		case "object", "created", "system_fingerprint", "provider", "obfuscation":
+		default:
+			x.payload.hasMore = true
+		}
+	case placeAround:
+		x.payload.hasMore = true
 	}
 }
 
@@ -244,6 +253,9 @@ func (x *extractor) begin(b []byte, i int, at int64) (next int) {
 		case x.depth == 0 && x.root == placeEvent:
 			x.state, x.mark = inMark, 1
 		case s.array && x.depth < maxPath:
+			if x.here == placeIterations {
+				x.found.usage.clearIterations()
+			}
 			x.push(1)
 			x.here = s.element
 		default:
@@ -373,6 +385,10 @@ func (x *extractor) scalarRead(word []byte) {
 	case x.here == placeSequence:
 		if n, ok, _ := parseCount(word); ok {
 			x.found.sequence = n
+		}
+	case x.here.isCount() && x.path[x.depth-1] == placeIteration:
+		if !x.found.usage.addIteration(x.here, word) {
+			x.found.flagged = true
 		}
 	case x.here.isCount():
 		taken, exact := x.found.usage.set(x.here, word)

@@ -151,7 +151,7 @@ func (h *hidingBody) edited(unit []byte) []byte {
 	if p.usageFrom < 0 || len(unit) > maxHeldBytes {
 		return unit
 	}
-	if !p.closed || p.usageIsSet && p.hasChoices && !p.choices {
+	if !p.closed || p.usageIsSet && p.hasChoices && !p.choices && !p.hasMore {
 		return nil
 	}
 	from, to := p.usageFrom, p.usageTo

@@ -45,7 +45,8 @@ func TestUsageThatIsNoneIsNeverARefund(t *testing.T) {
 		{`{"prompt_tokens":5,"completion_tokens":null}`, wire.Tokens{Input: 5}, false, false},
 		{`{"prompt_tokens":5,"total_tokens":8}`, wire.Tokens{Input: 5, Output: 3}, true, false},
 		{`{"prompt_tokens":5,"total_tokens":3}`, wire.Tokens{Input: 5}, true, false},
-		{`{"prompt_tokens":5,"completion_tokens":2,"total_tokens":99}`, wire.Tokens{Input: 5, Output: 2}, true, true},
+		{`{"prompt_tokens":5,"completion_tokens":2,"total_tokens":99}`, wire.Tokens{Input: 5, Output: 94}, true, false}, // Gemini's thoughts
+		{`{"prompt_tokens":5,"completion_tokens":2,"total_tokens":6}`, wire.Tokens{Input: 5, Output: 2}, true, true},
 		{`{"prompt_tokens":5,"completion_tokens":2,"total_tokens":10,"completion_tokens_details":{"reasoning_tokens":3}}`,
 			wire.Tokens{Input: 5, Output: 5, Reasoning: 3}, true, false}, // xAI
 		{`{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":9,"cache_write_tokens":9}}`,
@@ -157,7 +158,6 @@ func TestWhatLooksLikeUsageIsNone(t *testing.T) {
 	for _, body := range []string{
 		`{"choices":[{"message":{"content":"{\"usage\":` + quoted + `}"}}]}`,
 		`{"choices":[{"message":{"content":"\\\",\"usage\":` + quoted + `,\""}}]}`,
-		`{"choices":[{"usage":` + fake + `}]}`,
 		`{"choices":[{"message":{"usage":` + fake + `,"tool_calls":[{"function":{"arguments":{"usage":` + fake + `}}}]}}]}`,
 		`{"metadata":{"usage":` + fake + `}}`,
 		`{"metadata":[[[[[[[[[[{"usage":` + fake + `}]]]]]]]]]]}`,

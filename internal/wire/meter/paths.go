@@ -16,6 +16,9 @@ const (
 	placeInDetails   // usage.prompt_tokens_details, usage.input_tokens_details
 	placeOutDetails  // usage.completion_tokens_details, usage.output_tokens_details
 	placeCreation    // usage.cache_creation, of messages
+	placeIterations  // usage.iterations, of messages
+	placeIteration   // usage.iterations[]
+	placeAround      // x_groq and others, of which only the usage inside is read
 	placeEnvelope    // response, message: the answer itself, inside an event
 	placeChoices     // choices
 	placeChoice      // choices[]
@@ -80,6 +83,9 @@ var shapes = [places]shape{
 	placeInDetails:   {object: true},
 	placeOutDetails:  {object: true},
 	placeCreation:    {object: true},
+	placeIterations:  {array: true, element: placeIteration},
+	placeIteration:   {object: true},
+	placeAround:      {object: true},
 	placeEnvelope:    {object: true},
 	placeChoices:     {array: true, element: placeChoice},
 	placeChoice:      {object: true},
@@ -140,6 +146,8 @@ func (p place) member(name []byte) place {
 			return placeTurn
 		case "text":
 			return placeText
+		case "usage": // Moonshot
+			return placeUsage
 		case "message":
 			// Some backends repeat the whole message in every chunk of a
 			// stream: it counts only in an answer that is not a stream.
@@ -181,7 +189,12 @@ func (p place) member(name []byte) place {
 		case "content", "summary":
 			return placeContent
 		}
-	case placeUsage, placeInDetails, placeOutDetails, placeCreation:
+	case placeAround:
+		switch string(name) {
+		case "usage", "tokens":
+			return placeUsage
+		}
+	case placeUsage, placeInDetails, placeOutDetails, placeCreation, placeIteration:
 		return p.usageMember(name)
 	}
 	return placeElsewhere
@@ -190,8 +203,10 @@ func (p place) member(name []byte) place {
 // commonMember returns the place of a member of an event or whole answer alike.
 func commonMember(name []byte) place {
 	switch string(name) {
-	case "usage":
+	case "usage", "usageMetadata", "amazon-bedrock-invocationMetrics":
 		return placeUsage
+	case "x_groq", "meta": // Groq, Cohere
+		return placeAround
 	case "model":
 		return placeModel
 	case "id":
@@ -235,23 +250,39 @@ func (p place) usageMember(name []byte) place {
 			return placeHourWrite
 		}
 		return placeElsewhere
+	case placeIteration:
+		switch string(name) {
+		case "input_tokens":
+			return placeInput
+		case "output_tokens":
+			return placeOutput
+		case "cache_creation_input_tokens":
+			return placeCacheCreation
+		case "cache_read_input_tokens":
+			return placeCacheRead
+		}
+		return placeElsewhere
 	}
 	switch string(name) {
-	case "prompt_tokens":
+	case "prompt_tokens", "promptTokenCount", "inputTokenCount": // the others: Gemini, Bedrock
 		return placePrompt
 	case "input_tokens":
 		return placeInput
-	case "completion_tokens":
+	case "completion_tokens", "candidatesTokenCount", "outputTokenCount":
 		return placeCompletion
 	case "output_tokens":
 		return placeOutput
-	case "total_tokens":
+	case "total_tokens", "totalTokenCount":
 		return placeTotal
+	case "thoughtsTokenCount":
+		return placeReasoning
+	case "iterations":
+		return placeIterations
 	case "cache_creation_input_tokens":
 		return placeCacheCreation
 	case "cache_read_input_tokens":
 		return placeCacheRead
-	case "prompt_cache_hit_tokens", "cached_tokens":
+	case "prompt_cache_hit_tokens", "cached_tokens", "cachedContentTokenCount":
 		return placeCacheHit
 	case "prompt_tokens_details", "input_tokens_details", "input_token_details": // the last: transcriptions
 		return placeInDetails

@@ -41,10 +41,16 @@ func (t *tally) closed(p *payload, e wire.Endpoint) (final bool) {
 		// More images may follow, each with the usage so far.
 		t.complete = true
 	}
-	// With continuous usage each chunk has usage and choices. Only usage in a
-	// chunk without choices is final, unless it precedes all text: some servers
-	// report the usage of the prompt that way.
-	return e.AsksUsage() && p.usage && !p.choices && t.delivered > 0
+	// With continuous usage each chunk has usage and choices. Usage in a chunk
+	// without choices is the last, unless text follows: some servers report the
+	// usage of the prompt that way, or one for each choice.
+	switch {
+	case e.AsksUsage() && p.usage && !p.choices && t.delivered > 0:
+		t.complete = true
+	case p.text > 0 && e.AsksUsage():
+		t.complete = false
+	}
+	return false
 }
 
 // covered records that reported usage covers all text so far.

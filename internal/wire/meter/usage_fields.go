@@ -2,6 +2,7 @@ package meter
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
@@ -26,6 +27,29 @@ type usageFields struct {
 	seconds float64
 	cost    [maxNumberBytes]byte
 	costLen uint8
+
+	// The sums of usage.iterations, which servers bill (compaction, advisor), indexed
+	// by iterationPlaces. The totals cover the last iteration only.
+	iterated   bool
+	iterations [len(iterationPlaces)]int64
+}
+
+// iterationPlaces are the places of the numbers of an iteration.
+var iterationPlaces = [...]place{placeInput, placeOutput, placeCacheCreation, placeCacheRead}
+
+// addIteration adds a number of an iteration, and reports whether it is a count.
+func (u *usageFields) addIteration(p place, text []byte) bool {
+	n, ok, exact := parseCount(text)
+	if i := slices.Index(iterationPlaces[:], p); ok && i >= 0 {
+		u.iterated = true
+		u.iterations[i] = min(u.iterations[i]+n, maxCount)
+	}
+	return ok && exact
+}
+
+// clearIterations starts a list of iterations, which replaces the one before.
+func (u *usageFields) clearIterations() {
+	u.iterated, u.iterations = false, [len(iterationPlaces)]int64{}
 }
 
 // maxNumberBytes is the maximum length of a number's text. The shortest form of a
@@ -143,6 +167,9 @@ func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 		t.CacheRead, t.CacheWrite = u.get(placeCacheRead), u.get(placeCacheCreation)
 		t.Input += t.CacheRead + t.CacheWrite
 	}
+	if i := &u.iterations; u.iterated && i[0]+i[2]+i[3] >= t.Input && i[1] >= t.Output {
+		t.Input, t.Output, t.CacheWrite, t.CacheRead = i[0]+i[2]+i[3], i[1], i[2], i[3]
+	}
 
 	if total := u.get(placeTotal); u.has(placeTotal) {
 		switch {
@@ -155,6 +182,8 @@ func (u *usageFields) tokens(e wire.Endpoint) (t wire.Tokens, sane bool) {
 		case total == t.Input+t.Output:
 		case total == t.Input+t.Output+t.Reasoning:
 			t.Output += t.Reasoning // xAI's completion tokens exclude reasoning
+		case total > t.Input+t.Output && e.Generates():
+			t.Output = total - t.Input // Gemini's thoughts are in the total alone
 		default:
 			sane = false
 		}
@@ -187,7 +216,21 @@ func (u *usageFields) parts(e wire.Endpoint, t wire.Tokens) (p wire.Parts, sane 
 	p.ImageOutput = min(p.ImageOutput, t.Output-p.AudioOutput)
 	p.HourWrite = min(p.HourWrite, t.CacheWrite)
 	sane = p == told
-	p.Assume(e, t)
+	assumed := p
+	assumed.Assume(e, t)
+	for _, part := range []struct {
+		at      place
+		to      *int64
+		assumed int64
+	}{
+		{placeAudioIn, &p.AudioInput, assumed.AudioInput},
+		{placeAudioOut, &p.AudioOutput, assumed.AudioOutput},
+		{placeImageOut, &p.ImageOutput, assumed.ImageOutput},
+	} {
+		if !u.has(part.at) { // a zero that was reported stays
+			*part.to = part.assumed
+		}
+	}
 	return p, sane
 }
 
