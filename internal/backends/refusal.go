@@ -1,9 +1,11 @@
 package backends
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"regexp"
+	"unicode/utf8"
 
 	"github.com/amanycodes/pine-gate/internal/wire"
 	"github.com/amanycodes/pine-gate/internal/wire/meter"
@@ -24,6 +26,7 @@ type refusal struct {
 	status int // 502 for what is no error by its status
 	about  subject
 	body   []byte // decoded
+	plain  bool   // a 4xx whose body is plain text
 	cause  error  // nil: the status alone
 }
 
@@ -55,6 +58,7 @@ func (e *Attempt) readRefusal(res *http.Response) refusal {
 	decoded := meter.New(meter.Config{Endpoint: e.Endpoint}).Wrap(res.Header, res.StatusCode, res.ContentLength, res.Body)
 	r.body = readError(decoded)
 	r.about = subjectOf(r.status, r.body)
+	r.plain = r.status < 500 && isMedia(res.Header, "text/plain")
 	if r.refusesCredential() {
 		e.Flag = FlagCredential
 	}
@@ -91,5 +95,19 @@ func (r refusal) answer(d *wire.Dialect, secrets []string) *wire.Error {
 		}
 		return e
 	}
-	return wire.UpstreamError(d, r.status, r.body, secrets...)
+	body := r.body
+	if r.plain && !wire.HoldsSecret(string(body), secrets) {
+		body = envelope(body)
+	}
+	return wire.UpstreamError(d, r.status, body, secrets...)
+}
+
+// envelope returns the first line of a plain text as the JSON of an error. It returns
+// text unchanged if that is JSON or a page, or if the line shows the server's internals.
+func envelope(text []byte) []byte {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
+	if len(line) == 0 || bytes.IndexByte([]byte("{[<"), line[0]) >= 0 || !utf8.Valid(line) || internals.Match(line) {
+		return text
+	}
+	return append(wire.AppendString([]byte(`{"detail":`), string(line)), '}')
 }

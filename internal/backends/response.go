@@ -84,7 +84,8 @@ func (e *Attempt) pass(out *http.Response, secrets []string) {
 // rewrite turns a response into an error in the caller's dialect. It keeps the
 // backend's filtered headers, other than those about the body, caching and
 // retries, if the error is about limits (429, 503, 529) or is a 4xx that is passed on
-// unchanged. Otherwise it drops them all.
+// unchanged. Otherwise it drops them all. Of X-Should-Retry it keeps false always, and
+// true if the status is worth a retry.
 func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Attempt) {
 	status := e.StatusCode()
 	limited := status == http.StatusTooManyRequests || e.Kind == wire.KindOverloaded
@@ -100,18 +101,30 @@ func rewrite(out *http.Response, e *wire.Error, wait time.Duration, ex *Attempt)
 	if limited || status == ex.Status && status < 500 {
 		for name, values := range out.Header {
 			switch {
-			case strings.HasPrefix(name, "Content-"), name == "Cache-Control", name == "Retry-After", name == "Retry-After-Ms":
-			case name == "X-Should-Retry" && !limited:
+			case strings.HasPrefix(name, "Content-"), name == "Cache-Control", name == "Retry-After", name == "Retry-After-Ms", name == "X-Should-Retry":
 			default:
 				w.header[name] = values
 			}
 		}
+	}
+	if advice := out.Header.Get("X-Should-Retry"); advice == "false" || advice == "true" && worthRetry(status) && worthRetry(ex.Status) {
+		w.header.Set("X-Should-Retry", advice)
 	}
 	out.StatusCode = status
 	out.Status = strconv.Itoa(status) + " " + http.StatusText(status)
 	out.Header = w.header
 	out.Body = io.NopCloser(bytes.NewReader(w.body))
 	out.ContentLength = int64(len(w.body))
+}
+
+// worthRetry reports whether a request that got this status may succeed if it is sent
+// again unchanged.
+func worthRetry(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests, statusNoCapacity:
+		return true
+	}
+	return status >= 500
 }
 
 // written is a ResponseWriter that stores the response.

@@ -85,6 +85,7 @@ func appendAnthropicError(b []byte, e *Error, errorType, requestID string) []byt
 	if e.Spend {
 		b = append(b, `,"details":{"error_code":"enforced_spend_limit_reached"}`...)
 	}
+	b = append(b, e.members...)
 	b = append(b, '}')
 	if requestID != "" {
 		b = append(b, `,"request_id":`...)

@@ -102,7 +102,8 @@ type Error struct {
 	Spend      bool          // a budget, not a token quota: reported in Anthropic's details
 	Unit       string        // KindRateLimited: "requests" (default) or "tokens"
 
-	foreign bool // the message is a backend's and may quote the caller's prompt
+	foreign bool   // the message is a backend's and may quote the caller's prompt
+	members []byte // further members of a backend's error, each after a comma
 }
 
 // Errorf returns an error of kind k with a formatted message. If the kind has a

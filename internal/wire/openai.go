@@ -87,6 +87,7 @@ func appendOpenAIError(b []byte, e *Error, errorType, _ string) []byte {
 	b = appendStringOrNull(b, e.param())
 	b = append(b, `,"code":`...)
 	b = appendStringOrNull(b, e.code())
+	b = append(b, e.members...)
 	return append(b, "}}"...)
 }
 

@@ -16,8 +16,8 @@ const (
 )
 
 // UpstreamError converts the error of a backend to one for the caller. It keeps the
-// status and, if the body is JSON, the message, type, param and code: agents act on
-// them.
+// status and, if the body is JSON, the message, type, param, code and the members in
+// upstreamMembers: agents act on them.
 //
 // The exceptions reveal only that the backend failed: a body that contains one of
 // the secrets; a 401, 407 or any status that is no error, which concern the gate's
@@ -49,6 +49,7 @@ func UpstreamError(d *Dialect, status int, body []byte, secrets ...string) *Erro
 	}
 	if report.Message != "" && status <= http.StatusInternalServerError {
 		e.Message, e.Param, e.Code, e.foreign = report.Message, report.Param, report.Code, true
+		e.members = appendUpstreamMembers(nil, report.object, secrets)
 	} else if kind != KindUpstream && status < 500 {
 		e.Message = "The model server refused the request."
 	}
@@ -83,7 +84,10 @@ const (
 )
 
 // upstreamReport holds the fields of a backend's error.
-type upstreamReport struct{ Message, Type, Param, Code string }
+type upstreamReport struct {
+	Message, Type, Param, Code string
+	object                     json.RawMessage // the object that holds them
+}
 
 // upstreamEnvelope is any of the envelopes, or the object inside one.
 type upstreamEnvelope struct {
@@ -115,8 +119,9 @@ func parseUpstreamError(d *Dialect, body []byte) (report upstreamReport) {
 	}
 	var inner upstreamEnvelope
 	report.Message = textOf(outer.Error)
+	report.object = outer.Error
 	if json.Unmarshal(outer.Error, &inner) != nil {
-		inner = outer // old versions of vLLM send no envelope
+		inner, report.object = outer, body // old versions of vLLM send no envelope
 	}
 	if report.Message == "" {
 		report.Message = textOf(inner.Message)
