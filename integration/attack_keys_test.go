@@ -74,7 +74,8 @@ func TestBadKeysAreToldApartByNothing(t *testing.T) {
 		"good key in the headers of a trailer": {"X-Api-Key: no-such-key-00000000000", "Trailer: Authorization"},
 	}
 	for _, line := range []string{chatLine, "POST /v1/messages", "GET /v1/models", "GET /v1/key", "GET /v1/usage"} {
-		first := v.rawOne(t, request(line, "", cases["unknown"]...))
+		openAI := v.rawOne(t, request(line, "", cases["unknown"]...))
+		anthropic := v.rawOne(t, request(line, "", "X-Api-Key: sk-000000000000000000000000"))
 		for name, header := range cases {
 			if line == "GET /v1/usage" && name == "admin key" {
 				continue
@@ -82,9 +83,11 @@ func TestBadKeysAreToldApartByNothing(t *testing.T) {
 			t.Run(line+" "+name, func(t *testing.T) {
 				v.unseen(t, func() {
 					a := v.rawOne(t, request(line, "", header...))
-					want := invalidKey
-					if line == "POST /v1/messages" {
-						want = "anthropic 401 authentication_error"
+					first, want := openAI, invalidKey
+					// Where the path does not decide, the header of the credential does.
+					byHeader := strings.HasPrefix(line, "GET ") && strings.HasPrefix(header[0], "X-Api-Key: ")
+					if line == "POST /v1/messages" || byHeader {
+						first, want = anthropic, "anthropic 401 authentication_error"
 						a.body = strings.ReplaceAll(a.body, a.header.Get("Request-Id"), first.header.Get("Request-Id"))
 					}
 					if got := refusal(t, first); got != want {
@@ -185,6 +188,9 @@ func TestScopesHoldInEveryCarrier(t *testing.T) {
 					{"GET /v1/responses/resp_1", "", "403 permission_error insufficient_permissions null"},
 					{"GET /v1/usage", "", "403 permission_error insufficient_permissions null"},
 				} {
+					if c.line == "GET /v1/usage" && carrier == "X-Api-Key: " { // the path does not decide
+						c.want = "anthropic 403 permission_error"
+					}
 					if got := refusal(t, v.rawOne(t, request(c.line, c.body, carrier+otherKey))); got != c.want {
 						t.Errorf("%s %s: %s", c.line, c.body, got)
 					}
