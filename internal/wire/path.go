@@ -133,18 +133,15 @@ func (e Endpoint) PathPattern() string {
 // the path, what is served, and the /v1 that clients forget.
 func UnknownURL(method, path string) *Error {
 	err := Errorf(KindUnknownURL, "")
-	var missing string
-	c, ok := canonical(path)
-	if !ok || !plain(method) || !plain(path) {
-		c = "This path"
-	} else {
+	asked, missing := "This path", ""
+	if _, ok := canonical(path); ok && plain(method) && plain(path) {
+		asked = method + " " + path
 		if !strings.HasPrefix(path, version+"/") && path != version {
 			missing = ", and begin with " + version
 		}
-		c = method + " " + path
 	}
 	err.Message = fmt.Sprintf("Unknown request URL: %s is not served here. This gateway's paths are those of the OpenAI and Anthropic APIs that call models%s, such as %s, %s, %s and %s.",
-		c, missing, Chat.PathPattern(), Responses.PathPattern(), Messages.PathPattern(), ListModels.PathPattern())
+		asked, missing, Chat.PathPattern(), Responses.PathPattern(), Messages.PathPattern(), ListModels.PathPattern())
 	return err
 }
 

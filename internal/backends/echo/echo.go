@@ -75,7 +75,7 @@ func (s Server) call(req *http.Request, answer func(*call) (reply, error)) (*htt
 		return nil, fmt.Errorf("reading the request: %w", err)
 	}
 	c := &call{id: rand.Text(), created: time.Now().Unix()}
-	if err := json.Unmarshal(body, &c.req); err != nil {
+	if json.Unmarshal(body, &c.req) != nil {
 		return s.refuse(req, wire.Errorf(wire.KindBadRequest, "The body is not what this endpoint takes.")), nil
 	}
 	r, err := answer(c)
