@@ -53,7 +53,7 @@ func TestOpenAIErrors(t *testing.T) {
 			_, err := c.Chat.Completions.New(ctx, chat("echo", question), openaioption.WithJSONSet("stream", "yes"))
 			return err
 		}, 400, "invalid_request_error", "", "stream"},
-		{"broken backend", keyFull, ask("gpt-broken"), 502, "server_error", "upstream_error", ""},
+		{"broken backend", keyFull, ask("gpt-broken"), 500, "server_error", "upstream_error", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, _ := openAI(t, test.key, openaioption.WithMaxRetries(0))
@@ -98,10 +98,10 @@ func TestAnthropicErrors(t *testing.T) {
 		{"model not for this key", keyScoped, ask("claude-broken"), 403, anthropic.ErrorTypePermissionError},
 		{"unknown model", keyFull, ask(unknownModel), 404, anthropic.ErrorTypeNotFoundError},
 		{"bad request", keyFull, func(ctx context.Context, c *anthropic.Client) error {
-			_, err := c.Messages.New(ctx, message("echo", question), anthropicoption.WithJSONSet("max_tokens", -1))
+			_, err := c.Messages.New(ctx, message("echo", question), anthropicoption.WithJSONSet("max_tokens", "many"))
 			return err
 		}, 400, anthropic.ErrorTypeInvalidRequestError},
-		{"broken backend", keyFull, ask("claude-broken"), 502, anthropic.ErrorTypeAPIError},
+		{"broken backend", keyFull, ask("claude-broken"), 500, anthropic.ErrorTypeAPIError},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, _ := anthropicClient(t, test.key, anthropicoption.WithMaxRetries(0))

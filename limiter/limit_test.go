@@ -117,7 +117,7 @@ func TestLimitIsItsWordsInJSON(t *testing.T) {
 		t.Error("half a limit was read")
 	}
 	for _, bad := range []Limit{
-		{}, {Unit: Concurrent + 1, Window: Day, Amount: 1}, {Unit: Requests, Window: Month + 1, Amount: 1},
+		{}, {Unit: UnitCount, Window: Day, Amount: 1}, {Unit: Requests, Window: Month + 1, Amount: 1},
 		{Unit: Requests, Window: Day, Amount: 1, Burst: 1}, {Unit: Requests, Window: Hour, Amount: 1, Burst: -1},
 		{Unit: Requests, Window: Hour, Amount: MaxAmount + 1}, {Unit: Concurrent, Window: Hour, Amount: 1},
 		{Unit: USD, Window: Hour, Amount: 1}, {Unit: Concurrent, Amount: 1, Burst: 1},

@@ -83,8 +83,8 @@ func (r refusal) isPrivate() bool {
 }
 
 // internals matches what a crash shows of a server: a stack trace, a path of its file
-// system, an address.
-var internals = regexp.MustCompile(`(?i)traceback|stack ?trace|(^|[\s"'(=])(/[\w.-]+){2,}|[a-z]:\\|\b[0-9]{1,3}(\.[0-9]{1,3}){3}\b|[a-z]+://`)
+// system, an address, its host or hardware.
+var internals = regexp.MustCompile(`(?i)traceback|stack ?trace|\b(host|gpu|cuda)\b|(^|[\s"'(=])(/[\w.-]+){2,}|[a-z]:\\|\b[0-9]{1,3}(\.[0-9]{1,3}){3}\b|[a-z]+://`)
 
 // answer returns the error for the caller.
 func (r refusal) answer(d *wire.Dialect, secrets []string) *wire.Error {

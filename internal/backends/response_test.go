@@ -64,6 +64,7 @@ func testErrorsOfABackend(t *testing.T, proxy string) {
 			want: 500, contains: []string{"Missing 'role'", `"type":"server_error"`}, falls: true},
 		{name: "402 about the account", path: "/v1/chat/completions", status: 402, body: `{"error":{"message":"Insufficient Balance"}}`, want: 502, lacks: []string{"Balance"}, falls: true},
 		{name: "500 with a trace", path: "/v1/chat/completions", status: 500, body: `{"error":{"message":"Traceback at /srv/app.py"}}`, want: 500, lacks: []string{"srv"}, falls: true},
+		{name: "500 with a host", path: "/v1/chat/completions", status: 500, body: `{"error":{"message":"gpu 3 on host model-7 fell over"}}`, want: 500, lacks: []string{"model-7"}, falls: true},
 		{name: "500 with an address", path: "/v1/chat/completions", status: 500, body: `{"error":{"message":"10.0.0.9 refused"}}`, want: 500, lacks: []string{"10.0"}, falls: true},
 		{name: "402", path: "/v1/chat/completions", status: 402, body: `{"error":{"message":"requires fewer max_tokens"}}`, want: 402, contains: []string{"fewer"}, falls: true},
 		{name: "403, flagged", path: "/v1/messages", status: 403, body: `{"error":{"message":"Your input was flagged"}}`,
