@@ -76,7 +76,7 @@ func (s Server) call(req *http.Request, answer func(*call) (reply, error)) (*htt
 	}
 	c := &call{id: rand.Text(), created: time.Now().Unix()}
 	if json.Unmarshal(body, &c.req) != nil {
-		return s.refuse(req, wire.Errorf(wire.KindBadRequest, "The body is not what this endpoint takes.")), nil
+		return s.refuse(req, wire.Errorf(wire.KindBadRequest, "The body is not what this endpoint takes.")), nil //nolint:nilerr // the response is the error
 	}
 	r, err := answer(c)
 	switch {
